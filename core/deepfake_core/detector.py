@@ -1,0 +1,110 @@
+"""What the author of a plugin writes: a network, its loss, its preprocessing and its recipes (the torch side)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_registry.manifest import Frozen, PreprocessSpec
+
+
+class DetectorConfig(Frozen):
+    """Base of a detector's hyper-parameters: immutable, every field with a documented default."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainLayer:
+    """A layer that gradient-based explainers hook.
+
+    Attributes:
+        module: The layer.
+        reshape: Turns its activations into ``[N, C, h, w]``; ``None`` when they already are.
+    """
+
+    module: nn.Module
+    reshape: Callable[[Tensor], Tensor] | None = None
+
+
+class Detector(ABC):
+    """One architecture.
+
+    ``train``, ``export`` and ``predict`` come from the core and are the same for every detector; a subclass
+    says what the network is. It is constructed without loading any weights.
+
+    Attributes:
+        Config: The class of its hyper-parameters.
+        preprocess: From a decoded picture to the network's input.
+        recipes: Named training presets; ``default`` and ``smoke`` are expected.
+        evidence_size: Height and width of the evidence map, when :meth:`build` returns one.
+    """
+
+    Config: ClassVar[type[DetectorConfig]] = DetectorConfig
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {}
+    evidence_size: tuple[int, int] | None = None
+    preprocess: PreprocessSpec
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        self.config = config if config is not None else self.Config()
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network, randomly initialised: ``float32 [N, 3, H, W]`` normalised → logits ``[N]``.
+
+        It may return ``(logits [N], evidence logits [N, h, w])`` instead.
+        """
+
+    def init_pretrained(self, network: nn.Module) -> None:
+        """Load the backbone's public weights into a new network before training; by default there are none."""
+
+    def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        """Training loss, a scalar.
+
+        Args:
+            output: What the network returned.
+            batch: ``fake`` float32 [N] in {0, 1}; ``weight`` float32 [N]; with self-blended data also ``mask``
+                float32 [N, h, w] in [0, 1], NaN where unknown.
+        """
+        logit = output[0] if isinstance(output, tuple) else output
+        losses = nn.functional.binary_cross_entropy_with_logits(logit, batch["fake"], reduction="none")
+        weight = batch["weight"]
+        return (losses * weight).sum() / weight.sum().clamp_min(1e-6)
+
+    def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
+        """Named groups of parameters for phased training; by default ``backbone`` is everything."""
+        return {"backbone": list(network.parameters())}
+
+    def explain_layers(self, network: nn.Module) -> Sequence[ExplainLayer]:
+        """Layers for gradient-based explainers, best first; by default none."""
+        return ()
+
+
+class WithPreprocess(nn.Module):
+    """The graph half: ``uint8 [N, H, W, 3]`` RGB → ``logit [N]`` (and ``evidence [N, h, w]``), all float32.
+
+    Training validation, the torch runtime and every export run this very module.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, preprocess: PreprocessSpec) -> None:
+        super().__init__()
+        self.network = network
+        normalize = preprocess.normalize
+        self.register_buffer("mean", torch.tensor(normalize.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalize.std).view(1, 3, 1, 1), persistent=False)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """``uint8 [N, H, W, 3]`` → ``float32 [N, 3, H, W]`` normalised."""
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+        return (pixels / 255.0 - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        output: Tensor | tuple[Tensor, Tensor] = self.network(self.normalize(images))
+        return output

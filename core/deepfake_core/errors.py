@@ -1,0 +1,29 @@
+"""The project's errors, under the name that users import; the tree is drawn in :mod:`deepfake_registry.errors`."""
+
+from deepfake_registry.errors import (
+    ArtifactCorrupt,
+    DeepfakeError,
+    DuplicatePlugin,
+    InputError,
+    MissingExtra,
+    ParityError,
+    PluginLoadError,
+    TargetMissed,
+    TrainingDataError,
+    UnknownDetector,
+    WeightsUnavailable,
+)
+
+__all__ = [
+    "ArtifactCorrupt",
+    "DeepfakeError",
+    "DuplicatePlugin",
+    "InputError",
+    "MissingExtra",
+    "ParityError",
+    "PluginLoadError",
+    "TargetMissed",
+    "TrainingDataError",
+    "UnknownDetector",
+    "WeightsUnavailable",
+]

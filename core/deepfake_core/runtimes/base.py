@@ -1,0 +1,39 @@
+"""What every runtime offers: uint8 pictures in, logits out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deepfake_registry.manifest import ModelManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Raw outputs of a network.
+
+    Attributes:
+        logit: ``float32 [N]``, positive = fake.
+        evidence: ``float32 [N, h, w]``, logits of "this cell was manipulated"; ``None`` where the network has
+            no such output.
+    """
+
+    logit: NDArray[np.float32]
+    evidence: NDArray[np.float32] | None = None
+
+
+class Runtime(ABC):
+    """A loaded network, ready to run; safe to call from several threads."""
+
+    name: ClassVar[str]
+    device: str
+    manifest: ModelManifest
+
+    @abstractmethod
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Run the graph half and the network on ``uint8 [N, H, W, 3]`` RGB, N ≥ 1."""

@@ -1,0 +1,1 @@
+"""What a published model is: its manifest, its files and the errors that concern them."""

@@ -1,0 +1,83 @@
+"""Every error that the project raises on purpose.
+
+The tree::
+
+    DeepfakeError
+    ├── UnknownDetector      no plugin offers that name (close matches are named)
+    ├── PluginLoadError      a plugin was found but could not be imported or registered
+    ├── DuplicatePlugin      two distributions offer the same name
+    ├── MissingExtra         an optional dependency is absent; the message is the pip line
+    ├── WeightsUnavailable   no weights for a detector; how to train, pull or download them
+    ├── InputError           one input cannot be judged: which file, and why
+    ├── ArtifactCorrupt      a model file is damaged, or is not one of ours
+    ├── ParityError          an export disagrees with the network it came from
+    ├── TargetMissed         a documented target does not hold
+    └── TrainingDataError    training data is missing, ambiguous or leaks
+
+The command line prints the message in one line and exits with status 2; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+
+class DeepfakeError(Exception):
+    """Base of every error raised on purpose; its message says what happened and what to do next."""
+
+
+class UnknownDetector(DeepfakeError):
+    """No installed plugin offers the detector that was asked for."""
+
+
+class PluginLoadError(DeepfakeError):
+    """A plugin was found but could not be imported or registered."""
+
+
+class DuplicatePlugin(DeepfakeError):
+    """Two distributions offer a record of the same kind under the same name."""
+
+
+class MissingExtra(DeepfakeError):
+    """An optional dependency is absent.
+
+    Args:
+        what: The capability that needs it, such as ``"training"``.
+        install: The requirement that brings it, such as ``"deepfake-core[torch]"``.
+    """
+
+    def __init__(self, what: str, install: str) -> None:
+        self.install = install
+        super().__init__(f"{what} needs an optional dependency; run: pip install '{install}'")
+
+
+class WeightsUnavailable(DeepfakeError):
+    """A detector has no weights here; the message says how to get them."""
+
+
+class InputError(DeepfakeError):
+    """One input cannot be judged.
+
+    Args:
+        source: The input as the user named it (a path, ``"<bytes>"``, ``"<array>"``, …).
+        reason: What is wrong with it, and what would help.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source = source
+        self.reason = reason
+        super().__init__(f"{source}: {reason}")
+
+
+class ArtifactCorrupt(DeepfakeError):
+    """A model file is damaged, incomplete or not one of ours."""
+
+
+class ParityError(DeepfakeError):
+    """An exported model disagrees with the network that it came from."""
+
+
+class TargetMissed(DeepfakeError):
+    """A documented target does not hold."""
+
+
+class TrainingDataError(DeepfakeError):
+    """Training data is missing, ambiguous, or leaks between splits."""

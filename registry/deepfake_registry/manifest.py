@@ -1,0 +1,266 @@
+"""What a published model is: its interface, its preprocessing and how its score is to be read.
+
+A :class:`ModelManifest` is embedded as JSON in every artefact (ONNX ``metadata_props``, safetensors metadata)
+under :data:`MANIFEST_KEY`, so a bare file is enough to run a model correctly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MANIFEST_KEY = "deepfake.manifest"
+SCHEMA_VERSION = 1
+
+WeightsStatus = Literal["trained", "pretrained", "untrained"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
+
+
+class Frozen(BaseModel):
+    """Immutable model that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ── preprocessing: host half (pixels) and graph half (inside the exported network) ──────────────────────────
+
+
+class FaceCrop(Frozen):
+    """Cut a square around a face box.
+
+    The side is ``margin`` times the longer side of the face box, centred on it; what falls outside of the
+    picture is filled according to ``border``.
+    """
+
+    kind: Literal["face_crop"] = "face_crop"
+    margin: float = Field(1.3, gt=0.5, le=4.0)
+    border: Literal["reflect", "replicate", "constant"] = "reflect"
+
+
+class WholeImage(Frozen):
+    """Use the whole picture, with no face finder; its aspect ratio is not kept by the following resize."""
+
+    kind: Literal["whole_image"] = "whole_image"
+
+
+class Resize(Frozen):
+    """Resize to ``height`` × ``width`` pixels.
+
+    With ``antialias`` the kernel widens with the reduction (Pillow's resampling); without it, samples are
+    taken from the nearest pixels alone (OpenCV's).
+    """
+
+    kind: Literal["resize"] = "resize"
+    height: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=4096)
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+
+
+class Normalize(Frozen):
+    """``(x / 255 - mean) / std`` per RGB channel, from uint8 to float32; part of the exported graph."""
+
+    kind: Literal["normalize"] = "normalize"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _std_positive(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class PreprocessSpec(Frozen):
+    """From a decoded RGB picture to the network's input, as data.
+
+    ``crop`` and ``resize`` are the host half and yield ``uint8 [N, H, W, 3]`` RGB; ``normalize`` is the graph
+    half and lies inside every exported artefact.
+    """
+
+    crop: Annotated[FaceCrop | WholeImage, Field(discriminator="kind")] = FaceCrop()
+    resize: Resize
+    normalize: Normalize
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input, in pixels."""
+        return self.resize.height, self.resize.width
+
+
+# ── tensors, labels, calibration ─────────────────────────────────────────────────────────────────────────────
+
+
+class TensorSpec(Frozen):
+    """One input or output of an artefact; a string in ``shape`` is a dynamic dimension."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[int | str, ...]
+
+
+class LabelMap(Frozen):
+    """Which class index of a dataset or checkpoint means ``fake``; the core's own target is ``fake ∈ {0, 1}``.
+
+    There is no default: a missing or ambiguous map is an error, never a guess.
+    """
+
+    real: int
+    fake: int
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if self.real == self.fake:
+            raise ValueError(f"real and fake share the index {self.real}")
+        return self
+
+    @classmethod
+    def from_names(cls, names: Mapping[int, str]) -> Self:
+        """Read an ``id2label`` table such as ``{0: "Fake", 1: "Real"}``.
+
+        Raises:
+            ValueError: Not exactly one name means real and one means fake.
+        """
+        found: dict[str, list[int]] = {"real": [], "fake": []}
+        for index, name in names.items():
+            key = name.strip().lower()
+            kind = "real" if key in _REAL_NAMES else "fake" if key in _FAKE_NAMES else None
+            if kind is None:
+                raise ValueError(f"label {name!r} (index {index}) means neither real nor fake")
+            found[kind].append(int(index))
+        if len(found["real"]) != 1 or len(found["fake"]) != 1:
+            raise ValueError(f"need one real and one fake label, got {dict(names)}")
+        return cls(real=found["real"][0], fake=found["fake"][0])
+
+    def fake_target(self, index: int) -> int:
+        """Translate a class index to the core's target: 1 for fake, 0 for real.
+
+        Raises:
+            ValueError: The index is in neither place of the map.
+        """
+        if index == self.fake:
+            return 1
+        if index == self.real:
+            return 0
+        raise ValueError(f"label {index} is not in the map real={self.real}, fake={self.fake}")
+
+
+_REAL_NAMES = frozenset({"real", "realism", "original", "authentic", "genuine", "training_real", "1_real", "0_real"})
+_FAKE_NAMES = frozenset({"fake", "deepfake", "manipulated", "synthetic", "training_fake", "0_fake", "1_fake"})
+
+
+class Calibration(Frozen):
+    """From a logit to a probability and a verdict.
+
+    ``p_fake = sigmoid(logit / temperature + bias)`` (temperature scaling, Guo et al. 2017, arXiv 1706.04599,
+    with an optional bias). A score within ``[unsure_low, unsure_high)`` gives the verdict ``unsure``; otherwise
+    ``threshold`` decides. ``fitted_on`` names the data, and is empty when nothing was fitted.
+    """
+
+    temperature: float = Field(1.0, gt=0)
+    bias: float = 0.0
+    threshold: float = Field(0.5, gt=0, lt=1)
+    unsure_low: float = Field(0.5, ge=0, le=1)
+    unsure_high: float = Field(0.5, ge=0, le=1)
+    fitted_on: str = ""
+
+    @model_validator(mode="after")
+    def _band_holds_threshold(self) -> Self:
+        if not self.unsure_low <= self.threshold <= self.unsure_high:
+            raise ValueError(
+                f"the unsure band [{self.unsure_low}, {self.unsure_high}) must hold the threshold {self.threshold}"
+            )
+        return self
+
+    def p_fake(self, logit: float) -> float:
+        """Calibrated probability in [0, 1] for one logit (positive = fake)."""
+        z = logit / self.temperature + self.bias
+        return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
+
+    def verdict(self, p_fake: float) -> Literal["fake", "real", "unsure"]:
+        """Verdict for a calibrated probability."""
+        if self.unsure_low <= p_fake < self.unsure_high:
+            return "unsure"
+        return "fake" if p_fake >= self.threshold else "real"
+
+
+# ── the manifest ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class DataSource(Frozen):
+    """Where training pictures came from, and on which terms."""
+
+    name: str
+    role: str
+    count: int = Field(ge=0)
+    terms: str
+
+
+class FileRef(Frozen):
+    """One file of a packaged model."""
+
+    path: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class ModelManifest(Frozen):
+    """Everything needed to run a model and to read its score.
+
+    Attributes:
+        name: Published name, such as ``"lite"``.
+        version: Version of the weights, not of the code.
+        architecture: Detector plugin that builds the network (needed by the torch runtime only).
+        config: The detector's hyper-parameters (its ``Config``), as JSON.
+        weights: ``trained`` here, ``pretrained`` elsewhere, or ``untrained`` (random).
+        outputs: ``logit`` float32 [N], positive = fake; optionally ``evidence`` float32 [N, h, w], logits of
+            "this cell was manipulated".
+        metrics: Measured results, each keyed by dataset and split.
+        files: Artefacts by format; empty in the copy that is embedded in an artefact.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: str
+    architecture: str
+    summary: str = ""
+    kind: Literal["image", "video"] = "image"
+    weights: WeightsStatus
+    license: str = ""
+    config: dict[str, Any] = {}
+    preprocess: PreprocessSpec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    calibration: Calibration = Calibration()
+    provenance: tuple[DataSource, ...] = ()
+    training: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    files: dict[str, FileRef] = {}
+
+    def embedded(self) -> Self:
+        """The copy that goes inside an artefact: without the list of files, which would contain its own hash."""
+        return self.model_copy(update={"files": {}})
+
+
+def image_manifest(
+    *, name: str, architecture: str, preprocess: PreprocessSpec, weights: WeightsStatus, version: str = "0",
+    evidence: tuple[int, int] | None = None, **fields: Any,
+) -> ModelManifest:
+    """Manifest of an image detector, with the tensors that the contract prescribes filled in."""
+    height, width = preprocess.size
+    outputs = [TensorSpec(name="logit", dtype="float32", shape=("N",))]
+    if evidence is not None:
+        outputs.append(TensorSpec(name="evidence", dtype="float32", shape=("N", *evidence)))
+    return ModelManifest(
+        name=name,
+        version=version,
+        architecture=architecture,
+        preprocess=preprocess,
+        weights=weights,
+        inputs=(TensorSpec(name="images", dtype="uint8", shape=("N", height, width, 3)),),
+        outputs=tuple(outputs),
+        **fields,
+    )
