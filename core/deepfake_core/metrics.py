@@ -1,0 +1,176 @@
+"""Measures of a detector's scores, in NumPy alone: training validation and the benchmark use these.
+
+Every function takes ``fake`` [N] in {0, 1} and ``score`` [N] (higher = more likely fake; for the measures of
+probabilities, in [0, 1]) and returns a float. Tied scores are one threshold, never an order that happens to be.
+Where a measure is undefined the answer is ``nan``: the rank measures and the balanced accuracy need both classes,
+the measures of probabilities need one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Metric = Callable[[Any, Any], float]
+
+
+def roc_auc(fake: ArrayLike, score: ArrayLike) -> float:
+    """Area under the ROC curve: P(score of a fake > score of a real) + half of P(equal)."""
+    target, values = _checked(fake, score)
+    if _one_class(target):
+        return float("nan")
+    false_positives, true_positives = _counts(target, values)
+    area = np.trapezoid(true_positives, false_positives)
+    return float(area / (false_positives[-1] * true_positives[-1]))
+
+
+def average_precision(fake: ArrayLike, score: ArrayLike) -> float:
+    """Mean precision over the recall steps, ``Σ (R_k − R_{k−1}) P_k``, with fake as the positive class."""
+    target, values = _checked(fake, score)
+    if _one_class(target):
+        return float("nan")
+    false_positives, true_positives = _counts(target, values)
+    precision = true_positives[1:] / (true_positives[1:] + false_positives[1:])
+    return float(np.sum(np.diff(true_positives) * precision) / true_positives[-1])
+
+
+def eer(fake: ArrayLike, score: ArrayLike) -> float:
+    """Equal error rate in [0, 1]: where the (linearly interpolated) ROC curve has FPR = 1 − TPR."""
+    target, values = _checked(fake, score)
+    if _one_class(target):
+        return float("nan")
+    fpr, tpr = _rates(target, values)
+    gap = fpr + tpr - 1.0  # rises from −1 to 1, monotonically
+    above = int(np.searchsorted(gap, 0.0))
+    share = -gap[above - 1] / (gap[above] - gap[above - 1])
+    return float(fpr[above - 1] + share * (fpr[above] - fpr[above - 1]))
+
+
+def tpr_at_fpr(fake: ArrayLike, score: ArrayLike, fpr: float) -> float:
+    """Share of fakes found at the best threshold with at most ``fpr`` false alarms; not interpolated."""
+    target, values = _checked(fake, score)
+    if _one_class(target):
+        return float("nan")
+    false_rate, true_rate = _rates(target, values)
+    return float(true_rate[np.searchsorted(false_rate, fpr, side="right") - 1])
+
+
+def balanced_accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
+    """Mean of the shares of fakes and of reals judged rightly; ``score >= threshold`` says fake."""
+    target, values = _checked(fake, score)
+    if _one_class(target):
+        return float("nan")
+    said_fake = values >= threshold
+    return float((said_fake[target == 1].mean() + (~said_fake[target == 0]).mean()) / 2)
+
+
+def ece(fake: ArrayLike, p_fake: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: the mean gap between P(fake) and the share of fakes, over equal-mass bins.
+
+    Bins hold equal numbers of samples (Nguyen & O'Connor 2015, arXiv 1508.05154), as far as ties allow: equal
+    probabilities always share a bin, so the order of the samples does not matter.
+    """
+    target, values = _checked(fake, p_fake)
+    if not len(values):
+        return float("nan")
+    first_rank = np.searchsorted(np.sort(values), values)
+    index = first_rank * bins // len(values)
+    gaps = np.bincount(index, weights=values - target, minlength=bins)
+    return float(np.abs(gaps).sum() / len(values))
+
+
+def brier(fake: ArrayLike, p_fake: ArrayLike) -> float:
+    """Mean squared error of P(fake) (Brier 1950)."""
+    target, values = _checked(fake, p_fake)
+    return float(np.mean((values - target) ** 2)) if len(values) else float("nan")
+
+
+def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:
+    """Mean negative log-likelihood in nats; probabilities are kept 1e-12 away from 0 and 1."""
+    target, values = _checked(fake, p_fake)
+    if not len(values):
+        return float("nan")
+    values = np.clip(values, 1e-12, 1 - 1e-12)
+    return float(-np.mean(target * np.log(values) + (1 - target) * np.log1p(-values)))
+
+
+def grouped_bootstrap(
+    fake: ArrayLike, score: ArrayLike, groups: ArrayLike, metric: Metric, n: int = 1000, seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of ``metric`` when whole groups are drawn with replacement.
+
+    Samples of one video or identity are not independent: drawing them one by one would make intervals too
+    narrow. Draws in which the metric is undefined (one class only) are left out.
+
+    Args:
+        fake: int or float [N] in {0, 1}.
+        score: float [N].
+        groups: [N], any type that sorts: video, sequence or identity.
+        metric: ``metric(fake, score) -> float``.
+        n: Draws.
+        seed: Of the draws.
+        level: Coverage.
+
+    Returns:
+        Lower and upper end; ``nan`` where fewer than two groups or no defined draw exist.
+    """
+    target, values = _checked(fake, score)
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    if group.shape != target.shape:
+        raise ValueError(f"groups has shape {group.shape}, fake {target.shape}")
+    count = int(group.max()) + 1 if len(group) else 0
+    if count < 2:
+        return float("nan"), float("nan")
+    # Drawn in the order of the scores, every draw is already sorted, and sorting it again is a single pass.
+    order = np.argsort(values, kind="stable")
+    target, values, group = target[order], values[order], group[order]
+    rng = np.random.default_rng(seed)
+    drawn = np.empty(n)
+    for index in range(n):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)[group]
+        drawn[index] = metric(np.repeat(target, times), np.repeat(values, times))
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _checked(fake: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """Both as float64 [N].
+
+    Raises:
+        ValueError: Unequal shapes, a target other than 0 and 1, or a score that is not finite.
+    """
+    target, values = np.asarray(fake, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    if target.ndim != 1 or target.shape != values.shape:
+        raise ValueError(f"fake and score must be one-dimensional and equally long, got {target.shape}, {values.shape}")
+    if not np.isin(target, (0.0, 1.0)).all():
+        raise ValueError("fake must hold 0 and 1 only")
+    if not np.isfinite(values).all():
+        raise ValueError("score must be finite")
+    return target, values
+
+
+def _one_class(target: Floats) -> bool:
+    return len(target) == 0 or bool(target.min() == target.max())
+
+
+def _counts(target: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """False and true positives at each distinct threshold, from above all scores (0, 0) downwards."""
+    order = np.argsort(values, kind="stable")[::-1]
+    target, values = target[order], values[order]
+    last_of_tie = np.append(np.diff(values) != 0, True)
+    true_positives = np.cumsum(target)[last_of_tie]
+    seen = np.flatnonzero(last_of_tie) + 1
+    return np.append(0.0, seen - true_positives), np.append(0.0, true_positives)
+
+
+def _rates(target: Floats, values: Floats) -> tuple[Floats, Floats]:
+    false_positives, true_positives = _counts(target, values)
+    return false_positives / false_positives[-1], true_positives / true_positives[-1]

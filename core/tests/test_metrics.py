@@ -1,0 +1,114 @@
+"""The measures against scikit-learn, on data with many ties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from deepfake_core import metrics
+from hypothesis import given
+from hypothesis import strategies as st
+
+sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn (the torch extra)")
+
+# Few distinct values, so that ties are the rule.
+scored = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda x: x / 8)), min_size=2, max_size=60).map(
+    lambda pairs: (np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]))
+)
+two_classes = scored.filter(lambda data: 0 < data[0].sum() < len(data[0]))
+
+
+@given(two_classes)
+def test_rank_measures_agree_with_scikit_learn(data):
+    fake, score = data
+    assert metrics.roc_auc(fake, score) == pytest.approx(sklearn_metrics.roc_auc_score(fake, score))
+    assert metrics.average_precision(fake, score) == pytest.approx(
+        sklearn_metrics.average_precision_score(fake, score)
+    )
+    fpr, tpr, _ = sklearn_metrics.roc_curve(fake, score, drop_intermediate=False)
+    for limit in (0.0, 0.01, 0.05, 0.5, 1.0):
+        assert metrics.tpr_at_fpr(fake, score, limit) == pytest.approx(tpr[fpr <= limit].max())
+
+
+@given(two_classes)
+def test_probability_measures_agree_with_scikit_learn(data):
+    fake, score = data
+    assert metrics.balanced_accuracy(fake, score, 0.5) == pytest.approx(
+        sklearn_metrics.balanced_accuracy_score(fake, score >= 0.5)
+    )
+    assert metrics.brier(fake, score) == pytest.approx(sklearn_metrics.brier_score_loss(fake, score))
+    inside = np.clip(score, 0.01, 0.99)
+    assert metrics.nll(fake, inside) == pytest.approx(sklearn_metrics.log_loss(fake, inside))
+
+
+@given(two_classes)
+def test_eer_lies_on_the_roc_curve(data):
+    fake, score = data
+    rate = metrics.eer(fake, score)
+    fpr, tpr, _ = sklearn_metrics.roc_curve(fake, score, drop_intermediate=False)
+    steps = np.linspace(0, 1, 2001)
+    # On a dense walk along the curve's edges, the point nearest to FPR = 1 − TPR has that error rate.
+    x = np.concatenate([fpr[i] + steps * (fpr[i + 1] - fpr[i]) for i in range(len(fpr) - 1)])
+    y = np.concatenate([tpr[i] + steps * (tpr[i + 1] - tpr[i]) for i in range(len(fpr) - 1)])
+    assert rate == pytest.approx(x[np.argmin(np.abs(x + y - 1))], abs=1e-3)
+
+
+@given(two_classes, st.randoms())
+def test_order_of_samples_does_not_matter(data, random):
+    fake, score = data
+    order = list(range(len(fake)))
+    random.shuffle(order)
+    for name in ("roc_auc", "average_precision", "eer", "balanced_accuracy", "ece", "brier", "nll"):
+        metric = getattr(metrics, name)
+        assert metric(fake[order], score[order]) == pytest.approx(metric(fake, score)), name
+
+
+@given(two_classes)
+def test_auc_and_eer_are_symmetric_under_a_swap_of_classes(data):
+    fake, score = data
+    assert metrics.roc_auc(1 - fake, 1 - score) == pytest.approx(metrics.roc_auc(fake, score))
+    assert metrics.eer(1 - fake, 1 - score) == pytest.approx(metrics.eer(fake, score))
+
+
+@pytest.mark.parametrize("fake", [[0, 0, 0], [1, 1, 1], []])
+def test_one_class_gives_nan_for_rank_measures(fake):
+    score = [0.2, 0.4, 0.9][: len(fake)]
+    for metric in (metrics.roc_auc, metrics.average_precision, metrics.eer, metrics.balanced_accuracy):
+        assert math.isnan(metric(fake, score))
+    assert math.isnan(metrics.tpr_at_fpr(fake, score, 0.05))
+    for metric in (metrics.ece, metrics.brier, metrics.nll):
+        assert math.isnan(metric(fake, score)) == (not fake)
+
+
+def test_ece_of_calibrated_and_of_overconfident_scores():
+    rng = np.random.default_rng(0)
+    p_fake = rng.random(20_000)
+    fake = (rng.random(20_000) < p_fake).astype(int)
+    assert metrics.ece(fake, p_fake) < 0.02
+    assert metrics.ece(fake, (p_fake > 0.5).astype(float)) == pytest.approx(0.25, abs=0.02)
+    assert metrics.ece([0, 1, 1, 1], [0.5] * 4) == pytest.approx(0.25)
+
+
+def test_bad_input_is_refused():
+    for fake, score in [([0, 1], [0.1]), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1, math.nan]), ([[0, 1]], [[0.1, 0.2]])]:
+        with pytest.raises(ValueError, match=r"fake|score"):
+            metrics.roc_auc(fake, score)
+
+
+def test_bootstrap_covers_and_widens_with_grouping():
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(40), 10)
+    fake = (group % 2).astype(int)
+    score = fake * 0.5 + np.repeat(rng.normal(size=40), 10)  # samples of a group are copies
+    grouped = metrics.grouped_bootstrap(fake, score, group, metrics.roc_auc, n=300)
+    single = metrics.grouped_bootstrap(fake, score, np.arange(400), metrics.roc_auc, n=300)
+    assert grouped[0] < metrics.roc_auc(fake, score) < grouped[1]
+    assert grouped[1] - grouped[0] > 1.5 * (single[1] - single[0])
+    assert grouped == metrics.grouped_bootstrap(fake, score, [f"video{g:02d}" for g in group], metrics.roc_auc, n=300)
+
+
+def test_bootstrap_of_one_group_is_undefined():
+    low, high = metrics.grouped_bootstrap([0, 1], [0.1, 0.9], ["a", "a"], metrics.roc_auc)
+    assert math.isnan(low)
+    assert math.isnan(high)
