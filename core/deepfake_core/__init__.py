@@ -1,0 +1,90 @@
+"""Judge face pictures and videos: ``load("lite").predict("photo.jpg")``.
+
+Every public name is imported on first use, so that ``import deepfake_core`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepfake_core.detector import Detector as Detector
+    from deepfake_core.detector import DetectorConfig as DetectorConfig
+    from deepfake_core.errors import (
+        ArtifactCorrupt,
+        DeepfakeError,
+        DuplicatePlugin,
+        InputError,
+        MissingExtra,
+        ParityError,
+        PluginLoadError,
+        TargetMissed,
+        TrainingDataError,
+        UnknownDetector,
+        WeightsUnavailable,
+    )
+    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.loading import load
+    from deepfake_core.plugins import list_detectors
+    from deepfake_core.results import Box, Face, FaceResult, Result
+
+    __version__: str
+
+# Detector and DetectorConfig are left out: they need torch, and a star import must work without it.
+__all__ = [
+    "ArtifactCorrupt",
+    "Box",
+    "DeepfakeError",
+    "DuplicatePlugin",
+    "Face",
+    "FaceResult",
+    "InputError",
+    "LoadedDetector",
+    "MissingExtra",
+    "ParityError",
+    "PluginLoadError",
+    "Result",
+    "TargetMissed",
+    "TrainingDataError",
+    "UnknownDetector",
+    "WeightsUnavailable",
+    "__version__",
+    "list_detectors",
+    "load",
+]
+
+_HOMES = {
+    "Box": "results",
+    "Detector": "detector",
+    "DetectorConfig": "detector",
+    "Face": "results",
+    "FaceResult": "results",
+    "LoadedDetector": "loaded",
+    "Result": "results",
+    "list_detectors": "plugins",
+    "load": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("deepfake-core")
+    if name not in _HOMES and name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, "errors")
+    try:
+        module = importlib.import_module(f"{__name__}.{home}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from deepfake_core.errors import MissingExtra
+
+        raise MissingExtra(f"deepfake_core.{name}", "deepfake-core[torch]") from error
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
