@@ -1,0 +1,122 @@
+"""Smaller and faster graphs: weights stored as float16, and static int8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+HALF_FROM = 64
+"""Elements from which an initialiser is worth a cast; smaller ones are biases and constants."""
+CALIBRATION_IMAGES = 256
+_WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+
+
+def round_to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Round each large float32 initialiser to the nearest float16, still stored as float32."""
+    for tensor in _large_floats(proto):
+        rounded = _to_half(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+    return proto
+
+
+def store_as_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Store each large float32 initialiser as float16 behind a Cast, which runtimes fold when they load."""
+    casts = []
+    for tensor in _large_floats(proto):
+        name = tensor.name
+        stored = f"{name}.half"
+        tensor.CopyFrom(numpy_helper.from_array(_to_half(tensor), stored))
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*casts, *nodes])
+    return proto
+
+
+def _large_floats(proto: onnx.ModelProto) -> list[TensorProto]:
+    return [
+        tensor
+        for tensor in proto.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= HALF_FROM
+    ]
+
+
+def _to_half(tensor: TensorProto) -> NDArray[np.float16]:
+    """Float16 copy; a value beyond its range becomes infinite, which the parity gate refuses."""
+    with np.errstate(over="ignore"):
+        return numpy_helper.to_array(tensor).astype(np.float16)
+
+
+def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> onnx.ModelProto:
+    """Quantise a float32 file to int8: QDQ, static, weights per channel; normalisation and heads stay float.
+
+    Args:
+        plain: The float32 ONNX file.
+        images: uint8 [N, H, W, 3] RGB whose activations set the ranges; at most 256 are used.
+        scratch: A folder for intermediate files.
+    """
+    # Imported here: it takes a second, and only this precision needs it.
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Feeds the pictures one by one."""
+
+        def __init__(self) -> None:
+            picked = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).round().astype(int)
+            self.feeds: Iterator[NDArray[np.uint8]] = iter(images[picked][:, None])
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            image = next(self.feeds, None)
+            return None if image is None else {"images": image}
+
+    prepared, quantised = scratch / "prepared.onnx", scratch / "int8.onnx"
+    quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared),
+        str(quantised),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        # 7-bit weights: on x86 without VNNI two 8-bit products overflow their 16-bit sum, silently.
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=sorted(float_nodes(onnx.load(prepared))),
+    )
+    return onnx.load(quantised)
+
+
+def float_nodes(proto: onnx.ModelProto) -> set[str]:
+    """Names of the nodes that int8 leaves alone: those before the first layer with weights, and each head.
+
+    A head is what lies between an output and its nearest layers with weights, these included.
+    """
+    maker = {output: node for node in proto.graph.node for output in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in proto.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    backward = _reach([output.name for output in proto.graph.output], lambda n: [maker[n]] if n in maker else [], False)
+    forward = _reach([entry.name for entry in proto.graph.input], lambda n: readers.get(n, []), True)
+    return {node.name for node in backward} | {node.name for node in forward if node.op_type not in _WEIGHTED}
+
+
+def _reach(
+    names: list[str], neighbours: Callable[[str], list[onnx.NodeProto]], downstream: bool
+) -> list[onnx.NodeProto]:
+    """Nodes reached from the tensors ``names`` without passing through a layer with weights."""
+    found: list[onnx.NodeProto] = []
+    while names:
+        for node in neighbours(names.pop()):
+            if any(node is seen for seen in found):
+                continue
+            found.append(node)
+            if node.op_type not in _WEIGHTED:
+                names.extend(node.output if downstream else node.input)
+    return found

@@ -1,0 +1,125 @@
+"""Export to ONNX: ``images`` uint8 [N, H, W, 3] → ``logit`` [N] (and ``evidence`` [N, h, w]), manifest inside."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from deepfake_core.detector import Detector
+from deepfake_core.runtimes.base import Outputs
+from deepfake_exports import lowprecision
+from deepfake_exports.parity import Run, gate_drift, gate_outputs, gate_scores, probes, torch_run
+from deepfake_exports.request import Precision, check_request, graph_of, labelled
+from deepfake_registry.files import atomic_path
+from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
+
+OPSET = 18  # what the exporter writes natively; any other passes through its version converter
+PRODUCER = "deepfake-core"
+
+
+def export_onnx(
+    detector: Detector,
+    network: nn.Module,
+    manifest: ModelManifest,
+    out: Path,
+    *,
+    precision: Precision = "fp32",
+    calibration_images: NDArray[np.uint8] | None = None,
+    labels: NDArray[np.int64] | None = None,
+) -> Path:
+    """Write ``network`` to ``out`` as ONNX, once it has been shown to agree with it in ONNX Runtime.
+
+    Args:
+        detector: What built the network.
+        network: The trained network, on any device; it is not changed.
+        manifest: Goes inside the file, and decides preprocessing and outputs.
+        out: The file; an older one is replaced, and only after success.
+        precision: ``fp16-storage`` halves the file and still computes in float32; ``int8`` quantises
+            statically, per channel, with normalisation and heads in float.
+        calibration_images: uint8 [N, H, W, 3] RGB from the validation split; parity is checked on them too.
+        labels: int [N], 1 = fake; ``int8`` needs them.
+
+    Raises:
+        ParityError: The file would not agree with the network; nothing is written.
+        DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
+    """
+    check_request(detector, manifest, precision, ("fp32", "fp16-storage", "int8"), calibration_images)
+    data = labelled(calibration_images, labels) if precision == "int8" else None
+    model = graph_of(network, manifest)
+    images = probes(manifest.preprocess.size, calibration_images)
+    reference = torch_run(model)
+    with atomic_path(out) as target, TemporaryDirectory() as scratch:
+        plain = target if precision == "fp32" else Path(scratch) / "fp32.onnx"
+        save(trace(model, manifest), manifest, plain, "fp32")
+        exact = ort_run(plain)
+        gate_outputs(f"{out} (fp32)", reference, exact, images)
+        if precision == "fp16-storage":
+            # Two questions, two gates: is the storage lossless, and is the rounding of the weights harmless?
+            rounded = Path(scratch) / "rounded.onnx"
+            save(lowprecision.round_to_half(onnx.load(plain)), manifest, rounded, "fp32")
+            save(lowprecision.store_as_half(onnx.load(plain)), manifest, target, precision)
+            gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images)
+            gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
+        elif data is not None:
+            save(lowprecision.quantise(plain, data.images, Path(scratch)), manifest, target, precision)
+            gate_scores(f"{out} ({precision})", reference, ort_run(target), data, manifest.calibration)
+    return Path(out)
+
+
+def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
+    """Trace the graph half and network with a dynamic batch."""
+    height, width = manifest.preprocess.size
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)  # a batch of 1 would be traced as a constant
+    with warnings.catch_warnings():
+        # torch.export's own use of a name that torch itself deprecates.
+        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=[output.name for output in manifest.outputs],
+            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def save(proto: onnx.ModelProto, manifest: ModelManifest, path: Path, precision: Precision) -> None:
+    """Write a graph with its manifest, without what only the exporter knows (stack traces name local paths)."""
+    graph = proto.graph
+    del graph.value_info[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer, graph):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del proto.metadata_props[:]
+    proto.producer_name = PRODUCER
+    proto.producer_version = manifest.version
+    embedded = {MANIFEST_KEY: manifest.embedded().model_dump_json(), "deepfake.precision": precision}
+    onnx.helper.set_model_props(proto, embedded)
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def ort_run(path: Path) -> Run:
+    """Run an ONNX file on the CPU through ONNX Runtime."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: NDArray[np.uint8]) -> Outputs:
+        found = dict(zip(names, session.run(names, {"images": images}), strict=True))
+        return Outputs(logit=found["logit"], evidence=found.get("evidence"))
+
+    return run

@@ -1,0 +1,141 @@
+"""The gate that every export passes: the exported file against the torch network, in the file's own runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from deepfake_core.errors import ParityError
+from deepfake_core.metrics import roc_auc
+from deepfake_core.runtimes.base import Outputs
+from deepfake_registry.manifest import Calibration
+
+BATCHES = (1, 2, 5)
+TOLERANCE = 1e-4
+EVIDENCE_TOLERANCE = 1e-3
+MAX_AUC_CHANGE = 0.005
+MAX_MEAN_P_CHANGE = 0.02
+REAL_PROBES = 11
+
+Run = Callable[[NDArray[np.uint8]], Outputs]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImages:
+    """Network inputs with known answers: ``images`` uint8 [N, H, W, 3] RGB, ``fake`` int64 [N] in {0, 1}."""
+
+    images: NDArray[np.uint8]
+    fake: NDArray[np.int64]
+
+
+def torch_run(model: nn.Module) -> Run:
+    """Make ``model`` (uint8 [N, H, W, 3] → logit, or logit and evidence) answer like a runtime."""
+
+    def run(images: NDArray[np.uint8]) -> Outputs:
+        with torch.inference_mode():
+            return as_outputs(model(torch.from_numpy(images)))
+
+    return run
+
+
+def as_outputs(output: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> Outputs:
+    """Outputs of a torch module as numpy arrays: logit float32 [N], evidence float32 [N, h, w] or ``None``."""
+    if isinstance(output, torch.Tensor):
+        return Outputs(logit=output.numpy())
+    logit, evidence = output
+    return Outputs(logit=logit.numpy(), evidence=evidence.numpy())
+
+
+def probes(size: tuple[int, int], images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Pictures that an export is tried on: uint8 [M, H, W, 3], five edge cases and up to 11 of ``images``."""
+    edge = np.stack(list(_edge_images(size)))
+    if images is None:
+        return edge
+    picked = np.linspace(0, len(images) - 1, min(REAL_PROBES, len(images))).round().astype(int)
+    return np.concatenate([images[picked], edge])
+
+
+def _edge_images(size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+    shape = (*size, 3)
+    yield np.zeros(shape, np.uint8)
+    yield np.full(shape, 255, np.uint8)
+    yield np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    rows, columns = np.indices(size)
+    yield np.repeat((255 * ((rows + columns) % 2)).astype(np.uint8)[..., None], 3, axis=2)
+    ramp = 255 * columns / max(1, size[1] - 1)
+    yield np.stack([ramp, 255 - ramp, 255 * rows / max(1, size[0] - 1)], axis=2).astype(np.uint8)
+
+
+def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.uint8]) -> None:
+    """Demand equal outputs on ``images`` uint8 [M, H, W, 3] in batches of 1, 2 and 5.
+
+    The tolerance is 1e-4 for logits and 1e-3 for the evidence map, relative where a value exceeds 1.
+
+    Raises:
+        ParityError: The outputs differ by more, have other shapes, or are not finite.
+    """
+    for size in BATCHES:
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            want, got = reference(batch), exported(batch)
+            case = f"{what}, batch of {len(batch)}"
+            _compare(f"{case}: logit", want.logit, got.logit, TOLERANCE)
+            if want.evidence is None and got.evidence is None:
+                continue
+            if want.evidence is None or got.evidence is None:
+                raise ParityError(f"{case}: only one of network and export has an evidence map")
+            _compare(f"{case}: evidence", want.evidence, got.evidence, EVIDENCE_TOLERANCE)
+
+
+def _compare(case: str, want: NDArray[np.float32], got: NDArray[np.float32], tolerance: float) -> None:
+    if want.shape != got.shape:
+        raise ParityError(f"{case} has shape {got.shape}, the network gives {want.shape}")
+    worst = float(np.max(np.abs(want - got) / np.maximum(1.0, np.abs(want))))
+    if not worst <= tolerance:  # written so that NaN fails
+        raise ParityError(f"{case} differs from the network's by {worst:.3g}, allowed {tolerance:.0e}; nothing written")
+
+
+def gate_scores(what: str, reference: Run, exported: Run, data: LabelledImages, calibration: Calibration) -> None:
+    """Demand nearly unchanged judgement on a labelled set: ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``.
+
+    Raises:
+        ParityError: The change is larger.
+    """
+    before, after = (_logits(run, data.images) for run in (reference, exported))
+    auc_change = abs(roc_auc(data.fake, after) - roc_auc(data.fake, before))
+    p_change = mean_p_change(before, after, calibration)
+    if not (auc_change <= MAX_AUC_CHANGE and p_change <= MAX_MEAN_P_CHANGE):
+        raise ParityError(
+            f"{what}: AUC changes by {auc_change:.4f} (allowed {MAX_AUC_CHANGE}) and P(fake) by {p_change:.4f} "
+            f"on average (allowed {MAX_MEAN_P_CHANGE}) on {len(data.fake)} pictures; nothing written"
+        )
+
+
+def gate_drift(what: str, reference: Run, exported: Run, images: NDArray[np.uint8], calibration: Calibration) -> None:
+    """Demand a mean ``|Δp_fake| ≤ 0.02`` on ``images`` uint8 [M, H, W, 3], which need no labels.
+
+    Raises:
+        ParityError: The change is larger, or a logit is not finite.
+    """
+    change = mean_p_change(_logits(reference, images), _logits(exported, images), calibration)
+    if not change <= MAX_MEAN_P_CHANGE:
+        raise ParityError(
+            f"{what}: P(fake) changes by {change:.4f} on average, allowed {MAX_MEAN_P_CHANGE}; nothing written"
+        )
+
+
+def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calibration: Calibration) -> float:
+    """Mean absolute change of the calibrated probability between two float32 [N] arrays of logits."""
+    changes = [
+        abs(calibration.p_fake(float(b)) - calibration.p_fake(float(a))) for b, a in zip(before, after, strict=True)
+    ]
+    return float(np.mean(changes))
+
+
+def _logits(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
+    return np.concatenate([run(images[i : i + batch]).logit for i in range(0, len(images), batch)])

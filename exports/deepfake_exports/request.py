@@ -1,0 +1,68 @@
+"""What every format asks of its caller before it starts to trace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.errors import DeepfakeError
+from deepfake_exports.parity import LabelledImages
+from deepfake_registry.manifest import ModelManifest
+
+Precision = Literal["fp32", "fp16-storage", "int8"]
+
+
+def check_request(
+    detector: Detector,
+    manifest: ModelManifest,
+    precision: str,
+    offered: Sequence[str],
+    images: NDArray[np.uint8] | None,
+) -> None:
+    """Refuse early what would fail late.
+
+    Raises:
+        DeepfakeError: The precision is not offered, the manifest belongs to other preprocessing, or ``images``
+            are not network inputs.
+    """
+    if precision not in offered:
+        raise DeepfakeError(
+            f"precision {precision!r} is not offered by this format; choose one of {', '.join(offered)}"
+        )
+    if detector.preprocess != manifest.preprocess:
+        raise DeepfakeError(
+            f"the manifest of {manifest.name!r} states other preprocessing than its detector; "
+            "make it from detector.preprocess"
+        )
+    shape = (*manifest.preprocess.size, 3)
+    if images is not None and (images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0):
+        raise DeepfakeError(
+            f"calibration images must be uint8 [N, {shape[0]}, {shape[1]}, 3], got {images.dtype} {list(images.shape)}"
+        )
+
+
+def labelled(images: NDArray[np.uint8] | None, labels: NDArray[np.int64] | None) -> LabelledImages:
+    """Pair pictures uint8 [N, H, W, 3] with their labels int [N], 1 = fake.
+
+    Raises:
+        DeepfakeError: One is missing, their numbers differ, or not both classes are there.
+    """
+    if images is None or labels is None:
+        raise DeepfakeError("int8 is gated on accuracy: pass calibration_images and labels of the validation split")
+    if len(images) != len(labels):
+        raise DeepfakeError(f"{len(images)} calibration images but {len(labels)} labels")
+    if set(np.unique(labels)) != {0, 1}:
+        raise DeepfakeError(f"labels must hold both real (0) and fake (1), got {np.unique(labels).tolist()}")
+    return LabelledImages(images, np.asarray(labels, np.int64))
+
+
+def graph_of(network: nn.Module, manifest: ModelManifest) -> nn.Module:
+    """A frozen CPU copy of the graph half and ``network``, in evaluation mode."""
+    model = WithPreprocess(copy.deepcopy(network), manifest.preprocess).cpu().float().eval()
+    return cast(nn.Module, model.requires_grad_(False))

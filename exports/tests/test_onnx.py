@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from deepfake_core.detector import WithPreprocess
+from deepfake_core.errors import DeepfakeError, ParityError
+from deepfake_exports import onnx as exporter
+from deepfake_exports.lowprecision import float_nodes
+from deepfake_exports.onnx import OPSET, export_onnx, ort_run
+from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
+
+
+GOLDEN_LOGITS = [-1.055925, 0.799511, -0.600012, 1.020023]
+
+
+def torch_logits(case, network=None):
+    with torch.inference_mode():
+        logit, evidence = WithPreprocess(network or case.network, case.manifest.preprocess)(
+            torch.from_numpy(case.images)
+        )
+    return logit.numpy(), evidence.numpy()
+
+
+@pytest.fixture(scope="module")
+def exported(case, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    return export_onnx(case.detector, case.network, case.manifest, out, calibration_images=case.images)
+
+
+def test_the_file_agrees_with_the_network_at_any_batch_size(case, exported):
+    want, evidence = torch_logits(case)
+    run = ort_run(exported)
+    for size in (1, 3, 24):
+        got = run(case.images[:size])
+        np.testing.assert_allclose(got.logit, want[:size], atol=1e-4)
+        np.testing.assert_allclose(got.evidence, evidence[:size], atol=1e-3)
+
+
+def test_golden_logits(case, exported):
+    got = ort_run(exported)(case.images[:4])
+    np.testing.assert_allclose(got.logit, GOLDEN_LOGITS, atol=1e-3)
+
+
+def test_the_interface_is_the_contract(exported):
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    assert (entry.name, entry.type, entry.shape) == ("images", "tensor(uint8)", ["N", 32, 32, 3])
+    assert [(o.name, o.type, o.shape) for o in session.get_outputs()] == [
+        ("logit", "tensor(float)", ["N"]),
+        ("evidence", "tensor(float)", ["N", 8, 8]),
+    ]
+
+
+def test_the_manifest_travels_in_the_file(case, exported):
+    meta = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"]).get_modelmeta()
+    assert ModelManifest.model_validate_json(meta.custom_metadata_map[MANIFEST_KEY]) == case.manifest
+    assert meta.producer_name == "deepfake-core"
+    proto = onnx.load(exported)
+    assert proto.producer_version == "1.2.3"
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", OPSET)]
+
+
+def test_the_file_tells_nothing_of_the_machine_that_made_it(exported):
+    assert str(Path.cwd()).encode() not in exported.read_bytes()
+    assert b"stack_trace" not in exported.read_bytes()
+
+
+def test_exporting_twice_gives_the_same_bytes(case, exported, tmp_path):
+    again = export_onnx(case.detector, case.network, case.manifest, tmp_path / "again.onnx")
+    assert again.read_bytes() == exported.read_bytes()
+
+
+def test_a_network_without_evidence(case, tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(0))
+    manifest = case.manifest.model_copy(update={"outputs": case.manifest.outputs[:1]})
+    out = export_onnx(case.detector, network, manifest, tmp_path / "m.onnx")
+    assert ort_run(out)(case.images[:2]).evidence is None
+
+
+def test_the_network_is_left_as_it_was(case, tmp_path):
+    network = type(case.network)().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    export_onnx(case.detector, network, case.manifest, tmp_path / "m.onnx")
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_half_storage_halves_the_file_and_keeps_the_judgement(case, exported, tmp_path):
+    out = export_onnx(
+        case.detector, case.network, case.manifest, tmp_path / "half.onnx",
+        precision="fp16-storage", calibration_images=case.images,
+    )  # fmt: skip
+    assert out.stat().st_size <= 0.55 * exported.stat().st_size
+    want, got = ort_run(exported)(case.images).logit, ort_run(out)(case.images).logit
+    assert 0 < np.abs(want - got).max() < 1e-2
+
+
+def test_runtimes_fold_the_casts_of_half_storage_away(case, tmp_path):
+    out = export_onnx(case.detector, case.network, case.manifest, tmp_path / "half.onnx", precision="fp16-storage")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(str(out), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    assert [n.name for n in graph.node if n.op_type == "Cast"] == ["node__to_copy"]  # uint8 pixels to float
+    assert all(t.data_type != onnx.TensorProto.FLOAT16 for t in graph.initializer)
+
+
+def test_weights_beyond_float16_are_refused(case, tmp_path):
+    network = type(case.network)().eval()
+    nn.init.constant_(network.body[2].weight, 1e6)
+    with pytest.raises(ParityError, match="fp16-storage"):
+        export_onnx(case.detector, network, case.manifest, tmp_path / "m.onnx", precision="fp16-storage")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_keeps_normalisation_and_heads_in_float(case, exported, tmp_path):
+    out = export_onnx(
+        case.detector, case.network, case.manifest, tmp_path / "int8.onnx",
+        precision="int8", calibration_images=case.images, labels=case.fake,
+    )  # fmt: skip
+    proto = onnx.load(out)
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    floats = {n.name: n for n in proto.graph.node if n.name in float_nodes(onnx.load(exported))}
+    assert {n.op_type for n in floats.values()} >= {"Cast", "Div", "Sub", "Gemm", "Conv"}
+    for node in floats.values():
+        assert all(makers[i].op_type != "DequantizeLinear" for i in node.input[1:] if i in makers)
+    assert sum(n.op_type == "QuantizeLinear" for n in proto.graph.node) > 3
+    meta = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"]).get_modelmeta()
+    assert ModelManifest.model_validate_json(meta.custom_metadata_map[MANIFEST_KEY]) == case.manifest
+    assert meta.custom_metadata_map["deepfake.precision"] == "int8"
+
+
+def test_int8_needs_labelled_pictures_of_both_classes(case, tmp_path):
+    arguments = (case.detector, case.network, case.manifest, tmp_path / "m.onnx")
+    with pytest.raises(DeepfakeError, match="pass calibration_images and labels"):
+        export_onnx(*arguments, precision="int8", calibration_images=case.images)
+    with pytest.raises(DeepfakeError, match="24 calibration images but 3 labels"):
+        export_onnx(*arguments, precision="int8", calibration_images=case.images, labels=case.fake[:3])
+    with pytest.raises(DeepfakeError, match="both real"):
+        export_onnx(*arguments, precision="int8", calibration_images=case.images, labels=np.ones(24, np.int64))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disagreeing_file_is_refused_and_the_old_one_kept(case, tmp_path, monkeypatch):
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"the old model")
+    trace = exporter.trace
+
+    def damaged(model, manifest):
+        proto = trace(model, manifest)
+        bias = next(t for t in proto.graph.initializer if t.name == "network.logit.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 3e-2, bias.name))
+        return proto
+
+    monkeypatch.setattr(exporter, "trace", damaged)
+    with pytest.raises(ParityError, match=r"logit differs from the network's by 0\.0"):
+        export_onnx(case.detector, case.network, case.manifest, out)
+    assert out.read_bytes() == b"the old model"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_requests_that_cannot_be_served(case, tmp_path):
+    arguments = (case.detector, case.network, case.manifest, tmp_path / "m.onnx")
+    with pytest.raises(DeepfakeError, match="'int4' is not offered"):
+        export_onnx(*arguments, precision="int4")
+    with pytest.raises(DeepfakeError, match=r"must be uint8 \[N, 32, 32, 3\]"):
+        export_onnx(*arguments, calibration_images=np.zeros((2, 16, 16, 3), np.uint8))
+    other = case.manifest.preprocess.model_copy(update={"crop": {"kind": "whole_image"}})
+    with pytest.raises(DeepfakeError, match="other preprocessing"):
+        export_onnx(
+            case.detector, case.network, case.manifest.model_copy(update={"preprocess": other}), tmp_path / "m.onnx"
+        )
