@@ -1,0 +1,125 @@
+"""Find faces with YuNet (Wu, Peng & Yu 2023), run by OpenCV; its weights are part of this package."""
+
+from __future__ import annotations
+
+import threading
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+import numpy as np
+
+from deepfake_core.errors import ArtifactCorrupt
+from deepfake_core.results import Box, Face
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WEIGHTS = "face_detection_yunet_2023mar.onnx"
+
+# Two boxes that overlap by more than this (intersection over union) are one face.
+_NMS_OVERLAP = 0.3
+# YuNet was trained on faces of about 10 to 300 px: a second look at this size finds a face that fills the picture,
+# and smaller pictures are enlarged to it.
+_SECOND_LOOK_SIDE = 192
+_SECOND_LOOK_BORDER = 48
+# Below this side, in pixels, a face holds no evidence and most detections are not faces.
+_MIN_FACE_SIDE = 16
+# A much smaller companion of a large face is mostly a blurred bystander, a poster or a mistake; it has to be certain.
+_COMPANION_RATIO = 0.33
+_COMPANION_CONFIDENCE = 0.8
+
+
+class FaceFinder:
+    """Finds faces in RGB pictures; safe to share between threads, each of which gets its own native detector.
+
+    OpenCV is set to one thread for the whole process: the network gains nothing from more at this size, and
+    callers prepare several pictures at once instead.
+
+    Args:
+        min_confidence: Detections below this score in [0, 1] are dropped.
+        max_side: Pictures are reduced to this longer side, in pixels, before the search. Faces below about
+            ``10 / max_side`` of it are not found.
+    """
+
+    def __init__(self, min_confidence: float = 0.6, max_side: int = 640) -> None:
+        self.min_confidence = min_confidence
+        self.max_side = max_side
+        self._local = threading.local()
+        cv2.setNumThreads(1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Native detectors stay in their process: a copy in a worker makes its own.
+        return FaceFinder, (self.min_confidence, self.max_side)
+
+    def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """Find faces in ``uint8 [H, W, 3]`` RGB; most confident first, in pixels of the picture given.
+
+        Faces with a side below 16 px are dropped. So are faces smaller than a third of the largest one with a
+        confidence below 0.8. Where nothing is found, the picture is searched once more at a small scale with a
+        border around it, which finds faces that fill the picture.
+
+        Raises:
+            ArtifactCorrupt: The face finder's packaged weights cannot be read.
+        """
+        height, width = pixels.shape[:2]
+        longer = max(height, width)
+        faces = self._detect(pixels, min(1.0, self.max_side / longer), border=0) if longer >= _SECOND_LOOK_SIDE else []
+        if not faces:
+            faces = self._detect(pixels, _SECOND_LOOK_SIDE / longer, border=_SECOND_LOOK_BORDER)
+        return _without_bystanders(faces)
+
+    def _detect(self, pixels: NDArray[np.uint8], scale: float, border: int) -> list[Face]:
+        """Faces of ``uint8 [H, W, 3]`` RGB, searched at ``scale`` with a black border of ``border`` scaled pixels."""
+        height, width = pixels.shape[:2]
+        if scale != 1.0:
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            pixels = cast("NDArray[np.uint8]", cv2.resize(pixels, size, interpolation=kernel))
+        scale_x, scale_y = pixels.shape[1] / width, pixels.shape[0] / height
+        if border:
+            pixels = np.pad(pixels, ((border, border), (border, border), (0, 0)))
+        detector = self._detector()
+        detector.setInputSize((pixels.shape[1], pixels.shape[0]))
+        rows = detector.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
+        faces = []
+        # A row: x, y, width, height, five landmarks as x, y, confidence.
+        for row in [] if rows is None else rows.tolist():
+            xs = [(x - border) / scale_x for x in row[0:14:2]]
+            ys = [(y - border) / scale_y for y in row[1:14:2]]
+            box = Box(xs[0], ys[0], row[2] / scale_x, row[3] / scale_y)
+            if min(box.width, box.height) >= _MIN_FACE_SIDE:
+                faces.append(Face(box, min(row[14], 1.0), tuple(zip(xs[2:], ys[2:], strict=True))))
+        return sorted(faces, key=lambda face: -face.confidence)
+
+    def _detector(self) -> Any:
+        """Native detector of the calling thread, made on its first use."""
+        if not hasattr(self._local, "detector"):
+            weights = resources.files(__package__).joinpath("weights", WEIGHTS)
+            try:
+                # From memory, so that it works from any folder, whatever its name, and from a zipped package.
+                model = _as_buffer(weights.read_bytes())
+                self._local.detector = cv2.FaceDetectorYN.create(
+                    "onnx", model, _as_buffer(b""), (320, 320), self.min_confidence, _NMS_OVERLAP
+                )
+            except (OSError, cv2.error) as error:
+                raise ArtifactCorrupt(
+                    f"{weights}: the face finder's weights cannot be read; reinstall deepfake-core ({error})"
+                ) from error
+        return self._local.detector
+
+
+def _as_buffer(data: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8)
+
+
+def _without_bystanders(faces: list[Face]) -> list[Face]:
+    """Drop uncertain faces that are much smaller than the largest one."""
+    if not faces:
+        return faces
+    floor = _COMPANION_RATIO * max(_side(face) for face in faces)
+    return [face for face in faces if _side(face) >= floor or face.confidence >= _COMPANION_CONFIDENCE]
+
+
+def _side(face: Face) -> float:
+    return max(face.box.width, face.box.height)
