@@ -39,6 +39,9 @@ class TrainRecipe(Frozen):
         monitor: Validation metric that selects ``best``.
         mode: Whether ``monitor`` is better when higher (``max``) or lower (``min``).
         workers: Processes that make samples; -1 takes every core.
+        validation_share: Share of each source's groups that is held out.
+        validation_pairs: Held-out pairs made of each family of pseudo-fakes.
+        autoencoder_steps: Training steps of each autoencoder that makes reconstructions.
         pseudo: Where fakes come from.
     """
 
@@ -58,4 +61,7 @@ class TrainRecipe(Frozen):
     monitor: str = "auc"
     mode: Literal["max", "min"] = "max"
     workers: int = Field(-1, ge=-1)
+    validation_share: float = Field(0.15, gt=0, lt=0.5)
+    validation_pairs: int = Field(500, gt=0)
+    autoencoder_steps: int = Field(1500, gt=0)
     pseudo: PseudoFakes = PseudoFakes()

@@ -1,0 +1,216 @@
+"""The faces of a dataset, found once: aligned store crops with their landmarks, labels and groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.inputs.crop import prepare_crop
+from deepfake_core.inputs.decode import decode
+from deepfake_core.inputs.faces import FaceFinder
+from deepfake_core.progress import track
+from deepfake_core.results import Box, Face
+from deepfake_core.training.landmarks import FaceMesh
+from deepfake_registry.files import atomic_path
+from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
+
+if TYPE_CHECKING:
+    from deepfake_core.datasets import Sample
+
+STORE_SIDE = 320
+"""Side of a stored face in pixels: a multiple of 32, so that autoencoders take it whole."""
+
+STORE_MARGIN = 1.7
+"""Side of the stored square over the longer side of the face box; leaves room for jittered training crops."""
+
+STORE_SPEC = PreprocessSpec(
+    crop=FaceCrop(margin=STORE_MARGIN),
+    resize=Resize(height=STORE_SIDE, width=STORE_SIDE, interpolation="bicubic"),
+    normalize=Normalize(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+)
+
+
+@dataclass(frozen=True)
+class FaceTable:
+    """One face per usable picture of a dataset.
+
+    Attributes:
+        paths: Files, relative to the root that was given.
+        fake: ``int8 [N]``, 1 = fake.
+        sources: Where each picture came from.
+        groups: Video, sequence or identity; never shared between splits.
+        boxes: ``float32 [N, 4]``: x, y, width, height of the face in the picture, in pixels.
+        points: ``float32 [N, P, 2]``: landmarks in pixels of the stored crop.
+        rejected: Files that were left out, with the reason.
+    """
+
+    paths: NDArray[np.str_]
+    fake: NDArray[np.int8]
+    sources: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    boxes: NDArray[np.float32]
+    points: NDArray[np.float32]
+    rejected: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def save(self, path: Path) -> None:
+        """Write to an ``.npz`` file, atomically."""
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(
+                stream,
+                paths=self.paths,
+                fake=self.fake,
+                sources=self.sources,
+                groups=self.groups,
+                boxes=self.boxes,
+                points=self.points.astype(np.float16),
+                rejected=np.array(json.dumps(self.rejected)),
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> FaceTable:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(
+                paths=stored["paths"],
+                fake=stored["fake"],
+                sources=stored["sources"],
+                groups=stored["groups"],
+                boxes=stored["boxes"],
+                points=stored["points"].astype(np.float32),
+                rejected=tuple((path, reason) for path, reason in json.loads(str(stored["rejected"]))),
+            )
+
+
+def find_faces(samples: Iterable[Sample], root: Path) -> FaceTable:
+    """Find the largest face of every sample, and its landmarks.
+
+    Raises:
+        TrainingDataError: No sample has a usable face.
+    """
+    samples = list(samples)
+    with ProcessPoolExecutor(_workers(), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        found = pool.map(_find_one, (sample.path for sample in samples), chunksize=16)
+        rows = list(track(zip(samples, found, strict=True), "finding faces", total=len(samples)))
+    kept = [(sample, row) for sample, row in rows if not isinstance(row, str)]
+    if not kept:
+        raise TrainingDataError(f"{root}: none of {len(samples)} pictures has a usable face")
+    return FaceTable(
+        paths=np.array([Path(sample.path).relative_to(root).as_posix() for sample, _ in kept]),
+        fake=np.array([sample.fake for sample, _ in kept], np.int8),
+        sources=np.array([sample.source for sample, _ in kept]),
+        groups=np.array([sample.group for sample, _ in kept]),
+        boxes=np.array([row[0] for _, row in kept], np.float32),
+        points=np.stack([row[1] for _, row in kept]),
+        rejected=tuple((str(sample.path), row) for sample, row in rows if isinstance(row, str)),
+    )
+
+
+def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSpec = STORE_SPEC) -> NDArray[np.uint8]:
+    """Every face through the host half of a preprocessing, by default the stored crop for making pairs.
+
+    Returns:
+        A memory map ``uint8 [N, H, W, 3]`` RGB, made on the first call. The file's name carries a hash of the
+        table and of the preprocessing, so a change of either makes a new one.
+    """
+    key = hashlib.sha256(f"{spec.crop!r}{spec.resize!r}".encode())
+    for part in (table.paths, table.boxes):
+        key.update(part.tobytes())
+    path = cache_dir / f"crops-{key.hexdigest()[:16]}.npy"
+    shape = (len(table), *spec.size, 3)
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            jobs = [(root / name, tuple(box), spec) for name, box in zip(table.paths, table.boxes.tolist(), strict=True)]
+            with ProcessPoolExecutor(_workers(), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+                crops = pool.map(_crop_one, jobs, chunksize=32)
+                for row, crop in enumerate(track(crops, "cutting faces", total=len(jobs))):
+                    out[row] = crop
+            out.flush()
+            del out
+    return np.load(path, mmap_mode="r")
+
+
+def split_by_group(table: FaceTable, validation_share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows for training and for validation: within every source whole groups go one way, chosen by their hash.
+
+    A face swap's group carries two identities, so groups that share an identity stay together.
+    """
+    family = _families(table.groups.tolist())
+    validation = np.zeros(len(table), bool)
+    for source in np.unique(table.sources):
+        here = table.sources == source
+        names = sorted(set(family[here].tolist()), key=lambda name: hashlib.sha256(name.encode()).digest())
+        count = max(1, round(validation_share * len(names))) if len(names) > 1 else 0
+        validation |= here & np.isin(family, names[:count])
+    return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+_FACEFORENSICS = re.compile(r"^(?P<source>.*/)[A-Za-z0-9]+_(?P<target>\d{3})(?:_(?P<donor>\d{3}))?_\d+$")
+
+
+def _families(groups: Sequence[str]) -> NDArray[np.str_]:
+    """For every group the name of the set of groups that it is connected with through shared identities."""
+    parent: dict[str, str] = {}
+
+    def root_of(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for group in set(groups):
+        if match := _FACEFORENSICS.match(group):
+            for identity in filter(None, match.group("target", "donor")):
+                parent[root_of(match["source"] + identity)] = root_of(group)
+    return np.array([root_of(group) for group in groups])
+
+
+def _find_one(path: Path) -> tuple[tuple[float, float, float, float], NDArray[np.float32]] | str:
+    """Box and landmarks in the stored crop, or why there are none."""
+    finder, mesh = _tools()
+    try:
+        pixels = decode(path).pixels
+    except InputError as error:
+        return error.reason
+    faces: Sequence[Face] = finder.find(pixels)
+    if not faces:
+        return "no face found"
+    face = max(faces, key=lambda face: face.box.width * face.box.height)
+    box = face.box
+    points = mesh.find(pixels, face)
+    side = STORE_MARGIN * max(box.width, box.height)
+    corner = np.array([box.x + (box.width - side) / 2, box.y + (box.height - side) / 2], np.float32)
+    points = (points - corner) * np.float32(STORE_SIDE / side)
+    if not np.all(np.isfinite(points)) or np.abs(points - STORE_SIDE / 2).max() > STORE_SIDE:
+        return "face landmarks are implausible"
+    return (box.x, box.y, box.width, box.height), points
+
+
+@cache
+def _tools() -> tuple[FaceFinder, FaceMesh]:
+    """One of each per process."""
+    return FaceFinder(), FaceMesh()
+
+
+def _crop_one(job: tuple[Path, tuple[float, float, float, float], PreprocessSpec]) -> NDArray[np.uint8]:
+    path, box, spec = job
+    return prepare_crop(decode(path).pixels, Box(*box), spec)
+
+
+def _workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

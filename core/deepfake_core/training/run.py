@@ -1,0 +1,255 @@
+"""One training run, from a folder of labelled pictures to a packaged model: what ``dfbench train`` does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from deepfake_core.artifacts import Package, write_package
+from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.metrics import roc_auc
+from deepfake_core.training.calibrate import fit_calibration
+from deepfake_core.training.faces import FaceTable, find_faces, load_crops, split_by_group
+from deepfake_core.training.loop import fit
+from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
+from deepfake_registry.files import write_atomic
+from deepfake_registry.manifest import MANIFEST_KEY, DataSource, ModelManifest, WeightsStatus, image_manifest
+
+log = logging.getLogger("deepfake.training")
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Pictures as the detector sees them, with their labels.
+
+    Attributes:
+        images: ``uint8 [N, H, W, 3]`` RGB.
+        fake: ``float32 [N]`` in {0, 1}.
+        family: ``[N]``: the kind of fake, or the source, that the sample stands for.
+    """
+
+    images: NDArray[np.uint8]
+    fake: NDArray[np.float32]
+    family: NDArray[np.str_]
+
+
+def train(
+    name: str,
+    detector: Detector,
+    data: Path,
+    recipe: TrainRecipe,
+    run_dir: Path,
+    *,
+    device: str = "auto",
+    cache_dir: Path | None = None,
+    terms: Mapping[str, str] | None = None,
+) -> Package:
+    """Train a detector and package what came out of it.
+
+    Args:
+        name: Name of the detector's plugin.
+        detector: What to train.
+        data: ``<source>/{real,fake}/…`` folders.
+        recipe: How to train.
+        run_dir: Where everything is written; an interrupted run in it is continued.
+        device: ``"auto"`` takes a GPU where there is one.
+        cache_dir: Where crops and reconstructions are kept; by default inside ``run_dir``.
+        terms: Licence terms of each source, for the model's provenance.
+
+    Returns:
+        The package in ``run_dir/model``.
+
+    Raises:
+        TrainingDataError: The data are unusable; the message says why.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    cache_dir = cache_dir or run_dir / "cache"
+    write_atomic(run_dir / "config.yaml", yaml.safe_dump({"detector": name, **_plain(detector, recipe)}))
+    torch.manual_seed(recipe.seed)
+    accelerator = Accelerator(cpu=device == "cpu")
+
+    table, pixels, sources, validation = prepare(detector, data, recipe, cache_dir, accelerator.device)
+    network = detector.build()
+    if recipe.pretrained:
+        detector.init_pretrained(network)
+    dataset = PairDataset(
+        PairMaker(sources[0]),
+        recipe.pseudo,
+        length=recipe.steps * recipe.batch_size // 2,
+        size=detector.preprocess.resize.height,
+        margin=detector.preprocess.crop.margin,  # type: ignore[union-attr]
+        cells=detector.evidence_size[0] if detector.evidence_size else 1,
+        seed=recipe.seed,
+    )
+    metrics = fit(
+        detector,
+        network,
+        dataset,
+        lambda model: validation_metrics(scores(model, validation.images), validation),
+        recipe,
+        run_dir,
+        accelerator,
+    )
+    network.load_state_dict(load_file(run_dir / "best.safetensors"))
+    return package(name, detector, network, table, validation, metrics, recipe, run_dir, data, terms or {})
+
+
+def prepare(
+    detector: Detector, data: Path, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+) -> tuple[FaceTable, NDArray[np.uint8], tuple[PairSource, PairSource], ValidationSet]:
+    """Find faces, cut them, split them by group, make reconstructions and the validation set."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    table_file = cache_dir / "faces.npz"
+    if not table_file.exists():
+        find_faces(ImageFolder(data), data).save(table_file)
+    table = FaceTable.read(table_file)
+    pixels = load_crops(table, data, cache_dir)
+    rows, held_out = split_by_group(table, recipe.validation_share)
+    real = np.flatnonzero(table.fake == 0)
+    reconstructions: list[NDArray[np.uint8]] = []
+    if recipe.pseudo.reconstruct:
+        train_real = np.intersect1d(real, rows)
+        reconstructions = load_reconstructions(
+            pixels, real, train_real, cache_dir, steps=recipe.autoencoder_steps, device=device, seed=recipe.seed
+        )
+    training = PairSource(
+        table, pixels, rows, reconstructions, real, training_decoders(len(reconstructions)) if reconstructions else ()
+    )
+    validating = PairSource(
+        table, pixels, held_out, reconstructions, real, (VALIDATION_DECODER,) if reconstructions else ()
+    )
+    return table, pixels, (training, validating), _validation_set(detector, validating, data, recipe, cache_dir)
+
+
+def _validation_set(
+    detector: Detector, source: PairSource, data: Path, recipe: TrainRecipe, cache_dir: Path
+) -> ValidationSet:
+    """Held-out faces: made fakes of every family, and the labelled ones through the inference preprocessing."""
+    maker = PairMaker(source)
+    spec = detector.preprocess
+    images, fake, family = [], [], []
+    for number, kind in enumerate(kind for kind in maker.families() if kind != "labelled"):
+        made, target = validation_pairs(
+            maker,
+            kind,
+            count=recipe.validation_pairs,
+            size=spec.resize.height,
+            margin=spec.crop.margin,  # type: ignore[union-attr]
+            seed=recipe.seed + 1000 + number,
+        )
+        images.append(made)
+        fake.append(target)
+        family += [kind] * len(target)
+    inputs = load_crops(source.table, data, cache_dir, spec)[source.rows]
+    images.append(inputs)
+    fake.append(source.table.fake[source.rows].astype(np.float32))
+    family += source.table.sources[source.rows].tolist()
+    return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family))
+
+
+@torch.inference_mode()
+def scores(model: nn.Module, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float64]:
+    """Logits ``[N]`` of a :class:`~deepfake_core.detector.WithPreprocess` for ``uint8 [N, H, W, 3]``."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    logits = []
+    for start in range(0, len(images), batch_size):
+        output = model(torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device))
+        logits.append((output[0] if isinstance(output, tuple) else output).float().cpu().numpy())
+    model.train(training)
+    return np.concatenate(logits).astype(np.float64)
+
+
+def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) -> dict[str, float]:
+    """AUC of every family that has both classes, and their mean under ``auc``."""
+    by_family = {}
+    for name in np.unique(validation.family).tolist():
+        here = validation.family == name
+        if len(np.unique(validation.fake[here])) == 2:
+            by_family[f"auc_{name}"] = roc_auc(validation.fake[here], logit[here])
+    return {"auc": float(np.mean(list(by_family.values()))), **by_family}
+
+
+def package(
+    name: str,
+    detector: Detector,
+    network: nn.Module,
+    table: FaceTable,
+    validation: ValidationSet,
+    metrics: dict[str, float],
+    recipe: TrainRecipe,
+    run_dir: Path,
+    data: Path,
+    terms: Mapping[str, str],
+) -> Package:
+    """Calibrate the trained network on validation and write it, with its manifest, to ``run_dir/model``."""
+    logit = scores(WithPreprocess(network.cpu(), detector.preprocess), validation.images)
+    fitted_on = f"validation split of {data.name}: {len(logit)} faces"
+    calibration = fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on)
+    manifest = make_manifest(
+        name,
+        detector,
+        "trained",
+        calibration=calibration,
+        provenance=_provenance(table, terms),
+        training=recipe.model_dump(mode="json"),
+        metrics={"validation": metrics},
+    )
+    weights = run_dir / f"{name}.safetensors"
+    save_file(
+        {key: value.contiguous() for key, value in network.state_dict().items()},
+        weights,
+        {MANIFEST_KEY: manifest.model_dump_json()},
+    )
+    np.savez_compressed(
+        run_dir / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family
+    )
+    write_atomic(run_dir / "metrics.json", json.dumps({"validation": metrics}, indent=2) + "\n")
+    return write_package(run_dir / "model", manifest, {"safetensors": weights})
+
+
+def make_manifest(name: str, detector: Detector, weights: WeightsStatus, **fields: Any) -> ModelManifest:
+    """The manifest of a network that this detector built."""
+    return image_manifest(
+        name=name,
+        architecture=name,
+        preprocess=detector.preprocess,
+        weights=weights,
+        config=detector.config.model_dump(mode="json"),
+        evidence=detector.evidence_size,
+        **fields,
+    )
+
+
+def _provenance(table: FaceTable, terms: Mapping[str, str]) -> tuple[DataSource, ...]:
+    return tuple(
+        DataSource(
+            name=source,
+            role="fake" if fake else "real",
+            count=int(((table.sources == source) & (table.fake == fake)).sum()),
+            terms=terms.get(source, "not stated"),
+        )
+        for source in np.unique(table.sources).tolist()
+        for fake in (0, 1)
+        if ((table.sources == source) & (table.fake == fake)).any()
+    )
+
+
+def _plain(detector: Detector, recipe: TrainRecipe) -> dict[str, Any]:
+    return {"config": detector.config.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json")}
