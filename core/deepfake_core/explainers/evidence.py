@@ -10,6 +10,7 @@ from PIL import Image
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.explainers import Explainer
+from deepfake_core.judging import probabilities
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
@@ -23,11 +24,6 @@ class EvidenceMap(Explainer):
         if evidence is None:
             raise DeepfakeError(f"detector {detector.manifest.name!r} has no evidence map; choose another explainer")
         return enlarge(probabilities(evidence[0]), crop.shape[0], crop.shape[1])
-
-
-def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits → probabilities in [0, 1], any shape, without overflow."""
-    return (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
 
 
 def enlarge(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from deepfake_core.errors import DeepfakeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,3 +40,13 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the graph half and the network on ``uint8 [N, H, W, 3]`` RGB, N ≥ 1."""
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that no runtime knows.
+
+    Raises:
+        DeepfakeError: It is none of ``auto``, ``cpu``, ``cuda`` and ``cuda:N``.
+    """
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is None:
+        raise DeepfakeError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")

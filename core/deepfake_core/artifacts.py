@@ -1,0 +1,224 @@
+"""Model files on disk: a package (a folder with ``manifest.json`` and artefacts), or a bare file.
+
+A bare file carries its manifest inside. It is read here from the container format alone: no model is loaded, and
+neither onnx nor safetensors is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import ValidationError
+
+from deepfake_core.errors import ArtifactCorrupt, InputError
+from deepfake_registry.files import atomic_path, sha256_file, write_atomic
+from deepfake_registry.manifest import MANIFEST_KEY, SCHEMA_VERSION, FileRef, ModelManifest
+
+MANIFEST_FILE = "manifest.json"
+FORMATS = {".onnx": "onnx", ".safetensors": "safetensors"}
+"""Suffix of a bare file that can be loaded → its format."""
+
+_HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
+_METADATA_PROPS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One model file whose content has been verified where a hash of it is known.
+
+    Attributes:
+        path: The file.
+        format: ``"onnx"`` or ``"safetensors"``.
+        sha256: Hex digest of its content.
+        manifest: What it is.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    manifest: ModelManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A packaged model."""
+
+    folder: Path
+    manifest: ModelManifest
+
+    def artifact(self, format: str) -> Artifact | None:
+        """The file of one format, verified; ``None`` when the package has none of that format.
+
+        Raises:
+            ArtifactCorrupt: The file is missing, differs from its recorded size or sha256, or lies outside of
+                the package.
+        """
+        reference = self.manifest.files.get(format)
+        if reference is None:
+            return None
+        path = self.folder / reference.path
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise ArtifactCorrupt(f"{self.folder / MANIFEST_FILE}: {reference.path!r} lies outside of the package")
+        if not path.is_file():
+            raise ArtifactCorrupt(f"{path}: missing, though the manifest lists it; install the package again")
+        size = path.stat().st_size
+        if size != reference.size_bytes:
+            raise ArtifactCorrupt(f"{path}: {size} bytes, expected {reference.size_bytes}; install the package again")
+        if sha256_file(path) != reference.sha256:
+            raise ArtifactCorrupt(f"{path}: its sha256 differs from the manifest's; install the package again")
+        return Artifact(path, format, reference.sha256, self.manifest)
+
+
+def read_package(folder: str | Path) -> Package:
+    """Read a packaged model; its files are verified when they are asked for.
+
+    Raises:
+        ArtifactCorrupt: The manifest is missing or cannot be read.
+    """
+    folder = Path(folder)
+    file = folder / MANIFEST_FILE
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ArtifactCorrupt(f"{folder}: not a packaged model, {MANIFEST_FILE}: {error.strerror}") from error
+    return Package(folder, parse_manifest(text, file))
+
+
+def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[str, Path]) -> Package:
+    """Write a packaged model, replacing an older one in the same folder.
+
+    Files are named by their content and the manifest is written last, so that a reader finds the old model or
+    the new one, whole, whenever it looks and wherever the writer is killed.
+
+    Args:
+        folder: Made when it does not exist.
+        manifest: Its ``files`` are replaced.
+        files: Format → the artefact, which is copied.
+    """
+    folder = Path(folder)
+    references: dict[str, FileRef] = {}
+    for format, file in files.items():
+        digest = sha256_file(file)
+        name = f"{manifest.name}-{digest[:12]}{file.suffix}"
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(file, temporary)
+        references[format] = FileRef(path=name, sha256=digest, size_bytes=file.stat().st_size)
+    manifest = manifest.model_copy(update={"files": references})
+    write_atomic(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
+    kept = {reference.path for reference in references.values()}
+    for stale in folder.glob(f"{manifest.name}-{'[0-9a-f]' * 12}.*"):
+        if stale.name not in kept:
+            stale.unlink()
+    return Package(folder, manifest)
+
+
+def read_bare(path: str | Path) -> Artifact:
+    """Read a bare model file through the manifest inside it.
+
+    Raises:
+        InputError: The file does not exist or is of no known format.
+        ArtifactCorrupt: It cannot be read, or carries no manifest.
+    """
+    path = Path(path)
+    format = FORMATS.get(path.suffix.lower())
+    if format is None:
+        raise InputError(str(path), f"not a model file; expected a package folder or one of {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise InputError(str(path), "no such file")
+    metadata = _onnx_metadata(path) if format == "onnx" else _safetensors_metadata(path)
+    text = metadata.get(MANIFEST_KEY)
+    if text is None:
+        raise ArtifactCorrupt(
+            f"{path}: carries no manifest, so its preprocessing and labels are unknown; "
+            "write it with: dfbench export DETECTOR --format onnx"
+        )
+    return Artifact(path, format, sha256_file(path), parse_manifest(text, path))
+
+
+def parse_manifest(text: str | bytes, source: Path) -> ModelManifest:
+    """Validate a manifest's JSON.
+
+    Raises:
+        ArtifactCorrupt: It is not a manifest, or one of a newer version; ``source`` is named.
+    """
+    try:
+        return ModelManifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if where == "schema_version":
+            raise ArtifactCorrupt(
+                f"{source}: its manifest has another schema version than {SCHEMA_VERSION}; upgrade deepfake-core"
+            ) from error
+        raise ArtifactCorrupt(
+            f"{source}: its manifest is not valid: {where + ': ' if where else ''}{first['msg']}"
+        ) from error
+
+
+def _safetensors_metadata(path: Path) -> dict[str, str]:
+    """The free-form metadata in the file's header: 8 bytes little-endian length, then JSON."""
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > _HEADER_LIMIT:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
+        metadata = header.get("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise ValueError("metadata is not a table")
+    except (ValueError, AttributeError, OSError) as error:
+        raise ArtifactCorrupt(f"{path}: not a readable safetensors file ({error})") from error
+    return metadata
+
+
+def _onnx_metadata(path: Path) -> dict[str, str]:
+    """``ModelProto.metadata_props``: field 14 of the outermost protobuf message, entries of key (1) and value (2).
+
+    Everything else, the weights above all, is skipped and not read.
+    """
+    metadata: dict[str, str] = {}
+    try:
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            while stream.tell() < size:
+                field, length = _next_field(stream, size)
+                if field != _METADATA_PROPS:
+                    stream.seek(length, os.SEEK_CUR)
+                    continue
+                end, entry = stream.tell() + length, {1: b"", 2: b""}
+                while stream.tell() < end:
+                    part, length = _next_field(stream, end)
+                    entry[part] = stream.read(length)
+                metadata[entry[1].decode()] = entry[2].decode()
+    except (ValueError, OSError) as error:
+        raise ArtifactCorrupt(f"{path}: not a readable ONNX file ({error})") from error
+    return metadata
+
+
+def _next_field(stream: BinaryIO, end: int) -> tuple[int, int]:
+    """Number of the next protobuf field and bytes of content left to read; 0 bytes for a plain number."""
+    field, wire = divmod(_varint(stream), 8)
+    length = _varint(stream)
+    if field > 0 and wire == 0:
+        return field, 0
+    if field == 0 or wire != 2 or stream.tell() + length > end:
+        raise ValueError(f"unexpected bytes at offset {stream.tell()}")
+    return field, length
+
+
+def _varint(stream: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = stream.read(1)
+        if not byte:
+            raise ValueError("it is cut short")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError(f"unexpected bytes at offset {stream.tell()}")

@@ -1,0 +1,284 @@
+"""A detector that is ready to judge: the same verbs whatever runs it."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.errors import DeepfakeError, InputError, WeightsUnavailable
+from deepfake_core.inputs.prepare import Prepared, Preparer
+from deepfake_core.inputs.sources import Source, expand
+from deepfake_core.judging import judge
+from deepfake_core.plugins import detector_spec, import_object
+from deepfake_core.results import Result
+from deepfake_core.runtimes.base import Outputs, Runtime
+from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.specs import DetectorSpec
+from deepfake_registry.manifest import ModelManifest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepfake_core.artifacts import Package
+    from deepfake_core.detector import Detector
+    from deepfake_core.training.recipe import TrainRecipe
+
+EXPORTERS = "deepfake.exporters"
+TORCH = "deepfake-core[torch]"
+BATCH = 16
+
+
+class LoadedDetector:
+    """What :func:`deepfake_core.load` returns; safe to use from several threads.
+
+    Attributes:
+        spec: The plugin's record; ``None`` for a bare file whose architecture no installed plugin offers, which
+            can be run but not trained.
+        manifest: What the model is, how its input is prepared and how its score is to be read.
+        runtime: What runs the network.
+    """
+
+    def __init__(self, spec: DetectorSpec | None, runtime: Runtime, *, package: Package | None = None) -> None:
+        self.spec = spec
+        self.manifest: ModelManifest = runtime.manifest
+        self.runtime = runtime
+        self._package = package
+        self._preparers: dict[int, Preparer] = {}
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return (
+            f"<LoadedDetector {manifest.name} {manifest.version} ({manifest.weights}) "
+            f"on {self.runtime.name}, {self.runtime.device}>"
+        )
+
+    # ── infer ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def predict(
+        self, inputs: Any, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16
+    ) -> Result | list[Result]:
+        """Judge pictures or videos. An input that cannot be read gives a result with the verdict ``error``.
+
+        Args:
+            inputs: A path, ``bytes``, an array or a PIL image gives one result; a folder, a glob pattern, an
+                array ``uint8 [N, H, W, 3]`` or a list of any of these gives a list.
+            evidence: Keep each face's evidence map.
+            keep_crops: Keep each face's crop, as the network saw it.
+            frames: Frames to judge of each video, spread evenly over it.
+        """
+        if _is_many(inputs):
+            return list(self.stream(inputs, evidence=evidence, keep_crops=keep_crops, frames=frames))
+        preparer = self._preparer(frames)
+        prepared = [preparer.prepare(source) for source in expand(inputs)]
+        (result,) = self._judge(prepared, BATCH, evidence, keep_crops)
+        return result
+
+    def stream(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = BATCH,
+        workers: int | None = None,
+        evidence: bool = False,
+        keep_crops: bool = False,
+        frames: int = 16,
+    ) -> Iterator[Result]:
+        """Judge many inputs in their order, decoding the next ones while the network runs.
+
+        A bounded number of inputs is prepared ahead, however slowly the results are taken. Crops of several
+        inputs share a batch when they are ready together; the network never waits to fill one.
+
+        Args:
+            inputs: As for :meth:`predict`; an iterator is read as results are taken.
+            batch_size: Most crops that the network gets at a time.
+            workers: Threads that decode, find faces and crop; by default what the machine allows.
+            evidence: Keep each face's evidence map.
+            keep_crops: Keep each face's crop, as the network saw it.
+            frames: Frames to judge of each video, spread evenly over it.
+        """
+        preparer = self._preparer(frames)
+        sources: Iterator[Source] = iter(expand(inputs))
+        workers = workers or allowed_threads()
+        pending: deque[Future[Prepared]] = deque()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="deepfake-prepare")
+
+        def refill() -> None:
+            for source in itertools.islice(sources, workers + batch_size - len(pending)):
+                pending.append(pool.submit(preparer.prepare, source))
+
+        try:
+            refill()
+            while pending:
+                group = [pending.popleft().result()]
+                while pending and pending[0].done() and sum(len(item.crops) for item in group) < batch_size:
+                    group.append(pending.popleft().result())
+                refill()
+                yield from self._judge(group, batch_size, evidence, keep_crops)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def score(self, images: NDArray[np.uint8], *, batch_size: int | None = None) -> Outputs:
+        """Run the network on prepared crops: ``uint8 [N, H, W, 3]`` RGB → logits float32 [N] and evidence.
+
+        Args:
+            images: Of the size that the manifest states.
+            batch_size: Most pictures that the network gets at a time; by default all of them.
+
+        Raises:
+            InputError: The array has another type or shape.
+        """
+        shape = (*self.manifest.preprocess.size, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or len(images) == 0:
+            raise InputError(
+                "<array>",
+                f"is {images.dtype} {list(images.shape)}, expected uint8 [N, {shape[0]}, {shape[1]}, 3], N ≥ 1",
+            )
+        step = batch_size or len(images)
+        parts = [self.runtime.run(images[start : start + step]) for start in range(0, len(images), step)]
+        if len(parts) == 1:
+            return parts[0]
+        maps = [part.evidence for part in parts if part.evidence is not None]
+        return Outputs(np.concatenate([part.logit for part in parts]), np.concatenate(maps) if maps else None)
+
+    def _preparer(self, frames: int) -> Preparer:
+        return self._preparers.setdefault(frames, Preparer(self.manifest.preprocess, frames=frames))
+
+    def _judge(self, group: Sequence[Prepared], batch_size: int, evidence: bool, keep_crops: bool) -> Iterator[Result]:
+        counts = [len(prepared.crops) for prepared in group]
+        start = perf_counter()
+        outputs = Outputs(np.zeros(0, np.float32))
+        if total := sum(counts):
+            crops = [prepared.crops for prepared in group if len(prepared.crops)]
+            outputs = self.score(crops[0] if len(crops) == 1 else np.concatenate(crops), batch_size=batch_size)
+        each_ms = 1000.0 * (perf_counter() - start) / max(total, 1)
+        first = 0
+        for prepared, count in zip(group, counts, strict=True):
+            own = slice(first, first + count)
+            first += count
+            maps = outputs.evidence
+            yield judge(
+                prepared,
+                Outputs(outputs.logit[own], None if maps is None else maps[own]),
+                self.manifest,
+                inference_ms=each_ms * count,
+                evidence=evidence,
+                keep_crops=keep_crops,
+            )
+
+    # ── train and export ─────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The plugin's detector with this model's configuration (imports torch).
+
+        Raises:
+            UnknownDetector: No installed plugin offers the architecture.
+            MissingExtra: torch, or another module that the detector needs, is absent.
+        """
+        spec = self.spec or detector_spec(self.manifest.architecture)
+        detector: Detector = import_torch("make_detector", spec.install)(spec, self.manifest.config)
+        return detector
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The torch network with this model's weights.
+
+        Raises:
+            WeightsUnavailable: Only an exported file is at hand, from which no network can be rebuilt.
+        """
+        network: nn.Module
+        if self.runtime.name == "torch":
+            network = self.runtime.network  # type: ignore[attr-defined]
+        elif self._package is not None and (weights := self._package.artifact("safetensors")) is not None:
+            network = import_torch("load_network")(self.detector, weights)
+        else:
+            raise WeightsUnavailable(
+                f"{self.manifest.name!r} is at hand as an exported file only; train it and load the run's "
+                ".safetensors file, which can be exported"
+            )
+        return network
+
+    def train(
+        self,
+        data: str | Path,
+        recipe: str | TrainRecipe = "default",
+        run_dir: str | Path = "runs/latest",
+        **options: Any,
+    ) -> LoadedDetector:
+        """Train this architecture, with this configuration, from its public or random initial weights.
+
+        Args:
+            data: Folder of labelled pictures.
+            recipe: A recipe, or the name of one of the detector's.
+            run_dir: Where the run is written; a run that was cut off goes on.
+            **options: Passed on to :func:`deepfake_core.training.run.train`.
+
+        Returns:
+            The trained detector, from the package in ``run_dir/model``.
+
+        Raises:
+            MissingExtra: What training needs is not installed.
+            TrainingDataError: The data is missing, ambiguous or leaks.
+        """
+        from deepfake_core.loading import load
+
+        detector = self.detector
+        if isinstance(recipe, str):
+            if recipe not in detector.recipes:
+                raise DeepfakeError(
+                    f"unknown recipe {recipe!r}; there are {', '.join(sorted(detector.recipes)) or 'none'}"
+                )
+            recipe = detector.recipes[recipe]
+        install = self.spec.install if self.spec else TORCH
+        train = import_object("deepfake_core.training.run:train", install=install)
+        package: Package = train(self.manifest.architecture, detector, Path(data), recipe, Path(run_dir), **options)
+        return load(package.folder)
+
+    def export(self, format: str = "onnx", precision: str = "fp32", *, out: str | Path, **options: Any) -> Path:
+        """Write the network in another format, once it has been shown to agree with it.
+
+        Args:
+            format: An installed exporter (entry points of the group ``deepfake.exporters``).
+            precision: ``fp32``, or a smaller one that the format offers.
+            out: The file to write.
+            **options: Passed on to the exporter, such as ``calibration_images`` and ``labels``.
+
+        Raises:
+            ParityError: The export disagrees with the network; nothing is written.
+            DeepfakeError: No exporter for the format is installed.
+        """
+        exporters = {entry.name: entry for entry in entry_points(group=EXPORTERS)}
+        if format not in exporters:
+            raise DeepfakeError(
+                f"unknown export format {format!r}; installed: {', '.join(sorted(exporters)) or 'none'}"
+            )
+        detector, network = self.detector, self.network
+        export = import_object(exporters[format].value, install=TORCH)
+        path: Path = export(detector, network, self.manifest.embedded(), Path(out), precision=precision, **options)
+        return path
+
+
+def import_torch(name: str, install: str = TORCH) -> Any:
+    """Something of the torch side, imported now; a missing torch becomes the pip line that brings it."""
+    return import_object(f"deepfake_core.runtimes.torch:{name}", install=install)
+
+
+def _is_many(inputs: Any) -> bool:
+    if isinstance(inputs, np.ndarray):
+        return inputs.ndim == 4
+    if isinstance(inputs, str | os.PathLike):
+        path = Path(inputs)
+        return path.is_dir() or (glob.has_magic(str(path)) and not path.exists())
+    return isinstance(inputs, Iterable) and not isinstance(inputs, bytes | bytearray | memoryview)

@@ -1,0 +1,139 @@
+"""``load``: from a name or a file to a detector that is ready to judge."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from deepfake_core.artifacts import FORMATS, MANIFEST_FILE, Artifact, Package, read_bare, read_package
+from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
+from deepfake_core.loaded import LoadedDetector, import_torch
+from deepfake_core.plugins import detector_spec, detectors
+from deepfake_core.runtimes.threads import allowed_threads
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepfake_core.runtimes.base import Runtime
+    from deepfake_core.specs import DetectorSpec
+    from deepfake_registry.manifest import ModelManifest
+
+Backend = Literal["auto", "onnxruntime", "torch"]
+
+_NEEDS = {"onnxruntime": "onnx", "torch": "safetensors"}
+"""Backend → format of the artefact that it runs; in the order in which ``auto`` tries them."""
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    backend: Backend = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    untrained: bool = False,
+    seed: int = 0,
+) -> LoadedDetector:
+    """Load a detector.
+
+    Args:
+        name_or_path: The name of an installed detector; or a path, which has a separator or a model file's
+            suffix: an ``.onnx`` or ``.safetensors`` file with its manifest inside, or the folder of a package.
+        backend: What runs it. ``auto`` takes ONNX Runtime where there is an ``.onnx`` file, and torch otherwise.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``.
+        threads: Threads of one inference; by default what the machine allows.
+        untrained: Build the network with random weights instead, drawn from ``seed`` (needs torch). Its scores
+            mean nothing and are stamped ``untrained``; use it to train, or to measure speed.
+        seed: Of the random weights.
+
+    Raises:
+        UnknownDetector: No installed plugin offers the name.
+        WeightsUnavailable: The detector has no weights here, or none that the backend can run.
+        ArtifactCorrupt: The model file is damaged, or carries no manifest.
+        MissingExtra: The backend or the device needs an optional dependency.
+    """
+    if backend not in ("auto", *_NEEDS):
+        raise DeepfakeError(f"unknown backend {backend!r}; use auto, {' or '.join(_NEEDS)}")
+    if untrained:
+        return _untrained(detector_spec(os.fspath(name_or_path)), backend, device, threads, seed)
+    spec: DetectorSpec | None = None
+    package: Package | None = None
+    bare: Artifact | None = None
+    if not _is_path(name_or_path):
+        spec = detector_spec(str(name_or_path))
+        package = read_package(_packaged_weights(spec))
+    elif (path := Path(name_or_path)).is_dir():
+        package = read_package(path)
+    else:
+        bare = read_bare(path)
+    offered = tuple(package.manifest.files) if package else (bare.format,) if bare else ()
+    chosen = _choose(backend, offered, str(name_or_path))
+    artifact = bare or (package.artifact(_NEEDS[chosen]) if package else None)
+    assert artifact is not None
+    if spec is None and (registered := detectors().get(artifact.manifest.architecture)) is not None:
+        spec = registered.spec
+    return LoadedDetector(spec, _runtime(chosen, spec, artifact, device, threads), package=package)
+
+
+def _choose(backend: Backend, offered: tuple[str, ...], label: str) -> str:
+    for name in _NEEDS if backend == "auto" else (backend,):
+        if _NEEDS[name] in offered:
+            return name
+    needs = " or ".join(f".{format}" for name, format in _NEEDS.items() if backend in ("auto", name))
+    has = ", ".join(f".{format}" for format in offered) or "no model file"
+    raise WeightsUnavailable(f"{label}: backend {backend!r} needs a {needs} file, and there is {has}")
+
+
+def _runtime(backend: str, spec: DetectorSpec | None, artifact: Artifact, device: str, threads: int | None) -> Runtime:
+    if backend == "onnxruntime":
+        from deepfake_core.runtimes.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(artifact, device=device, threads=threads)
+    spec = spec or detector_spec(artifact.manifest.architecture)
+    detector = import_torch("make_detector", spec.install)(spec, artifact.manifest.config)
+    network = import_torch("load_network")(detector, artifact)
+    return _torch_runtime(network, artifact.manifest, device, threads)
+
+
+def _torch_runtime(network: nn.Module, manifest: ModelManifest, device: str, threads: int | None) -> Runtime:
+    runtime: Runtime = import_torch("TorchRuntime")(
+        network, manifest, device=device, threads=threads or allowed_threads()
+    )
+    return runtime
+
+
+def _untrained(spec: DetectorSpec, backend: Backend, device: str, threads: int | None, seed: int) -> LoadedDetector:
+    if backend == "onnxruntime":
+        raise WeightsUnavailable(
+            f"{spec.name}: an untrained network runs in torch; to run it elsewhere, export it: "
+            f"load({spec.name!r}, untrained=True).export(out='{spec.name}.onnx')"
+        )
+    detector = import_torch("make_detector", spec.install)(spec)
+    network = import_torch("untrained_network")(detector, seed)
+    manifest = import_torch("untrained_manifest")(spec, detector)
+    return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads))
+
+
+def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    """A plain word is always a name: a folder of the same name in the working directory must not hide it."""
+    if not isinstance(name_or_path, str):
+        return True
+    separators = {os.sep, os.altsep or os.sep}
+    return Path(name_or_path).suffix.lower() in FORMATS or any(mark in name_or_path for mark in separators)
+
+
+def _packaged_weights(spec: DetectorSpec) -> Path:
+    if spec.weights is not None:
+        package, _, folder = spec.weights.partition(":")
+        try:
+            path = Path(str(files(package).joinpath(folder)))
+        except ModuleNotFoundError as error:
+            raise PluginLoadError(f"detector {spec.name!r}: its weights {spec.weights!r} name no package") from error
+        if (path / MANIFEST_FILE).is_file():
+            return path
+    raise WeightsUnavailable(
+        f"{spec.name!r} comes without weights here; train it: dfbench train {spec.name} --data FOLDER --run-dir RUN; "
+        f"or load a model file: load('path/to/model.onnx'); "
+        f"or, to measure speed alone: load({spec.name!r}, untrained=True)"
+    )

@@ -1,0 +1,147 @@
+"""torch: runs the network itself, from safetensors weights or untrained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from deepfake_core._torchvision import ensure_importable
+from deepfake_core.artifacts import Artifact
+from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
+from deepfake_core.plugins import import_object
+from deepfake_core.runtimes.base import Outputs, Runtime, check_device
+from deepfake_core.specs import DetectorSpec
+from deepfake_registry.manifest import ModelManifest, image_manifest
+
+
+class TorchRuntime(Runtime):
+    """Runs a network in torch.
+
+    Args:
+        network: ``float32 [N, 3, H, W]`` normalised → logits ``[N]`` (and evidence logits ``[N, h, w]``); it is
+            moved to the device and put into evaluation mode.
+        manifest: Its preprocessing goes in front of the network.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA where there is one.
+        threads: Threads of torch, which are the whole process's; by default torch's own choice.
+
+    Raises:
+        DeepfakeError: The device is not there.
+    """
+
+    name: ClassVar[str] = "torch"
+
+    def __init__(
+        self, network: nn.Module, manifest: ModelManifest, *, device: str = "auto", threads: int | None = None
+    ) -> None:
+        self.manifest = manifest
+        self.device = _device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.network = network
+        self._module = WithPreprocess(network, manifest.preprocess).eval().to(self.device)
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        with torch.inference_mode():
+            # Crops can be read-only views, which torch warns about; they are never written to.
+            pixels = torch.from_numpy(images if images.flags.writeable else images.copy()).to(self.device)
+            output = self._module(pixels)
+        logit, evidence = output if isinstance(output, tuple) else (output, None)
+        return Outputs(logit=_array(logit), evidence=None if evidence is None else _array(evidence))
+
+
+def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None) -> Detector:
+    """Construct a plugin's detector, without weights.
+
+    Args:
+        spec: The plugin's record.
+        config: Hyper-parameters as JSON, such as a manifest's; by default the documented ones.
+
+    Raises:
+        MissingExtra: A module that the detector needs is absent.
+        PluginLoadError: The record names no detector, or its configuration does not fit.
+    """
+    ensure_importable()
+    kind = import_object(spec.detector, install=spec.install)
+    if not (isinstance(kind, type) and issubclass(kind, Detector)):
+        raise PluginLoadError(f"{spec.detector!r} of detector {spec.name!r} is no subclass of deepfake_core.Detector")
+    try:
+        return kind(kind.Config.model_validate(config or {}))
+    except ValidationError as error:
+        raise PluginLoadError(f"detector {spec.name!r}: its configuration does not fit: {error.errors()[0]}") from error
+
+
+def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
+    """Build the network and give it the weights of a ``.safetensors`` file, on the CPU.
+
+    Raises:
+        ArtifactCorrupt: The file cannot be read, or its tensors are not the network's.
+    """
+    try:
+        state = load_file(artifact.path)
+        network = _skeleton(detector)
+        network.load_state_dict(state, assign=True)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ArtifactCorrupt(f"{artifact.path}: its weights do not fit {type(detector).__name__}: {error}") from error
+    return network
+
+
+def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
+    """Build the network with random weights that depend on ``seed`` alone, on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return detector.build()
+
+
+def untrained_manifest(spec: DetectorSpec, detector: Detector) -> ModelManifest:
+    """The manifest of a detector that has not been trained, and says so."""
+    return image_manifest(
+        name=spec.name,
+        architecture=spec.name,
+        preprocess=detector.preprocess,
+        weights="untrained",
+        evidence=detector.evidence_size,
+        summary=spec.summary,
+        kind=spec.kind,
+        config=detector.config.model_dump(mode="json"),
+    )
+
+
+def _skeleton(detector: Detector) -> nn.Module:
+    """The network with room for its weights.
+
+    On torch's meta device nothing is drawn at random, which makes loading many times faster. A network that
+    computes with tensors while it is built, or keeps constants that are not in its weights, is built as usual.
+    """
+    try:
+        with torch.device("meta"):
+            network = detector.build()
+    except (NotImplementedError, RuntimeError):
+        return detector.build()
+    saved = network.state_dict()
+    if any(name not in saved for name, _ in network.named_buffers()):
+        return detector.build()
+    return network
+
+
+def _device(device: str) -> str:
+    check_device(device)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    index = device.partition(":")[2]
+    if device != "cpu" and int(index or 0) >= torch.cuda.device_count():
+        raise DeepfakeError(f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA devices; use device='cpu'")
+    return device
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.float().cpu().numpy()
+    return array
