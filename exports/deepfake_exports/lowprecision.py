@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 HALF_FROM = 64
 """Elements from which an initialiser is worth a cast; smaller ones are biases and constants."""
 CALIBRATION_IMAGES = 256
+_NORMALISATIONS = {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "Softmax"}
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
@@ -62,6 +63,7 @@ def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> onnx.Mode
     """
     # Imported here: it takes a second, and only this precision needs it.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.registry import QDQRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -87,6 +89,7 @@ def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> onnx.Mode
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        op_types_to_quantize=sorted(set(QDQRegistry) - _NORMALISATIONS),
         nodes_to_exclude=sorted(float_nodes(onnx.load(prepared))),
     )
     return onnx.load(quantised)

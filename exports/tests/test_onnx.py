@@ -16,6 +16,7 @@ from deepfake_exports.lowprecision import float_nodes
 from deepfake_exports.onnx import OPSET, export_onnx, ort_run
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
+pytestmark = pytest.mark.onnxruntime
 
 GOLDEN_LOGITS = [-1.055925, 0.799511, -0.600012, 1.020023]
 

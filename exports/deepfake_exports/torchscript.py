@@ -1,0 +1,50 @@
+"""Export to TorchScript, the compatibility format for programs that embed libtorch."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from deepfake_core.detector import Detector
+from deepfake_exports.parity import gate_outputs, probes, torch_run
+from deepfake_exports.request import Precision, check_request, graph_of
+from deepfake_registry.files import atomic_path
+from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
+
+
+def export_torchscript(
+    detector: Detector,
+    network: nn.Module,
+    manifest: ModelManifest,
+    out: Path,
+    *,
+    precision: Precision = "fp32",
+    calibration_images: NDArray[np.uint8] | None = None,
+    labels: NDArray[np.int64] | None = None,  # noqa: ARG001 - exporters share one signature
+) -> Path:
+    """Write ``network`` to ``out`` as frozen TorchScript, its manifest among the extra files.
+
+    Arguments are those of :func:`deepfake_exports.onnx.export_onnx`; ``fp32`` is the only precision.
+
+    Raises:
+        ParityError: The file would not agree with the network; nothing is written.
+        DeepfakeError: The request cannot be served.
+    """
+    check_request(detector, manifest, precision, ("fp32",), calibration_images)
+    model = graph_of(network, manifest)
+    height, width = manifest.preprocess.size
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    with atomic_path(out) as target, warnings.catch_warnings():
+        # Upstream deprecates the format as such; users choose it knowingly.
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
+        traced = torch.jit.freeze(torch.jit.trace(model, (example,)))  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(target), _extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
+        exported = torch_run(torch.jit.load(str(target), map_location="cpu"))  # type: ignore[no-untyped-call]
+        images = probes(manifest.preprocess.size, calibration_images)
+        gate_outputs(f"{out} (torchscript)", torch_run(model), exported, images)
+    return Path(out)
