@@ -25,8 +25,8 @@ _SECOND_LOOK_SIDE = 192
 _SECOND_LOOK_BORDER = 48
 # Below this side, in pixels, a face holds no evidence and most detections are not faces.
 _MIN_FACE_SIDE = 16
-# A much smaller companion of a large face is mostly a blurred bystander, a poster or a mistake; it has to be certain.
-_COMPANION_RATIO = 0.33
+# A companion below half the size of the largest face is mostly a blurred bystander or a mistake: it must be certain.
+_COMPANION_RATIO = 0.5
 _COMPANION_CONFIDENCE = 0.8
 
 
@@ -55,7 +55,7 @@ class FaceFinder:
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find faces in ``uint8 [H, W, 3]`` RGB; most confident first, in pixels of the picture given.
 
-        Faces with a side below 16 px are dropped. So are faces smaller than a third of the largest one with a
+        Faces with a side below 16 px are dropped. So are faces smaller than half of the largest one with a
         confidence below 0.8. Where nothing is found, the picture is searched once more at a small scale with a
         border around it, which finds faces that fill the picture.
 
@@ -114,7 +114,7 @@ def _as_buffer(data: bytes) -> NDArray[np.uint8]:
 
 
 def _without_bystanders(faces: list[Face]) -> list[Face]:
-    """Drop uncertain faces that are much smaller than the largest one."""
+    """Drop uncertain faces below half the size of the largest one."""
     if not faces:
         return faces
     floor = _COMPANION_RATIO * max(_side(face) for face in faces)
