@@ -1,0 +1,61 @@
+"""Leave out of a run what its environment cannot run: the base install has no torch, some have no OpenVINO."""
+
+from __future__ import annotations
+
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+# Modules that are torch all through. A test that reaches torch by any other module fails without it, as it should:
+# that is how the environment `slim` shows that the base install works.
+TORCH_SIDE = (
+    "accelerate",
+    "onnx",
+    "safetensors",
+    "sklearn",
+    "timm",
+    "torch",
+    "deepfake_core.detector",
+    "deepfake_core.runtimes.torch",
+    "deepfake_core.testing",
+    "deepfake_core.training",
+    "deepfake_exports",
+    "deepfake_lite.detector",
+)
+MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}
+
+
+def imports(path: Path) -> set[str]:
+    """Names of the modules that a file imports at its top level."""
+    found = set()
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def needs(path: Path, modules: tuple[str, ...]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for name in imports(path) for module in modules)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Ignore test modules of the torch side where torch is absent, and OpenVINO's likewise."""
+    if not (collection_path.name.startswith("test_") and collection_path.suffix == ".py"):
+        return None
+    for module, side in (("torch", TORCH_SIDE), ("openvino", ("openvino",))):
+        if find_spec(module) is None and needs(collection_path, side):
+            return True
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip single tests that carry the mark of an absent package."""
+    for mark, module in MARKED.items():
+        if find_spec(module) is None:
+            for item in items:
+                if item.get_closest_marker(mark):
+                    item.add_marker(pytest.mark.skip(reason=f"{module} is not installed"))
