@@ -1,0 +1,1 @@
+"""How detectors are measured: scenarios, documented targets, reports, and the ``dfbench`` command."""

@@ -1,0 +1,84 @@
+"""``dfbench``: list detectors, judge files, measure, train and export.
+
+Each command imports what it needs when it runs, so that ``--help`` and ``list`` stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deepfake_bench.cli import develop, listing, predict, run
+from deepfake_core.errors import DeepfakeError
+
+
+class Commands(TyperGroup):
+    """Turns errors made on purpose into one line and exit status 2, and Ctrl-C into one line and 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeepfakeError as error:
+            if ctx.params.get("_debug"):
+                raise
+            typer.echo(f"dfbench: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("dfbench: interrupted", err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="dfbench",
+    help="Judge face pictures and videos, and measure the detectors that do.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: Rich would take longer to import than the whole command needs.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dfbench {version('deepfake-core')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Judge face pictures and videos, and measure the detectors that do."""
+    # File names may hold bytes that are no text in this locale: show them escaped rather than fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+app.command("list")(listing.list_detectors)
+app.command("predict")(predict.predict)
+app.command("run")(run.run)
+app.command("train")(develop.train)
+app.command("export")(develop.export)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone; nothing can be said, and the flush at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,60 @@
+"""``dfbench predict --explain DIR``: one picture of the evidence for each judged file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deepfake_bench.cli.writers import deciding_face
+from deepfake_core import plugins
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.explainers import Explainer
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.results import Result
+from deepfake_registry.files import atomic_path
+
+
+class Explanations:
+    """Writes ``DIR/0001-<file>.png`` and so on, numbered in the order of the results.
+
+    Args:
+        folder: Made when it does not exist.
+        method: Name of an explainer.
+        detector: What judged.
+
+    Raises:
+        DeepfakeError: There is no such explainer, or the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, method: str, detector: LoadedDetector) -> None:
+        known = plugins.explainers()
+        if method not in known:
+            raise DeepfakeError(f"unknown explainer {method!r}; installed: {', '.join(known)}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DeepfakeError(f"{folder}: cannot be made ({error.strerror}); name another folder") from error
+        install = detector.spec.install if detector.spec is not None else "deepfake-core[torch]"
+        self.explainer: Explainer = plugins.import_object(known[method].spec.explainer, install=install)()
+        self.folder = folder
+        self.detector = detector
+        self.count = 0
+
+    def add(self, result: Result) -> None:
+        """Write the panel of the deciding face; a file without a score has none."""
+        from deepfake_core.explainers.overlay import panel
+
+        self.count += 1
+        face = deciding_face(result)
+        if face is None or face.crop is None:
+            return
+        heat = self.explainer.explain(self.detector, face.crop)
+        picture = panel(face.crop, heat, p_fake=face.p_fake, title=f"{result.verdict}: {Path(result.source).name}")
+        with atomic_path(self.folder / file_name(self.count, result.source)) as temporary:
+            picture.save(temporary, format="PNG")
+
+
+def file_name(index: int, source: str) -> str:
+    """A name that is unique by its number and stays inside its folder, whatever the source is called."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(source).stem, flags=re.ASCII)[:60]
+    return f"{index:04d}-{stem}.png"

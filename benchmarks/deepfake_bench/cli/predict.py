@@ -1,0 +1,68 @@
+"""``dfbench predict``."""
+
+from __future__ import annotations
+
+import enum
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfake_bench.cli.options import Backend, Device, Threads
+
+EXIT_NOTHING_JUDGED = 3
+
+
+class Format(enum.StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or glob patterns.", show_default=False)],
+    detector: Annotated[str, typer.Option(help="A detector's name, a model file or a packaged folder.")] = "lite",
+    output: Annotated[Format, typer.Option("--format", help="csv and jsonl are printed row by row.")] = Format.table,
+    timings: Annotated[bool, typer.Option(help="Account for the time by stage; judges files one by one.")] = False,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder that takes a picture of the evidence for each judged file.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The explainer for --explain.")] = "evidence",
+    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.auto,
+    device: Device = "auto",
+    threads: Threads = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames judged per video, spread over the whole clip.")] = 16,
+) -> None:
+    """Judge pictures and videos: a verdict, P(fake) and the face that decided, for each file.
+
+    Exit status: 0 when at least one file was judged, 3 when none was, 2 for a usage error.
+    """
+    start = time.perf_counter()
+    from deepfake_bench.cli.account import Account
+    from deepfake_bench.cli.explanations import Explanations
+    from deepfake_bench.cli.writers import open_writer
+    from deepfake_core.loading import load
+    from deepfake_core.progress import track
+
+    account = Account(start)
+    loaded = load(detector, backend=backend.value, device=device, threads=threads)
+    account.mark("load")
+    explanations = Explanations(explain, method, loaded) if explain is not None else None
+    one_by_one = {"batch_size": 1, "workers": 1} if timings else {}
+    results = loaded.stream(paths, frames=frames, keep_crops=explain is not None, **one_by_one)
+    judged = 0
+    with open_writer(output.value) as writer:
+        for result in track(results, "judging"):
+            writer.row(result)
+            judged += result.p_fake is not None
+            account.add(result)
+            if explanations is not None:
+                explanations.add(result)
+    if timings:
+        account.show(loaded, detector)
+    if not judged:
+        raise typer.Exit(EXIT_NOTHING_JUDGED)

@@ -1,0 +1,74 @@
+"""``dfbench run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfake_bench.cli.options import Backend, Device, Threads
+
+EXIT_FAILED = 1
+
+
+def run(
+    detector: Annotated[
+        list[str] | None, typer.Option(help="A name, a model file or a packaged folder; by default every detector.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="PATH (an image folder), LAYOUT:PATH or NAME=LAYOUT:PATH.")
+    ] = None,
+    backend: Annotated[list[Backend] | None, typer.Option(help="What runs the network; may be repeated.")] = None,
+    scenario: Annotated[list[str] | None, typer.Option(help="By default every scenario; may be repeated.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
+) -> None:
+    """Measure detectors, each measurement in a process of its own, and hold them against their documented targets.
+
+    Without arguments: the speed of every installed detector, and a small embedded set that shows that the pipeline
+    runs (it is no accuracy claim). Exit status: 0, or 1 when a measurement failed.
+    """
+    from deepfake_bench.cli.tables import show_report
+    from deepfake_bench.jobs import PLUMBING, parse_dataset, plan
+    from deepfake_bench.launcher import launch
+    from deepfake_bench.machine import make_report
+    from deepfake_bench.scenarios import SCENARIOS
+    from deepfake_core import plugins
+    from deepfake_core.errors import UnknownDetector
+    from deepfake_core.progress import track
+    from deepfake_core.runtimes.threads import allowed_threads
+
+    for name in scenario or ():
+        if name not in SCENARIOS:
+            raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
+    for name in detector or ():
+        if not Path(name).exists():
+            plugins.detector_spec(name)
+    names = detector or list(plugins.detectors())
+    if not names:
+        raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
+    jobs = plan(
+        names,
+        [item.value for item in backend or [Backend.auto]],
+        scenario or list(SCENARIOS),
+        [PLUMBING, *map(parse_dataset, dataset or ())],
+        device=device,
+        threads=threads or allowed_threads(),
+        seconds=seconds,
+        out=out,
+    )
+    measurements = []
+    try:
+        for job in track(jobs, "measuring"):
+            measurements.append(launch(job))  # noqa: PERF401 - an interrupted run keeps what it has
+    finally:
+        report = make_report(measurements)
+        show_report(report)
+        for target in filter(None, (json_file, out and out / "report.json")):
+            report.write(target)
+    if any(measurement.status == "failed" for measurement in measurements):
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,46 @@
+"""Run each measurement in a process of its own, so that none disturbs, slows or kills another."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepfake_bench.jobs import Job, unmeasured
+from deepfake_bench.report import Measurement
+
+WORKER = (sys.executable, "-m", "deepfake_bench.worker")
+
+
+def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
+    """Measure one job; a process that dies is a failed measurement.
+
+    Args:
+        job: What to measure.
+        command: The worker; it is given the job's file and the file for the measurement.
+    """
+    with tempfile.TemporaryDirectory(prefix="dfbench-") as name:
+        folder = Path(name)
+        source, target, log = folder / "job.json", folder / "measurement.json", folder / "log.txt"
+        source.write_text(job.model_dump_json(), encoding="utf-8")
+        with log.open("wb") as stream:
+            line = [*command, str(source), str(target)]
+            done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False)  # noqa: S603
+        if done.returncode == 0 and target.exists():
+            return Measurement.model_validate_json(target.read_bytes())
+        said = log.read_text(encoding="utf-8", errors="replace")
+        return unmeasured(job, "failed", _how_it_ended(done.returncode, said))
+
+
+def _how_it_ended(code: int, log: str) -> str:
+    """One line: the signal or exit status, and the last thing that the process said."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    last = f": {lines[-1][:300]}" if lines else ""
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the measuring process was ended by {name}{hint}{last}"
+    return f"the measuring process ended with status {code}{last}"

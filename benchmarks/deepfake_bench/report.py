@@ -1,0 +1,125 @@
+"""The benchmark's report: what was measured, where, with what, and how it stands against the documented targets.
+
+Written by ``dfbench run --json FILE``. An undefined number is ``null``; a measurement that did not happen is there
+with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from deepfake_registry.files import write_atomic
+
+
+def _nan_to_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_nan_to_none)]
+
+
+class Record(BaseModel):
+    """Base of the report's parts: immutable, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Estimate(Record):
+    """A measure with its 95 % bootstrap interval, drawn by groups (video, sequence or identity)."""
+
+    value: Number = Field(description="the measure; null where it is undefined, such as AUC on one class")
+    low: Number = Field(None, description="lower end of the interval; null with fewer than two groups")
+    high: Number = Field(None, description="upper end of the interval")
+
+
+class SourceAccuracy(Record):
+    """Accuracy on one source of a dataset."""
+
+    source: str
+    real: int = Field(description="real samples, judged or not")
+    fake: int = Field(description="fake samples, judged or not")
+    groups: int = Field(description="videos, sequences or identities")
+    no_face_rate: float = Field(description="share of all samples in which no face was found")
+    error_rate: float = Field(description="share of all samples that could not be read")
+    unsure_rate: float = Field(description="share of all samples within the abstention band; scored all the same")
+    metrics: dict[str, Estimate] = Field(description="over the samples that have a score")
+
+
+class DatasetInfo(Record):
+    """What accuracy was measured on."""
+
+    name: str
+    layout: str = Field(description="the dataset plugin that read it")
+    path: str
+    samples: int
+    sha256: str = Field(description="over labels, relative paths and contents")
+    note: str = ""
+
+
+class TargetCheck(Record):
+    """One documented target beside what was measured."""
+
+    metric: str
+    comparison: Literal["<=", ">="]
+    target: float
+    source: str = Field(description="where the target is documented")
+    condition: str = Field(description="what it was stated for; empty when it holds anywhere")
+    measured: Number = None
+    verdict: Literal["met", "missed", "not measurable here"]
+    reason: str = Field("", description="why it could not be measured here")
+
+
+class Measurement(Record):
+    """One scenario on one detector and backend, run in a process of its own."""
+
+    detector: str = Field(description="as it was asked for: a name or a path")
+    version: str = ""
+    weights: str = Field("", description="trained, pretrained or untrained (random: scores mean nothing)")
+    artefact_sha256: str = Field("", description="of the model file; empty when there is none")
+    backend: str = Field(description="the runtime that ran; the one asked for when nothing could run")
+    device: str = Field("", description="``cpu``, or the accelerator as ``cuda: NAME``")
+    threads: int | None = None
+    scenario: str
+    dataset: DatasetInfo | None = None
+    status: Literal["measured", "skipped", "failed"]
+    reason: str = Field("", description="why there are no numbers; empty when measured")
+    conditions: dict[str, str] = Field({}, description="what the numbers include, in words")
+    metrics: dict[str, Number] = Field({}, description="units are in the names: _ms, _mb, _per_s")
+    samples: dict[str, list[float]] = Field({}, description="raw samples, in the order they were taken")
+    sources: list[SourceAccuracy] = []
+    targets: list[TargetCheck] = []
+
+
+class Machine(Record):
+    """Where the report was made."""
+
+    cpu: str
+    cores: int = Field(description="logical CPUs of the machine")
+    allowance: int = Field(description="threads this process may use (affinity, container quota)")
+    memory_mb: int | None
+    system: str
+    python: str
+    libraries: dict[str, str]
+
+
+class Report(Record):
+    """Everything that ``dfbench run`` found."""
+
+    schema_version: Literal[1] = 1
+    project_version: str
+    created: str = Field(description="UTC, ISO 8601")
+    machine: Machine
+    measurements: list[Measurement]
+
+    def write(self, path: str | Path) -> None:
+        """Write as JSON, whole or not at all."""
+        write_atomic(path, self.model_dump_json(indent=2) + "\n")
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the report, for the documentation and for other programs."""
+    return Report.model_json_schema(mode="serialization")

@@ -1,0 +1,65 @@
+"""What can be measured. Each scenario has one headline metric and a module of its own, imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepfake_bench.jobs import Job
+    from deepfake_bench.report import DatasetInfo, SourceAccuracy
+    from deepfake_core.loaded import LoadedDetector
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a scenario found; see :class:`deepfake_bench.report.Measurement` for the fields."""
+
+    metrics: dict[str, float]
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+    sources: list[SourceAccuracy] = field(default_factory=list)
+    dataset: DatasetInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way to measure a detector.
+
+    Attributes:
+        name: What users type.
+        summary: One line for listings.
+        headline: The metric that stands for it in tables.
+        needs_dataset: It runs once per dataset.
+        needs_training: It means nothing on untrained weights, which are skipped.
+    """
+
+    name: str
+    summary: str
+    headline: str
+    needs_dataset: bool = False
+    needs_training: bool = False
+
+    def measure(self, detector: LoadedDetector, job: Job) -> Outcome:
+        """Run it."""
+        run: Callable[[LoadedDetector, Job], Outcome] = import_module(f"{__name__}.{self.name}").measure
+        return run(detector, job)
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("cold_start", "from a fresh process to the first verdict", headline="total_ms_p50"),
+        Scenario("single_stream", "latency at batch 1, warm", headline="latency_ms_p50"),
+        Scenario("offline", "best throughput over batch sizes", headline="images_per_s"),
+        Scenario(
+            "accuracy",
+            "ranking, operating points and calibration, per source",
+            headline="auc",
+            needs_dataset=True,
+            needs_training=True,
+        ),
+    )
+}

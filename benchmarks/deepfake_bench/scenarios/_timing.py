@@ -1,0 +1,46 @@
+"""Clocks and percentiles that the speed scenarios share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deepfake_bench.jobs import DATA
+
+PICTURE = "one 1920×1080 JPEG with one face"
+
+
+def write_picture(folder: Path) -> Path:
+    """Write the picture that latency is measured on: the portrait, 1080 pixels high, on a 1920 × 1080 canvas."""
+    with Image.open(DATA / "portrait.jpg") as portrait:
+        canvas = Image.new("RGB", (1920, 1080), (96, 96, 104))
+        canvas.paste(portrait.resize((1080, 1080), Image.Resampling.BICUBIC), (420, 0))
+    target = folder / "portrait-1080p.jpg"
+    canvas.save(target, quality=90)
+    return target
+
+
+def timed_ms(call: Callable[[], object]) -> float:
+    """Wall time of one call, in ms."""
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def sample_ms(call: Callable[[], object], seconds: float, minimum: int = 5) -> list[float]:
+    """Wall times of repeated calls in ms, until ``seconds`` have passed and at least ``minimum`` were made."""
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(samples) < minimum or time.perf_counter() < end:
+        samples.append(timed_ms(call))
+    return samples
+
+
+def percentiles(name: str, samples: list[float]) -> dict[str, float]:
+    """``{name}_p50``, ``_p90``, ``_p95`` and ``_p99`` of the samples."""
+    values = np.percentile(samples, (50, 90, 95, 99))
+    return {f"{name}_p{rank}": float(value) for rank, value in zip((50, 90, 95, 99), values, strict=True)}

@@ -1,0 +1,155 @@
+"""Accuracy per source of a labelled dataset, with intervals drawn by groups; nothing is fitted here."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from deepfake_bench.jobs import DatasetRef, Job
+from deepfake_bench.report import DatasetInfo, Estimate, SourceAccuracy
+from deepfake_bench.scenarios import Outcome
+from deepfake_core import metrics, plugins
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.results import Result
+from deepfake_registry.files import atomic_path, sha256_file
+
+Judged: TypeAlias = tuple[Sample, Result]
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Score every sample; the mean over sources stands beside each source's own figures.
+
+    Raises:
+        TrainingDataError: The dataset holds no samples.
+    """
+    assert job.dataset is not None, "the plan gives this scenario a dataset"
+    samples = _read(job.dataset)
+    results = detector.stream([sample.path for sample in samples])
+    judged = list(zip(samples, results, strict=True))
+    if job.predictions:
+        _write_predictions(Path(job.predictions), judged)
+    threshold = detector.manifest.calibration.threshold
+    names = sorted({sample.source for sample in samples})
+    sources = [_source(name, [pair for pair in judged if pair[0].source == name], threshold) for name in names]
+    return Outcome(
+        metrics=_means(sources),
+        sources=sources,
+        dataset=_info(job.dataset, samples),
+        conditions={
+            "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
+            "unscored": "samples with no face or an error have no score: see the rates beside the figures",
+            "interval": "95 %, percentile bootstrap over groups, 1000 draws",
+            "threshold": f"balanced accuracy at the shipped threshold, P(fake) >= {threshold:g}",
+        },
+    )
+
+
+def _read(reference: DatasetRef) -> list[Sample]:
+    dataset: Dataset = plugins.import_object(plugins.datasets()[reference.layout].spec.dataset)(reference.path)
+    samples = list(dataset)
+    if not samples:
+        raise TrainingDataError(f"{reference.path}: no samples; expected the layout {reference.layout!r}")
+    return samples
+
+
+def _source(name: str, judged: Sequence[Judged], threshold: float) -> SourceAccuracy:
+    scored = [(sample, result.p_fake) for sample, result in judged if result.p_fake is not None]
+    fake = np.array([sample.fake for sample, _ in scored], dtype=np.int64)
+    p_fake = np.array([score for _, score in scored], dtype=np.float64)
+    groups = np.array([sample.group for sample, _ in scored], dtype=str)
+    measures: dict[str, metrics.Metric] = {
+        "auc": metrics.roc_auc,
+        "average_precision": metrics.average_precision,
+        "eer": metrics.eer,
+        "tpr_at_1pct_fpr": functools.partial(metrics.tpr_at_fpr, fpr=0.01),
+        "tpr_at_5pct_fpr": functools.partial(metrics.tpr_at_fpr, fpr=0.05),
+        "balanced_accuracy": functools.partial(metrics.balanced_accuracy, threshold=threshold),
+        "fakes_found": lambda target, score: _share(score[target == 1] >= threshold),
+        "reals_passed": lambda target, score: _share(score[target == 0] < threshold),
+        "ece": metrics.ece,
+        "brier": metrics.brier,
+    }
+    found = {key: _estimate(measure, fake, p_fake, groups) for key, measure in measures.items()}
+    group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
+    if len(group_fake) < len(fake):
+        found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)
+    total = len(judged)
+    labels = np.array([sample.fake for sample, _ in judged])
+    return SourceAccuracy(
+        source=name,
+        real=int((labels == 0).sum()),
+        fake=int((labels == 1).sum()),
+        groups=len({sample.group for sample, _ in judged}),
+        no_face_rate=sum(result.verdict == "no_face" for _, result in judged) / total,
+        error_rate=sum(result.verdict == "error" for _, result in judged) / total,
+        unsure_rate=sum(result.verdict == "unsure" for _, result in judged) / total,
+        metrics=found,
+    )
+
+
+def _estimate(measure: metrics.Metric, fake: Any, score: Any, groups: Any) -> Estimate:
+    low, high = metrics.grouped_bootstrap(fake, score, groups, measure)
+    return Estimate(value=measure(fake, score), low=low, high=high)
+
+
+def _share(hits: Any) -> float:
+    return float(np.mean(hits)) if len(hits) else float("nan")
+
+
+def _by_group(fake: Any, score: Any, groups: Any) -> tuple[Any, Any, Any]:
+    """One row per label and group (the frames of one video): the mean score, as for a video file."""
+    keys = np.char.add(fake.astype(str), groups) if len(fake) else groups
+    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
+    mean = np.bincount(index, weights=score) / np.bincount(index) if len(fake) else score
+    return fake[first], mean, groups[first]
+
+
+def _means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
+    """Mean of each measure over the sources where it is defined, and the lowest AUC."""
+    values: dict[str, list[float]] = {}
+    for source in sources:
+        for name, estimate in source.metrics.items():
+            if estimate.value is not None:
+                values.setdefault(name, []).append(estimate.value)
+    means = {name: float(np.mean(numbers)) for name, numbers in values.items()}
+    if "auc" in values:
+        means["auc_lowest_source"] = min(values["auc"])
+    return means
+
+
+def _info(reference: DatasetRef, samples: Sequence[Sample]) -> DatasetInfo:
+    digest = hashlib.sha256()
+    root = Path(reference.path).resolve()
+    for sample in sorted(samples, key=lambda sample: sample.path):
+        path = sample.path.resolve()
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+        digest.update(f"{sample.fake} {sha256_file(path)} {name}\n".encode(errors="surrogateescape"))
+    return DatasetInfo(
+        name=reference.name,
+        layout=reference.layout,
+        path=reference.path,
+        samples=len(samples),
+        sha256=digest.hexdigest(),
+        note=reference.note,
+    )
+
+
+def _write_predictions(target: Path, judged: Sequence[Judged]) -> None:
+    with (
+        atomic_path(target) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
+        writer = csv.writer(f)
+        writer.writerow(["path", "source", "group", "fake", "p_fake", "verdict", "faces", "error"])
+        for sample, result in judged:
+            score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
+            row = (sample.path, sample.source, sample.group, sample.fake, score, result.verdict, len(result.faces))
+            writer.writerow((*row, result.error))

@@ -1,0 +1,57 @@
+"""From a fresh process to the first verdict: what a command-line user waits for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from deepfake_bench.jobs import Job, artefact_of
+from deepfake_bench.scenarios import Outcome
+from deepfake_bench.scenarios._timing import PICTURE, percentiles, timed_ms, write_picture
+from deepfake_core.loaded import LoadedDetector
+
+REPEATS = 5
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Start ``deepfake_bench.probe`` several times; the first start may also pay for a cold disk cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        request = {
+            "detector": job.detector,
+            "backend": job.backend,
+            "device": job.device,
+            "threads": job.threads,
+            "untrained": detector.manifest.weights == "untrained",
+            "picture": str(write_picture(Path(folder))),
+        }
+        command = [sys.executable, "-m", "deepfake_bench.probe", json.dumps(request)]
+        answers: list[dict[str, float]] = []
+
+        def start_process() -> None:
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own module
+            answers.append(json.loads(done.stdout.splitlines()[-1]))
+
+        totals = [timed_ms(start_process) for _ in range(REPEATS)]
+    stages = {name: [answer[name] for answer in answers] for name in answers[0]}
+    metrics = {
+        **percentiles("total_ms", totals),
+        "first_total_ms": totals[0],
+        **{name: float(np.median(values)) for name, values in stages.items()},
+    }
+    _, size_bytes = artefact_of(job, detector)
+    if size_bytes is not None:
+        metrics["file_mb"] = size_bytes / 1e6
+    return Outcome(
+        metrics=metrics,
+        samples={"total_ms": totals, **stages},
+        conditions={
+            "total_ms": f"whole process, from its start to its end, {PICTURE}; {REPEATS} fresh processes",
+            "import_ms": "import of deepfake_core.load; a median, as load_ms, predict_ms and peak_rss_mb are",
+            "file_mb": "size of the model file, in 10^6 bytes",
+        },
+    )

@@ -1,0 +1,89 @@
+"""Documented targets beside measured numbers: ``met``, ``missed``, or ``not measurable here`` with the reason.
+
+A target counts only under the condition that it was stated for. A condition is a list of clauses separated by
+``;``, each one of:
+
+``2 CPU cores``
+    measured on the CPU with exactly that many threads (``dfbench run --threads 2``);
+``CPU``
+    measured on the CPU;
+``GPU: A40``
+    measured on an accelerator whose name contains the words after the colon;
+``dataset: celeb-df``
+    measured on the dataset of that name (``dfbench run --dataset celeb-df:PATH``).
+
+Any other clause cannot be checked by a program, so its target is not measurable here.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable
+
+from deepfake_bench.report import Measurement, TargetCheck
+from deepfake_core.specs import Target
+
+_COMPARE = {"<=": operator.le, ">=": operator.ge}
+
+
+def check_targets(targets: Iterable[Target], measurement: Measurement) -> list[TargetCheck]:
+    """Hold one measurement against the targets that name its scenario.
+
+    Args:
+        targets: Of the measurement's detector.
+        measurement: With any status; nothing measured means ``not measurable here``.
+    """
+    return [_check(target, measurement) for target in targets if target.scenario == measurement.scenario]
+
+
+def _check(target: Target, measurement: Measurement) -> TargetCheck:
+    value = measurement.metrics.get(target.metric)
+    reason = _obstacle(target, measurement, value)
+    if reason or value is None:
+        verdict = "not measurable here"
+    else:
+        verdict = "met" if _COMPARE[target.comparison](value, target.value) else "missed"
+    return TargetCheck.model_validate(
+        {
+            "metric": target.metric,
+            "comparison": target.comparison,
+            "target": target.value,
+            "source": target.source,
+            "condition": target.condition,
+            "measured": value,
+            "verdict": verdict,
+            "reason": reason,
+        }
+    )
+
+
+def _obstacle(target: Target, measurement: Measurement, value: float | None) -> str:
+    """Why the target cannot be judged by this measurement; empty when it can."""
+    if measurement.status != "measured":
+        return measurement.reason
+    clauses = [clause.strip() for clause in target.condition.split(";") if clause.strip()]
+    obstacles = (_unmet_clause(clause, measurement) for clause in clauses)
+    unmet = next((obstacle for obstacle in obstacles if obstacle), "")
+    if unmet:
+        return unmet
+    return "" if value is not None else f"{target.metric} is undefined on this data"
+
+
+def _unmet_clause(clause: str, measurement: Measurement) -> str:
+    on_cpu = measurement.device.startswith("cpu")
+    if cores := re.fullmatch(r"(\d+) CPU cores?", clause):
+        if on_cpu and measurement.threads == int(cores[1]):
+            return ""
+        return f"stated for {clause}; measured with {measurement.threads} threads on {measurement.device}"
+    if clause == "CPU":
+        return "" if on_cpu else f"stated for the CPU; measured on {measurement.device}"
+    if clause.startswith("GPU:"):
+        wanted = clause.removeprefix("GPU:").strip()
+        here = wanted.lower() in measurement.device.lower() and not on_cpu
+        return "" if here else f"stated for the GPU {wanted}; measured on {measurement.device}"
+    if clause.startswith("dataset:"):
+        wanted = clause.removeprefix("dataset:").strip()
+        name = measurement.dataset.name if measurement.dataset else "none"
+        return "" if name == wanted else f"stated for the dataset {wanted}; measured on {name}"
+    return f"stated for: {clause}"
