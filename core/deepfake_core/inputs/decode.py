@@ -154,6 +154,16 @@ def read_head(stream: IO[bytes], name: str) -> bytes:
     return head
 
 
+def is_video(source: str | os.PathLike[str] | bytes) -> bool:
+    """Whether a file, or the bytes of one, looks like a video by its content; false when it cannot be read."""
+    name = "<bytes>" if isinstance(source, bytes) else os.fsdecode(source)
+    try:
+        with open_stream(source, name) as stream:
+            return sniff(read_head(stream, name)).family == "video"
+    except InputError:
+        return False
+
+
 def _check_kind(kind: Kind, name: str) -> None:
     """Refuse what is not a picture by saying what it is; make Pillow read HEIF when that is what it is."""
     if kind.family == "heif":

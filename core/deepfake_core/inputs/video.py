@@ -1,0 +1,245 @@
+"""Sample frames evenly over a whole video, streaming: one frame in memory at a time, however long it is."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import av
+import av.error
+import numpy as np
+
+from deepfake_core.errors import InputError
+from deepfake_core.inputs.decode import MAX_PIXELS, is_video, open_stream, read_head
+from deepfake_core.inputs.sniff import sniff
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Frame", "is_video", "sample_frames"]
+
+# Between two samples that are further apart than this, jump to the key frame before the later one: encoders place
+# key frames at most about 10 s apart, so a shorter jump would decode as much again.
+_SEEK_GAP_S = 10.0
+# Assumed where a stream states no frame rate.
+_FALLBACK_RATE = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a video, upright.
+
+    Attributes:
+        index: Its place among the sampled frames, from 0.
+        time_s: When it is shown, in seconds from the first frame.
+        pixels: ``uint8 [h, w, 3]`` RGB.
+    """
+
+    index: int
+    time_s: float
+    pixels: NDArray[np.uint8]
+
+
+def sample_frames(
+    source: str | os.PathLike[str] | bytes, count: int = 16, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Iterator[Frame]:
+    """Yield up to ``count`` frames, evenly spread in time over the whole video.
+
+    The clip is cut into ``count`` equal spans, and the frame shown in the middle of each is yielded; no frame
+    comes twice, so a clip with fewer frames gives all of them. Of a truncated video, what decodes is yielded.
+
+    Args:
+        source: A path, or the bytes of a video file.
+        count: Frames wanted, at least 1.
+        max_pixels: A video with larger frames is refused.
+        name: What to call the input, instead of its path.
+
+    Raises:
+        InputError: No frame can be decoded: not a video, no picture stream, or damaged.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if name is None:
+        name = "<bytes>" if isinstance(source, bytes) else os.fsdecode(source)
+    with open_stream(source, name) as stream:
+        kind = sniff(read_head(stream, name))
+        # Also keeps FFmpeg from following playlists, which name other files and addresses.
+        if kind.family != "video":
+            raise InputError(name, f"not a video: looks like {kind.name}")
+        clip = _Clip(stream, name)
+        try:
+            yield from _sample(clip, count, max_pixels)
+        finally:
+            clip.close()
+
+
+def _sample(clip: _Clip, count: int, max_pixels: int) -> Iterator[Frame]:
+    start, end = clip.span()
+    targets = [start + (index + 0.5) * (end - start) / count for index in range(count)]
+    index = -1
+    for index, (time, frame) in enumerate(clip.shown_at(targets)):
+        if frame.width * frame.height > max_pixels:
+            raise InputError(
+                clip.name, f"frames of {frame.width} × {frame.height} pixels, more than the limit of {max_pixels:,}"
+            )
+        yield Frame(index, max(0.0, time - start), _upright_rgb(frame, clip.name))
+    if index < 0:
+        raise InputError(clip.name, "no frame of this video can be decoded; it is damaged or incomplete")
+
+
+class _Clip:
+    """The picture stream of one video file, read by time in seconds.
+
+    Raises:
+        InputError: Not a video, or one without a picture stream.
+    """
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self.file = file
+        self.name = name
+        self.container: Any = None
+        self.stream: Any = None
+        self.rewind()
+
+    def close(self) -> None:
+        """Close the container; the file stays open."""
+        if self.container is not None:
+            self.container.close()
+            self.container = None
+
+    def rewind(self) -> None:
+        """Start over, by opening the file again: formats without an index cannot seek, not even to their start."""
+        self.close()
+        self.file.seek(0)
+        try:
+            self.container = av.open(self.file, metadata_errors="replace")
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise InputError(self.name, f"damaged or incomplete video; get the file again ({error})") from error
+        self.stream = self._picture_stream()
+        self.stream.thread_type = "AUTO"
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        self.step = 1.0 / float(rate) if rate else 1.0 / _FALLBACK_RATE
+
+    def _picture_stream(self) -> Any:
+        for stream in self.container.streams.video:
+            cover = stream.disposition & av.stream.Disposition.attached_pic
+            if not cover and stream.codec_context is not None and stream.time_base:
+                return stream
+        holds = "only sound" if self.container.streams.audio else "no picture stream that can be read"
+        self.close()
+        raise InputError(self.name, f"this media file holds {holds}; there is nothing to look at")
+
+    def span(self) -> tuple[float, float]:
+        """Start and end in seconds: as stated when the file reaches that far, otherwise measured."""
+        span = self._stated_span()
+        if span is None or not self._reaches(span[1]):
+            span = self._measured_span()
+        self.rewind()
+        return span
+
+    def _stated_span(self) -> tuple[float, float] | None:
+        base = self.stream.time_base
+        start = float((self.stream.start_time or 0) * base)
+        if self.stream.duration:
+            return start, start + float(self.stream.duration * base)
+        if self.container.duration:
+            return start, start + self.container.duration / av.time_base
+        return None
+
+    def _reaches(self, end: float) -> bool:
+        """Whether there is data near the stated end: the headers of a truncated file promise more than it holds."""
+        try:
+            self.container.seek(int(end / self.stream.time_base), stream=self.stream)
+            stamps = (packet.pts for packet in self.container.demux(self.stream) if packet.size)
+            last = max((stamp for stamp in stamps if stamp is not None), default=None)
+        except (av.error.FFmpegError, OSError, OverflowError):
+            return False
+        # Durations are rounded, and the last frame may be shown for long.
+        return last is not None and float(last * self.stream.time_base) + max(0.5, 2 * self.step) >= end
+
+    def _measured_span(self) -> tuple[float, float]:
+        """First and last time stamp of all packets, none of which is decoded or kept."""
+        self.rewind()
+        first: int | None = None
+        last: int | None = None
+        packets = 0
+        with suppress(av.error.FFmpegError, OSError):
+            for packet in self.container.demux(self.stream):
+                packets += bool(packet.size)
+                if packet.size and packet.pts is not None:
+                    first = packet.pts if first is None else min(first, packet.pts)
+                    last = packet.pts if last is None else max(last, packet.pts)
+        if first is None or last is None or first == last:
+            return 0.0, max(packets, 1) * self.step
+        base = self.stream.time_base
+        return float(first * base), float(last * base) + self.step
+
+    def shown_at(self, targets: list[float]) -> Iterator[tuple[float, Any]]:
+        """Time and frame shown at each of the ``targets`` (seconds, ascending), each frame once."""
+        frames = self._decoded()
+        shown: tuple[float, Any] | None = None
+        ahead = next(frames, None)
+        last_yielded = -math.inf
+        can_seek = True
+        for target in targets:
+            if can_seek and ahead is not None and target - ahead[0] > _SEEK_GAP_S:
+                position, shown = ahead[0], None
+                frames = self._jump(target)
+                ahead = next(frames, None)
+                if ahead is None:
+                    # A damaged index: decode everything; what was yielded already is passed over.
+                    self.rewind()
+                    frames = self._decoded()
+                    ahead = next(frames, None)
+                # Where key frames are too far apart, jumping does not pay.
+                can_seek = ahead is not None and ahead[0] > position
+            while ahead is not None and ahead[0] <= target:
+                shown, ahead = ahead, next(frames, None)
+            best = shown or ahead
+            if best is not None and best[0] > last_yielded:
+                last_yielded = best[0]
+                yield best
+
+    def _jump(self, target: float) -> Iterator[tuple[float, Any]]:
+        """What decodes from the key frame before ``target`` seconds on; nothing where the file cannot seek."""
+        try:
+            self.container.seek(int(target / self.stream.time_base), stream=self.stream)
+        except (av.error.FFmpegError, OSError):
+            return iter(())
+        return self._decoded()
+
+    def _decoded(self) -> Iterator[tuple[float, Any]]:
+        """Time and frame of everything from here on that decodes; damaged packets are passed over."""
+        time = -self.step
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+            except (av.error.FFmpegError, OSError):
+                return
+            try:
+                frames = packet.decode()
+            except (av.error.FFmpegError, OSError):
+                continue
+            for frame in frames:
+                time = time + self.step if frame.time is None else float(frame.time)
+                yield time, frame
+
+
+def _upright_rgb(frame: Any, name: str) -> NDArray[np.uint8]:
+    """A decoded frame → ``uint8 [h, w, 3]`` RGB, turned as its display matrix says.
+
+    Raises:
+        InputError: The pixel format cannot be converted.
+    """
+    try:
+        pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise InputError(name, f"frames of pixel format {frame.format.name} cannot be shown as RGB") from error
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
