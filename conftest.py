@@ -39,6 +39,7 @@ def imports(path: Path) -> set[str]:
 
 
 def needs(path: Path, modules: tuple[str, ...]) -> bool:
+    """Whether a file imports one of ``modules``, or a module inside of one."""
     return any(name == module or name.startswith(f"{module}.") for name in imports(path) for module in modules)
 
 

@@ -1,0 +1,94 @@
+"""What the documentation says holds for the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from deepfake_bench.cli import app
+from deepfake_core import hookspecs
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PORTRAIT = ROOT / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def shell_commands(program: str) -> list[tuple[str, list[str]]]:
+    """``(page, words)`` of each command of ``program`` in a shell block of any page."""
+    found = []
+    for page in PAGES:
+        for line in "".join(blocks(page, "sh")).splitlines():
+            words = shlex.split(line, comments=True)
+            for start in (i for i, word in enumerate(words) if word == program):
+                end = next((i for i in range(start, len(words)) if words[i] in {"&&", "|", ">"}), len(words))
+                found.append((page.name, words[start + 1 : end]))
+    return found
+
+
+def test_the_readme_opens_with_one_line_to_run_and_one_to_test():
+    run, test = (block.splitlines() for block in blocks(ROOT / "README.md", "sh")[:2])
+    assert len(run) == len(test) == 1
+    assert run[0].endswith("dfbench run --device cpu")
+    assert test[0].endswith("&& tox")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_python_in_the_documentation_runs(page, tmp_path):
+    shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    (tmp_path / "holiday").mkdir()
+    shutil.copy(PORTRAIT, tmp_path / "holiday" / "1.jpg")
+    (code,) = blocks(ROOT / page, "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"(real|fake|unsure) 0\.\d+ Box\(", done.stdout)
+
+
+def test_commands_in_the_documentation_exist():
+    group = typer.main.get_command(app)
+    commands = shell_commands("dfbench")
+    assert len(commands) >= 10
+    for page, (name, *arguments) in commands:
+        assert name in group.commands, f"{page}: dfbench {name}"
+        options = {option for parameter in group.commands[name].params for option in parameter.opts}
+        for word in arguments:
+            if word.startswith("--"):
+                assert word in options, f"{page}: dfbench {name} {word}"
+
+
+def test_extras_in_the_documentation_exist():
+    extras = {}
+    for project in (ROOT, ROOT / "plugins" / "deepfake-lite"):
+        table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        extras[table["name"]] = set(table["optional-dependencies"])
+    for page in PAGES:
+        for name, extra in re.findall(r"(deepfake-(?:core|lite))\[(\w+)\]", page.read_text(encoding="utf-8")):
+            assert extra in extras[name], f"{page.name}: {name}[{extra}]"
+
+
+def test_hook_signatures_in_the_documentation_are_those_of_the_code():
+    page = (ROOT / "docs" / "write-a-detector.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^def deepfake_\w+\(.*$", page, re.MULTILINE))
+    hooks = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("deepfake_")}
+    assert documented == {f"def {name}{inspect.signature(hook)}".replace("'", "") for name, hook in hooks.items()}
+    for hook in hooks.values():
+        assert "Example::" in hook.__doc__
+
+
+def test_links_in_the_readme_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
