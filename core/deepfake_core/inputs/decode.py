@@ -67,9 +67,12 @@ class Picture:
 
 
 def name_of(source: PictureSource) -> str:
-    """What to call an input in results and messages: its path, ``"<bytes>"``, ``"<array>"`` or ``"<image>"``."""
+    """What to call an input in results and messages: its path, ``"<bytes>"``, ``"<array>"`` or ``"<image>"``.
+
+    Bytes of a path that are not UTF-8 are escaped, so that every name can be printed.
+    """
     if isinstance(source, str | os.PathLike):
-        return os.fsdecode(source)
+        return os.fsdecode(source).encode("utf-8", "backslashreplace").decode()
     if isinstance(source, bytes):
         return "<bytes>"
     return "<array>" if isinstance(source, np.ndarray) else "<image>"
@@ -105,7 +108,7 @@ def decode(
             # The one decoder that fits: Pillow knows others that start programs (EPS) or are rarely exercised.
             image = Image.open(stream, formats=[kind.pillow])
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise InputError(name, f"more than the limit of {max_pixels:,} pixels: {error}") from error
+            raise InputError(name, f"more pixels than the limit of {max_pixels:,}; reduce the picture") from error
         except Exception as error:
             raise InputError(name, f"damaged or incomplete; get the file again ({_words(error)})") from error
         return _from_image(image, name, max_pixels, min_side)
@@ -156,7 +159,7 @@ def read_head(stream: IO[bytes], name: str) -> bytes:
 
 def is_video(source: str | os.PathLike[str] | bytes) -> bool:
     """Whether a file, or the bytes of one, looks like a video by its content; false when it cannot be read."""
-    name = "<bytes>" if isinstance(source, bytes) else os.fsdecode(source)
+    name = name_of(source)
     try:
         with open_stream(source, name) as stream:
             return sniff(read_head(stream, name)).family == "video"
@@ -175,7 +178,7 @@ def _check_kind(kind: Kind, name: str) -> None:
     elif kind.family == "video":
         raise InputError(name, f"looks like a video ({kind.name}), not a picture; sample its frames instead")
     elif kind.family == "other":
-        raise InputError(name, f"not a picture: looks like {kind.name}; convert it to JPEG or PNG if it holds one")
+        raise InputError(name, f"not a picture that can be read: looks like {kind.name}")
 
 
 def _from_image(image: Image.Image, name: str, max_pixels: int, min_side: int | None) -> Picture:

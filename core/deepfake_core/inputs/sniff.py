@@ -53,11 +53,11 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\x1f\x8b", Kind("other", "a gzip archive")),
     (b"7z\xbc\xaf\x27\x1c", Kind("other", "a 7z archive")),
     (b"Rar!", Kind("other", "a RAR archive")),
-    (b"8BPS", Kind("other", "a Photoshop document")),
-    (b"\x00\x00\x00\x0cjP  ", Kind("other", "a JPEG 2000 picture")),
-    (b"\xff\x0a", Kind("other", "a JPEG XL picture")),
-    (b"\x00\x00\x00\x0cJXL ", Kind("other", "a JPEG XL picture")),
-    (b"\x00\x00\x01\x00", Kind("other", "an icon (ICO)")),
+    (b"8BPS", Kind("other", "a Photoshop document; convert it to PNG")),
+    (b"\x00\x00\x00\x0cjP  ", Kind("other", "a JPEG 2000 picture; convert it to PNG")),
+    (b"\xff\x0a", Kind("other", "a JPEG XL picture; convert it to PNG")),
+    (b"\x00\x00\x00\x0cJXL ", Kind("other", "a JPEG XL picture; convert it to PNG")),
+    (b"\x00\x00\x01\x00", Kind("other", "an icon (ICO); convert it to PNG")),
     (b"%!PS", Kind("other", "a PostScript document")),
     (b"\x7fELF", Kind("other", "a program")),
     (b"\x93NUMPY", Kind("other", "a NumPy array (load it and pass the array)")),
@@ -115,7 +115,7 @@ def _text(head: bytes) -> Kind:
     if re.match(r"<!doctype html|<html|<head|<body", start):
         return Kind("other", "an HTML page (a failed download?)")
     if "<svg" in start:
-        return Kind("other", "an SVG drawing")
+        return Kind("other", "an SVG drawing; convert it to PNG")
     if start.startswith("<?xml"):
         return Kind("other", "an XML document")
     if start[:1] in ("{", "["):

@@ -73,7 +73,7 @@ def _expand_path(path: str) -> Iterator[Source]:
         names = iter(_matches(path) or [path])
     else:
         names = iter([path])
-    yield from (Source(name, name) for name in names)
+    yield from (Source(name_of(name), name) for name in names)
 
 
 def _matches(pattern: str) -> list[str]:

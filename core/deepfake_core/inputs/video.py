@@ -14,7 +14,7 @@ import av.error
 import numpy as np
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs.decode import MAX_PIXELS, is_video, open_stream, read_head
+from deepfake_core.inputs.decode import MAX_PIXELS, is_video, name_of, open_stream, read_head
 from deepfake_core.inputs.sniff import sniff
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def sample_frames(
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if name is None:
-        name = "<bytes>" if isinstance(source, bytes) else os.fsdecode(source)
+    name = name_of(source) if name is None else name
     with open_stream(source, name) as stream:
         kind = sniff(read_head(stream, name))
         # Also keeps FFmpeg from following playlists, which name other files and addresses.
