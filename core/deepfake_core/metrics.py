@@ -99,7 +99,12 @@ def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:
 
 
 def grouped_bootstrap(
-    fake: ArrayLike, score: ArrayLike, groups: ArrayLike, metric: Metric, n: int = 1000, seed: int = 0,
+    fake: ArrayLike,
+    score: ArrayLike,
+    groups: ArrayLike,
+    metric: Metric,
+    n: int = 1000,
+    seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile interval of ``metric`` when whole groups are drawn with replacement.

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from deepfake_core import metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
 
-sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn (the torch extra)")
+from deepfake_core import metrics
 
 # Few distinct values, so that ties are the rule.
 scored = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda x: x / 8)), min_size=2, max_size=60).map(
@@ -23,9 +23,7 @@ two_classes = scored.filter(lambda data: 0 < data[0].sum() < len(data[0]))
 def test_rank_measures_agree_with_scikit_learn(data):
     fake, score = data
     assert metrics.roc_auc(fake, score) == pytest.approx(sklearn_metrics.roc_auc_score(fake, score))
-    assert metrics.average_precision(fake, score) == pytest.approx(
-        sklearn_metrics.average_precision_score(fake, score)
-    )
+    assert metrics.average_precision(fake, score) == pytest.approx(sklearn_metrics.average_precision_score(fake, score))
     fpr, tpr, _ = sklearn_metrics.roc_curve(fake, score, drop_intermediate=False)
     for limit in (0.0, 0.01, 0.05, 0.5, 1.0):
         assert metrics.tpr_at_fpr(fake, score, limit) == pytest.approx(tpr[fpr <= limit].max())

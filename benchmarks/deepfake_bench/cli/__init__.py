@@ -5,7 +5,6 @@ Each command imports what it needs when it runs, so that ``--help`` and ``list``
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -76,9 +75,4 @@ app.command("export")(develop.export)
 
 def main() -> None:
     """The console script."""
-    try:
-        app()
-    except BrokenPipeError:
-        # The reader (`head`, a pager) has gone; nothing can be said, and the flush at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    app()

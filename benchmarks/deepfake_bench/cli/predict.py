@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import time
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +46,9 @@ def predict(
     start = time.perf_counter()
     from deepfake_bench.cli.account import Account
     from deepfake_bench.cli.explanations import Explanations
+    from deepfake_bench.cli.text import printable
     from deepfake_bench.cli.writers import open_writer
+    from deepfake_core.inputs.sources import expand
     from deepfake_core.loading import load
     from deepfake_core.progress import track
 
@@ -52,11 +56,16 @@ def predict(
     loaded = load(detector, backend=backend.value, device=device, threads=threads)
     account.mark("load")
     explanations = Explanations(explain, method, loaded) if explain is not None else None
-    one_by_one = {"batch_size": 1, "workers": 1} if timings else {}
-    results = loaded.stream(paths, frames=frames, keep_crops=explain is not None, **one_by_one)
+    sources = [source.data for source in expand(paths)]
+    if not sources:
+        typer.echo(f"dfbench: no pictures or videos in {', '.join(map(printable, paths))}", err=True)
+    # With one file at a time nothing overlaps, so that the stages of --timings add up.
+    batches = [[source] for source in sources] if timings else [sources]
+    judge = partial(loaded.stream, frames=frames, keep_crops=explain is not None)
+    results = chain.from_iterable(map(judge, batches))
     judged = 0
     with open_writer(output.value) as writer:
-        for result in track(results, "judging"):
+        for result in track(results, "judging", total=len(sources)):
             writer.row(result)
             judged += result.p_fake is not None
             account.add(result)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from deepfake_bench.cli.text import printable
 from deepfake_bench.cli.writers import wide_console
-from deepfake_bench.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
+from deepfake_bench.report import Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -63,21 +63,14 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
 
 
 def _speed(rows: list[Measurement]) -> Table:
-    table = _table(
-        "speed", ("detector", "weights", "backend", "scenario", "headline"), ("value", "p90", "p99", "peak MB")
-    )
+    left = ("detector", "weights", "backend", "scenario", "metric")
+    table = _table("speed", left, ("value", "p90", "p99", "peak MB"))
     for row in rows:
-        headline = SCENARIOS[row.scenario].headline
-        stem = headline.removesuffix("_p50")
-        tail = [_number(row.metrics.get(f"{stem}_p{rank}"), 1) for rank in (90, 99)]
-        table.add_row(
-            *_who(row),
-            row.scenario,
-            headline,
-            _number(row.metrics[headline], 1),
-            *tail,
-            _number(row.metrics.get("peak_rss_mb"), 0),
-        )
+        scenario = SCENARIOS[row.scenario]
+        for metric in (scenario.headline, *scenario.also):
+            stem = metric.removesuffix("_p50")
+            values = (metric, f"{stem}_p90", f"{stem}_p99", "peak_rss_mb")
+            table.add_row(*_who(row), row.scenario, metric, *(_number(row.metrics.get(name)) for name in values))
     return table
 
 
@@ -88,7 +81,7 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     table = _table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
-    means = [_number(row.metrics.get(key), 3) for key in ACCURACY]
+    means = [_score(row.metrics.get(key)) for key in ACCURACY]
     table.add_row(f"mean over {len(row.sources)} sources", "", *means, "", "", style="bold")
     console.print(table)
     if row.dataset.note:
@@ -96,7 +89,11 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
 
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
-    shown = [_estimate(source.metrics.get(key)) for key in ACCURACY]
+    """The AUC with its interval; the other intervals are in the report file."""
+    shown = [_score(source.metrics[key].value) for key in ACCURACY]
+    auc = source.metrics["auc"]
+    if auc.low is not None and auc.high is not None:
+        shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"
     rates = [f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"]
     return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
 
@@ -110,7 +107,7 @@ def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
         cells = (
             *_who(row),
             f"{check.metric} {check.comparison} {check.target:g}",
-            _number(check.measured, 2),
+            _number(check.measured),
             check.verdict,
             printable(check.reason or f"{check.source} ({check.condition})" if check.condition else check.source),
         )
@@ -125,13 +122,12 @@ def _who(row: Measurement) -> tuple[str, str, str]:
     return printable(name), row.weights, f"{row.backend} {row.device}".strip()
 
 
-def _estimate(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.value is None:
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, without an exponent."""
+    if value is None:
         return "–"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"

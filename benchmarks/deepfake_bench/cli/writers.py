@@ -138,7 +138,7 @@ class Table(Writer):
                     Text(str(len(result.faces))),
                     Text("" if face is None else box_text(face)),
                 ]
-                why = [Text(printable(_without_name(result)))] if len(table.columns) > len(cells) else []
+                why = [Text(printable(result.error))] if len(table.columns) > len(cells) else []
                 table.add_row(*cells, *why)
             wide_console(self.stream).print(table)
         if any(result.weights == "untrained" for result in self.results):
@@ -170,8 +170,3 @@ def wide_console(stream: TextIO) -> Any:
     from rich.console import Console
 
     return Console(file=stream, width=None if stream.isatty() else 100_000, highlight=False)
-
-
-def _without_name(result: Result) -> str:
-    """The error without the file's name in front, which the table shows already."""
-    return result.error.removeprefix(f"{result.source}: ")

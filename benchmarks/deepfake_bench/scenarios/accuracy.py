@@ -74,10 +74,11 @@ def _source(name: str, judged: Sequence[Judged], threshold: float) -> SourceAccu
         "balanced_accuracy": functools.partial(metrics.balanced_accuracy, threshold=threshold),
         "fakes_found": lambda target, score: _share(score[target == 1] >= threshold),
         "reals_passed": lambda target, score: _share(score[target == 0] < threshold),
-        "ece": metrics.ece,
         "brier": metrics.brier,
     }
     found = {key: _estimate(measure, fake, p_fake, groups) for key, measure in measures.items()}
+    # Drawing with replacement repeats samples, which raises this measure by itself: its interval would be biased.
+    found["ece"] = Estimate(value=metrics.ece(fake, p_fake))
     group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
     if len(group_fake) < len(fake):
         found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)
