@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from deepfake_core.artifacts import read_bare, write_package
 
 TINY_PLUGIN = """
 from deepfake_core.hookspecs import hookimpl
@@ -31,66 +32,6 @@ def deepfake_detectors():
     yield DetectorSpec(name="bare", summary="no weights", detector="tiny_plugin_gone:X", install="bare[torch]")
 """
 BROKEN_PLUGIN = "raise ImportError('half of it is missing')\n"
-SIDE, CELLS = 64, 4
-
-
-def write_tiny_model(folder: Path) -> None:
-    """A packaged model whose logit is (mean pixel − 100) / 20, and whose evidence is the same for each cell."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    from deepfake_core.artifacts import write_package
-    from deepfake_registry.manifest import (
-        MANIFEST_KEY,
-        Calibration,
-        FaceCrop,
-        Normalize,
-        PreprocessSpec,
-        Resize,
-        image_manifest,
-    )
-
-    manifest = image_manifest(
-        name="tiny",
-        architecture="tiny",
-        version="1",
-        weights="trained",
-        evidence=(CELLS, CELLS),
-        calibration=Calibration(fitted_on="nothing"),
-        preprocess=PreprocessSpec(
-            crop=FaceCrop(), resize=Resize(height=SIDE, width=SIDE), normalize=Normalize(mean=(0, 0, 0), std=(1, 1, 1))
-        ),
-    )
-    kernel = SIDE // CELLS
-    nodes = [
-        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["pixels", "middle"], ["centred"]),
-        helper.make_node("Div", ["centred", "scale"], ["scaled"]),
-        helper.make_node("ReduceMean", ["scaled", "all_axes"], ["logit"], keepdims=0),
-        helper.make_node("Transpose", ["scaled"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("AveragePool", ["planes"], ["cells"], kernel_shape=[kernel] * 2, strides=[kernel] * 2),
-        helper.make_node("ReduceMean", ["cells", "channel"], ["evidence"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
-        [
-            helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"]),
-            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["N", CELLS, CELLS]),
-        ],
-        [
-            helper.make_tensor("middle", TensorProto.FLOAT, [], [100.0]),
-            helper.make_tensor("scale", TensorProto.FLOAT, [], [20.0]),
-            helper.make_tensor("all_axes", TensorProto.INT64, [3], [1, 2, 3]),
-            helper.make_tensor("channel", TensorProto.INT64, [1], [1]),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
-    file = folder.parent / "tiny.onnx"
-    onnx.save(model, file)
-    write_package(folder, manifest, {"onnx": file})
 
 
 @pytest.fixture(scope="session")
@@ -105,8 +46,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (info / "entry_points.txt").write_text(f"[deepfake]\n{name} = {name}_plugin\n")
     (root / "tiny_plugin_data").mkdir()
     (root / "tiny_plugin_data" / "__init__.py").touch()
-    if find_spec("onnx") is not None:
-        write_tiny_model(root / "tiny_plugin_data" / "weights")
+    model = Path(__file__).with_name("tiny.onnx")
+    write_package(root / "tiny_plugin_data" / "weights", read_bare(model).manifest, {"onnx": model})
     return root
 
 

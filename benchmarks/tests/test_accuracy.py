@@ -1,0 +1,137 @@
+"""The accuracy scenario, on scores that are known."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from deepfake_bench.jobs import PLUMBING, DatasetRef, Job
+from deepfake_bench.scenarios import accuracy
+from deepfake_core import metrics
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.results import Result
+from deepfake_registry.manifest import Calibration
+
+THRESHOLD = 0.4
+
+
+class Scripted:
+    """Answers each path as its file says: a score, or a verdict without one."""
+
+    manifest = SimpleNamespace(calibration=Calibration(threshold=THRESHOLD, unsure_low=0.4, unsure_high=0.45))
+
+    def stream(self, paths):
+        for path in paths:
+            text = Path(path).read_text()
+            p_fake = None if text.isalpha() or "_" in text else float(text)
+            verdict = text if p_fake is None else self.manifest.calibration.verdict(p_fake)
+            yield Result(str(path), verdict, p_fake, (), "scripted 1", "trained", error="cut short" * (text == "error"))
+
+
+def write(root: Path, answers: dict[str, object]) -> DatasetRef:
+    for name, answer in answers.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{answer}")
+    return DatasetRef(name="scripted", layout="image-folder", path=str(root))
+
+
+def measure(reference: DatasetRef, predictions: str = ""):
+    return accuracy.measure(
+        Scripted(), Job(detector="x", scenario="accuracy", dataset=reference, predictions=predictions)
+    )
+
+
+def test_figures_per_source_and_their_mean(tmp_path):
+    rng = np.random.default_rng(0)
+    answers, expected = {}, {}
+    for source, gap in {"easy": 0.5, "hard": 0.1}.items():
+        fake = np.arange(80) % 2
+        score = np.clip(rng.random(80) * 0.5 + gap * fake, 0, 1).round(6)
+        for index in range(80):
+            answers[f"{source}/{'fake' if fake[index] else 'real'}/{index}.jpg"] = score[index]
+        expected[source] = (fake, score)
+    outcome = measure(write(tmp_path, answers))
+    found = {source.source: source for source in outcome.sources}
+    for name, (fake, score) in expected.items():
+        values = {key: estimate.value for key, estimate in found[name].metrics.items()}
+        assert values["auc"] == pytest.approx(metrics.roc_auc(fake, score))
+        assert values["tpr_at_5pct_fpr"] == pytest.approx(metrics.tpr_at_fpr(fake, score, 0.05))
+        assert values["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy(fake, score, THRESHOLD))
+        assert values["fakes_found"] == pytest.approx((score[fake == 1] >= THRESHOLD).mean())
+        assert values["ece"] == pytest.approx(metrics.ece(fake, score))
+        assert found[name].metrics["auc"].low < values["auc"] < found[name].metrics["auc"].high or name == "easy"
+        assert (found[name].real, found[name].fake) == (40, 40)
+    aucs = [metrics.roc_auc(*pair) for pair in expected.values()]
+    assert outcome.metrics["auc"] == pytest.approx(np.mean(aucs))
+    assert outcome.metrics["auc_lowest_source"] == pytest.approx(min(aucs))
+
+
+def test_unscored_files_stand_beside_the_figures_and_are_not_made_up(tmp_path):
+    reference = write(
+        tmp_path,
+        {"real/a.jpg": 0.1, "real/b.jpg": "no_face", "fake/c.jpg": 0.9, "fake/d.jpg": "error", "fake/e.jpg": 0.42},
+    )
+    (source,) = measure(reference, str(tmp_path / "out" / "p.csv")).sources
+    assert (source.real, source.fake) == (2, 3)
+    assert source.no_face_rate == source.error_rate == source.unsure_rate == pytest.approx(0.2)
+    assert source.metrics["auc"].value == 1.0
+    with (tmp_path / "out" / "p.csv").open(newline="") as stream:
+        rows = {Path(row["path"]).stem: row for row in csv.DictReader(stream)}
+    assert rows["c"]["p_fake"] == "0.900000"
+    assert (rows["d"]["p_fake"], rows["d"]["error"]) == ("", "cut short")
+
+
+def test_one_class_has_recall_but_no_auc(tmp_path):
+    (source,) = measure(write(tmp_path, {"sd3/fake/a.jpg": 0.9, "sd3/fake/b.jpg": 0.1})).sources
+    assert source.metrics["auc"].value is None
+    assert source.metrics["fakes_found"].value == 0.5
+    assert source.metrics["reals_passed"].value is None
+    assert source.metrics["brier"].value == pytest.approx((0.01 + 0.81) / 2)
+
+
+def test_no_score_at_all(tmp_path):
+    outcome = measure(write(tmp_path, {"real/a.jpg": "no_face", "fake/b.jpg": "no_face"}))
+    assert outcome.sources[0].no_face_rate == 1.0
+    assert all(estimate.value is None for estimate in outcome.sources[0].metrics.values())
+    assert outcome.metrics == {}
+
+
+def test_frames_of_a_video_count_once_in_the_video_auc(tmp_path):
+    frames = {f"real/v{video}/{frame}.jpg": 0.1 * frame for video in range(2) for frame in range(4)}
+    frames |= {f"fake/w{video}/{frame}.jpg": 0.1 * frame + 0.05 for video in range(2) for frame in range(4)}
+    (source,) = measure(write(tmp_path, frames)).sources
+    assert source.groups == 4
+    assert source.metrics["auc"].value < 1.0
+    assert source.metrics["video_auc"].value == 1.0
+    assert not math.isnan(source.metrics["video_auc"].value)
+
+
+def test_the_dataset_hash_follows_content_names_and_labels(tmp_path):
+    def digest() -> str:
+        return measure(DatasetRef(name="x", layout="image-folder", path=str(tmp_path))).dataset.sha256
+
+    write(tmp_path, {"real/a.jpg": 0.1, "fake/b.jpg": 0.9})
+    first = digest()
+    assert digest() == first
+    (tmp_path / "fake" / "b.jpg").write_text("0.8")
+    second = digest()
+    (tmp_path / "fake" / "b.jpg").rename(tmp_path / "real" / "b.jpg")
+    (tmp_path / "fake").rmdir()
+    assert len({first, second, digest()}) == 3
+
+
+def test_an_unlabelled_folder_is_refused(tmp_path):
+    with pytest.raises(TrainingDataError, match="class folders"):
+        measure(DatasetRef(name="x", layout="image-folder", path=str(tmp_path)))
+
+
+def test_the_embedded_set_is_paired_and_small():
+    folder = Path(PLUMBING.path)
+    real, fake = (sorted(path.name for path in (folder / label).iterdir()) for label in ("real", "fake"))
+    assert real == fake
+    assert sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file()) < 1_000_000

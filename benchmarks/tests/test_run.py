@@ -1,0 +1,115 @@
+"""``dfbench run``: the plan, the isolated processes, the report."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from deepfake_bench.cli import app
+from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan
+from deepfake_bench.launcher import launch
+from deepfake_bench.machine import make_report
+from deepfake_bench.report import Measurement, Report, schema
+from deepfake_core.errors import TrainingDataError
+
+
+def test_run_measures_everything_and_writes_a_report(tiny, tmp_path):
+    arguments = ["run", "--detector", tiny, "--device", "cpu", "--seconds", "0.05", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
+    rows = {row.scenario: row for row in report.measurements}
+    assert list(rows) == ["cold_start", "single_stream", "offline", "accuracy"]
+    assert {row.status for row in rows.values()} == {"measured"}
+    assert {row.backend for row in rows.values()} == {"onnxruntime"}
+    assert rows["single_stream"].metrics["latency_ms_p50"] <= rows["single_stream"].metrics["latency_ms_p99"]
+    assert len(rows["single_stream"].samples["latency_ms"]) >= 20
+    assert len(rows["cold_start"].samples["total_ms"]) == 5
+    assert rows["cold_start"].metrics["total_ms_p50"] > rows["cold_start"].metrics["predict_ms"]
+    assert rows["accuracy"].dataset.name == "plumbing-check"
+    assert "says nothing about accuracy" in done.stdout
+    verdicts = {check.metric: check.verdict for row in rows.values() for check in row.targets}
+    assert verdicts == {"latency_ms_p50": "met", "file_mb": "missed", "auc": "not measurable here"}
+    assert len({row.artefact_sha256 for row in rows.values()}) == 1
+    assert len(list(tmp_path.glob("predictions-*.csv"))) == 1
+    assert report.machine.libraries["onnxruntime"]
+
+
+def test_a_detector_without_weights_or_torch_is_skipped_with_the_reason(tiny):
+    row = launch(Job(detector="bare", scenario="single_stream"))
+    assert row.status in ("skipped", "failed")  # without torch it is torch that is missing, with it the plugin's code
+    assert "tiny_plugin_gone" in row.reason or "pip install" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL"),
+        ("raise MemoryError('no room')", "ended with status 1: MemoryError: no room"),
+        ("pass", "ended with status 0"),
+    ],
+)
+def test_a_process_that_dies_is_a_failed_measurement(tiny, code, reason):
+    row = launch(Job(detector=tiny, scenario="single_stream"), command=[sys.executable, "-c", code])
+    assert row.status == "failed"
+    assert reason in row.reason
+    assert [check.verdict for check in row.targets] == ["not measurable here"]
+
+
+def test_a_failed_measurement_gives_status_1_and_stands_in_the_report(tiny, tmp_path):
+    (tmp_path / "real").mkdir()
+    arguments = ["run", "--detector", tiny, "--scenario", "accuracy", "--dataset", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--json", str(tmp_path / "report.json")])
+    assert done.exit_code == 1
+    assert "no pictures or videos" in done.stdout
+    statuses = [row["status"] for row in json.loads((tmp_path / "report.json").read_text())["measurements"]]
+    assert statuses == ["measured", "failed"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--scenario", "speed"], ["--detector", "tinny"], ["--dataset", "missing"], ["--dataset", "kaggle:."]],
+)
+def test_usage_errors_are_found_before_anything_is_measured(tiny, arguments):
+    done = CliRunner().invoke(app, ["run", "--detector", tiny, *arguments])
+    assert done.exit_code == 2
+    assert done.stdout == ""
+
+
+def test_plan_crosses_everything_and_datasets_where_needed():
+    jobs = plan(["a", "b"], ["onnxruntime", "torch"], ["offline", "accuracy"], [PLUMBING, PLUMBING])
+    assert len(jobs) == 2 * 2 * (1 + 2)
+    assert {job.dataset is None for job in jobs if job.scenario == "offline"} == {True}
+
+
+def test_parse_dataset(tmp_path, monkeypatch):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "a=b:c").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_dataset("faces") == DatasetRef(name="faces", layout="image-folder", path="faces")
+    assert parse_dataset("image-folder:faces").layout == "image-folder"
+    assert parse_dataset("mine=image-folder:faces").name == "mine"
+    assert parse_dataset("mine=faces").name == "mine"
+    assert parse_dataset("a=b:c").path == "a=b:c"
+    for text in ("gone", "strange:faces", "image-folder:gone"):
+        with pytest.raises(TrainingDataError):
+            parse_dataset(text)
+
+
+def test_a_report_survives_the_round_trip_and_undefined_is_null(tmp_path):
+    row = Measurement(
+        detector="x", backend="torch", scenario="accuracy", status="measured", metrics={"auc": float("nan"), "eer": 0.1}
+    )
+    report = make_report([row])
+    report.write(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["measurements"][0]["metrics"] == {"auc": None, "eer": 0.1}
+    assert Report.model_validate_json((tmp_path / "report.json").read_bytes()) == report
+
+
+def test_the_schema_describes_every_field():
+    described = schema()
+    assert described["properties"]["schema_version"]["const"] == 1
+    assert {"Measurement", "Machine", "SourceAccuracy", "TargetCheck", "Estimate"} <= set(described["$defs"])
