@@ -34,10 +34,13 @@ def grey_frames(count, size=(64, 48)):
         yield np.full((size[1], size[0], 3), round(20 + 200 * index / count), np.uint8)
 
 
-def video_bytes(frames, *, format="mp4", codec="mpeg4", rate=10, times=None, gop=12, seekable=True, **options):
+def video_bytes(
+    frames, *, format="mp4", codec="mpeg4", rate=10, times=None, gop=12, seekable=True, tune=None, **options
+):
     """Encode frames ``uint8 [h, w, 3]``; ``times`` in seconds make the frame rate variable.
 
-    Where the output is not ``seekable``, the container states neither duration nor frame count.
+    ``tune`` holds options of the codec, ``options`` those of the container. Where the output is not ``seekable``,
+    the container states neither duration nor frame count.
     """
     buffer = io.BytesIO()
     target = buffer if seekable else _WriteOnly(buffer)
@@ -50,6 +53,7 @@ def video_bytes(frames, *, format="mp4", codec="mpeg4", rate=10, times=None, gop
                 stream.pix_fmt = "yuv420p"
                 stream.codec_context.gop_size = gop
                 stream.codec_context.bit_rate = 4_000_000
+                stream.options = tune or {}
                 if times is not None:
                     stream.codec_context.time_base = stream.time_base = _MILLISECOND
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

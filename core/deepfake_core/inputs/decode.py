@@ -110,7 +110,7 @@ def decode(
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InputError(name, f"more pixels than the limit of {max_pixels:,}; reduce the picture") from error
         except Exception as error:
-            raise InputError(name, f"damaged or incomplete; get the file again ({_words(error)})") from error
+            raise InputError(name, f"damaged or incomplete; get the file again ({one_line(error)})") from error
         return _from_image(image, name, max_pixels, min_side)
 
 
@@ -140,7 +140,7 @@ def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractCo
     except PermissionError:
         raise InputError(name, "no permission to read it; check its owner and mode") from None
     except (OSError, ValueError) as error:
-        raise InputError(name, f"cannot be opened: {_words(error)}") from error
+        raise InputError(name, f"cannot be opened: {one_line(error)}") from error
 
 
 def read_head(stream: IO[bytes], name: str) -> bytes:
@@ -153,7 +153,7 @@ def read_head(stream: IO[bytes], name: str) -> bytes:
         head = stream.read(HEAD_BYTES)
         stream.seek(0)
     except OSError as error:
-        raise InputError(name, f"cannot be read: {_words(error)}") from error
+        raise InputError(name, f"cannot be read: {one_line(error)}") from error
     return head
 
 
@@ -277,10 +277,10 @@ def _decode_failure(mode: str, error: Exception) -> str:
         return "not enough memory to decode it; reduce the picture"
     if isinstance(error, ValueError) and "conversion" in str(error):
         return f"colour mode {mode} cannot be shown as RGB; convert it first"
-    return f"damaged or incomplete; get the file again ({_words(error)})"
+    return f"damaged or incomplete; get the file again ({one_line(error)})"
 
 
-def _words(error: BaseException) -> str:
-    """The error in one line, without machine addresses."""
-    text = (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(error).__name__
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line, without paths and machine addresses."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split()).split(" <_io")[0]

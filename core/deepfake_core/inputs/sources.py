@@ -67,7 +67,7 @@ def expand(inputs: Inputs) -> Iterator[Source]:
 
 def _expand_path(path: str) -> Iterator[Source]:
     if _is_folder(path):
-        names = _walk(path)
+        names = _walk(path, set())
     elif glob.has_magic(path) and not os.path.lexists(path):
         # A name may hold a pattern's characters, so what exists is taken as it is, and so is what matches nothing.
         names = iter(_matches(path) or [path])
@@ -82,11 +82,12 @@ def _matches(pattern: str) -> list[str]:
     relative = Path(pattern).relative_to(base)
     wants_hidden = any(part.startswith(".") for part in relative.parts)
     found: dict[str, None] = {}
+    entered: set[str] = set()
     try:
         for match in sorted(base.glob(str(relative))):
             hidden = any(part.startswith(".") for part in match.relative_to(base).parts)
             if wants_hidden or not hidden:
-                found.update(dict.fromkeys(_walk(str(match)) if _is_folder(str(match)) else [str(match)]))
+                found.update(dict.fromkeys(_walk(str(match), entered) if _is_folder(str(match)) else [str(match)]))
     except (OSError, ValueError):
         # Not a valid pattern after all: the name itself becomes the error result.
         return []
@@ -100,9 +101,13 @@ def _is_folder(path: str) -> bool:
         return False
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Pictures and videos below a folder, sorted; each folder is entered once, whatever links lead to it."""
-    entered: set[str] = set()
+def _walk(folder: str, entered: set[str]) -> Iterator[str]:
+    """Pictures and videos below a folder, sorted; each folder is entered once, whatever links lead to it.
+
+    Args:
+        folder: Where to begin.
+        entered: Real paths of the folders that were listed already; those of this walk are added.
+    """
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
         if real in entered:

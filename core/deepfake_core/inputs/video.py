@@ -14,7 +14,7 @@ import av.error
 import numpy as np
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs.decode import MAX_PIXELS, is_video, name_of, open_stream, read_head
+from deepfake_core.inputs.decode import MAX_PIXELS, is_video, name_of, one_line, open_stream, read_head
 from deepfake_core.inputs.sniff import sniff
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def sample_frames(
     """Yield up to ``count`` frames, evenly spread in time over the whole video.
 
     The clip is cut into ``count`` equal spans, and the frame shown in the middle of each is yielded; no frame
-    comes twice, so a clip with fewer frames gives all of them. Of a truncated video, what decodes is yielded.
+    comes twice, so a clip with fewer frames gives all of them. In long files without an index (MPEG-TS) a frame may
+    come from the next key frame instead. Of a truncated video, what decodes is yielded.
 
     Args:
         source: A path, or the bytes of a video file.
@@ -117,7 +118,9 @@ class _Clip:
         try:
             self.container = av.open(self.file, metadata_errors="replace")
         except (av.error.FFmpegError, ValueError, OSError) as error:
-            raise InputError(self.name, f"damaged or incomplete video; get the file again ({error})") from error
+            raise InputError(
+                self.name, f"damaged or incomplete video; get the file again ({one_line(error)})"
+            ) from error
         self.stream = self._picture_stream()
         self.stream.thread_type = "AUTO"
         rate = self.stream.average_rate or self.stream.guessed_rate
