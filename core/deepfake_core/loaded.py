@@ -12,10 +12,11 @@ from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from deepfake_core.errors import DeepfakeError, InputError, WeightsUnavailable
 from deepfake_core.inputs.prepare import Prepared, Preparer
@@ -38,6 +39,13 @@ if TYPE_CHECKING:
 EXPORTERS = "deepfake.exporters"
 TORCH = "deepfake-core[torch]"
 BATCH = 16
+
+
+class _Keep(NamedTuple):
+    """What stays in a result beside the scores."""
+
+    evidence: bool
+    crops: bool
 
 
 class LoadedDetector:
@@ -78,11 +86,12 @@ class LoadedDetector:
             keep_crops: Keep each face's crop, as the network saw it.
             frames: Frames to judge of each video, spread evenly over it.
         """
-        if _is_many(inputs):
-            return list(self.stream(inputs, evidence=evidence, keep_crops=keep_crops, frames=frames))
-        preparer = self._preparer(frames)
-        prepared = [preparer.prepare(source) for source in expand(inputs)]
-        (result,) = self._judge(prepared, BATCH, evidence, keep_crops)
+        sources = list(expand(inputs)) if isinstance(inputs, str | os.PathLike) else expand(inputs)
+        if _gives_list(inputs, sources):
+            keep = _Keep(evidence, keep_crops)
+            return list(self._stream(iter(sources), self._preparer(frames), BATCH, allowed_threads(), keep))
+        prepared = [self._preparer(frames).prepare(source) for source in sources]
+        (result,) = self._judge(prepared, BATCH, _Keep(evidence, keep_crops))
         return result
 
     def stream(
@@ -108,9 +117,12 @@ class LoadedDetector:
             keep_crops: Keep each face's crop, as the network saw it.
             frames: Frames to judge of each video, spread evenly over it.
         """
-        preparer = self._preparer(frames)
-        sources: Iterator[Source] = iter(expand(inputs))
-        workers = workers or allowed_threads()
+        keep = _Keep(evidence, keep_crops)
+        return self._stream(expand(inputs), self._preparer(frames), batch_size, workers or allowed_threads(), keep)
+
+    def _stream(
+        self, sources: Iterator[Source], preparer: Preparer, batch_size: int, workers: int, keep: _Keep
+    ) -> Iterator[Result]:
         pending: deque[Future[Prepared]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="deepfake-prepare")
 
@@ -125,7 +137,7 @@ class LoadedDetector:
                 while pending and pending[0].done() and sum(len(item.crops) for item in group) < batch_size:
                     group.append(pending.popleft().result())
                 refill()
-                yield from self._judge(group, batch_size, evidence, keep_crops)
+                yield from self._judge(group, batch_size, keep)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -155,7 +167,7 @@ class LoadedDetector:
     def _preparer(self, frames: int) -> Preparer:
         return self._preparers.setdefault(frames, Preparer(self.manifest.preprocess, frames=frames))
 
-    def _judge(self, group: Sequence[Prepared], batch_size: int, evidence: bool, keep_crops: bool) -> Iterator[Result]:
+    def _judge(self, group: Sequence[Prepared], batch_size: int, keep: _Keep) -> Iterator[Result]:
         counts = [len(prepared.crops) for prepared in group]
         start = perf_counter()
         outputs = Outputs(np.zeros(0, np.float32))
@@ -173,8 +185,8 @@ class LoadedDetector:
                 Outputs(outputs.logit[own], None if maps is None else maps[own]),
                 self.manifest,
                 inference_ms=each_ms * count,
-                evidence=evidence,
-                keep_crops=keep_crops,
+                evidence=keep.evidence,
+                keep_crops=keep.crops,
             )
 
     # ── train and export ─────────────────────────────────────────────────────────────────────────────────────
@@ -275,10 +287,10 @@ def import_torch(name: str, install: str = TORCH) -> Any:
     return import_object(f"deepfake_core.runtimes.torch:{name}", install=install)
 
 
-def _is_many(inputs: Any) -> bool:
-    if isinstance(inputs, np.ndarray):
-        return inputs.ndim == 4
+def _gives_list(inputs: Any, sources: Iterable[Source]) -> bool:
+    """Whether ``predict`` answers with a list: for all but one path, ``bytes``, picture array or PIL image."""
     if isinstance(inputs, str | os.PathLike):
-        path = Path(inputs)
-        return path.is_dir() or (glob.has_magic(str(path)) and not path.exists())
-    return isinstance(inputs, Iterable) and not isinstance(inputs, bytes | bytearray | memoryview)
+        path = os.fsdecode(inputs)
+        is_pattern = glob.has_magic(path) and not os.path.lexists(path)
+        return is_pattern or [source.data for source in sources] != [path]
+    return inputs.ndim == 4 if isinstance(inputs, np.ndarray) else not isinstance(inputs, bytes | Image.Image)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 LABELS: Mapping[str, int] = MappingProxyType(
     {
@@ -20,9 +21,6 @@ LABELS: Mapping[str, int] = MappingProxyType(
     }
 )
 """Folder name → 1 for fake, 0 for real."""
-
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"})
-VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"})
 
 
 class ImageFolder(Dataset):
@@ -71,7 +69,7 @@ class ImageFolder(Dataset):
     def _class(self, source: str, folder: Path, fake: int) -> Iterator[Sample]:
         empty = True
         for path in _files(folder):
-            if path.suffix.lower() in PICTURES | VIDEOS:
+            if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
                 empty = False
                 inner = path.parent.relative_to(folder).as_posix()
                 yield Sample(path, fake, source, f"{source}/{path.stem if inner == '.' else inner}")
