@@ -34,14 +34,14 @@ def face_mask(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.fl
     mask = np.zeros(shape[:2], np.float32)
     axes = (int(half_width * rng.uniform(0.8, 1.0)), int(half_height * rng.uniform(0.8, 1.0)))
     cv2.ellipse(mask, (x, y), axes, 0, 0, 360, 1.0, -1)
-    return cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(2, 5)))[..., None]
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(2, 5))), np.float32)[..., None]
 
 
 def self_blend(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """The face, moved a little, scaled and tinted, blended over itself."""
     x, y, *_ = FACE
     matrix = cv2.getRotationMatrix2D((float(x), float(y)), float(rng.uniform(-4, 4)), float(rng.uniform(0.96, 1.05)))
-    matrix[:, 2] += rng.uniform(-3, 3, size=2)
+    matrix = matrix + np.pad(rng.uniform(-3, 3, size=(2, 1)), ((0, 0), (2, 0)))
     moved = cv2.warpAffine(pixels, matrix, pixels.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
     return np.clip(moved * rng.uniform(0.85, 1.15, size=3) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)
 
@@ -74,7 +74,7 @@ def view(pixels: Pixels, seed: int) -> Image.Image:
 
 def main() -> None:
     """Write ``portrait.jpg`` and ``plumbing/{real,fake}/``."""
-    portrait = data.astronaut()
+    portrait: Pixels = data.astronaut()  # type: ignore[no-untyped-call]
     FOLDER.mkdir(parents=True, exist_ok=True)
     Image.fromarray(portrait).save(FOLDER / "portrait.jpg", quality=92)
     shutil.rmtree(FOLDER / "plumbing", ignore_errors=True)
