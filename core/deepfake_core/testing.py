@@ -1,0 +1,207 @@
+"""Check a detector plugin: subclass :class:`DetectorContract` in three lines and run pytest.
+
+Example::
+
+    from deepfake_core.testing import DetectorContract
+
+    class TestRadar(DetectorContract):
+        detector = "radar"
+
+No data and no network are needed: the pictures are drawn.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from deepfake_core.errors import MissingExtra
+from deepfake_core.inputs.prepare import Preparer
+from deepfake_core.loading import load
+from deepfake_core.plugins import detector_spec
+
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
+
+class DetectorContract:
+    """What every detector must do, whatever its network. Override a test only with ``xfail(reason=…)``.
+
+    Attributes:
+        detector: The name that the plugin registers.
+        recipe: The recipe of a training run of a few steps.
+        tolerance: Largest difference of logits and evidence between runtimes, and between batch sizes.
+    """
+
+    detector: ClassVar[str]
+    recipe: ClassVar[str] = "smoke"
+    tolerance: ClassVar[float] = 1e-4
+
+    @pytest.fixture
+    def untrained(self) -> LoadedDetector:
+        """The detector with random weights, in torch on the CPU."""
+        return _untrained(self.detector)
+
+    @pytest.fixture
+    def crops(self, untrained: LoadedDetector) -> NDArray[np.uint8]:
+        """Five drawn faces as the network sees them, ``uint8 [5, H, W, 3]``."""
+        preparer = Preparer(untrained.manifest.preprocess)
+        prepared = [preparer.prepare(draw_face(seed)) for seed in range(5)]
+        return np.concatenate([item.crops[:1] for item in prepared])
+
+    def test_record_names_what_exists(self, untrained: LoadedDetector) -> None:
+        spec = detector_spec(self.detector)
+        assert spec.summary
+        assert "\n" not in spec.summary
+        assert spec.install.endswith("]"), "install must name the extra that brings torch"
+        assert self.recipe in untrained.detector.recipes
+
+    def test_shapes(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        outputs = untrained.score(crops)
+        assert outputs.logit.shape == (len(crops),)
+        assert outputs.logit.dtype == np.float32
+        assert np.isfinite(outputs.logit).all()
+        size = untrained.detector.evidence_size
+        assert (outputs.evidence is None) == (size is None)
+        if outputs.evidence is not None and size is not None:
+            assert outputs.evidence.shape == (len(crops), *size)
+            assert outputs.evidence.dtype == np.float32
+            assert np.isfinite(outputs.evidence).all()
+
+    def test_same_seed_same_network(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        again = load(self.detector, untrained=True, device="cpu")
+        np.testing.assert_array_equal(untrained.score(crops).logit, again.score(crops).logit)
+
+    def test_batch_size_does_not_matter(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        self.assert_close(untrained, untrained, crops, batch_size=1)
+
+    def test_preprocessing_is_the_manifests(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        import torch
+
+        spec = untrained.manifest.preprocess
+        assert spec == untrained.detector.preprocess
+        assert crops.shape == (5, *spec.size, 3)
+        normalized = (crops / 255.0 - np.array(spec.normalize.mean)) / np.array(spec.normalize.std)
+        with torch.inference_mode():
+            output = untrained.network(torch.from_numpy(normalized.transpose(0, 3, 1, 2).astype(np.float32)))
+        logit = (output[0] if isinstance(output, tuple) else output).numpy()
+        np.testing.assert_allclose(logit, untrained.score(crops).logit, atol=self.tolerance)
+
+    def test_learns_a_tiny_batch(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        import torch
+
+        from deepfake_core.detector import WithPreprocess
+
+        torch.manual_seed(0)
+        detector = untrained.detector
+        model = WithPreprocess(detector.build(), detector.preprocess).train()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        batch = {"fake": torch.tensor([0.0, 1.0, 0.0, 1.0]), "weight": torch.ones(4)}
+        losses = []
+        for _ in range(12):
+            loss = detector.loss(model(torch.from_numpy(crops[:4])), batch)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            assert gradients, "the loss reaches no parameter"
+            assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+            optimiser.step()
+            losses.append(loss.item())
+        assert np.mean(losses[-3:]) < losses[0], f"the loss does not fall on four pictures: {losses}"
+
+    def test_every_parameter_has_one_group(self, untrained: LoadedDetector) -> None:
+        network = untrained.network
+        grouped = [id(parameter) for group in untrained.detector.param_groups(network).values() for parameter in group]
+        assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+
+    def test_train_save_load_export_infer(
+        self, untrained: LoadedDetector, crops: NDArray[np.uint8], tmp_path: Path
+    ) -> None:
+        write_drawn_dataset(tmp_path / "data")
+        try:
+            trained = untrained.train(tmp_path / "data", self.recipe, tmp_path / "run", device="cpu")
+        except MissingExtra as error:
+            pytest.skip(str(error))
+        assert trained.manifest.weights == "trained"
+        assert trained.manifest.config == untrained.manifest.config
+        exported = load(trained.export(out=tmp_path / "model.onnx"), device="cpu")
+        assert exported.runtime.name == "onnxruntime"
+        assert exported.manifest == trained.manifest.embedded()
+        self.assert_close(trained, exported, crops)
+        self.assert_close(trained, exported, crops, batch_size=2)
+        (result,) = exported.stream([draw_face(0)])
+        assert result.verdict in {"fake", "real", "unsure"}
+
+    def assert_close(
+        self, first: LoadedDetector, second: LoadedDetector, crops: NDArray[np.uint8], batch_size: int | None = None
+    ) -> None:
+        """Both answer the same to ``uint8 [N, H, W, 3]``, the second one in batches of ``batch_size``."""
+        one, other = first.score(crops), second.score(crops, batch_size=batch_size)
+        np.testing.assert_allclose(one.logit, other.logit, atol=self.tolerance)
+        assert (one.evidence is None) == (other.evidence is None)
+        if one.evidence is not None and other.evidence is not None:
+            np.testing.assert_allclose(one.evidence, other.evidence, atol=self.tolerance)
+
+
+@functools.cache
+def _untrained(name: str) -> LoadedDetector:
+    return load(name, untrained=True, device="cpu")
+
+
+def write_drawn_dataset(folder: Path, count: int = 12) -> None:
+    """Write ``real/`` and ``fake/`` with ``count`` drawn faces each; the fakes have their mouth region blurred."""
+    for kind in ("real", "fake"):
+        (folder / kind).mkdir(parents=True)
+    for seed in range(count):
+        face = Image.fromarray(draw_face(seed))
+        face.save(folder / "real" / f"{seed}.png")
+        region = (90, 150, 166, 200)
+        face.paste(face.crop(region).filter(ImageFilter.GaussianBlur(3)), region[:2])
+        face.save(folder / "fake" / f"{seed}.png")
+
+
+def draw_face(seed: int = 0, side: int = 256) -> NDArray[np.uint8]:
+    """Draw a face that the face finder finds: ``uint8 [side, side, 3]`` RGB, the same for the same seed."""
+    random = np.random.default_rng(seed)
+    unit = 4 * side / 100  # drawn four times as large, so that its edges are smooth
+    sheet = Image.new("RGB", (4 * side, 4 * side), _colour(random.uniform(60, 200, 3)))
+    draw = ImageDraw.Draw(sheet)
+    tone = np.array([225.0, 175.0, 145.0]) * random.uniform(0.6, 1.05)
+    skin, shade, dark, hair = (
+        _colour(tone),
+        _colour(tone * 0.85),
+        _colour(tone * 0.55),
+        _colour(random.uniform(15, 90, 3)),
+    )
+
+    def ellipse(x: float, y: float, width: float, height: float, fill: tuple[int, ...]) -> None:
+        draw.ellipse([(x - width) * unit, (y - height) * unit, (x + width) * unit, (y + height) * unit], fill=fill)
+
+    ellipse(50, 45, 31, 38, hair)
+    draw.rectangle([40 * unit, 75 * unit, 60 * unit, 100 * unit], fill=shade)
+    ellipse(50, 52, 25, 33, skin)
+    for x in (39, 61):
+        ellipse(x, 47, 7, 5, shade)
+        ellipse(x, 47, 5, 2.6, (245, 245, 245))
+        ellipse(x, 47, 2.4, 2.4, (50, 35, 25))
+        brow = [(x - 7) * unit, 38 * unit, (x + 7) * unit, 46 * unit]
+        draw.arc(brow, 200, 340, fill=hair, width=round(1.8 * unit))
+    draw.polygon([(50 * unit, 46 * unit), (45.5 * unit, 61 * unit), (54.5 * unit, 61 * unit)], fill=shade)
+    ellipse(47, 61, 1.2, 0.9, dark)
+    ellipse(53, 61, 1.2, 0.9, dark)
+    ellipse(50, 70, 8.5, 3.2, (170, 80, 80))
+    draw.line([42 * unit, 70 * unit, 58 * unit, 70 * unit], fill=(90, 30, 30), width=round(0.7 * unit))
+    picture = sheet.resize((side, side), Image.Resampling.LANCZOS).filter(ImageFilter.GaussianBlur(1.2))
+    noisy = np.asarray(picture) + random.normal(0, 3, (side, side, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _colour(values: NDArray[np.float64]) -> tuple[int, int, int]:
+    red, green, blue = np.clip(values, 0, 255).astype(int).tolist()
+    return red, green, blue
