@@ -25,6 +25,8 @@ __all__ = ["Frame", "is_video", "sample_frames"]
 # Between two samples that are further apart than this, jump to the key frame before the later one: encoders place
 # key frames at most about 10 s apart, so a shorter jump would decode as much again.
 _SEEK_GAP_S = 10.0
+# What PyAV raises for damaged files, besides its own errors.
+_FAILURES = (av.error.FFmpegError, OSError, ValueError, IndexError, OverflowError)
 # Assumed where a stream states no frame rate.
 _FALLBACK_RATE = 25.0
 
@@ -73,6 +75,10 @@ def sample_frames(
         clip = _Clip(stream, name)
         try:
             yield from _sample(clip, count, max_pixels)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(name, f"damaged or incomplete video; get the file again ({one_line(error)})") from error
         finally:
             clip.close()
 
@@ -117,7 +123,7 @@ class _Clip:
         self.file.seek(0)
         try:
             self.container = av.open(self.file, metadata_errors="replace")
-        except (av.error.FFmpegError, ValueError, OSError) as error:
+        except _FAILURES as error:
             raise InputError(
                 self.name, f"damaged or incomplete video; get the file again ({one_line(error)})"
             ) from error
@@ -158,7 +164,7 @@ class _Clip:
             self.container.seek(int(end / self.stream.time_base), stream=self.stream)
             stamps = (packet.pts for packet in self.container.demux(self.stream) if packet.size)
             last = max((stamp for stamp in stamps if stamp is not None), default=None)
-        except (av.error.FFmpegError, OSError, OverflowError):
+        except _FAILURES:
             return False
         # Durations are rounded, and the last frame may be shown for long.
         return last is not None and float(last * self.stream.time_base) + max(0.5, 2 * self.step) >= end
@@ -169,7 +175,7 @@ class _Clip:
         first: int | None = None
         last: int | None = None
         packets = 0
-        with suppress(av.error.FFmpegError, OSError):
+        with suppress(*_FAILURES):
             for packet in self.container.demux(self.stream):
                 packets += bool(packet.size)
                 if packet.size and packet.pts is not None:
@@ -210,7 +216,7 @@ class _Clip:
         """What decodes from the key frame before ``target`` seconds on; nothing where the file cannot seek."""
         try:
             self.container.seek(int(target / self.stream.time_base), stream=self.stream)
-        except (av.error.FFmpegError, OSError):
+        except _FAILURES:
             return iter(())
         return self._decoded()
 
@@ -223,11 +229,11 @@ class _Clip:
                 packet = next(packets, None)
                 if packet is None:
                     return
-            except (av.error.FFmpegError, OSError):
+            except _FAILURES:
                 return
             try:
                 frames = packet.decode()
-            except (av.error.FFmpegError, OSError):
+            except _FAILURES:
                 continue
             for frame in frames:
                 time = time + self.step if frame.time is None else float(frame.time)
@@ -242,6 +248,6 @@ def _upright_rgb(frame: Any, name: str) -> NDArray[np.uint8]:
     """
     try:
         pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    except (av.error.FFmpegError, ValueError, OSError) as error:
+    except _FAILURES as error:
         raise InputError(name, f"frames of pixel format {frame.format.name} cannot be shown as RGB") from error
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
