@@ -23,11 +23,14 @@ _KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA
 
 @cache
 def source_transform() -> A.Compose:
-    """Statistics mismatch between a blend's source and target (values: arXiv 2204.08376, section 4.1)."""
+    """Statistics mismatch between a blend's source and its target, after arXiv 2204.08376, section 3.1.
+
+    Hue and saturation move little: a face in another colour is found without looking for a boundary.
+    """
     return A.Compose(
         [
             A.RGBShift((-20, 20), (-20, 20), (-20, 20), p=0.3),
-            A.HueSaturationValue((-50, 50), (-75, 75), (-75, 75), p=0.3),
+            A.HueSaturationValue((-6, 6), (-20, 20), (-20, 20), p=0.3),
             A.RandomBrightnessContrast((-0.1, 0.1), (-0.1, 0.1), p=0.3),
             A.OneOf(
                 [
@@ -50,7 +53,7 @@ def colour_transform() -> A.Compose:
     return A.Compose(
         [
             A.RGBShift((-20, 20), (-20, 20), (-20, 20), p=0.3),
-            A.HueSaturationValue((-20, 20), (-40, 40), (-30, 30), p=0.3),
+            A.HueSaturationValue((-8, 8), (-35, 35), (-25, 25), p=0.3),
             A.RandomBrightnessContrast((-0.3, 0.3), (-0.3, 0.3), p=0.3),
             A.RandomGamma((70, 140), p=0.15),
             A.ToGray(p=0.06),

@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,8 +103,8 @@ def find_faces(samples: Iterable[Sample], root: Path) -> FaceTable:
         TrainingDataError: No sample has a usable face.
     """
     samples = list(samples)
-    with ProcessPoolExecutor(_workers(), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        found = pool.map(_find_one, (sample.path for sample in samples), chunksize=16)
+    with ThreadPoolExecutor(_workers()) as pool:
+        found = pool.map(_find_one, (sample.path for sample in samples))
         rows = list(track(zip(samples, found, strict=True), "finding faces", total=len(samples)))
     kept = [(sample, row) for sample, row in rows if not isinstance(row, str)]
     if not kept:
@@ -137,8 +136,8 @@ def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSp
         with atomic_path(path) as temporary:
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             jobs = [(root / name, tuple(box), spec) for name, box in zip(table.paths, table.boxes.tolist(), strict=True)]
-            with ProcessPoolExecutor(_workers(), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-                crops = pool.map(_crop_one, jobs, chunksize=32)
+            with ThreadPoolExecutor(_workers()) as pool:
+                crops = pool.map(_crop_one, jobs)
                 for row, crop in enumerate(track(crops, "cutting faces", total=len(jobs))):
                     out[row] = crop
             out.flush()
@@ -173,7 +172,7 @@ def _families(groups: Sequence[str]) -> NDArray[np.str_]:
             name = parent[name]
         return name
 
-    for group in set(groups):
+    for group in sorted(set(groups)):
         if match := _FACEFORENSICS.match(group):
             for identity in filter(None, match.group("target", "donor")):
                 parent[root_of(match["source"] + identity)] = root_of(group)
@@ -201,10 +200,15 @@ def _find_one(path: Path) -> tuple[tuple[float, float, float, float], NDArray[np
     return (box.x, box.y, box.width, box.height), points
 
 
-@cache
 def _tools() -> tuple[FaceFinder, FaceMesh]:
-    """One of each per process."""
-    return FaceFinder(), FaceMesh()
+    """One of each per thread."""
+    if not hasattr(_local, "tools"):
+        _local.tools = FaceFinder(), FaceMesh()
+    tools: tuple[FaceFinder, FaceMesh] = _local.tools
+    return tools
+
+
+_local = threading.local()
 
 
 def _crop_one(job: tuple[Path, tuple[float, float, float, float], PreprocessSpec]) -> NDArray[np.uint8]:

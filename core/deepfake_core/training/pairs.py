@@ -120,7 +120,6 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        cv2.setNumThreads(0)
         rng = np.random.default_rng([self.seed, index])
         family = _draw(self.shares, rng)
         real, fake, mask = self.maker.make(family, rng)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import yaml
@@ -81,6 +82,7 @@ def train(
     cache_dir = cache_dir or run_dir / "cache"
     write_atomic(run_dir / "config.yaml", yaml.safe_dump({"detector": name, **_plain(detector, recipe)}))
     torch.manual_seed(recipe.seed)
+    cv2.setNumThreads(0)  # its thread pool does not survive the fork of a data-loading worker, which would hang
     accelerator = Accelerator(cpu=device == "cpu")
 
     table, pixels, sources, validation = prepare(detector, data, recipe, cache_dir, accelerator.device)

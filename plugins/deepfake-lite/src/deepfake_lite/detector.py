@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deepfake_core._torchvision import ensure_importable
 from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
 from deepfake_core.errors import MissingExtra
-from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.recipe import PseudoFakes, TrainRecipe
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 STRIDE = 16
@@ -92,7 +92,15 @@ class Lite(Detector):
     config: LiteConfig
     recipes: ClassVar[Mapping[str, TrainRecipe]] = {
         "default": TrainRecipe(),
-        "smoke": TrainRecipe(steps=4, batch_size=4, eval_every=2, workers=0, pretrained=False),
+        "smoke": TrainRecipe(
+            steps=4,
+            batch_size=4,
+            eval_every=2,
+            workers=0,
+            pretrained=False,
+            validation_pairs=4,
+            pseudo=PseudoFakes(reconstruct=0),
+        ),
     }
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
