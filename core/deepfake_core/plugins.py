@@ -65,7 +65,7 @@ class Catalogue:
     datasets: Mapping[str, Registered[DatasetSpec]]
     explainers: Mapping[str, Registered[ExplainerSpec]]
     failures: tuple[Failure, ...]
-    clashes: Mapping[str, str]
+    clashes: Mapping[tuple[type[Any], str], str]
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class _Loader:
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
     origins: dict[str, tuple[str, str]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
-    clashes: dict[str, str] = field(default_factory=dict)
+    clashes: dict[tuple[type[Any], str], str] = field(default_factory=dict)
 
     def fail(self, name: str, distribution: str, reason: str, cause: BaseException | None = None) -> None:
         if self.strict:
@@ -94,7 +94,7 @@ class _Loader:
 
     def collect(self, hook: str, kind: type[Spec]) -> dict[str, Registered[Spec]]:
         """Call one hook plugin by plugin, so that one which raises costs only its own records."""
-        found: dict[str, Registered[Spec]] = {}
+        offers: dict[str, list[Registered[Spec]]] = {}
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             key = implementation.plugin_name
             distribution, version = self.origins[key]
@@ -104,23 +104,19 @@ class _Loader:
                 self.fail(key.partition(":")[2], distribution, f"{hook}: {_one_line(error)}", error)
                 continue
             for record in records:
-                self.add(found, Registered(record, distribution, version))
-        return {name: entry for name, entry in sorted(found.items()) if self.clash_key(entry.spec) not in self.clashes}
+                offers.setdefault(record.name, []).append(Registered(record, distribution, version))
+        for name, claims in offers.items():
+            if len(claims) > 1:
+                self.clash(kind, name, [claim.distribution for claim in claims])
+        return {name: claims[0] for name, claims in sorted(offers.items()) if len(claims) == 1}
 
-    def add(self, found: dict[str, Registered[Spec]], entry: Registered[Spec]) -> None:
-        first = found.setdefault(entry.spec.name, entry)
-        if first is entry:
-            return
-        owners = f"{first.distribution} and {entry.distribution}"
-        reason = f"{entry.spec.name!r} is offered by both {owners}; uninstall one of them"
+    def clash(self, kind: type[Any], name: str, owners: list[str]) -> None:
+        joined = f"{', '.join(owners[:-1])} and {owners[-1]}"
+        reason = f"{name!r} is offered by {joined}; uninstall all but one"
         if self.strict:
             raise DuplicatePlugin(reason)
-        self.clashes[self.clash_key(entry.spec)] = reason
-        self.failures.append(Failure(entry.spec.name, owners, reason))
-
-    @staticmethod
-    def clash_key(spec: DetectorSpec | DatasetSpec | ExplainerSpec) -> str:
-        return f"{type(spec).__name__}:{spec.name}"
+        self.clashes[kind, name] = reason
+        self.failures.append(Failure(name, joined, reason))
 
 
 def discover(found: Iterable[EntryPoint], *, strict: bool = False) -> Catalogue:
@@ -187,7 +183,7 @@ def detector_spec(name: str) -> DetectorSpec:
     known = catalogue()
     if name in known.detectors:
         return known.detectors[name].spec
-    if (clash := known.clashes.get(f"{DetectorSpec.__name__}:{name}")) is not None:
+    if (clash := known.clashes.get((DetectorSpec, name))) is not None:
         raise DuplicatePlugin(clash)
     for failure in known.failures:
         if failure.name == name:
