@@ -67,7 +67,7 @@ def _obstacle(target: Target, measurement: Measurement, value: float | None) -> 
     unmet = next((obstacle for obstacle in obstacles if obstacle), "")
     if unmet:
         return unmet
-    return "" if value is not None else f"{target.metric} is undefined on this data"
+    return "" if value is not None else f"{target.metric} has no value here"
 
 
 def _unmet_clause(clause: str, measurement: Measurement) -> str:

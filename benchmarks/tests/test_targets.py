@@ -53,7 +53,7 @@ def test_a_number_is_compared(comparison, value, verdict):
         ("CPU; in the shade", {}, "stated for: in the shade"),
         ("", {"status": "skipped", "reason": "untrained weights", "metrics": {}}, "untrained weights"),
         ("", {"status": "failed", "reason": "ended by SIGKILL", "metrics": {}}, "ended by SIGKILL"),
-        ("", {"metrics": {"latency_ms_p50": None}}, "latency_ms_p50 is undefined on this data"),
+        ("", {"metrics": {"latency_ms_p50": None}}, "latency_ms_p50 has no value here"),
     ],
 )
 def test_a_target_counts_only_under_its_condition(condition, changes, reason):

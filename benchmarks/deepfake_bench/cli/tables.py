@@ -34,7 +34,7 @@ VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "
 
 def show_report(report: Report) -> None:
     """Print the report to standard output: machine, speed, accuracy, targets, and what was not measured."""
-    console = wide_console(sys.stdout)
+    console = wide_console(sys.stdout, least=140)
     machine = report.machine
     console.print(f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}", markup=False)
     speed = [row for row in report.measurements if row.status == "measured" and not row.sources]
@@ -82,7 +82,7 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
     means = [_score(row.metrics.get(key)) for key in ACCURACY]
-    table.add_row(f"mean over {len(row.sources)} sources", "", *means, "", "", style="bold")
+    table.add_row("mean over sources", "", *means, "", "", style="bold")
     console.print(table)
     if row.dataset.note:
         console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")
@@ -109,7 +109,7 @@ def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
             f"{check.metric} {check.comparison} {check.target:g}",
             _number(check.measured),
             check.verdict,
-            printable(check.reason or f"{check.source} ({check.condition})" if check.condition else check.source),
+            printable(check.reason or check.source + (f" ({check.condition})" if check.condition else "")),
         )
         if cells not in seen:
             seen.add(cells)

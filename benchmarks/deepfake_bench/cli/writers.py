@@ -165,8 +165,15 @@ def box_text(face: FaceResult) -> str:
     return f"{box.x:.0f},{box.y:.0f} {box.width:.0f}×{box.height:.0f}"
 
 
-def wide_console(stream: TextIO) -> Any:
-    """A Rich console that fits a terminal, and folds nothing when the output goes to a file or a pipe."""
+def wide_console(stream: TextIO, least: int = 0) -> Any:
+    """A Rich console that fits a terminal, and folds nothing when the output goes to a file or a pipe.
+
+    Args:
+        stream: Where it prints.
+        least: Columns that it uses even on a narrower terminal, which then breaks the lines itself.
+    """
     from rich.console import Console
 
-    return Console(file=stream, width=None if stream.isatty() else 100_000, highlight=False)
+    console = Console(file=stream, highlight=False)
+    console.width = max(console.width, least) if stream.isatty() else 100_000
+    return console

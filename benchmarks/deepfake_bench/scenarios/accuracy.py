@@ -46,7 +46,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         conditions={
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
-            "interval": "95 %, percentile bootstrap over groups, 1000 draws",
+            "interval": "95 %, percentile bootstrap over groups, 1000 draws; none for the ECE, where it is biased",
+            "mean": "over the sources in which the measure is defined: most need both classes",
             "threshold": f"balanced accuracy at the shipped threshold, P(fake) >= {threshold:g}",
         },
     )
@@ -79,6 +80,8 @@ def _source(name: str, judged: Sequence[Judged], threshold: float) -> SourceAccu
     found = {key: _estimate(measure, fake, p_fake, groups) for key, measure in measures.items()}
     # Drawing with replacement repeats samples, which raises this measure by itself: its interval would be biased.
     found["ece"] = Estimate(value=metrics.ece(fake, p_fake))
+    if len(np.unique(fake)) < 2:  # calibration is about a mixture of both classes
+        found["ece"] = found["brier"] = Estimate(value=None)
     group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
     if len(group_fake) < len(fake):
         found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)

@@ -27,7 +27,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     for size in BATCH_SIZES:
         batch = np.repeat(crop, size, axis=0)
         detector.score(batch)
-        taken = sample_ms(partial(detector.score, batch), job.seconds / len(BATCH_SIZES))
+        taken = sample_ms(partial(detector.score, batch), job.seconds / len(BATCH_SIZES), minimum=3)
         rates[size] = size * 1e3 / float(np.median(taken))
         samples[f"batch_{size}_ms"] = taken
     best = max(rates, key=rates.__getitem__)
