@@ -24,6 +24,11 @@ TORCH_SIDE = (
     "deepfake_exports",
     "deepfake_lite.detector",
 )
+SIDES = {
+    "torch": TORCH_SIDE,
+    "albumentations": ("albumentations", "deepfake_core.training"),
+    "openvino": ("openvino", "deepfake_exports.openvino"),
+}
 MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}
 
 
@@ -44,13 +49,11 @@ def needs(path: Path, modules: tuple[str, ...]) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Ignore test modules of the torch side where torch is absent, and OpenVINO's likewise."""
+    """Ignore test modules that need a package which is absent."""
     if not (collection_path.name.startswith("test_") and collection_path.suffix == ".py"):
         return None
-    for module, side in (("torch", TORCH_SIDE), ("openvino", ("openvino",))):
-        if find_spec(module) is None and needs(collection_path, side):
-            return True
-    return None
+    absent = (side for module, side in SIDES.items() if find_spec(module) is None)
+    return any(needs(collection_path, side) for side in absent) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
