@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import deepfake_core
 from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import DeepfakeError, ParityError
 from deepfake_exports import onnx as exporter
@@ -66,6 +67,15 @@ def test_the_manifest_travels_in_the_file(case, exported):
     proto = onnx.load(exported)
     assert proto.producer_version == "1.2.3"
     assert [(o.domain, o.version) for o in proto.opset_import] == [("", OPSET)]
+
+
+def test_the_bare_file_is_all_that_load_needs(case, exported):
+    loaded = deepfake_core.load(exported)
+    assert loaded.manifest == case.manifest
+    want, evidence = torch_logits(case)
+    got = loaded.score(case.images)
+    np.testing.assert_allclose(got.logit, want, atol=1e-4)
+    np.testing.assert_allclose(got.evidence, evidence, atol=1e-3)
 
 
 def test_the_file_tells_nothing_of_the_machine_that_made_it(exported):
