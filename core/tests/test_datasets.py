@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.errors import TrainingDataError
+
+
+def make(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def read(root: Path, **options: object) -> list[tuple[str, int, str, str]]:
+    samples = ImageFolder(root, **options)  # type: ignore[arg-type]
+    return [(s.path.relative_to(root).as_posix(), s.fake, s.source, s.group) for s in samples]
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"), [("real", "fake"), ("0_real", "1_fake"), ("training_real", "training_fake"), ("real", "1_fake")]
+)
+def test_class_folders(tmp_path: Path, real: str, fake: str) -> None:
+    root = make(tmp_path / "set", f"{real}/a.jpg", f"{fake}/b.PNG", f"{fake}/seq/001.png", f"{fake}/seq/002.png")
+    assert sorted(read(root)) == sorted(
+        [
+            (f"{real}/a.jpg", 0, "set", "set/a"),
+            (f"{fake}/b.PNG", 1, "set", "set/b"),
+            (f"{fake}/seq/001.png", 1, "set", "set/seq"),
+            (f"{fake}/seq/002.png", 1, "set", "set/seq"),
+        ]
+    )
+
+
+def test_source_folders_may_have_one_class(tmp_path: Path) -> None:
+    root = make(tmp_path, "lfw/real/a.jpg", "gan/fake/a.jpg", "gan/real/b.mp4")
+    assert read(root) == [
+        ("gan/fake/a.jpg", 1, "gan", "gan/a"),
+        ("gan/real/b.mp4", 0, "gan", "gan/b"),
+        ("lfw/real/a.jpg", 0, "lfw", "lfw/a"),
+    ]
+
+
+def test_same_sequence_name_in_both_classes_is_one_group(tmp_path: Path) -> None:
+    root = make(tmp_path, "s/real/7/1.png", "s/fake/7/1.png")
+    assert {group for _, _, _, group in read(root)} == {"s/7"}
+
+
+def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    root = make(tmp_path, "real/a.jpg", "real/.b.jpg", "real/notes.txt", "real/.cache/c.jpg", ".git/x", "fake/d.jpg")
+    (root / "real" / "loop").symlink_to(root)
+    assert [path for path, *_ in read(root)] == ["fake/d.jpg", "real/a.jpg"]
+
+
+def test_own_labels(tmp_path: Path) -> None:
+    root = make(tmp_path, "original/a.jpg", "swapped/b.jpg", "morphed/c.jpg")
+    with pytest.raises(TrainingDataError, match="both mean fake"):
+        read(root, labels={"original": 0, "swapped": 1, "morphed": 1})
+    (root / "morphed" / "c.jpg").unlink()
+    (root / "morphed").rmdir()
+    assert [fake for _, fake, _, _ in read(root, labels={"original": 0, "swapped": 1})] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "no class folders"),
+        (("a.jpg",), "no class folders"),
+        (("cats/a.jpg", "dogs/b.jpg"), "no class folders"),
+        (("real/a.jpg", "masks/b.png"), "folder 'masks' is no known class"),
+        (("real/a.jpg", "0_real/b.png"), "both mean real"),
+        (("real/a.jpg", "fake/readme.txt"), "no pictures"),
+        (("s/real/a.jpg", "s/other/b.jpg"), "folder 'other' is no known class"),
+    ],
+)
+def test_ambiguous_folders_are_errors_that_name_them(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    with pytest.raises(TrainingDataError, match=message) as caught:
+        read(make(tmp_path, *files))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_folder_that_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="absent: cannot be listed"):
+        read(tmp_path / "absent")
