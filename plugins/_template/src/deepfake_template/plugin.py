@@ -1,0 +1,15 @@
+"""What this distribution offers."""
+
+from deepfake_core.hookspecs import hookimpl
+from deepfake_core.specs import DetectorSpec
+
+
+@hookimpl
+def deepfake_detectors():
+    """One detector, named here and imported on first use."""
+    yield DetectorSpec(
+        name="template",
+        summary="four convolutions, to start from",
+        detector="deepfake_template.detector:Template",
+        install="deepfake-template[torch]",
+    )

@@ -1,0 +1,5 @@
+from deepfake_core.testing import DetectorContract
+
+
+class TestTemplate(DetectorContract):
+    detector = "template"

@@ -1,0 +1,75 @@
+"""The template plugin, copied and renamed, is a detector in another environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import site
+import subprocess
+import sys
+import venv
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+TEMPLATE = Path(__file__).parents[1] / "plugins" / "_template"
+
+pytestmark = pytest.mark.skipif(
+    find_spec("hatchling") is None and "CI" not in os.environ,
+    reason="hatchling, which builds plugins, is not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the template in which the detector is called ``mine``."""
+    target = tmp_path_factory.mktemp("plugin") / "deepfake-mine"
+    for file in (path for path in TEMPLATE.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        renamed = target / Path(*(part.replace("template", "mine") for part in file.relative_to(TEMPLATE).parts))
+        renamed.parent.mkdir(parents=True, exist_ok=True)
+        renamed.write_text(file.read_text().replace("template", "mine").replace("Template", "Mine"))
+    return target
+
+
+@pytest.fixture(scope="module")
+def python(project: Path) -> str:
+    """The interpreter of a new environment that has the copy installed, and borrows everything else from ours."""
+    environment = project.parent / "venv"
+    venv.create(environment, symlinks=True)
+    interpreter = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    (packages,) = environment.rglob("site-packages")
+    borrowed = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    lines = [f"import site; site.addsitedir({path!r})" for path in borrowed]
+    (packages / "borrowed.pth").write_text("\n".join(lines) + "\n")
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", str(project)]
+    subprocess.run([sys.executable, "-m", "pip", "--python", str(interpreter), *install], check=True)
+    return str(interpreter)
+
+
+def run(python: str, *arguments: str, cwd: Path) -> str:
+    done = subprocess.run([python, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_listed_with_its_distribution(python: str, tmp_path: Path) -> None:
+    listing = json.loads(run(python, "-m", "deepfake_bench", "list", "--json", cwd=tmp_path))
+    (mine,) = [entry for entry in listing["detectors"] if entry["name"] == "mine"]
+    assert mine["distribution"].startswith("deepfake-mine")
+
+
+@pytest.mark.torch
+def test_loads_and_judges(python: str, tmp_path: Path) -> None:
+    code = (
+        "from deepfake_core import load\n"
+        "from deepfake_core.testing import draw_face\n"
+        "result = load('mine', untrained=True, device='cpu').predict(draw_face())\n"
+        "print(result.detector, result.weights, len(result.faces))"
+    )
+    assert run(python, "-c", code, cwd=tmp_path).split() == ["mine", "0", "untrained", "1"]
+
+
+@pytest.mark.torch
+def test_passes_its_own_contract(python: str, project: Path) -> None:
+    assert " passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(project), cwd=project)
