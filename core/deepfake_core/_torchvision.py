@@ -27,9 +27,9 @@ def ensure_importable() -> Any:
         return None
     if _compiled_operators_load():
         return None
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     return library
 
 
@@ -42,9 +42,9 @@ def _compiled_operators_load() -> bool:
     spec = importlib.util.find_spec("torchvision")
     assert spec is not None
     assert spec.origin is not None
-    for path in Path(spec.origin).parent.glob("_C*.so"):
+    for path in (path for path in Path(spec.origin).parent.glob("_C*") if path.suffix in {".so", ".pyd"}):
         try:
-            torch.ops.load_library(str(path))
+            torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
         except OSError:
             return False
         return True
