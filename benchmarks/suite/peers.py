@@ -20,9 +20,12 @@ import tempfile
 import time
 from pathlib import Path
 
-# The peer is imported in child processes only: what this process holds would count as their peak memory.
+# The peer is imported in child processes only: what this process holds would count as their peak memory. Without
+# ensure_importable it would not run at all where a torchvision for CUDA lies beside a torch for CPUs.
 MAKE_PEER = """
 import sys
+from deepfake_core._torchvision import ensure_importable
+ensure_importable()
 from transformers import SiglipConfig, SiglipForImageClassification, SiglipImageProcessor
 config = SiglipConfig(num_labels=2, id2label={0: "Fake", 1: "Real"}, label2id={"Fake": 0, "Real": 1})
 SiglipForImageClassification(config).save_pretrained(sys.argv[1])
@@ -30,6 +33,8 @@ SiglipImageProcessor(size={"height": 224, "width": 224}).save_pretrained(sys.arg
 """
 RUN_PEER = """
 import sys
+from deepfake_core._torchvision import ensure_importable
+ensure_importable()
 from transformers import pipeline
 print(pipeline("image-classification", model=sys.argv[1])(sys.argv[2]))
 """

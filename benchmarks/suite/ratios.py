@@ -25,6 +25,7 @@ from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.runtimes.threads import allowed_threads
 
 REPEATS = 15
+TURNS = 5
 
 
 def start_up() -> None:
@@ -46,8 +47,8 @@ def start_up() -> None:
 def overlap(name: str, untrained: bool, count: int) -> None:
     """Files through ``stream`` beside the host half and the network alone; the goal is 85 % of the slower one.
 
-    The two halves compete for the same processors. ``stream`` cannot beat the time that both need together when
-    each of them, alone, already keeps every processor busy: that bound is printed too.
+    The two halves compete for the same processors. Where each of them, alone, already keeps every processor busy,
+    ``stream`` cannot beat the time that both need one after the other: that bound is printed too.
     """
     detector = load(name, untrained=untrained)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,34 +57,37 @@ def overlap(name: str, untrained: bool, count: int) -> None:
         crops = np.repeat(preparer.prepare(picture).crops[:1], 16, axis=0)
         files = [picture] * count
         list(detector.stream(files[:8]))
-        one = rate(count, lambda: [preparer.prepare(file) for file in files])
-        every = rate(count, lambda: consume_in_threads(preparer, files))
-        network = rate(count, lambda: [detector.score(crops) for _ in range(count // 16)])
-        together = rate(count, lambda: list(detector.stream(files)))
-    print(f"overlap: host half, one thread   {one:8.1f} files/s")
-    print(f"overlap: host half, every thread {every:8.1f} files/s")
-    print(f"overlap: network alone           {network:8.1f} crops/s")
-    print(f"overlap: stream                  {together:8.1f} files/s")
+        works: dict[str, Callable[[], object]] = {
+            "host half, one thread": lambda: [preparer.prepare(file) for file in files],
+            "host half, every thread": lambda: prepare_in_threads(preparer, files),
+            "network alone": lambda: [detector.score(crops) for _ in range(count // 16)],
+            "stream": lambda: list(detector.stream(files)),
+        }
+        rates = best_rates(count, works)
+    for name, per_s in rates.items():
+        print(f"overlap: {name:24}{per_s:8.1f} files/s")
+    one, every, network, together = rates.values()
     print(f"overlap: stream / slower half (host on one thread)    {together / min(one, network):.2f}   goal 0.85")
     print(f"overlap: stream / slower half (host on every thread)  {together / min(every, network):.2f}")
     print(f"overlap: stream / both on every processor in turn     {together / (1 / (1 / every + 1 / network)):.2f}")
 
 
-def consume_in_threads(preparer: Preparer, files: Iterable[str]) -> None:
+def prepare_in_threads(preparer: Preparer, files: Iterable[str]) -> None:
     """The host half as ``stream`` runs it, without a network."""
     with ThreadPoolExecutor(allowed_threads()) as pool:
         for _ in pool.map(preparer.prepare, files):
             pass
 
 
-def rate(count: int, work: Callable[[], object]) -> float:
-    """Items per second: the best of three."""
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return count / best
+def best_rates(count: int, works: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Items per second of each kind of work, best of several turns; they alternate, to meet the same disturbances."""
+    best = dict.fromkeys(works, float("inf"))
+    for _ in range(TURNS):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: count / seconds for name, seconds in best.items()}
 
 
 def main() -> None:

@@ -20,13 +20,14 @@ REPEATS = 5
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """Start ``deepfake_bench.probe`` several times; the first start may also pay for a cold disk cache."""
+    sha256, size_bytes = artefact_of(job, detector)
     with tempfile.TemporaryDirectory() as folder:
         request = {
             "detector": job.detector,
             "backend": job.backend,
             "device": job.device,
             "threads": job.threads,
-            "untrained": detector.manifest.weights == "untrained",
+            "untrained": not sha256,
             "picture": str(write_picture(Path(folder))),
         }
         command = [sys.executable, "-m", "deepfake_bench.probe", json.dumps(request)]
@@ -43,7 +44,6 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         "first_total_ms": totals[0],
         **{name: float(np.median(values)) for name, values in stages.items()},
     }
-    _, size_bytes = artefact_of(job, detector)
     if size_bytes is not None:
         metrics["file_mb"] = size_bytes / 1e6
     return Outcome(
