@@ -59,7 +59,7 @@ class Detector(ABC):
         It may return ``(logits [N], evidence logits [N, h, w])`` instead.
         """
 
-    def init_pretrained(self, network: nn.Module) -> None:
+    def init_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - there may be none
         """Load the backbone's public weights into a new network before training; by default there are none."""
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
@@ -79,7 +79,7 @@ class Detector(ABC):
         """Named groups of parameters for phased training; by default ``backbone`` is everything."""
         return {"backbone": list(network.parameters())}
 
-    def explain_layers(self, network: nn.Module) -> Sequence[ExplainLayer]:
+    def explain_layers(self, network: nn.Module) -> Sequence[ExplainLayer]:  # noqa: ARG002 - for overriding
         """Layers for gradient-based explainers, best first; by default none."""
         return ()
 
