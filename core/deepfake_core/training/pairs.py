@@ -7,7 +7,7 @@ codecs, so that nothing but the manipulation tells them apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from deepfake_core.training.augment import colour_transform, degrade, recode
 from deepfake_core.training.blend import composite, self_blend
 from deepfake_core.training.faces import STORE_MARGIN, STORE_SIDE, FaceTable
 from deepfake_core.training.reconstruct import VALIDATION_DECODER
-from deepfake_core.training.recipe import PseudoFakes
+from deepfake_core.training.recipe import TrainRecipe
 
 Image = NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ class PairSource:
     pixels: NDArray[np.uint8]
     rows: NDArray[np.intp]
     reconstructions: Sequence[NDArray[np.uint8]] = ()
-    reconstructed_rows: NDArray[np.intp] | None = None
+    reconstructed_rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     decoders: tuple[int, ...] = ()
 
 
@@ -62,9 +62,8 @@ class PairMaker:
         fake = rows[table.fake[rows] == 1]
         if len(self.real) == 0:
             raise TrainingDataError("there are no real faces to train on")
-        self._place = {}
-        if source.reconstructed_rows is not None:
-            self._place = {int(row): place for place, row in enumerate(source.reconstructed_rows)}
+        self._place = {int(row): place for place, row in enumerate(source.reconstructed_rows)}
+        self._reconstructed = np.intersect1d(self.real, source.reconstructed_rows)
         self._by_source = {
             name: (self.real[table.sources[self.real] == name], fake[table.sources[fake] == name])
             for name in np.unique(table.sources[rows]).tolist()
@@ -80,7 +79,7 @@ class PairMaker:
     def families(self) -> tuple[str, ...]:
         """The families that this source can make."""
         possible = {"self_blend": True, "composite": len(self.real) > NEIGHBOURS}
-        possible["reconstruct"] = bool(self.source.decoders)
+        possible["reconstruct"] = bool(self.source.decoders) and len(self._reconstructed) > 0
         possible["labelled"] = bool(self._labelled_weights)
         return tuple(name for name in FAMILIES if possible[name])
 
@@ -91,15 +90,16 @@ class PairMaker:
             real, fake = self._by_source[_draw(self._labelled_weights, rng)]
             unknown = np.full(pixels.shape[1:3], np.nan, np.float32)
             return pixels[rng.choice(real)], pixels[rng.choice(fake)], unknown
+        if family == "reconstruct":
+            row = int(rng.choice(self._reconstructed))
+            return np.asarray(pixels[row]), self._reconstruction(row, rng), np.ones(pixels.shape[1:3], np.float32)
         row = int(rng.choice(self._by_source[_draw(self._real_weights, rng)][0]))
         image = np.asarray(pixels[row])
-        if family == "reconstruct":
-            return image, self._reconstruction(row, rng), np.ones(pixels.shape[1:3], np.float32)
         if family == "composite":
             own = int(np.searchsorted(self.real, row))
             donor = int(self.real[rng.choice(self._neighbours[own])])
             return composite(image, points[row], np.asarray(pixels[donor]), points[donor], rng)
-        source = self._reconstruction(row, rng) if self.source.decoders and rng.random() < 0.3 else None
+        source = self._reconstruction(row, rng) if row in self._place and rng.random() < 0.5 else None
         return self_blend(image, points[row], rng, source)
 
     def _reconstruction(self, row: int, rng: np.random.Generator) -> Image:
@@ -108,19 +108,31 @@ class PairMaker:
 
 
 class PairDataset(Dataset[dict[str, Tensor]]):
-    """The i-th training pair, decided by ``(seed, i)`` alone."""
+    """The i-th training pair of a run, decided by the recipe's seed and ``i`` alone.
 
-    def __init__(self, maker: PairMaker, shares: PseudoFakes, *, length: int, size: int, margin: float, cells: int,
-                 seed: int) -> None:
-        self.maker = maker
-        self.length, self.size, self.margin, self.cells, self.seed = length, size, margin, cells, seed
-        self.shares = _normalised({name: getattr(shares, name) for name in maker.families()})
+    Args:
+        maker: Makes the pairs.
+        recipe: Their number, their kinds and the size of the early ones.
+        size: Side of the detector's input in pixels.
+        margin: Crop margin at inference, around which training crops vary.
+        cells: Side of the evidence map at full size.
+    """
+
+    def __init__(self, maker: PairMaker, recipe: TrainRecipe, *, size: int, margin: float, cells: int) -> None:
+        self.maker, self.size, self.margin, self.cells, self.seed = maker, size, margin, cells, recipe.seed
+        per_step = recipe.batch_size // 2
+        self.length = recipe.steps * per_step
+        self.small_until = round(recipe.small_until * recipe.steps) * per_step
+        self.small_size = recipe.small_size
+        self.shares = _normalised({name: getattr(recipe.pseudo, name) for name in maker.families()})
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self.seed, index])
+        size = self.small_size if index < self.small_until else self.size
+        cell_side = max(1, self.cells * size // self.size)
         family = _draw(self.shares, rng)
         real, fake, mask = self.maker.make(family, rng)
         window = _jittered_window(self.margin, rng)
@@ -131,8 +143,8 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             transform = colour_transform()
             transform.set_random_seed(colour)
             picture = transform(image=_cut(picture, window, flip))["image"]
-            crops.append(degrade(picture, np.random.default_rng(chain), self.size))
-        cells = cv2.resize(_cut(mask, window, flip), (self.cells, self.cells), interpolation=cv2.INTER_AREA)
+            crops.append(degrade(picture, np.random.default_rng(chain), size))
+        cells = cv2.resize(_cut(mask, window, flip), (cell_side, cell_side), interpolation=cv2.INTER_AREA)
         return {
             "images": torch.from_numpy(np.stack(crops)),
             "fake": torch.tensor([0.0, 1.0]),

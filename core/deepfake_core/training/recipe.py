@@ -40,8 +40,12 @@ class TrainRecipe(Frozen):
         mode: Whether ``monitor`` is better when higher (``max``) or lower (``min``).
         workers: Processes that make samples; -1 takes every core.
         validation_share: Share of each source's groups that is held out.
-        validation_pairs: Held-out pairs made of each family of pseudo-fakes.
+        validation_pairs: Held-out pairs made of each family of pseudo-fakes, and held-out pictures per source and class.
         autoencoder_steps: Training steps of each autoencoder that makes reconstructions.
+        reconstructed: Real faces that are reconstructed, at most; spread evenly over the sources' faces.
+        small_until: Share of the steps that train on small inputs, which are cheaper (progressive resizing, Tan &
+            Le 2021, arXiv 2104.00298).
+        small_size: Side of a small input in pixels.
         pseudo: Where fakes come from.
     """
 
@@ -64,4 +68,7 @@ class TrainRecipe(Frozen):
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     validation_pairs: int = Field(500, gt=0)
     autoencoder_steps: int = Field(1500, gt=0)
+    reconstructed: int = Field(2000, gt=0)
+    small_until: float = Field(0.0, ge=0, lt=1)
+    small_size: int = Field(160, gt=0, multiple_of=32)
     pseudo: PseudoFakes = PseudoFakes()

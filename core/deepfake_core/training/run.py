@@ -91,12 +91,10 @@ def train(
         detector.init_pretrained(network)
     dataset = PairDataset(
         PairMaker(sources[0]),
-        recipe.pseudo,
-        length=recipe.steps * recipe.batch_size // 2,
+        recipe,
         size=detector.preprocess.resize.height,
         margin=detector.preprocess.crop.margin,  # type: ignore[union-attr]
         cells=detector.evidence_size[0] if detector.evidence_size else 1,
-        seed=recipe.seed,
     )
     metrics = fit(
         detector,
@@ -122,19 +120,24 @@ def prepare(
     table = FaceTable.read(table_file)
     pixels = load_crops(table, data, cache_dir)
     rows, held_out = split_by_group(table, recipe.validation_share)
-    real = np.flatnonzero(table.fake == 0)
+    reconstructed = np.empty(0, np.intp)
     reconstructions: list[NDArray[np.uint8]] = []
     if recipe.pseudo.reconstruct:
-        train_real = np.intersect1d(real, rows)
+        real = np.flatnonzero(table.fake == 0)
+        reconstructed = real[:: max(1, -(-len(real) // recipe.reconstructed))]
         reconstructions = load_reconstructions(
-            pixels, real, train_real, cache_dir, steps=recipe.autoencoder_steps, device=device, seed=recipe.seed
+            pixels,
+            reconstructed,
+            np.intersect1d(real, rows),
+            cache_dir,
+            steps=recipe.autoencoder_steps,
+            device=device,
+            seed=recipe.seed,
         )
-    training = PairSource(
-        table, pixels, rows, reconstructions, real, training_decoders(len(reconstructions)) if reconstructions else ()
-    )
-    validating = PairSource(
-        table, pixels, held_out, reconstructions, real, (VALIDATION_DECODER,) if reconstructions else ()
-    )
+    decoders = training_decoders(len(reconstructions))
+    training = PairSource(table, pixels, rows, reconstructions, reconstructed, decoders)
+    kept = (VALIDATION_DECODER,) if reconstructions else ()
+    validating = PairSource(table, pixels, held_out, reconstructions, reconstructed, kept)
     return table, pixels, (training, validating), _validation_set(detector, validating, data, recipe, cache_dir)
 
 
@@ -157,11 +160,21 @@ def _validation_set(
         images.append(made)
         fake.append(target)
         family += [kind] * len(target)
-    inputs = load_crops(source.table, data, cache_dir, spec)[source.rows]
-    images.append(inputs)
-    fake.append(source.table.fake[source.rows].astype(np.float32))
-    family += source.table.sources[source.rows].tolist()
+    rows = _spread(source.table, source.rows, recipe.validation_pairs)
+    images.append(load_crops(source.table, data, cache_dir, spec)[rows])
+    fake.append(source.table.fake[rows].astype(np.float32))
+    family += source.table.sources[rows].tolist()
     return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family))
+
+
+def _spread(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most ``most`` rows of every source and class, evenly spread."""
+    kept = []
+    for source in np.unique(table.sources[rows]):
+        for fake in (0, 1):
+            here = rows[(table.sources[rows] == source) & (table.fake[rows] == fake)]
+            kept.append(here[:: max(1, -(-len(here) // most))])
+    return np.sort(np.concatenate(kept))
 
 
 @torch.inference_mode()

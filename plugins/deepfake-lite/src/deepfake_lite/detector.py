@@ -33,7 +33,7 @@ class LiteConfig(DetectorConfig):
         evidence_weight: Weight of the evidence map's loss beside the classification loss of weight 1.
     """
 
-    image_size: int = Field(256, ge=64, multiple_of=32)
+    image_size: int = Field(224, ge=64, multiple_of=32)
     margin: float = Field(1.3, gt=0.5, le=4)
     backbone: str = "tf_efficientnet_lite0"
     hidden: int = Field(64, gt=0)
@@ -91,7 +91,19 @@ class Lite(Detector):
     Config = LiteConfig
     config: LiteConfig
     recipes: ClassVar[Mapping[str, TrainRecipe]] = {
-        "default": TrainRecipe(),
+        "default": TrainRecipe(
+            steps=3600,
+            batch_size=32,
+            lr=8e-4,
+            precision="bf16",
+            eval_every=600,
+            workers=1,
+            small_until=0.5,
+            validation_pairs=200,
+            autoencoder_steps=700,
+            reconstructed=1500,
+            pseudo=PseudoFakes(self_blend=0.35, composite=0.2, reconstruct=0.15, labelled=0.3),
+        ),
         "smoke": TrainRecipe(
             steps=4,
             batch_size=4,
