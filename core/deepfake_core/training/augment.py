@@ -101,4 +101,5 @@ def _codec(image: Image, rng: np.random.Generator) -> Image:
 def recode(image: Image, extension: str, options: list[int]) -> Image:
     """Encode and decode again."""
     _, data = cv2.imencode(extension, image[..., ::-1], options)
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])

@@ -31,7 +31,9 @@ _EYES = lm.places(lm.RIGHT_EYE + lm.LEFT_EYE)
 _BROWS = lm.places(lm.RIGHT_BROW + lm.LEFT_BROW)
 _NOSE, _LIPS, _OVAL = lm.places(lm.NOSE), lm.places(lm.LIPS), lm.places(lm.OVAL)
 _BELOW_BROWS = [
-    place for place in range(len(lm.POINTS)) if place not in set(lm.places((10, 338, 297, 332, 284, 54, 103, 67, 109, 21, 251)))
+    place
+    for place in range(len(lm.POINTS))
+    if place not in set(lm.places((10, 338, 297, 332, 284, 54, 103, 67, 109, 21, 251)))
 ]
 
 # Parts that retouchers and reenactment replace; each list of rows is filled as one convex hull.
@@ -76,18 +78,17 @@ def soften(mask: Mask, rng: np.random.Generator, *, small: bool) -> Mask:
     side = mask.shape[0]
     elastic = A.ElasticTransform(alpha=50 * _MASK_SIDE / 256, sigma=7 * _MASK_SIDE / 256, approximate=True, p=1.0)
     elastic.set_random_seed(int(rng.integers(2**31)))
-    mask = cv2.resize(mask, (_MASK_SIDE, _MASK_SIDE), interpolation=cv2.INTER_AREA)
-    mask = elastic(image=mask)["image"]
+    mask = elastic(image=cv2.resize(mask, (_MASK_SIDE, _MASK_SIDE), interpolation=cv2.INTER_AREA))["image"]
     low, high = (1, 4) if small else (2, 9)  # kernels of 3-7 or 5-17 pixels: 5-25 at the paper's 192-256
     for last in (False, True):
         kernel = 2 * int(rng.integers(low, high)) + 1
-        mask = cv2.GaussianBlur(mask, (kernel, kernel), rng.uniform(0.3, 1.0) * kernel)
+        mask = np.asarray(cv2.GaussianBlur(mask, (kernel, kernel), rng.uniform(0.3, 1.0) * kernel), np.float32)
         if not (last or small):
             mask = np.where(mask >= mask.max() * 0.99, np.float32(1.0), np.float32(0.0))
     peak = float(mask.max())
     if peak > 0:
         mask = mask / peak
-    return cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def self_blend(
@@ -115,8 +116,8 @@ def self_blend(
     else:
         target = transform(image=target)["image"]
     move = _random_affine(side, rng)
-    source = cv2.warpAffine(source, move, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    mask = cv2.warpAffine(mask, move, (side, side), flags=cv2.INTER_LINEAR)
+    source = _warp(source, move)
+    mask = np.asarray(cv2.warpAffine(mask, move, (side, side), flags=cv2.INTER_LINEAR), np.float32)
     mask = soften(mask, rng, small=small) * np.float32(rng.choice(STRENGTHS))
     return target, _mix(source, target, mask), mask
 
@@ -139,10 +140,8 @@ def composite(
     side = image.shape[0]
     small = rng.random() < 0.7
     mask = part_mask(points, side, rng) if small else face_mask(points, side, rng)
-    matrix, _ = cv2.estimateAffine2D(donor_points, points, method=cv2.LMEDS)
-    if matrix is None:
-        matrix = np.eye(2, 3)
-    source = cv2.warpAffine(donor, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    matrix = cv2.estimateAffine2D(donor_points, points, method=cv2.LMEDS)[0]
+    source = donor if matrix is None else _warp(donor, np.asarray(matrix, np.float64))
     if rng.random() < 0.85:
         source = _match_colour(source, image, mask)
     if rng.random() < 0.3:
@@ -168,9 +167,16 @@ def _fill(hulls: list[Points], side: int) -> Mask:
 def _random_affine(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Shift by up to 3 % across and 1.5 % down, scale within .95-1/.95 (arXiv 2204.08376, section 3.1)."""
     scale = rng.uniform(0.95, 1 / 0.95)
-    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), 0.0, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((side / 2, side / 2), 0.0, scale), np.float64)
     matrix[:, 2] += rng.uniform(-1, 1, 2) * (0.03 * side, 0.015 * side)
-    return np.asarray(matrix, np.float64)
+    return matrix
+
+
+def _warp(image: Image, matrix: NDArray[np.float64]) -> Image:
+    size = image.shape[1], image.shape[0]
+    return np.asarray(
+        cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.uint8
+    )
 
 
 def _mix(source: Image, target: Image, mask: Mask) -> Image:

@@ -59,9 +59,7 @@ def _balanced(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDArray[np
     return weight
 
 
-def _platt(
-    logit: NDArray[np.float64], fake: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[float, float]:
+def _platt(logit: NDArray[np.float64], fake: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
     """Temperature and bias of least weighted cross-entropy (Platt 1999; Guo et al. 2017), by Newton's method."""
     scale, bias = 1.0, 0.0
     for _ in range(100):

@@ -135,14 +135,17 @@ def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSp
     if not path.exists():
         with atomic_path(path) as temporary:
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            jobs = [(root / name, tuple(box), spec) for name, box in zip(table.paths, table.boxes.tolist(), strict=True)]
+            jobs = [
+                (root / name, tuple(box), spec) for name, box in zip(table.paths, table.boxes.tolist(), strict=True)
+            ]
             with ThreadPoolExecutor(_workers()) as pool:
                 crops = pool.map(_crop_one, jobs)
                 for row, crop in enumerate(track(crops, "cutting faces", total=len(jobs))):
                     out[row] = crop
             out.flush()
             del out
-    return np.load(path, mmap_mode="r")
+    stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return stored
 
 
 def split_by_group(table: FaceTable, validation_share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

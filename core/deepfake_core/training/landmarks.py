@@ -72,7 +72,7 @@ class FaceMesh:
         aligned = cv2.warpAffine(pixels, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_AREA)
         output = self._model(aligned[None].astype(np.float32) / 255.0)[0]
         mesh = np.asarray(output, np.float32).reshape(468, 3)[list(POINTS), :2]
-        return cv2.transform(mesh[None], cv2.invertAffineTransform(to_input))[0].astype(np.float32)
+        return np.asarray(cv2.transform(mesh[None], cv2.invertAffineTransform(to_input))[0], np.float32)
 
     @staticmethod
     def _align(face: Face) -> NDArray[np.float64]:
@@ -82,6 +82,6 @@ class FaceMesh:
         angle = np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0]))
         scale = INPUT_SIDE / (1.5 * max(box.width, box.height))
         centre = (box.x + box.width / 2, box.y + box.height / 2)
-        matrix = cv2.getRotationMatrix2D(centre, angle, scale)
+        matrix = np.asarray(cv2.getRotationMatrix2D(centre, angle, scale), np.float64)
         matrix[:, 2] += INPUT_SIDE / 2 - np.asarray(centre)
-        return np.asarray(matrix, np.float64)
+        return matrix

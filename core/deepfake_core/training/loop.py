@@ -135,7 +135,7 @@ def _better(metrics: dict[str, float], best: dict[str, float], recipe: TrainReci
 
 
 def _weights(average: AveragedModel) -> dict[str, Tensor]:
-    network: nn.Module = average.module.network
+    network = average.module.get_submodule("network")
     return {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
 
 

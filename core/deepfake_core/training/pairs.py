@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,10 +21,11 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.augment import colour_transform, degrade, recode
 from deepfake_core.training.blend import composite, self_blend
 from deepfake_core.training.faces import STORE_MARGIN, STORE_SIDE, FaceTable
-from deepfake_core.training.reconstruct import VALIDATION_DECODER
 from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.reconstruct import VALIDATION_DECODER
 
 Image = NDArray[np.uint8]
+Scalar = TypeVar("Scalar", np.uint8, np.float32)
 
 NEIGHBOURS = 40
 """A composite's donor is drawn from this many faces of most similar shape."""
@@ -153,8 +155,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         }
 
 
-def validation_pairs(maker: PairMaker, family: str, *, count: int, size: int, margin: float, seed: int
-                     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def validation_pairs(
+    maker: PairMaker, family: str, *, count: int, size: int, margin: float, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Fixed pairs of one family as a detector would see them: ``uint8 [2·count, H, W, 3]`` and ``fake [2·count]``.
 
     The crop is the inference crop; both of a pair are encoded as JPEG with the same quality.
@@ -176,7 +179,7 @@ def training_decoders(count: int) -> tuple[int, ...]:
     return tuple(index for index in range(count) if index != VALIDATION_DECODER)
 
 
-def _cut(picture: NDArray[np.generic], window: tuple[int, int, int], flip: bool) -> NDArray[np.generic]:
+def _cut(picture: NDArray[Scalar], window: tuple[int, int, int], flip: bool) -> NDArray[Scalar]:
     x, y, side = window
     cut = picture[y : y + side, x : x + side]
     return np.ascontiguousarray(cut[:, ::-1] if flip else cut)

@@ -40,7 +40,8 @@ class TrainRecipe(Frozen):
         mode: Whether ``monitor`` is better when higher (``max``) or lower (``min``).
         workers: Processes that make samples; -1 takes every core.
         validation_share: Share of each source's groups that is held out.
-        validation_pairs: Held-out pairs made of each family of pseudo-fakes, and held-out pictures per source and class.
+        validation_pairs: Held-out pairs made of each family of pseudo-fakes; also the most held-out pictures per
+            source and class.
         autoencoder_steps: Training steps of each autoencoder that makes reconstructions.
         reconstructed: Real faces that are reconstructed, at most; spread evenly over the sources' faces.
         small_until: Share of the steps that train on small inputs, which are cheaper (progressive resizing, Tan &

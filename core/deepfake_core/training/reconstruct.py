@@ -75,7 +75,8 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(*decoder, nn.Conv2d(spec.width // 2, 3, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.tanh(self.decoder(torch.tanh(self.encoder(images))))
+        restored: Tensor = torch.tanh(self.decoder(torch.tanh(self.encoder(images))))
+        return restored
 
 
 class _Residual(nn.Module):
@@ -86,7 +87,8 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        changed: Tensor = x + self.body(x)
+        return changed
 
 
 def _upsample(before: int, after: int, kind: Upsampling) -> list[nn.Module]:
@@ -103,7 +105,8 @@ def train_autoencoder(
     """Train one autoencoder on real faces ``uint8 [N, S, S, 3]``: L1 on pixels, and on differences of neighbours."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = Autoencoder(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = Autoencoder(spec)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE, total_steps=steps)
     for _ in track(range(steps), f"autoencoder, {spec.upsampling} ×{spec.factor}"):
@@ -111,7 +114,7 @@ def train_autoencoder(
         fake = model(real)
         loss = F.l1_loss(fake, real) + 2 * F.l1_loss(_gradients(fake), _gradients(real))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()

@@ -85,12 +85,12 @@ def train(
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of a data-loading worker, which would hang
     accelerator = Accelerator(cpu=device == "cpu")
 
-    table, pixels, sources, validation = prepare(detector, data, recipe, cache_dir, accelerator.device)
+    table, source, validation = prepare(detector, data, recipe, cache_dir, accelerator.device)
     network = detector.build()
     if recipe.pretrained:
         detector.init_pretrained(network)
     dataset = PairDataset(
-        PairMaker(sources[0]),
+        PairMaker(source),
         recipe,
         size=detector.preprocess.resize.height,
         margin=detector.preprocess.crop.margin,  # type: ignore[union-attr]
@@ -111,7 +111,7 @@ def train(
 
 def prepare(
     detector: Detector, data: Path, recipe: TrainRecipe, cache_dir: Path, device: torch.device
-) -> tuple[FaceTable, NDArray[np.uint8], tuple[PairSource, PairSource], ValidationSet]:
+) -> tuple[FaceTable, PairSource, ValidationSet]:
     """Find faces, cut them, split them by group, make reconstructions and the validation set."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     table_file = cache_dir / "faces.npz"
@@ -138,7 +138,7 @@ def prepare(
     training = PairSource(table, pixels, rows, reconstructions, reconstructed, decoders)
     kept = (VALIDATION_DECODER,) if reconstructions else ()
     validating = PairSource(table, pixels, held_out, reconstructions, reconstructed, kept)
-    return table, pixels, (training, validating), _validation_set(detector, validating, data, recipe, cache_dir)
+    return table, training, _validation_set(detector, validating, data, recipe, cache_dir)
 
 
 def _validation_set(
@@ -232,9 +232,7 @@ def package(
         weights,
         {MANIFEST_KEY: manifest.model_dump_json()},
     )
-    np.savez_compressed(
-        run_dir / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family
-    )
+    np.savez_compressed(run_dir / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family)
     write_atomic(run_dir / "metrics.json", json.dumps({"validation": metrics}, indent=2) + "\n")
     return write_package(run_dir / "model", manifest, {"safetensors": weights})
 

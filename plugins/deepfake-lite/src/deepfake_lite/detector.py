@@ -49,9 +49,10 @@ class LiteNetwork(nn.Module):
         ensure_importable()
         import timm
 
-        self.backbone = timm.create_model(config.backbone, num_classes=0, pretrained=False)
-        channels = {info["module"]: info["num_chs"] for info in self.backbone.feature_info}
-        fine, middle, coarse = channels["blocks.2"], channels["blocks.4"], self.backbone.num_features
+        backbone: Any = timm.create_model(config.backbone, num_classes=0, pretrained=False)
+        channels = {info["module"]: info["num_chs"] for info in backbone.feature_info}
+        fine, middle, coarse = channels["blocks.2"], channels["blocks.4"], backbone.num_features
+        self.backbone = backbone
         self.fine = nn.Conv2d(fine, config.hidden, 3, stride=2, padding=1)
         self.middle = nn.Conv2d(middle, config.hidden, 1)
         self.coarse = nn.Conv2d(coarse, config.hidden, 1)
@@ -68,7 +69,7 @@ class LiteNetwork(nn.Module):
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Activations at strides 8, 16 and 32 of ``float32 [N, 3, H, W]``."""
-        backbone = self.backbone
+        backbone: Any = self.backbone
         x = backbone.bn1(backbone.conv_stem(images))
         fine = backbone.blocks[:3](x)
         middle = backbone.blocks[3:5](fine)

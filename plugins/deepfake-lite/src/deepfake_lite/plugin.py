@@ -26,6 +26,12 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
                 source="lite: forward pass at batch 1",
                 condition="2 CPU cores",
             ),
-            Target(metric="file_mb", scenario="cold_start", comparison="<=", value=8.0, source="lite: size of the model file"),
+            Target(
+                metric="file_mb",
+                scenario="cold_start",
+                comparison="<=",
+                value=8.0,
+                source="lite: size of the model file",
+            ),
         ),
     )
