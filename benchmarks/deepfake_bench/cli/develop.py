@@ -79,7 +79,7 @@ def export(
     source: Annotated[
         str, typer.Argument(metavar="DETECTOR|RUN", help="A detector's name, a model file, or the folder of a run.")
     ],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write; a folder gets a whole package, weights included.")],
     format_: Annotated[str, typer.Option("--format", help="An installed exporter.")] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, or a smaller one that the format offers.")] = "fp32",
     data: Annotated[
@@ -92,7 +92,12 @@ def export(
     packaged = Path(source) / "model"
     loaded = load(str(packaged) if packaged.is_dir() else source, backend="torch")
     options = labelled_crops(loaded, data) if data is not None else {}
-    typer.echo(f"wrote {loaded.export(format_, precision, out=out, **options)}")
+    if out.suffix:
+        typer.echo(f"wrote {loaded.export(format_, precision, out=out, **options)}")
+    else:
+        from deepfake_exports.package import export_package
+
+        typer.echo(f"wrote {export_package(loaded, format_, precision, out, **options).folder}")
 
 
 def labelled_crops(loaded: LoadedDetector, data: Path) -> dict[str, Any]:

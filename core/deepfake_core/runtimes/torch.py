@@ -80,13 +80,14 @@ def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None
 
 
 def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
-    """Build the network and give it the weights of a ``.safetensors`` file, on the CPU.
+    """Build the network and give it the weights of a ``.safetensors`` file, as float32 on the CPU.
 
     Raises:
         ArtifactCorrupt: The file cannot be read, or its tensors are not the network's.
     """
     try:
-        state = load_file(artifact.path)
+        stored = load_file(artifact.path)
+        state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
         network = _skeleton(detector)
         network.load_state_dict(state, assign=True)
     except (SafetensorError, RuntimeError, OSError) as error:

@@ -28,7 +28,7 @@ from deepfake_core.training.loop import fit
 from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
-from deepfake_registry.files import write_atomic
+from deepfake_registry.files import sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource, ModelManifest, WeightsStatus, image_manifest
 
 log = logging.getLogger("deepfake.training")
@@ -221,6 +221,7 @@ def package(
         name,
         detector,
         "trained",
+        version=sha256_file(run_dir / "best.safetensors")[:8],
         calibration=calibration,
         provenance=_provenance(table, terms),
         training=recipe.model_dump(mode="json"),

@@ -1,0 +1,40 @@
+"""What a distribution ships: an exported artefact beside the weights it came from, in one packaged folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from safetensors.torch import save_file
+
+from deepfake_core.artifacts import Package, write_package
+from deepfake_core.loaded import LoadedDetector
+from deepfake_registry.manifest import MANIFEST_KEY
+
+
+def export_package(detector: LoadedDetector, format: str, precision: str, out: Path, **options: Any) -> Package:
+    """Export a detector and write the artefact, its weights in half precision and the manifest to ``out``.
+
+    The half-precision weights serve the torch runtime and further training, which compute in float32.
+
+    Args:
+        detector: A trained detector whose network is at hand.
+        format: An installed exporter.
+        precision: One that the exporter offers.
+        out: The folder; a package in it is replaced.
+        **options: Passed on to the exporter.
+
+    Raises:
+        ParityError: The export disagrees with the network; an older package in ``out`` stays as it is.
+    """
+    manifest = detector.manifest
+    with TemporaryDirectory() as scratch:
+        artefact = detector.export(format, precision, out=Path(scratch) / f"{manifest.name}.{format}", **options)
+        weights = Path(scratch) / f"{manifest.name}.safetensors"
+        state = {
+            name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+            for name, value in detector.network.state_dict().items()
+        }
+        save_file(state, weights, {MANIFEST_KEY: manifest.embedded().model_dump_json()})
+        return write_package(out, manifest, {format: artefact, "safetensors": weights})
