@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepfake_core.training.recipe import TrainRecipe
-from deepfake_registry.manifest import Frozen, PreprocessSpec
+from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, WeightsStatus, image_manifest
 
 
 class DetectorConfig(Frozen):
@@ -78,6 +78,24 @@ class Detector(ABC):
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
         """Named groups of parameters for phased training; by default ``backbone`` is everything."""
         return {"backbone": list(network.parameters())}
+
+    def manifest(self, name: str, weights: WeightsStatus, **fields: Any) -> ModelManifest:
+        """The manifest of a network that this detector built.
+
+        Args:
+            name: Name of the detector's plugin.
+            weights: What the network's weights are.
+            **fields: Further fields of the manifest, such as ``calibration``.
+        """
+        return image_manifest(
+            name=name,
+            architecture=name,
+            preprocess=self.preprocess,
+            weights=weights,
+            config=self.config.model_dump(mode="json"),
+            evidence=self.evidence_size,
+            **fields,
+        )
 
     def explain_layers(self, network: nn.Module) -> Sequence[ExplainLayer]:  # noqa: ARG002 - for overriding
         """Layers for gradient-based explainers, best first; by default none."""

@@ -111,7 +111,7 @@ def _untrained(spec: DetectorSpec, backend: Backend, device: str, threads: int |
         )
     detector = import_torch("make_detector", spec.install)(spec)
     network = import_torch("untrained_network")(detector, seed)
-    manifest = import_torch("untrained_manifest")(spec, detector)
+    manifest = detector.manifest(spec.name, "untrained", summary=spec.summary, kind=spec.kind)
     return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads))
 
 

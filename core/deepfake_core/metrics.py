@@ -68,25 +68,46 @@ def balanced_accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5)
     return float((said_fake[target == 1].mean() + (~said_fake[target == 0]).mean()) / 2)
 
 
-def ece(fake: ArrayLike, p_fake: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error: the mean gap between P(fake) and the share of fakes, over equal-mass bins.
+def reliability(
+    fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Mean P(fake), share of fakes and share of all samples in each bin that holds any; ``float64 [B]`` each.
 
     Bins hold equal numbers of samples (Nguyen & O'Connor 2015, arXiv 1508.05154), as far as ties allow: equal
     probabilities always share a bin, so the order of the samples does not matter.
+
+    Args:
+        fake: int or float [N] in {0, 1}.
+        p_fake: float [N] in [0, 1].
+        bins: At most this many.
+        weight: float [N] > 0: how much each sample counts; all alike by default.
     """
     target, values = _checked(fake, p_fake)
-    if not len(values):
+    mass = _mass(weight, len(values))
+    order = np.argsort(values, kind="stable")
+    before = np.append(0.0, np.cumsum(mass[order]))
+    below = before[np.searchsorted(values[order], values)]
+    index = np.minimum(below * bins / before[-1], bins - 1).astype(np.intp)
+    total, p_sum, fake_sum = (np.bincount(index, weights=mass * item) for item in (1.0, values, target))
+    held = total > 0
+    return p_sum[held] / total[held], fake_sum[held] / total[held], total[held] / before[-1]
+
+
+def ece(fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | None = None) -> float:
+    """Expected calibration error: the mean gap between P(fake) and the share of fakes, over equal-mass bins.
+
+    The arguments are those of :func:`reliability`.
+    """
+    if not np.size(fake):
         return float("nan")
-    first_rank = np.searchsorted(np.sort(values), values)
-    index = first_rank * bins // len(values)
-    gaps = np.bincount(index, weights=values - target, minlength=bins)
-    return float(np.abs(gaps).sum() / len(values))
+    p_mean, share, mass = reliability(fake, p_fake, bins, weight)
+    return float(mass @ np.abs(p_mean - share))
 
 
-def brier(fake: ArrayLike, p_fake: ArrayLike) -> float:
-    """Mean squared error of P(fake) (Brier 1950)."""
+def brier(fake: ArrayLike, p_fake: ArrayLike, weight: ArrayLike | None = None) -> float:
+    """Mean squared error of P(fake) (Brier 1950); ``weight`` as for :func:`reliability`."""
     target, values = _checked(fake, p_fake)
-    return float(np.mean((values - target) ** 2)) if len(values) else float("nan")
+    return float(np.average((values - target) ** 2, weights=_mass(weight, len(values)))) if len(values) else float("nan")
 
 
 def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:
@@ -96,6 +117,18 @@ def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:
         return float("nan")
     values = np.clip(values, 1e-12, 1 - 1e-12)
     return float(-np.mean(target * np.log(values) + (1 - target) * np.log1p(-values)))
+
+
+def roc_curve(fake: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """False and true positive rates ``float64 [K]`` at each distinct threshold, from (0, 0) to (1, 1).
+
+    Raises:
+        ValueError: One class only.
+    """
+    target, values = _checked(fake, score)
+    if _one_class(target):
+        raise ValueError("a ROC curve needs both classes")
+    return _rates(target, values)
 
 
 def grouped_bootstrap(
@@ -160,6 +193,10 @@ def _checked(fake: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
     if not np.isfinite(values).all():
         raise ValueError("score must be finite")
     return target, values
+
+
+def _mass(weight: ArrayLike | None, count: int) -> Floats:
+    return np.ones(count) if weight is None else np.asarray(weight, dtype=np.float64)
 
 
 def _one_class(target: Floats) -> bool:

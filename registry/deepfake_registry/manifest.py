@@ -246,8 +246,14 @@ class ModelManifest(Frozen):
 
 
 def image_manifest(
-    *, name: str, architecture: str, preprocess: PreprocessSpec, weights: WeightsStatus, version: str = "0",
-    evidence: tuple[int, int] | None = None, **fields: Any,
+    *,
+    name: str,
+    architecture: str,
+    preprocess: PreprocessSpec,
+    weights: WeightsStatus,
+    version: str = "0",
+    evidence: tuple[int, int] | None = None,
+    **fields: Any,
 ) -> ModelManifest:
     """Manifest of an image detector, with the tensors that the contract prescribes filled in."""
     height, width = preprocess.size

@@ -20,7 +20,7 @@ from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
 from deepfake_core.plugins import import_object
 from deepfake_core.runtimes.base import Outputs, Runtime, check_device
 from deepfake_core.specs import DetectorSpec
-from deepfake_registry.manifest import ModelManifest, image_manifest
+from deepfake_registry.manifest import ModelManifest
 
 
 class TorchRuntime(Runtime):
@@ -100,20 +100,6 @@ def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return detector.build()
-
-
-def untrained_manifest(spec: DetectorSpec, detector: Detector) -> ModelManifest:
-    """The manifest of a detector that has not been trained, and says so."""
-    return image_manifest(
-        name=spec.name,
-        architecture=spec.name,
-        preprocess=detector.preprocess,
-        weights="untrained",
-        evidence=detector.evidence_size,
-        summary=spec.summary,
-        kind=spec.kind,
-        config=detector.config.model_dump(mode="json"),
-    )
 
 
 def _skeleton(detector: Detector) -> nn.Module:

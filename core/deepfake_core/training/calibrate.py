@@ -30,7 +30,7 @@ def fit_calibration(
         family: ``[N]``: source or kind of the sample.
         fitted_on: What the data are, for the record.
     """
-    weight = _balanced(fake, family)
+    weight = balanced_weights(fake, family)
     temperature, bias = _platt(logit, fake, weight)
     p = 1.0 / (1.0 + np.exp(-(logit / temperature + bias)))
     real = fake < 0.5
@@ -48,7 +48,8 @@ def fit_calibration(
     )
 
 
-def _balanced(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDArray[np.float64]:
+def balanced_weights(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDArray[np.float64]:
+    """``float64 [N]``, summing to 1: both classes count alike, and within a class every family."""
     weight = np.zeros_like(fake)
     for value in (0.0, 1.0):
         here = fake == value

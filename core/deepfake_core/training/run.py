@@ -29,7 +29,7 @@ from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, tra
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
 from deepfake_registry.files import sha256_file, write_atomic
-from deepfake_registry.manifest import MANIFEST_KEY, DataSource, ModelManifest, WeightsStatus, image_manifest
+from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 
 log = logging.getLogger("deepfake.training")
 
@@ -217,9 +217,8 @@ def package(
     logit = scores(WithPreprocess(network.cpu(), detector.preprocess), validation.images)
     fitted_on = f"validation split of {data.name}: {len(logit)} faces"
     calibration = fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on)
-    manifest = make_manifest(
+    manifest = detector.manifest(
         name,
-        detector,
         "trained",
         version=sha256_file(run_dir / "best.safetensors")[:8],
         calibration=calibration,
@@ -236,19 +235,6 @@ def package(
     np.savez_compressed(run_dir / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family)
     write_atomic(run_dir / "metrics.json", json.dumps({"validation": metrics}, indent=2) + "\n")
     return write_package(run_dir / "model", manifest, {"safetensors": weights})
-
-
-def make_manifest(name: str, detector: Detector, weights: WeightsStatus, **fields: Any) -> ModelManifest:
-    """The manifest of a network that this detector built."""
-    return image_manifest(
-        name=name,
-        architecture=name,
-        preprocess=detector.preprocess,
-        weights=weights,
-        config=detector.config.model_dump(mode="json"),
-        evidence=detector.evidence_size,
-        **fields,
-    )
 
 
 def _provenance(table: FaceTable, terms: Mapping[str, str]) -> tuple[DataSource, ...]:
