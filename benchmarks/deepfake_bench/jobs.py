@@ -41,6 +41,7 @@ class Job(Record):
     scenario: str
     dataset: DatasetRef | None = None
     seconds: float = Field(3.0, gt=0, description="time for each steady-state measurement")
+    limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
     predictions: str = Field("", description="CSV file that takes every score; empty for none")
 
 
@@ -82,6 +83,7 @@ def plan(
     device: str = "auto",
     threads: int | None = None,
     seconds: float = 3.0,
+    limit: int | None = None,
     out: Path | None = None,
 ) -> list[Job]:
     """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one)."""
@@ -100,6 +102,7 @@ def plan(
                         scenario=scenario,
                         dataset=dataset,
                         seconds=seconds,
+                        limit=limit,
                     )
                     jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, len(jobs))}))
     return jobs

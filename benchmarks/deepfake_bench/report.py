@@ -40,6 +40,7 @@ class SourceAccuracy(Record):
     """Accuracy on one source of a dataset."""
 
     source: str
+    variant: str = Field("", description="how the pictures were changed; empty when the files are as they are")
     real: int = Field(description="real samples, judged or not")
     fake: int = Field(description="fake samples, judged or not")
     groups: int = Field(description="videos, sequences or identities")

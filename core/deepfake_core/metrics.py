@@ -107,7 +107,9 @@ def ece(fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | 
 def brier(fake: ArrayLike, p_fake: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Mean squared error of P(fake) (Brier 1950); ``weight`` as for :func:`reliability`."""
     target, values = _checked(fake, p_fake)
-    return float(np.average((values - target) ** 2, weights=_mass(weight, len(values)))) if len(values) else float("nan")
+    return (
+        float(np.average((values - target) ** 2, weights=_mass(weight, len(values)))) if len(values) else float("nan")
+    )
 
 
 def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:

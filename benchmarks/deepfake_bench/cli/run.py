@@ -20,7 +20,9 @@ def run(
         list[str] | None, typer.Option(help="PATH (an image folder), LAYOUT:PATH or NAME=LAYOUT:PATH.")
     ] = None,
     backend: Annotated[list[Backend] | None, typer.Option(help="What runs the network; may be repeated.")] = None,
-    scenario: Annotated[list[str] | None, typer.Option(help="By default every scenario; may be repeated.")] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="By default those of speed, and accuracy; may be repeated.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
@@ -54,7 +56,7 @@ def run(
     jobs = plan(
         names,
         [item.value for item in backend or [Backend.auto]],
-        scenario or list(SCENARIOS),
+        scenario or [item.name for item in SCENARIOS.values() if item.by_default],
         [PLUMBING, *map(parse_dataset, dataset or ())],
         device=device,
         threads=threads or allowed_threads(),

@@ -42,7 +42,8 @@ def show_report(report: Report) -> None:
         console.print(_speed(speed))
     for row in report.measurements:
         if row.sources:
-            _show_accuracy(console, row)
+            show = _show_variants if row.sources[0].variant else _show_accuracy
+            show(console, row)
     checks = [(row, check) for row in report.measurements for check in row.targets]
     if checks:
         console.print(_targets(checks))
@@ -77,7 +78,7 @@ def _speed(rows: list[Measurement]) -> Table:
 def _show_accuracy(console: Console, row: Measurement) -> None:
     assert row.dataset is not None, "accuracy is measured on a dataset"
     name, weights, backend = _who(row)
-    title = f"accuracy of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
+    title = f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
     table = _table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
@@ -86,6 +87,23 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     console.print(table)
     if row.dataset.note:
         console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")
+
+
+def _show_variants(console: Console, row: Measurement) -> None:
+    """The AUC of each source, by what was done to its pictures."""
+    assert row.dataset is not None, "robustness is measured on a dataset"
+    name, weights, backend = _who(row)
+    variants = list(dict.fromkeys(source.variant for source in row.sources))
+    table = _table(
+        f"AUC of {name} ({weights}, {backend}) on changed pictures of {printable(row.dataset.name)}",
+        ("source",),
+        variants,
+    )
+    for source in dict.fromkeys(source.source for source in row.sources):
+        aucs = [_score(item.metrics["auc"].value) for item in row.sources if item.source == source]
+        table.add_row(Text(printable(source)), *aucs)
+    table.add_row("mean over sources", *(_score(row.metrics.get(f"auc_{name}")) for name in variants), style="bold")
+    console.print(table)
 
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:

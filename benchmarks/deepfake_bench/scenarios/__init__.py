@@ -35,6 +35,7 @@ class Scenario:
         also: Further metrics that tables show.
         needs_dataset: It runs once per dataset.
         needs_training: It means nothing on untrained weights, which are skipped.
+        by_default: It runs when no scenario is asked for.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scenario:
     also: tuple[str, ...] = ()
     needs_dataset: bool = False
     needs_training: bool = False
+    by_default: bool = True
 
     def measure(self, detector: LoadedDetector, job: Job) -> Outcome:
         """Run it."""
@@ -62,6 +64,22 @@ SCENARIOS = {
             headline="auc",
             needs_dataset=True,
             needs_training=True,
+        ),
+        Scenario(
+            "robustness",
+            "accuracy on compressed, reduced, blurred and re-encoded pictures",
+            headline="auc_lowest_variant",
+            also=("recoded_change",),
+            needs_dataset=True,
+            needs_training=True,
+            by_default=False,
+        ),
+        Scenario(
+            "untrained_probe",
+            "how far a dataset gives its labels away to a network that has learnt nothing",
+            headline="auc",
+            needs_dataset=True,
+            by_default=False,
         ),
     )
 }

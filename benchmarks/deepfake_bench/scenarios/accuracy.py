@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,18 +31,17 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         TrainingDataError: The dataset holds no samples.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
-    samples = _read(job.dataset)
+    samples = read_samples(job.dataset, job.limit)
     results = detector.stream([sample.path for sample in samples])
     judged = list(zip(samples, results, strict=True))
     if job.predictions:
-        _write_predictions(Path(job.predictions), judged)
+        write_predictions(Path(job.predictions), {"": judged})
     threshold = detector.manifest.calibration.threshold
-    names = sorted({sample.source for sample in samples})
-    sources = [_source(name, [pair for pair in judged if pair[0].source == name], threshold) for name in names]
+    sources = [source_accuracy(name, rows, threshold) for name, rows in by_source(judged).items()]
     return Outcome(
-        metrics=_means(sources),
+        metrics=means(sources),
         sources=sources,
-        dataset=_info(job.dataset, samples),
+        dataset=describe(job.dataset, samples, job.limit),
         conditions={
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
@@ -53,15 +52,44 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     )
 
 
-def _read(reference: DatasetRef) -> list[Sample]:
+def read_samples(reference: DatasetRef, limit: int | None = None) -> list[Sample]:
+    """Every sample of a dataset, or at most ``limit`` of each source and class, evenly spread.
+
+    Raises:
+        TrainingDataError: The dataset holds no samples.
+    """
     dataset: Dataset = plugins.import_object(plugins.datasets()[reference.layout].spec.dataset)(reference.path)
     samples = list(dataset)
     if not samples:
         raise TrainingDataError(f"{reference.path}: no samples; expected the layout {reference.layout!r}")
-    return samples
+    return samples if limit is None else _spread(samples, limit)
 
 
-def _source(name: str, judged: Sequence[Judged], threshold: float) -> SourceAccuracy:
+def _spread(samples: Sequence[Sample], limit: int) -> list[Sample]:
+    places: dict[tuple[str, int], list[int]] = {}
+    for place, sample in enumerate(samples):
+        places.setdefault((sample.source, sample.fake), []).append(place)
+    kept = {here[rank * len(here) // limit] for here in places.values() for rank in range(limit)}
+    return [samples[place] for place in sorted(kept)]
+
+
+def by_source(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """Samples with their results, by the source of the sample; sources in alphabetical order."""
+    found: dict[str, list[Judged]] = {}
+    for pair in judged:
+        found.setdefault(pair[0].source, []).append(pair)
+    return dict(sorted(found.items()))
+
+
+def source_accuracy(name: str, judged: Sequence[Judged], threshold: float, variant: str = "") -> SourceAccuracy:
+    """Every measure on one source, with intervals drawn by groups.
+
+    Args:
+        name: Of the source.
+        judged: Its samples; those without a score count in the rates alone.
+        threshold: The detector's own.
+        variant: How the pictures were changed before they were judged.
+    """
     scored = [(sample, result.p_fake) for sample, result in judged if result.p_fake is not None]
     fake = np.array([sample.fake for sample, _ in scored], dtype=np.int64)
     p_fake = np.array([score for _, score in scored], dtype=np.float64)
@@ -89,6 +117,7 @@ def _source(name: str, judged: Sequence[Judged], threshold: float) -> SourceAccu
     labels = np.array([sample.fake for sample, _ in judged])
     return SourceAccuracy(
         source=name,
+        variant=variant,
         real=int((labels == 0).sum()),
         fake=int((labels == 1).sum()),
         groups=len({sample.group for sample, _ in judged}),
@@ -116,20 +145,21 @@ def _by_group(fake: Any, score: Any, groups: Any) -> tuple[Any, Any, Any]:
     return fake[first], mean, groups[first]
 
 
-def _means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
+def means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
     """Mean of each measure over the sources where it is defined, and the lowest AUC."""
     values: dict[str, list[float]] = {}
     for source in sources:
         for name, estimate in source.metrics.items():
             if estimate.value is not None:
                 values.setdefault(name, []).append(estimate.value)
-    means = {name: float(np.mean(numbers)) for name, numbers in values.items()}
+    found = {name: float(np.mean(numbers)) for name, numbers in values.items()}
     if "auc" in values:
-        means["auc_lowest_source"] = min(values["auc"])
-    return means
+        found["auc_lowest_source"] = min(values["auc"])
+    return found
 
 
-def _info(reference: DatasetRef, samples: Sequence[Sample]) -> DatasetInfo:
+def describe(reference: DatasetRef, samples: Sequence[Sample], limit: int | None = None) -> DatasetInfo:
+    """What was measured on; a limit that was set is noted."""
     digest = hashlib.sha256()
     root = Path(reference.path).resolve()
     for sample in sorted(samples, key=lambda sample: sample.path):
@@ -142,18 +172,22 @@ def _info(reference: DatasetRef, samples: Sequence[Sample]) -> DatasetInfo:
         path=reference.path,
         samples=len(samples),
         sha256=digest.hexdigest(),
-        note=reference.note,
+        note="; ".join(filter(None, [reference.note, limit and f"at most {limit} files of each source and class"])),
     )
 
 
-def _write_predictions(target: Path, judged: Sequence[Judged]) -> None:
+def write_predictions(target: Path, judged: Mapping[str, Sequence[Judged]]) -> None:
+    """Write every score as CSV, by variant; the logit is the deciding face's, and empty for a video."""
     with (
         atomic_path(target) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
     ):
         writer = csv.writer(f)
-        writer.writerow(["path", "source", "group", "fake", "p_fake", "verdict", "faces", "error"])
-        for sample, result in judged:
-            score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
-            row = (sample.path, sample.source, sample.group, sample.fake, score, result.verdict, len(result.faces))
-            writer.writerow((*row, result.error))
+        writer.writerow(["path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error"])
+        for variant, rows in judged.items():
+            for sample, result in rows:
+                score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
+                picture = result.faces and result.faces[0].time_s is None
+                logit = f"{result.faces[0].logit:.6f}" if picture else ""
+                labels = (sample.path, sample.source, sample.group, variant, sample.fake)
+                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error))

@@ -1,0 +1,182 @@
+"""Accuracy on changed copies of the same pictures: compressed, reduced, blurred, and all saved in one format.
+
+The last is the codec-shortcut check. Where the two classes of a dataset differ in their file format, a detector can
+learn the format instead of the faces; once every file has gone through the same size and the same encoder, such a
+detector falls to chance.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepfake_bench.jobs import Job
+from deepfake_bench.report import Estimate, SourceAccuracy
+from deepfake_bench.scenarios import Outcome
+from deepfake_bench.scenarios.accuracy import (
+    Judged,
+    by_source,
+    describe,
+    means,
+    read_samples,
+    source_accuracy,
+    write_predictions,
+)
+from deepfake_core import metrics
+from deepfake_core.datasets import Sample
+from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.inputs.decode import decode
+from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.loaded import LoadedDetector
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+ORIGINAL = "original"
+RECODED = "recoded"
+RECODED_SIDE = 256
+RECODED_QUALITY = 75
+_JPEG_LONGEST_SIDE = 65_500
+
+
+def jpeg(pixels: Pixels, quality: int) -> bytes:
+    """``uint8 [h, w, 3]`` RGB → a JPEG file with 4:2:0 chroma; empty where the picture is too long for one."""
+    if max(pixels.shape[:2]) > _JPEG_LONGEST_SIDE:
+        return b""  # judged as what it is: a file that cannot be read
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=2)
+    return file.getvalue()
+
+
+def scaled(pixels: Pixels, factor: float) -> Pixels:
+    """Resize ``uint8 [h, w, 3]`` by ``factor``, with an antialiased bicubic kernel."""
+    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def blurred(pixels: Pixels, sigma: float) -> Pixels:
+    """Blur ``uint8 [h, w, 3]`` by a Gaussian of ``sigma`` pixels."""
+    return cast("Pixels", cv2.GaussianBlur(pixels, (0, 0), sigma))
+
+
+def recoded(pixels: Pixels) -> bytes:
+    """``uint8 [h, w, 3]`` → a JPEG file whose size and coding are the same whatever file the pixels came from."""
+    return jpeg(scaled(pixels, RECODED_SIDE / max(pixels.shape[:2])), RECODED_QUALITY)
+
+
+VARIANTS: Mapping[str, Callable[[Pixels], Pixels | bytes]] = MappingProxyType(
+    {
+        ORIGINAL: lambda pixels: pixels,
+        "jpeg_90": functools.partial(jpeg, quality=90),
+        "jpeg_70": functools.partial(jpeg, quality=70),
+        "jpeg_50": functools.partial(jpeg, quality=50),
+        "jpeg_30": functools.partial(jpeg, quality=30),
+        "resize_half": functools.partial(scaled, factor=0.5),
+        "blur_1": functools.partial(blurred, sigma=1.0),
+        "blur_2": functools.partial(blurred, sigma=2.0),
+        RECODED: recoded,
+    }
+)
+"""Name → what becomes of a decoded picture, before the face finder sees it."""
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Judge every variant of every picture; ``auc_change`` is paired with the pictures as they are.
+
+    Raises:
+        TrainingDataError: The dataset holds no pictures.
+    """
+    assert job.dataset is not None, "the plan gives this scenario a dataset"
+    everything = read_samples(job.dataset, job.limit)
+    samples = [sample for sample in everything if sample.path.suffix.lower() not in VIDEO_SUFFIXES]
+    if not samples:
+        raise TrainingDataError(f"{job.dataset.path}: only videos, and this scenario changes pictures; add some")
+    judged = _judge(detector, samples)
+    if job.predictions:
+        write_predictions(Path(job.predictions), judged)
+    threshold = detector.manifest.calibration.threshold
+    original = by_source(judged[ORIGINAL])
+    rows = [
+        _with_change(source_accuracy(name, pairs, threshold, variant), original[name], pairs)
+        for variant, variant_judged in judged.items()
+        for name, pairs in by_source(variant_judged).items()
+    ]
+    return Outcome(
+        metrics=summary(rows),
+        sources=rows,
+        dataset=describe(job.dataset, samples, job.limit),
+        conditions={
+            "variants": "made from the decoded picture, before the face finder; sizes and blur in its own pixels",
+            "jpeg": "saved once more at that quality, 4:2:0",
+            RECODED: f"longer side {RECODED_SIDE} px, then JPEG quality {RECODED_QUALITY} 4:2:0, whatever the file was",
+            "auc_change": "less the AUC of the original files, over pictures scored in both; interval of the difference",
+            "videos": f"left out: {len(everything) - len(samples)}",
+        },
+    )
+
+
+def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
+    """``auc_VARIANT``: mean over sources; ``recoded_change``: mean change of the AUC by re-encoding, and the worst."""
+    found = {}
+    for variant in VARIANTS:
+        mean = means(row for row in rows if row.variant == variant)
+        if "auc" in mean:
+            found[f"auc_{variant}"] = mean["auc"]
+    if not found:
+        return {}
+    changes = [row.metrics["auc_change"].value for row in rows if row.variant == RECODED]
+    known = [change for change in changes if change is not None]
+    lowest = {"auc_lowest_variant": min(found.values())}
+    if known:
+        lowest |= {"recoded_change": float(np.mean(known)), "recoded_change_worst_source": min(known)}
+    return found | lowest
+
+
+def _judge(detector: LoadedDetector, samples: Sequence[Sample]) -> dict[str, list[Judged]]:
+    results = detector.stream(item for sample in samples for item in _variants(sample.path))
+    judged: dict[str, list[Judged]] = {variant: [] for variant in VARIANTS}
+    for sample in samples:
+        for rows in judged.values():
+            rows.append((sample, next(results)))
+    return judged
+
+
+def _variants(path: Path) -> Iterator[Any]:
+    """One input for each variant; a file that cannot be decoded stands for itself, and is judged an error."""
+    try:
+        pixels = decode(path).pixels
+    except InputError:
+        yield from [path] * len(VARIANTS)
+        return
+    for change in VARIANTS.values():
+        yield change(pixels)
+
+
+def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Sequence[Judged]) -> SourceAccuracy:
+    """Add ``auc_change``: the AUC of the changed pictures less that of the same pictures as they are."""
+    both = [
+        (sample, before.p_fake, after.p_fake)
+        for (sample, before), (_, after) in zip(original, changed, strict=True)
+        if before.p_fake is not None and after.p_fake is not None
+    ]
+    fake = np.array([sample.fake for sample, _, _ in both], dtype=np.int64)
+    groups = np.array([sample.group for sample, _, _ in both], dtype=str)
+    before, after = (np.array([scores[place] for scores in both], dtype=np.float64) for place in (1, 2))
+
+    def change(target: Any, place: Any) -> float:
+        """A bootstrap draws samples by their place, so that both scores of a sample are drawn together."""
+        index = np.asarray(place, dtype=np.intp)
+        return metrics.roc_auc(target, after[index]) - metrics.roc_auc(target, before[index])
+
+    places = np.arange(len(both), dtype=np.float64)
+    low, high = metrics.grouped_bootstrap(fake, places, groups, change)
+    estimate = Estimate(value=change(fake, places), low=low, high=high)
+    return row.model_copy(update={"metrics": {**row.metrics, "auc_change": estimate}})

@@ -1,0 +1,124 @@
+"""How far a dataset gives its labels away: a linear probe on the features of the same network with random weights.
+
+Framing, resolution, file format and colour can differ between the classes of a dataset. What a network that has
+learnt nothing can read from them is the floor that a detector's accuracy has to be compared with, not 0.5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_bench.jobs import Job
+from deepfake_bench.scenarios import Outcome
+from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_samples, source_accuracy
+from deepfake_core.errors import DeepfakeError, MissingExtra
+from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.loaded import LoadedDetector, import_torch
+from deepfake_core.results import Verdict
+
+Features: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+FOLDS = 5
+SEED = 0
+PENALTY = 0.01
+"""Inverse strength of the probe's L2 penalty: features are as many as samples."""
+
+_BATCH = 32
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Cross-validated AUC per source; sources with fewer than 5 groups in a class have none.
+
+    Raises:
+        MissingExtra: torch or scikit-learn is absent.
+        TrainingDataError: The dataset holds no samples.
+    """
+    assert job.dataset is not None, "the plan gives this scenario a dataset"
+    samples = [
+        sample for sample in read_samples(job.dataset, job.limit) if sample.path.suffix.lower() not in VIDEO_SUFFIXES
+    ]
+    results = detector.stream([sample.path for sample in samples], keep_crops=True)
+    judged = by_source(zip(samples, results, strict=True))
+    extract = untrained_features(detector)
+    sources = [source_accuracy(name, _probed(rows, extract), 0.5) for name, rows in judged.items()]
+    return Outcome(
+        metrics=means(sources),
+        sources=sources,
+        dataset=describe(job.dataset, samples, job.limit),
+        conditions={
+            "probe": f"L2-regularised logistic regression (C = {PENALTY:g}) on standardised features, {FOLDS}-fold "
+            "cross-validation by groups; scores of all folds together",
+            "features": f"what the last linear layer is given; random weights of seed {SEED}",
+            "videos": "left out",
+        },
+    )
+
+
+def _probed(judged: Sequence[Judged], extract: Features) -> list[Judged]:
+    """The samples with P(fake) from a probe fitted on the other folds, in place of what the detector said."""
+    rows = [(sample, dataclasses.replace(result, p_fake=None)) for sample, result in judged]
+    places = [place for place, (_, result) in enumerate(judged) if result.faces]
+    fake = np.array([rows[place][0].fake for place in places], dtype=np.int64)
+    groups = np.array([rows[place][0].group for place in places], dtype=str)
+    if min(len(np.unique(groups[fake == label])) for label in (0, 1)) < FOLDS:
+        return rows
+    faces = [max(judged[place][1].faces, key=lambda face: face.confidence) for place in places]
+    features = extract(np.stack([face.crop for face in faces if face.crop is not None]))
+    for place, p_fake in zip(places, out_of_fold(features, fake, groups).tolist(), strict=True):
+        sample, result = rows[place]
+        verdict: Verdict = "fake" if p_fake >= 0.5 else "real"
+        rows[place] = sample, dataclasses.replace(result, p_fake=p_fake, verdict=verdict)
+    return rows
+
+
+def out_of_fold(features: NDArray[Any], fake: NDArray[np.int64], groups: NDArray[np.str_]) -> NDArray[np.float64]:
+    """``float32 [N, D]``, labels and groups → P(fake) ``float64 [N]``, each from a probe that has not seen its group.
+
+    Raises:
+        MissingExtra: scikit-learn is absent.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ModuleNotFoundError as error:
+        raise MissingExtra("the untrained probe", "deepfake-core[torch]") from error
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=2000))
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED)
+    probabilities = cross_val_predict(probe, features, fake, groups=groups, cv=folds, method="predict_proba")
+    return np.asarray(probabilities[:, 1], dtype=np.float64)
+
+
+def untrained_features(detector: LoadedDetector) -> Features:
+    """``uint8 [N, H, W, 3]`` → ``float32 [N, D]``: what the last linear layer of a network of random weights is given.
+
+    Raises:
+        MissingExtra: torch is absent.
+        DeepfakeError: The network has no linear layer.
+    """
+    network = import_torch("untrained_network")(detector.detector, SEED)
+    import torch
+
+    from deepfake_core.detector import WithPreprocess
+
+    linear = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
+    if not linear:
+        raise DeepfakeError(f"{detector.manifest.name}: its network has no linear layer whose input could be probed")
+    taken: list[NDArray[np.float32]] = []
+    linear[-1].register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].flatten(1).numpy()))
+    model = WithPreprocess(network, detector.manifest.preprocess).eval()
+
+    def extract(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        taken.clear()
+        with torch.inference_mode():
+            for start in range(0, len(crops), _BATCH):
+                model(torch.from_numpy(crops[start : start + _BATCH]))
+        return np.concatenate(taken)
+
+    return extract
