@@ -160,6 +160,7 @@ def means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
 
 def describe(reference: DatasetRef, samples: Sequence[Sample], limit: int | None = None) -> DatasetInfo:
     """What was measured on; a limit that was set is noted."""
+    limited = f"at most {limit} files of each source and class" if limit is not None else ""
     digest = hashlib.sha256()
     root = Path(reference.path).resolve()
     for sample in sorted(samples, key=lambda sample: sample.path):
@@ -172,7 +173,7 @@ def describe(reference: DatasetRef, samples: Sequence[Sample], limit: int | None
         path=reference.path,
         samples=len(samples),
         sha256=digest.hexdigest(),
-        note="; ".join(filter(None, [reference.note, limit and f"at most {limit} files of each source and class"])),
+        note="; ".join(filter(None, (reference.note, limited))),
     )
 
 

@@ -117,7 +117,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             "variants": "made from the decoded picture, before the face finder; sizes and blur in its own pixels",
             "jpeg": "saved once more at that quality, 4:2:0",
             RECODED: f"longer side {RECODED_SIDE} px, then JPEG quality {RECODED_QUALITY} 4:2:0, whatever the file was",
-            "auc_change": "less the AUC of the original files, over pictures scored in both; interval of the difference",
+            "auc_change": "less the AUC of the same pictures as they are, where both are scored; paired interval",
             "videos": f"left out: {len(everything) - len(samples)}",
         },
     )
