@@ -1,4 +1,4 @@
-"""``dfbench``: list detectors, judge files, measure, train and export.
+"""``dfbench``: list detectors, judge files, measure, train, export, and write model cards.
 
 Each command imports what it needs when it runs, so that ``--help`` and ``list`` stay fast.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import develop, listing, predict, run
+from deepfake_bench.cli import card, develop, listing, predict, run
 from deepfake_core.errors import DeepfakeError
 
 
@@ -71,6 +71,7 @@ app.command("predict")(predict.predict)
 app.command("run")(run.run)
 app.command("train")(develop.train)
 app.command("export")(develop.export)
+app.command("card")(card.card)
 
 
 def main() -> None:

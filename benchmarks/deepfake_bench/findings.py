@@ -1,0 +1,120 @@
+"""What a model card is made from: a manifest, a report, validation scores, predictions and the sources' terms."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from deepfake_bench.report import Measurement, Record, Report
+from deepfake_core.errors import DeepfakeError, TrainingDataError
+from deepfake_registry.manifest import Calibration, ModelManifest
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class SourceTerms(Record):
+    """Where pictures or weights come from; one ``[[source]]`` table of the file of sources.
+
+    Attributes:
+        name: As in the manifest's provenance.
+        role: As there; empty when it holds for every role.
+        what: What it is, and whom to cite.
+        terms: Licence, in its owners' words.
+        use: What it was used for.
+    """
+
+    name: str
+    role: str = ""
+    what: str
+    terms: str
+    use: str = "training, validation"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Labelled scores of pictures.
+
+    Attributes:
+        name: Of the dataset.
+        logit: ``float64 [N]``.
+        fake: ``float64 [N]`` in {0, 1}.
+        family: ``[N]``: the source, or the kind of fake.
+    """
+
+    name: str
+    logit: Floats
+    fake: Floats
+    family: NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything that the numbers of a card come from."""
+
+    manifest: ModelManifest
+    report: Report
+    validation: Scores
+    evaluation: tuple[Scores, ...] = ()
+    terms: tuple[SourceTerms, ...] = ()
+
+    def measured(self, scenario: str, dataset: str | None = None) -> Iterator[Measurement]:
+        """The measurements of one scenario that have numbers."""
+        for row in self.report.measurements:
+            fits = dataset is None or (row.dataset is not None and row.dataset.name == dataset)
+            if row.scenario == scenario and row.status == "measured" and fits:
+                yield row
+
+
+def read_validation(run_dir: Path) -> Scores:
+    """The scores that a training run was calibrated on.
+
+    Raises:
+        TrainingDataError: The folder is not that of a finished run.
+    """
+    file = run_dir / "validation_scores.npz"
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            logit, fake, family = (saved[name] for name in ("logit", "fake", "family"))
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise TrainingDataError(f"{file}: cannot be read ({error}); name the folder of a finished run") from error
+    return Scores("validation", logit.astype(np.float64), fake.astype(np.float64), family)
+
+
+def read_predictions(file: Path, name: str) -> Scores:
+    """The pictures' scores in the CSV file of an accuracy measurement; videos have no single logit."""
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["logit"]]
+    return Scores(
+        name,
+        np.array([row["logit"] for row in rows], dtype=np.float64),
+        np.array([row["fake"] for row in rows], dtype=np.float64),
+        np.array([row["source"] for row in rows], dtype=str),
+    )
+
+
+def read_terms(file: Path) -> tuple[SourceTerms, ...]:
+    """The ``[[source]]`` tables of a TOML file.
+
+    Raises:
+        DeepfakeError: It cannot be read, or a table lacks a field or has an unknown one.
+    """
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))["source"]
+        return tuple(SourceTerms.model_validate(table) for table in tables)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValidationError) as error:
+        fields = ", ".join(SourceTerms.model_fields)
+        raise DeepfakeError(f"{file}: not a list of [[source]] tables with {fields}: {error}") from error
+
+
+def probability(fitted: Calibration, logit: Floats) -> Floats:
+    """P(fake) ``float64 [N]`` of logits ``[N]``."""
+    return np.array([fitted.p_fake(value) for value in logit.tolist()], dtype=np.float64)
