@@ -45,7 +45,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
     except ModuleNotFoundError as error:
         raise MissingExtra("drawing a model card", "deepfake-core[report]") from error
     captions = {"reliability.png": "Reliability: share of fakes by P(fake), before and after calibration"}
-    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
+    figure = Figure(figsize=(9.0, 5.8), layout="constrained")
     _reliability(figure, findings)
     _save(figure, folder / "reliability.png")
     if sources := list(_sources(findings)):
@@ -64,7 +64,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
 def _save(figure: Figure, file: Path) -> None:
     """The same figure gives the same bytes: no date and no version is written into the file."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(data, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     write_atomic(file, data.getvalue())
 
 
