@@ -110,3 +110,33 @@ def test_bootstrap_of_one_group_is_undefined():
     low, high = metrics.grouped_bootstrap([0, 1], [0.1, 0.9], ["a", "a"], metrics.roc_auc)
     assert math.isnan(low)
     assert math.isnan(high)
+
+
+def test_a_weight_counts_like_repeated_samples():
+    rng = np.random.default_rng(4)
+    fake, score = rng.integers(0, 2, 90), rng.random(90).round(2)
+    weight = rng.integers(1, 4, 90)
+    repeated = np.repeat(fake, weight), np.repeat(score, weight)
+    assert metrics.brier(fake, score, weight=weight) == pytest.approx(metrics.brier(*repeated))
+    assert metrics.ece(fake, score, weight=weight) == pytest.approx(metrics.ece(*repeated))
+    assert metrics.ece(fake, score, weight=np.full(90, 0.1)) == pytest.approx(metrics.ece(fake, score))
+
+
+def test_bins_of_the_reliability_diagram_hold_every_sample_once():
+    rng = np.random.default_rng(5)
+    fake, score = rng.integers(0, 2, 300), rng.random(300)
+    p_mean, share, mass = metrics.reliability(fake, score)
+    assert len(mass) == 15
+    assert mass == pytest.approx(1 / 15)
+    assert mass @ p_mean == pytest.approx(score.mean())
+    assert mass @ share == pytest.approx(fake.mean())
+
+
+def test_the_area_under_the_roc_curve_is_the_auc():
+    rng = np.random.default_rng(6)
+    fake, score = rng.integers(0, 2, 80), rng.random(80).round(1)
+    fpr, tpr = metrics.roc_curve(fake, score)
+    assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(tpr, fpr) == pytest.approx(metrics.roc_auc(fake, score))
+    with pytest.raises(ValueError, match="both classes"):
+        metrics.roc_curve([1, 1], [0.2, 0.3])

@@ -108,7 +108,7 @@ def _show_variants(console: Console, row: Measurement) -> None:
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
-    shown = [_score(source.metrics[key].value) for key in ACCURACY]
+    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in ACCURACY]
     auc = source.metrics["auc"]
     if auc.low is not None and auc.high is not None:
         shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"

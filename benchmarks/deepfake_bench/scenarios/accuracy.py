@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -81,14 +81,22 @@ def by_source(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
     return dict(sorted(found.items()))
 
 
-def source_accuracy(name: str, judged: Sequence[Judged], threshold: float, variant: str = "") -> SourceAccuracy:
-    """Every measure on one source, with intervals drawn by groups.
+def source_accuracy(
+    name: str,
+    judged: Sequence[Judged],
+    threshold: float,
+    *,
+    variant: str = "",
+    only: Collection[str] | None = None,
+) -> SourceAccuracy:
+    """Measures on one source, with intervals drawn by groups.
 
     Args:
         name: Of the source.
         judged: Its samples; those without a score count in the rates alone.
         threshold: The detector's own.
         variant: How the pictures were changed before they were judged.
+        only: Names of measures; by default every one.
     """
     scored = [(sample, result.p_fake) for sample, result in judged if result.p_fake is not None]
     fake = np.array([sample.fake for sample, _ in scored], dtype=np.int64)
@@ -105,14 +113,16 @@ def source_accuracy(name: str, judged: Sequence[Judged], threshold: float, varia
         "reals_passed": lambda target, score: _share(score[target == 0] < threshold),
         "brier": metrics.brier,
     }
-    found = {key: _estimate(measure, fake, p_fake, groups) for key, measure in measures.items()}
-    # Drawing with replacement repeats samples, which raises this measure by itself: its interval would be biased.
-    found["ece"] = Estimate(value=metrics.ece(fake, p_fake))
-    if len(np.unique(fake)) < 2:  # calibration is about a mixture of both classes
-        found["ece"] = found["brier"] = Estimate(value=None)
-    group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
-    if len(group_fake) < len(fake):
-        found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)
+    wanted = measures.keys() if only is None else only
+    found = {key: _estimate(measures[key], fake, p_fake, groups) for key in wanted}
+    if only is None:
+        # Drawing with replacement repeats samples, which raises this measure by itself: its interval would be biased.
+        found["ece"] = Estimate(value=metrics.ece(fake, p_fake))
+        if len(np.unique(fake)) < 2:  # calibration is about a mixture of both classes
+            found["ece"] = found["brier"] = Estimate(value=None)
+        group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
+        if len(group_fake) < len(fake):
+            found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)
     total = len(judged)
     labels = np.array([sample.fake for sample, _ in judged])
     return SourceAccuracy(

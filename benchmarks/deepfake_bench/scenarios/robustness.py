@@ -45,6 +45,7 @@ RECODED = "recoded"
 RECODED_SIDE = 256
 RECODED_QUALITY = 75
 _JPEG_LONGEST_SIDE = 65_500
+_MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
 
 
 def jpeg(pixels: Pixels, quality: int) -> bytes:
@@ -105,7 +106,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     threshold = detector.manifest.calibration.threshold
     original = by_source(judged[ORIGINAL])
     rows = [
-        _with_change(source_accuracy(name, pairs, threshold, variant), original[name], pairs)
+        _with_change(source_accuracy(name, pairs, threshold, variant=variant, only=_MEASURES), original[name], pairs)
         for variant, variant_judged in judged.items()
         for name, pairs in by_source(variant_judged).items()
     ]

@@ -45,7 +45,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     results = detector.stream([sample.path for sample in samples], keep_crops=True)
     judged = by_source(zip(samples, results, strict=True))
     extract = untrained_features(detector)
-    sources = [source_accuracy(name, _probed(rows, extract), 0.5) for name, rows in judged.items()]
+    sources = [source_accuracy(name, _probed(rows, extract), 0.5, only=("auc",)) for name, rows in judged.items()]
     return Outcome(
         metrics=means(sources),
         sources=sources,
