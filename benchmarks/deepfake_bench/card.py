@@ -32,6 +32,8 @@ PICTURES = "pictures"
 _BLOCK = re.compile(r"(<!-- card: (\S+) -->\n).*?(<!-- /card -->)", re.DOTALL)
 _PERCENTILE = re.compile(r"_p\d\d$")
 _LABELS = {ORIGINAL: "as they are", "resize_half": "resized × 0.5", RECODED: "re-encoded alike"}
+_PROBES = ("network", "pixels")
+_FLOOR = f"untrained AUC: {' / '.join(_PROBES)}"
 _RATES = ("unsure", "no face", "errors")
 _ACCURACY = {
     "average_precision": "AP",
@@ -160,7 +162,7 @@ def _accuracy(row: Measurement, findings: Findings) -> str:
     assert row.dataset is not None, "accuracy is measured on a dataset"
     probe = next(findings.measured("untrained_probe", row.dataset.name), None)
     floor = _untrained(probe)
-    header = ("source", "real", "fake", "AUC [95 %]", *_ACCURACY.values(), *_RATES, "untrained AUC")
+    header = ("source", "real", "fake", "AUC [95 %]", *_ACCURACY.values(), *_RATES, _FLOOR)
     rows = [
         (
             source.source,
@@ -183,7 +185,8 @@ def _accuracy(row: Measurement, findings: Findings) -> str:
         parts.append(table(header, alone, numbers=range(1, len(header))))
     notes = [f"- {name}: {text}" for name, text in row.conditions.items()]
     if probe is not None:
-        notes.append(f"- untrained AUC: {probe.conditions['probe']}; {probe.conditions['features']}")
+        notes += [f"- untrained AUC, {name}: {probe.conditions[name]}" for name in _PROBES]
+        notes.append(f"- untrained AUC, both: {probe.conditions['probe']}")
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
@@ -248,7 +251,7 @@ def codec(findings: Findings) -> str:
         before, after = (number(row.metrics.get(f"auc_{name}")) for name in (ORIGINAL, RECODED))
         change = number(row.metrics.get("recoded_change"), "+.3f")
         rows.append(("**mean over sources**", before, after, change, floor.get("", "–")))
-        header = ("source", "AUC, original files", "AUC, re-encoded alike", "change, paired", "untrained AUC")
+        header = ("source", "AUC, original files", "AUC, re-encoded alike", "change, paired", _FLOOR)
         parts.append("\n\n".join([_on(row), table(header, rows, numbers=range(1, len(header)))]))
     return "\n\n".join(parts) or _why(findings, "robustness")
 
@@ -338,11 +341,13 @@ def _headline(source: SourceAccuracy) -> str:
 
 
 def _untrained(probe: Measurement | None) -> dict[str, str]:
-    """AUC of the untrained probe by source; their mean under the empty name."""
+    """AUC of the untrained probes by source; their means under the empty name."""
     if probe is None:
         return {}
-    found = {source.source: number(source.metrics["auc"].value) for source in probe.sources}
-    return {**found, "": number(probe.metrics.get("auc"))}
+    aucs = {(source.variant, source.source): source.metrics["auc"].value for source in probe.sources}
+    aucs |= {(name, ""): probe.metrics.get(f"auc_{name}") for name in _PROBES}
+    names = dict.fromkeys(name for _, name in aucs)
+    return {name: " / ".join(number(aucs[probe_name, name]) for probe_name in _PROBES) for name in names}
 
 
 def _why(findings: Findings, scenario: str) -> str:

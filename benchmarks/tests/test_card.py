@@ -54,8 +54,9 @@ def findings() -> Findings:
     }
     rows = [
         measurement("single_stream", metrics={"latency_ms_p50": 7.25}, conditions={"latency_ms": "batch 1"}),
-        measurement("untrained_probe", [source("a|b", 0.61)], metrics={"auc": 0.61},
-                    conditions={"probe": "a probe", "features": "random"}),
+        measurement("untrained_probe", [source("a|b", 0.61, variant="network"), source("a|b", 0.66, variant="pixels")],
+                    metrics={"auc_network": 0.61, "auc_pixels": 0.66},
+                    conditions={"probe": "a probe", "network": "random", "pixels": "small"}),
         measurement("accuracy", [source("a|b", 0.9), source("only", None, real=0)], metrics={"auc": 0.9}),
         measurement("robustness", [
             source(name, auc, real=20 if auc else 0, variant=variant)
@@ -110,8 +111,8 @@ def test_accuracy_stands_beside_the_untrained_baseline_and_one_class_apart(findi
     text = card.accuracy(findings)
     row = cells(text, "a\\|b")
     assert row[1:4] == ["20", "20", "0.900 [0.850, 0.950]"]
-    assert row[-4:] == ["25.0%", "10.0%", "0.0%", "0.610"]
-    assert cells(text, "**mean over sources**")[-1] == "0.610"
+    assert row[-4:] == ["25.0%", "10.0%", "0.0%", "0.610 / 0.660"]
+    assert cells(text, "**mean over sources**")[-1] == "0.610 / 0.660"
     assert cells(text, "only")[1:3] == ["20 fake", "0.500"]
     assert "70 files" in text
 
@@ -121,7 +122,7 @@ def test_the_codec_check_shows_the_paired_change(findings):
         "0.800 [0.750, 0.850]",
         "0.800 [0.750, 0.850]",
         "-0.100 [-0.200, +0.100]",
-        "0.610",
+        "0.610 / 0.660",
     ]
     assert cells(card.codec(findings), "**mean over sources**")[3] == "-0.100"
     assert "only" not in card.codec(findings)
@@ -259,7 +260,7 @@ def test_the_command_measures_fills_and_fills_again_from_what_it_kept(command, t
     (scores,) = (tmp_path / "run" / "card").glob("predictions-03-*.csv")
     assert len(read_predictions(scores, "portrait").logit) == 4
     show_report(report)
-    assert "on changed pictures of portrait" in capsys.readouterr().out
+    assert "robustness of tiny" in capsys.readouterr().out
 
     assert CliRunner().invoke(app, [*command, "--reuse"]).exit_code == done.exit_code
     assert (tmp_path / "CARD.md").read_text(encoding="utf-8") == text

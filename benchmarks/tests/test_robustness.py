@@ -244,7 +244,8 @@ def test_the_probe_measures_each_source_that_is_large_enough(tmp_path):
 
     reference = DatasetRef(name="x", layout="image-folder", path=str(tmp_path))
     outcome = untrained_probe.measure(Network(), Job(detector="net", scenario="untrained_probe", dataset=reference))
-    found = {row.source: row.metrics["auc"].value for row in outcome.sources}
-    assert found["large"] > 0.95
-    assert found["small"] is None
-    assert outcome.metrics["auc"] == found["large"]
+    found = {(row.variant, row.source): row.metrics["auc"].value for row in outcome.sources}
+    for probe in ("network", "pixels"):
+        assert found[probe, "large"] > 0.95
+        assert found[probe, "small"] is None
+        assert outcome.metrics[f"auc_{probe}"] == found[probe, "large"]

@@ -78,7 +78,7 @@ def _speed(rows: list[Measurement]) -> Table:
 def _show_accuracy(console: Console, row: Measurement) -> None:
     assert row.dataset is not None, "accuracy is measured on a dataset"
     name, weights, backend = _who(row)
-    title = f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
+    title = f"accuracy of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
     table = _table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
@@ -90,12 +90,12 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
 
 
 def _show_variants(console: Console, row: Measurement) -> None:
-    """The AUC of each source, by what was done to its pictures."""
-    assert row.dataset is not None, "robustness is measured on a dataset"
+    """The AUC of each source, by what was done to its pictures or by what a probe was given."""
+    assert row.dataset is not None, "variants are measured on a dataset"
     name, weights, backend = _who(row)
     variants = list(dict.fromkeys(source.variant for source in row.sources))
     table = _table(
-        f"AUC of {name} ({weights}, {backend}) on changed pictures of {printable(row.dataset.name)}",
+        f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}: AUC",
         ("source",),
         variants,
     )
@@ -108,7 +108,7 @@ def _show_variants(console: Console, row: Measurement) -> None:
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
-    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in ACCURACY]
+    shown = [_score(source.metrics[key].value) for key in ACCURACY]
     auc = source.metrics["auc"]
     if auc.low is not None and auc.high is not None:
         shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"

@@ -76,8 +76,9 @@ SCENARIOS = {
         ),
         Scenario(
             "untrained_probe",
-            "how far a dataset gives its labels away to a network that has learnt nothing",
-            headline="auc",
+            "how far a dataset gives its labels away to linear probes that know nothing of fakes",
+            headline="auc_network",
+            also=("auc_pixels",),
             needs_dataset=True,
             by_default=False,
         ),

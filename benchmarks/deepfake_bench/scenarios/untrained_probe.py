@@ -1,7 +1,8 @@
-"""How far a dataset gives its labels away: a linear probe on the features of the same network with random weights.
+"""How far a dataset gives its labels away: linear probes on the faces, without any network that has learnt something.
 
-Framing, resolution, file format and colour can differ between the classes of a dataset. What a network that has
-learnt nothing can read from them is the floor that a detector's accuracy has to be compared with, not 0.5.
+Framing, resolution, file format and colour can differ between the classes of a dataset. One probe is given the features
+of the same network with random weights, which see texture; one the face as a thumbnail, which shows pose, framing and
+light. What they tell is the floor that a detector's accuracy has to be compared with, not 0.5.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,14 +27,16 @@ Features: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 FOLDS = 5
 SEED = 0
-PENALTY = 0.01
-"""Inverse strength of the probe's L2 penalty: features are as many as samples."""
+PENALTY = 0.001
+"""Inverse strength of the probes' L2 penalty: features are as many as samples."""
+THUMBNAIL = 16
+"""Side of the thumbnails in pixels."""
 
 _BATCH = 32
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
-    """Cross-validated AUC per source; sources with fewer than 5 groups in a class have none.
+    """Cross-validated AUC per source and probe; sources with fewer than 5 groups in a class have none.
 
     Raises:
         MissingExtra: torch or scikit-learn is absent.
@@ -44,16 +48,25 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     ]
     results = detector.stream([sample.path for sample in samples], keep_crops=True)
     judged = by_source(zip(samples, results, strict=True))
-    extract = untrained_features(detector)
-    sources = [source_accuracy(name, _probed(rows, extract), 0.5, only=("auc",)) for name, rows in judged.items()]
+    probes = {"network": untrained_features(detector), "pixels": thumbnails}
+    sources = [
+        source_accuracy(name, _probed(rows, extract), 0.5, variant=probe, only=("auc",))
+        for probe, extract in probes.items()
+        for name, rows in judged.items()
+    ]
     return Outcome(
-        metrics=means(sources),
+        metrics={
+            f"auc_{probe}": mean["auc"]
+            for probe in probes
+            if "auc" in (mean := means(row for row in sources if row.variant == probe))
+        },
         sources=sources,
         dataset=describe(job.dataset, samples, job.limit),
         conditions={
             "probe": f"L2-regularised logistic regression (C = {PENALTY:g}) on standardised features, {FOLDS}-fold "
             "cross-validation by groups; scores of all folds together",
-            "features": f"what the last linear layer is given; random weights of seed {SEED}",
+            "network": f"on what the last linear layer is given; random weights of seed {SEED}",
+            "pixels": f"on the face's pixels, reduced to {THUMBNAIL} × {THUMBNAIL}",
             "videos": "left out",
         },
     )
@@ -93,6 +106,13 @@ def out_of_fold(features: NDArray[Any], fake: NDArray[np.int64], groups: NDArray
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED)
     probabilities = cross_val_predict(probe, features, fake, groups=groups, cv=folds, method="predict_proba")
     return np.asarray(probabilities[:, 1], dtype=np.float64)
+
+
+def thumbnails(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """``uint8 [N, H, W, 3]`` → ``float32 [N, D]``: the crops' own pixels, much reduced."""
+    side = (THUMBNAIL, THUMBNAIL)
+    reduced = [cv2.resize(crop, side, interpolation=cv2.INTER_AREA).ravel() for crop in crops]
+    return np.stack(reduced).astype(np.float32)
 
 
 def untrained_features(detector: LoadedDetector) -> Features:
