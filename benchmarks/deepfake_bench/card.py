@@ -27,6 +27,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.calibrate import balanced_weights
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Calibration
+from deepfake_registry.provenance import find_terms
 
 PICTURES = "pictures"
 _BLOCK = re.compile(r"(<!-- card: (\S+) -->\n).*?(<!-- /card -->)", re.DOTALL)
@@ -132,8 +133,7 @@ def sources(findings: Findings) -> str:
     """Where the training pictures and the initial weights come from, and on which terms."""
     rows = []
     for source in findings.manifest.provenance:
-        fits = (item for item in findings.terms if item.name == source.name and item.role in ("", source.role))
-        known = next(fits, None)
+        known = find_terms(findings.terms, source.name, source.role)
         said = ("–", "–", source.terms) if known is None else (known.what, known.use, known.terms)
         rows.append((source.name, source.role, f"{source.count:,}", *said))
     named = {source.name for source in findings.manifest.provenance}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +11,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from deepfake_bench.report import Measurement, Record, Report
-from deepfake_core.errors import DeepfakeError, TrainingDataError
+from deepfake_bench.report import Measurement, Report
+from deepfake_core.errors import TrainingDataError
 from deepfake_registry.manifest import Calibration, ModelManifest
+from deepfake_registry.provenance import SourceTerms
 
 Floats: TypeAlias = NDArray[np.float64]
-
-
-class SourceTerms(Record):
-    """Where pictures or weights come from; one ``[[source]]`` table of the file of sources.
-
-    Attributes:
-        name: As in the manifest's provenance.
-        role: As there; empty when it holds for every role.
-        what: What it is, and whom to cite.
-        terms: Licence, in its owners' words.
-        use: What it was used for.
-    """
-
-    name: str
-    role: str = ""
-    what: str
-    terms: str
-    use: str = "training, validation"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,20 +80,6 @@ def read_predictions(file: Path, name: str) -> Scores:
         np.array([row["fake"] for row in rows], dtype=np.float64),
         np.array([row["source"] for row in rows], dtype=str),
     )
-
-
-def read_terms(file: Path) -> tuple[SourceTerms, ...]:
-    """The ``[[source]]`` tables of a TOML file.
-
-    Raises:
-        DeepfakeError: It cannot be read, or a table lacks a field or has an unknown one.
-    """
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))["source"]
-        return tuple(SourceTerms.model_validate(table) for table in tables)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValidationError) as error:
-        fields = ", ".join(SourceTerms.model_fields)
-        raise DeepfakeError(f"{file}: not a list of [[source]] tables with {fields}: {error}") from error
 
 
 def probability(fitted: Calibration, logit: Floats) -> Floats:

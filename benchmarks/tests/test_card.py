@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from deepfake_bench import card, launcher
 from deepfake_bench.cli import app
 from deepfake_bench.cli.tables import show_report
-from deepfake_bench.findings import Findings, Scores, SourceTerms, read_predictions, read_terms, read_validation
+from deepfake_bench.findings import Findings, Scores, read_predictions, read_validation
 from deepfake_bench.jobs import PLUMBING
 from deepfake_bench.report import DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.scenarios.robustness import VARIANTS
@@ -21,6 +21,7 @@ from deepfake_bench.worker import run_job
 from deepfake_core import metrics
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
 from deepfake_registry.manifest import Calibration, DataSource, Normalize, PreprocessSpec, Resize, image_manifest
+from deepfake_registry.provenance import SourceTerms, read_terms
 
 MEASURES = ("auc", "average_precision", "eer", "tpr_at_5pct_fpr", "balanced_accuracy", "fakes_found", "reals_passed")
 FITTED = Calibration(temperature=3.0, bias=-0.5, unsure_low=0.3, unsure_high=0.7, fitted_on="validation split")

@@ -41,10 +41,11 @@ def card(
     after. Exit status: 0, or 1 when a measurement failed.
     """
     from deepfake_bench.card import blocks_of, fill
-    from deepfake_bench.findings import Findings, read_predictions, read_terms, read_validation
+    from deepfake_bench.findings import Findings, read_predictions, read_validation
     from deepfake_bench.jobs import parse_dataset, plan
     from deepfake_core.loading import load
     from deepfake_core.runtimes.threads import allowed_threads
+    from deepfake_registry.provenance import read_terms
 
     # What can be wrong is found before anything is measured.
     for item in page:

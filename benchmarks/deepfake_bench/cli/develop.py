@@ -23,17 +23,27 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as steps=100.")
     ] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="TOML file that says where each source of pictures comes from, and its terms.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --run-dir holds.")] = False,
     device: Device = "auto",
 ) -> None:
     """Train a detector; the trained model is packaged in RUN_DIR/model."""
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading import load
+    from deepfake_registry.provenance import read_terms
 
     if run_dir.is_dir() and any(run_dir.iterdir()) and not resume:
         raise DeepfakeError(f"{run_dir}: is not empty; go on with its run by --resume, or name another --run-dir")
     loaded = load(detector, untrained=True)
-    trained = loaded.train(data, recipe=changed_recipe(loaded, recipe, changes or []), run_dir=run_dir, device=device)
+    trained = loaded.train(
+        data,
+        recipe=changed_recipe(loaded, recipe, changes or []),
+        run_dir=run_dir,
+        device=device,
+        terms=read_terms(sources) if sources else (),
+    )
     typer.echo(f"trained {trained.manifest.name} {trained.manifest.version}: {run_dir / 'model'}")
 
 

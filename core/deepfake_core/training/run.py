@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
 from deepfake_registry.files import sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
+from deepfake_registry.provenance import SourceTerms, find_terms
 
 log = logging.getLogger("deepfake.training")
 
@@ -58,7 +59,7 @@ def train(
     *,
     device: str = "auto",
     cache_dir: Path | None = None,
-    terms: Mapping[str, str] | None = None,
+    terms: Sequence[SourceTerms] = (),
 ) -> Package:
     """Train a detector and package what came out of it.
 
@@ -106,7 +107,7 @@ def train(
         accelerator,
     )
     network.load_state_dict(load_file(run_dir / "best.safetensors"))
-    return package(name, detector, network, table, validation, metrics, recipe, run_dir, data, terms or {})
+    return package(name, detector, network, table, validation, metrics, recipe, run_dir, data, terms)
 
 
 def prepare(
@@ -211,7 +212,7 @@ def package(
     recipe: TrainRecipe,
     run_dir: Path,
     data: Path,
-    terms: Mapping[str, str],
+    terms: Sequence[SourceTerms],
 ) -> Package:
     """Calibrate the trained network on validation and write it, with its manifest, to ``run_dir/model``."""
     logit = scores(WithPreprocess(network.cpu(), detector.preprocess), validation.images)
@@ -237,16 +238,16 @@ def package(
     return write_package(run_dir / "model", manifest, {"safetensors": weights})
 
 
-def _provenance(table: FaceTable, terms: Mapping[str, str]) -> tuple[DataSource, ...]:
+def _provenance(table: FaceTable, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
     return tuple(
         DataSource(
             name=source,
-            role="fake" if fake else "real",
+            role=role,
             count=int(((table.sources == source) & (table.fake == fake)).sum()),
-            terms=terms.get(source, "not stated"),
+            terms=known.terms if (known := find_terms(terms, source, role)) else "not stated",
         )
         for source in np.unique(table.sources).tolist()
-        for fake in (0, 1)
+        for fake, role in enumerate(("real", "fake"))
         if ((table.sources == source) & (table.fake == fake)).any()
     )
 
