@@ -33,5 +33,21 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
                 value=8.0,
                 source="lite: size of the model file",
             ),
+            Target(
+                metric="auc",
+                scenario="accuracy",
+                comparison=">=",
+                value=0.90,
+                source="lite: design goal, mean over the sources of the evaluation set",
+                condition="dataset: evaluation",
+            ),
+            Target(
+                metric="auc_lowest_source",
+                scenario="accuracy",
+                comparison=">=",
+                value=0.75,
+                source="lite: design goal, lowest source of the evaluation set",
+                condition="dataset: evaluation",
+            ),
         ),
     )
