@@ -74,7 +74,7 @@ def view(pixels: Pixels, seed: int) -> Image.Image:
 
 def main() -> None:
     """Write ``portrait.jpg`` and ``plumbing/{real,fake}/``."""
-    portrait: Pixels = data.astronaut()  # type: ignore[no-untyped-call]
+    portrait: Pixels = data.astronaut()
     FOLDER.mkdir(parents=True, exist_ok=True)
     Image.fromarray(portrait).save(FOLDER / "portrait.jpg", quality=92)
     shutil.rmtree(FOLDER / "plumbing", ignore_errors=True)
