@@ -23,6 +23,10 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as steps=100.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="DETECTOR|RUN", help="Trained model to go on from: a name, a model file, or a run."),
+    ] = None,
     sources: Annotated[
         Path | None, typer.Option(help="TOML file that says where each source of pictures comes from, and its terms.")
     ] = None,
@@ -43,6 +47,7 @@ def train(
         run_dir=run_dir,
         device=device,
         terms=read_terms(sources) if sources else (),
+        start=trained_model(start) if start else None,
     )
     typer.echo(f"trained {trained.manifest.name} {trained.manifest.version}: {run_dir / 'model'}")
 
@@ -97,10 +102,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a detector in another format, once the export has been shown to agree with the network."""
-    from deepfake_core.loading import load
-
-    packaged = Path(source) / "model"
-    loaded = load(str(packaged) if packaged.is_dir() else source, backend="torch")
+    loaded = trained_model(source)
     options = labelled_crops(loaded, data) if data is not None else {}
     if out.suffix:
         typer.echo(f"wrote {loaded.export(format_, precision, out=out, **options)}")
@@ -108,6 +110,14 @@ def export(
         from deepfake_exports.package import export_package
 
         typer.echo(f"wrote {export_package(loaded, format_, precision, out, **options).folder}")
+
+
+def trained_model(source: str) -> LoadedDetector:
+    """A detector's name, a model file or the folder of a run, loaded in torch."""
+    from deepfake_core.loading import load
+
+    packaged = Path(source) / "model"
+    return load(str(packaged) if packaged.is_dir() else source, backend="torch")
 
 
 def labelled_crops(loaded: LoadedDetector, data: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -32,7 +32,13 @@ from deepfake_registry.files import sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
 
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
 log = logging.getLogger("deepfake.training")
+
+DATA_SEED = 42
+"""Decides the autoencoders and the validation pairs, so that runs with different seeds can be compared."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ def train(
     device: str = "auto",
     cache_dir: Path | None = None,
     terms: Sequence[SourceTerms] = (),
+    start: LoadedDetector | None = None,
 ) -> Package:
     """Train a detector and package what came out of it.
 
@@ -72,6 +79,7 @@ def train(
         device: ``"auto"`` takes a GPU where there is one.
         cache_dir: Where crops and reconstructions are kept; by default inside ``run_dir``.
         terms: Licence terms of each source, for the model's provenance.
+        start: A trained model of the same architecture to go on from; by default the recipe decides.
 
     Returns:
         The package in ``run_dir/model``.
@@ -88,7 +96,9 @@ def train(
 
     table, source, validation = prepare(detector, data, recipe, cache_dir, accelerator.device)
     network = detector.build()
-    if recipe.pretrained:
+    if start is not None:
+        network.load_state_dict(start.network.state_dict())
+    elif recipe.pretrained:
         detector.init_pretrained(network)
     dataset = PairDataset(
         PairMaker(source),
@@ -107,7 +117,7 @@ def train(
         accelerator,
     )
     network.load_state_dict(load_file(run_dir / "best.safetensors"))
-    return package(name, detector, network, table, validation, metrics, recipe, run_dir, data, terms)
+    return package(name, detector, network, table, validation, metrics, recipe, run_dir, data, terms, start)
 
 
 def prepare(
@@ -133,7 +143,7 @@ def prepare(
             cache_dir,
             steps=recipe.autoencoder_steps,
             device=device,
-            seed=recipe.seed,
+            seed=DATA_SEED,
         )
     decoders = training_decoders(len(reconstructions))
     training = PairSource(table, pixels, rows, reconstructions, reconstructed, decoders)
@@ -156,7 +166,7 @@ def _validation_set(
             count=recipe.validation_pairs,
             size=spec.resize.height,
             margin=spec.crop.margin,  # type: ignore[union-attr]
-            seed=recipe.seed + 1000 + number,
+            seed=DATA_SEED + 1000 + number,
         )
         images.append(made)
         fake.append(target)
@@ -213,6 +223,7 @@ def package(
     run_dir: Path,
     data: Path,
     terms: Sequence[SourceTerms],
+    start: LoadedDetector | None,
 ) -> Package:
     """Calibrate the trained network on validation and write it, with its manifest, to ``run_dir/model``."""
     logit = scores(WithPreprocess(network.cpu(), detector.preprocess), validation.images)
@@ -224,7 +235,7 @@ def package(
         version=sha256_file(run_dir / "best.safetensors")[:8],
         calibration=calibration,
         provenance=_provenance(table, terms),
-        training=recipe.model_dump(mode="json"),
+        training={**recipe.model_dump(mode="json"), "start": start.manifest.training if start else None},
         metrics={"validation": metrics},
     )
     weights = run_dir / f"{name}.safetensors"

@@ -105,6 +105,21 @@ class Lite(Detector):
             reconstructed=1500,
             pseudo=PseudoFakes(self_blend=0.35, composite=0.2, reconstruct=0.15, labelled=0.3),
         ),
+        # Goes on from a run of `default`, at full size throughout.
+        "refine": TrainRecipe(
+            steps=1500,
+            batch_size=32,
+            lr=3e-4,
+            warmup=0.03,
+            precision="bf16",
+            seed=43,
+            eval_every=500,
+            workers=1,
+            validation_pairs=200,
+            autoencoder_steps=700,
+            reconstructed=1500,
+            pseudo=PseudoFakes(self_blend=0.35, composite=0.2, reconstruct=0.15, labelled=0.3),
+        ),
         "smoke": TrainRecipe(
             steps=4,
             batch_size=4,
