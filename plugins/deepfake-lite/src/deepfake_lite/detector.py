@@ -107,13 +107,13 @@ class Lite(Detector):
         ),
         # Goes on from a run of `default`, at full size throughout.
         "refine": TrainRecipe(
-            steps=1500,
+            steps=1200,
             batch_size=32,
             lr=3e-4,
             warmup=0.03,
             precision="bf16",
             seed=43,
-            eval_every=500,
+            eval_every=400,
             workers=1,
             validation_pairs=200,
             autoencoder_steps=700,
