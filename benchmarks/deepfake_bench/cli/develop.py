@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,8 @@ def train(
 
     if run_dir.is_dir() and any(run_dir.iterdir()) and not resume:
         raise DeepfakeError(f"{run_dir}: is not empty; go on with its run by --resume, or name another --run-dir")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("deepfake").setLevel(logging.INFO)
     loaded = load(detector, untrained=True)
     trained = loaded.train(
         data,

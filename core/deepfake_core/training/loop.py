@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.progress import track
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_registry.files import atomic_path
 
@@ -59,7 +60,8 @@ def fit(
     model.train()
     clock, shown = time.perf_counter(), start
     total_loss = torch.zeros((), device=device)
-    for step, batch in enumerate(_batches(dataset, recipe, start, device), start):
+    batches = track(_batches(dataset, recipe, start, device), "training", total=recipe.steps - start)
+    for step, batch in enumerate(batches, start):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, recipe)
         smoothed = batch["fake"] * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
