@@ -71,5 +71,16 @@ def test_loads_and_judges(python: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.torch
+def test_benchmarked_and_stamped_untrained(python: str, tmp_path: Path) -> None:
+    run(python, "-m", "deepfake_bench", "run", "--device", "cpu", "--detector", "mine", "--seconds", "0.05",
+        "--json", "report.json", cwd=tmp_path)  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text())
+    measured = {row["scenario"]: row for row in report["measurements"] if row["status"] == "measured"}
+    assert "single_stream" in measured
+    assert "accuracy" not in measured, "an untrained network gets no accuracy"
+    assert all(row["weights"] == "untrained" for row in measured.values())
+
+
+@pytest.mark.torch
 def test_passes_its_own_contract(python: str, project: Path) -> None:
     assert " passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(project), cwd=project)
