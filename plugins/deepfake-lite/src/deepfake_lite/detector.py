@@ -86,31 +86,24 @@ class LiteNetwork(nn.Module):
         return self.head(self.dropout(pooled)).squeeze(1), self.evidence(fused).squeeze(1)
 
 
-DEFAULT = TrainRecipe(
-    steps=3600,
-    batch_size=32,
-    lr=8e-4,
-    precision="bf16",
-    eval_every=600,
-    workers=1,
-    small_until=0.5,
-    validation_pairs=200,
-    autoencoder_steps=700,
-    reconstructed=1500,
-    pseudo=PseudoFakes(self_blend=0.35, composite=0.2, reconstruct=0.15, labelled=0.3),
-)
-
-
 class Lite(Detector):
     """The default detector of the project."""
 
     Config = LiteConfig
     config: LiteConfig
     recipes: ClassVar[Mapping[str, TrainRecipe]] = {
-        "default": DEFAULT,
-        # Goes on from a run of `default`, at full size throughout.
-        "refine": DEFAULT.model_copy(
-            update={"steps": 1200, "lr": 3e-4, "warmup": 0.03, "seed": 43, "eval_every": 400, "small_until": 0.0}
+        "default": TrainRecipe(
+            steps=3600,
+            batch_size=32,
+            lr=8e-4,
+            precision="bf16",
+            eval_every=600,
+            workers=1,
+            small_until=0.5,
+            validation_pairs=200,
+            autoencoder_steps=700,
+            reconstructed=1500,
+            pseudo=PseudoFakes(self_blend=0.35, composite=0.2, reconstruct=0.15, labelled=0.3),
         ),
         "smoke": TrainRecipe(
             steps=4,
