@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch import nn
 from deepfake_core.artifacts import Package, write_package
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.errors import TrainingDataError
 from deepfake_core.metrics import roc_auc
 from deepfake_core.training.calibrate import fit_calibration
 from deepfake_core.training.faces import FaceTable, find_faces, load_crops, split_by_group
@@ -29,7 +32,7 @@ from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, tra
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
 from deepfake_registry.files import sha256_file, write_atomic
-from deepfake_registry.manifest import MANIFEST_KEY, DataSource
+from deepfake_registry.manifest import MANIFEST_KEY, DataSource, FaceCrop
 from deepfake_registry.provenance import SourceTerms, find_terms
 
 if TYPE_CHECKING:
@@ -87,6 +90,7 @@ def train(
     Raises:
         TrainingDataError: The data are unusable; the message says why.
     """
+    margin = _margin(detector)
     run_dir.mkdir(parents=True, exist_ok=True)
     cache_dir = cache_dir or run_dir / "cache"
     write_atomic(run_dir / "config.yaml", yaml.safe_dump({"detector": name, **_plain(detector, recipe)}))
@@ -104,7 +108,7 @@ def train(
         PairMaker(source),
         recipe,
         size=detector.preprocess.resize.height,
-        margin=detector.preprocess.crop.margin,  # type: ignore[union-attr]
+        margin=margin,
         cells=detector.evidence_size[0] if detector.evidence_size else 1,
     )
     metrics = fit(
@@ -125,9 +129,11 @@ def prepare(
 ) -> tuple[FaceTable, PairSource, ValidationSet]:
     """Find faces, cut them, split them by group, make reconstructions and the validation set."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    table_file = cache_dir / "faces.npz"
+    samples = list(ImageFolder(data))
+    listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.path}" for sample in samples)
+    table_file = cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
     if not table_file.exists():
-        find_faces(ImageFolder(data), data).save(table_file)
+        find_faces(samples, data).save(table_file)
     table = FaceTable.read(table_file)
     pixels = load_crops(table, data, cache_dir)
     rows, held_out = split_by_group(table, recipe.validation_share)
@@ -165,7 +171,7 @@ def _validation_set(
             kind,
             count=recipe.validation_pairs,
             size=spec.resize.height,
-            margin=spec.crop.margin,  # type: ignore[union-attr]
+            margin=_margin(detector),
             seed=DATA_SEED + 1000 + number,
         )
         images.append(made)
@@ -176,6 +182,20 @@ def _validation_set(
     fake.append(source.table.fake[rows].astype(np.float32))
     family += source.table.sources[rows].tolist()
     return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family))
+
+
+def _margin(detector: Detector) -> float:
+    """Side of the detector's crop over the longer side of the face box.
+
+    Raises:
+        TrainingDataError: The detector takes whole pictures, of which no pairs can be made.
+    """
+    crop = detector.preprocess.crop
+    if not isinstance(crop, FaceCrop):
+        raise TrainingDataError(
+            f"{type(detector).__name__} takes whole pictures, but training makes pairs of faces: let it crop them"
+        )
+    return crop.margin
 
 
 def _spread(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
