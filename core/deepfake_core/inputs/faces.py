@@ -55,7 +55,7 @@ class FaceFinder:
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find faces in ``uint8 [H, W, 3]`` RGB; most confident first, in pixels of the picture given.
 
-        Faces with a side below 16 px are dropped. So are faces smaller than half of the largest one with a
+        Faces with a side below 16 px are dropped, and pictures with one hold none. So are faces smaller than half of the largest one with a
         confidence below 0.8. Where nothing is found, the picture is searched once more at a small scale with a
         border around it, which finds faces that fill the picture.
 
@@ -63,6 +63,8 @@ class FaceFinder:
             ArtifactCorrupt: The face finder's packaged weights cannot be read.
         """
         height, width = pixels.shape[:2]
+        if min(height, width) < _MIN_FACE_SIDE:
+            return []  # a strip of pixels holds no face, and the network answers with noise
         longer = max(height, width)
         faces = self._detect(pixels, min(1.0, self.max_side / longer), border=0) if longer >= _SECOND_LOOK_SIDE else []
         if not faces:
