@@ -55,9 +55,9 @@ class FaceFinder:
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find faces in ``uint8 [H, W, 3]`` RGB; most confident first, in pixels of the picture given.
 
-        Faces with a side below 16 px are dropped, and pictures with one hold none. So are faces smaller than half of the largest one with a
-        confidence below 0.8. Where nothing is found, the picture is searched once more at a small scale with a
-        border around it, which finds faces that fill the picture.
+        Faces with a side below 16 px are dropped, and a picture with such a side holds none. So are faces smaller
+        than half of the largest one with a confidence below 0.8. Where nothing is found, the picture is searched
+        once more at a small scale with a border around it, which finds faces that fill the picture.
 
         Raises:
             ArtifactCorrupt: The face finder's packaged weights cannot be read.
