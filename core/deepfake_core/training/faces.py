@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.progress import track
 from deepfake_core.results import Box, Face
+from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.landmarks import FaceMesh
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
@@ -103,7 +103,7 @@ def find_faces(samples: Iterable[Sample], root: Path) -> FaceTable:
         TrainingDataError: No sample has a usable face.
     """
     samples = list(samples)
-    with ThreadPoolExecutor(_workers()) as pool:
+    with ThreadPoolExecutor(allowed_threads()) as pool:
         found = pool.map(_find_one, (sample.path for sample in samples))
         rows = list(track(zip(samples, found, strict=True), "finding faces", total=len(samples)))
     kept = [(sample, row) for sample, row in rows if not isinstance(row, str)]
@@ -138,7 +138,7 @@ def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSp
             jobs = [
                 (root / name, tuple(box), spec) for name, box in zip(table.paths, table.boxes.tolist(), strict=True)
             ]
-            with ThreadPoolExecutor(_workers()) as pool:
+            with ThreadPoolExecutor(allowed_threads()) as pool:
                 crops = pool.map(_crop_one, jobs)
                 for row, crop in enumerate(track(crops, "cutting faces", total=len(jobs))):
                     out[row] = crop
@@ -217,7 +217,3 @@ _local = threading.local()
 def _crop_one(job: tuple[Path, tuple[float, float, float, float], PreprocessSpec]) -> NDArray[np.uint8]:
     path, box, spec = job
     return prepare_crop(decode(path).pixels, Box(*box), spec)
-
-
-def _workers() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
