@@ -10,26 +10,42 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled file.
+    """One labelled picture or video.
 
     Attributes:
-        path: A picture or a video.
+        path: The file; or the archive or table that holds it.
         fake: 1 for fake, 0 for real, whatever the dataset's own numbers are.
         source: Where it comes from; accuracy is reported per source.
-        group: What must not be divided between splits: a video, a sequence of frames, an identity.
+        group: What must not be divided between splits: a video, a sequence of frames, a person.
+        split: ``"train"``, ``"valid"`` or ``"test"`` where the dataset itself says so.
+        identities: The persons shown, where the dataset names them; a face swap has two. Samples that share one
+            stay on one side of a split.
+        span: Offset and length in bytes of the sample's file within ``path``, an uncompressed archive.
+        member: Name or row within ``path``, when that is an archive or a table.
     """
 
     path: Path
     fake: int
     source: str
     group: str
+    split: str = ""
+    identities: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """For messages: the path, with the member where there is one."""
+        return f"{self.path}!{self.member}" if self.member else str(self.path)
 
 
 class Dataset(ABC):
     """One layout on disk. Iterating yields every sample, in an order that depends on file names alone.
 
+    It holds no open files, so that it can be sent to other processes.
+
     Args:
-        root: The dataset's folder.
+        root: The dataset's folder, or its one file.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -42,3 +58,16 @@ class Dataset(ABC):
         Raises:
             TrainingDataError: The folder is missing, or its labels are missing or ambiguous.
         """
+
+    def read(self, sample: Sample) -> Path | bytes:
+        """What :func:`~deepfake_core.inputs.decode.decode` takes: the path of the sample's file, or its bytes.
+
+        Raises:
+            OSError: The archive cannot be read.
+        """
+        if sample.span is None:
+            return sample.path
+        offset, length = sample.span
+        with sample.path.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read(length)
