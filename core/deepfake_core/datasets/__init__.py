@@ -22,6 +22,8 @@ class Sample:
             stay on one side of a split.
         span: Offset and length in bytes of the sample's file within ``path``, an uncompressed archive.
         member: Name or row within ``path``, when that is an archive or a table.
+        frame: Place in the group's sequence, where the group is the frames of one video; their order on disk or in an
+            archive may be another one. -1 where there is none.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Sample:
     identities: tuple[str, ...] = ()
     span: tuple[int, int] | None = None
     member: str = ""
+    frame: int = -1
 
     @property
     def name(self) -> str:
@@ -45,7 +48,8 @@ class Dataset(ABC):
     It holds no open files, so that it can be sent to other processes.
 
     Args:
-        root: The dataset's folder, or its one file.
+        root: The dataset's folder, or its one file. Keyword arguments that a subclass adds can be given on the command
+            line (:func:`~deepfake_core.datasets.opening.open_dataset`).
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -58,6 +62,25 @@ class Dataset(ABC):
         Raises:
             TrainingDataError: The folder is missing, or its labels are missing or ambiguous.
         """
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:  # noqa: ARG003 - for overriding
+        """Whether what stands at ``root`` is surely this layout, so that its name need not be given.
+
+        It looks at a few names and never lists everything.
+        """
+        return False
+
+    def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
+        """Every sample with what :meth:`read` gives for it, in the cheapest order to read.
+
+        Layouts on compressed archives or tables override it: there one pass costs little, and :meth:`read` much.
+
+        Raises:
+            TrainingDataError: As by iterating, or an archive is damaged.
+            OSError: An archive cannot be read.
+        """
+        return ((sample, self.read(sample)) for sample in self)
 
     def read(self, sample: Sample) -> Path | bytes:
         """What :func:`~deepfake_core.inputs.decode.decode` takes: the path of the sample's file, or its bytes.
