@@ -313,10 +313,8 @@ def _existing(settings: Any, place: Sequence[str | int]) -> list[str | int]:
     """Pydantic's location of an error without its names for the alternatives of a type, which no settings have."""
     kept: list[str | int] = []
     for part in place:
-        if isinstance(settings, Mapping) and part in settings:
-            settings = settings[part]
-            kept.append(part)
-        elif isinstance(settings, list | tuple) and isinstance(part, int) and part < len(settings):
+        keys = range(len(settings)) if isinstance(settings, list | tuple) else settings
+        if isinstance(keys, Mapping | range) and part in keys:
             settings = settings[part]
             kept.append(part)
     return kept or list(place[:1])
