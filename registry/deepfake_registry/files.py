@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from deepfake_registry.errors import DeepfakeError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -16,13 +22,17 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
     The file is flushed to disk before the rename, and the directory after it, so that a crash leaves either
     the old file or the new one. On an error nothing stays behind.
+
+    Raises:
+        DeepfakeError: The disk is full; the file that was there before is unchanged.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -31,8 +41,14 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
         _sync_directory(target.parent)
+    except Exception as error:
+        if not _no_room(error, target.parent):
+            raise
+        kept = "; the file that was there before is unchanged" if target.exists() else ""
+        raise DeepfakeError(f"{target}: cannot be written, the disk is full{kept}; free space and try again") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomic(target: str | Path, data: bytes | str) -> None:
@@ -45,6 +61,18 @@ def sha256_file(path: str | Path) -> str:
     """Hex sha256 of a file, read in blocks."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _no_room(error: Exception, folder: Path) -> bool:
+    """Whether writing failed for want of space; torch's writer does not say so itself."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    if "no space left" in str(error).lower():
+        return True
+    try:
+        return not isinstance(error, DeepfakeError) and shutil.disk_usage(folder).free < 2**20
+    except OSError:
+        return False
 
 
 def _sync_directory(path: Path) -> None:

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
+from deepfake_registry.errors import DeepfakeError
 from deepfake_registry.files import atomic_path, sha256_file, write_atomic
 
 
@@ -79,3 +81,40 @@ def test_sha256_of_a_file(tmp_path):
     data = bytes(range(256)) * 5000
     (tmp_path / "x").write_bytes(data)
     assert sha256_file(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    target = tmp_path / "model.bin"
+    target.write_bytes(b"old")
+    script = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from deepfake_registry.errors import DeepfakeError
+        from deepfake_registry.files import write_atomic
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            write_atomic(sys.argv[1], bytes(2000))
+        except DeepfakeError as error:
+            print(error)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(target)], capture_output=True, text=True, check=True)
+    assert str(target) in done.stdout
+    assert "disk is full" in done.stdout
+    assert "unchanged" in done.stdout
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_native_writer_that_found_no_room_is_told_apart_from_other_errors(tmp_path, monkeypatch):
+    def fails() -> None:
+        with atomic_path(tmp_path / "last.pt"):
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        fails()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(DeepfakeError, match=r"last\.pt: .*disk is full; free space"):
+        fails()
