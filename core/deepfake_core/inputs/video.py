@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from deepfake_core.inputs.sniff import sniff
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Frame", "is_video", "sample_frames"]
+__all__ = ["Ends", "Frame", "end_frames", "is_video", "sample_frames"]
 
 # Between two samples that are further apart than this, jump to the key frame before the later one: encoders place
 # key frames at most about 10 s apart, so a shorter jump would decode as much again.
@@ -67,6 +67,53 @@ def sample_frames(
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     name = name_of(source) if name is None else name
+    with _opened(source, name) as clip:
+        start, end = clip.span()
+        targets = [start + (index + 0.5) * (end - start) / count for index in range(count)]
+        yield from _frames(clip, targets, start, max_pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Both ends of a video.
+
+    Attributes:
+        first, last: The same frame where there is only one.
+        whole: Whether the file reaches as far as its header says; true where that says nothing.
+    """
+
+    first: Frame
+    last: Frame
+    whole: bool
+
+
+def end_frames(
+    source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Ends:
+    """The first and the last frame of a video that decode, to see whether the file is whole.
+
+    Args:
+        source: A path, or the bytes of a video file.
+        max_pixels: A video with larger frames is refused.
+        name: What to call the input, instead of its path.
+
+    Raises:
+        InputError: No frame can be decoded: not a video, no picture stream, or damaged.
+    """
+    name = name_of(source) if name is None else name
+    with _opened(source, name) as clip:
+        start, end = clip.span()
+        frames = list(_frames(clip, [start, end], start, max_pixels))
+        return Ends(frames[0], frames[-1], clip.is_whole())
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[_Clip]:
+    """A clip that is closed in the end; whatever goes wrong with it meanwhile is an error of this input.
+
+    Raises:
+        InputError: Not a video, no picture stream, or damaged.
+    """
     with open_stream(source, name) as stream:
         kind = sniff(read_head(stream, name))
         # Also keeps FFmpeg from following playlists, which name other files and addresses.
@@ -74,7 +121,7 @@ def sample_frames(
             raise InputError(name, f"not a video: looks like {kind.name}")
         clip = _Clip(stream, name)
         try:
-            yield from _sample(clip, count, max_pixels)
+            yield clip
         except InputError:
             raise
         except Exception as error:
@@ -83,9 +130,8 @@ def sample_frames(
             clip.close()
 
 
-def _sample(clip: _Clip, count: int, max_pixels: int) -> Iterator[Frame]:
-    start, end = clip.span()
-    targets = [start + (index + 0.5) * (end - start) / count for index in range(count)]
+def _frames(clip: _Clip, targets: list[float], start: float, max_pixels: int) -> Iterator[Frame]:
+    """The frames shown at ``targets`` in seconds, each once; the clip begins at ``start``."""
     index = -1
     for index, (time, frame) in enumerate(clip.shown_at(targets)):
         if frame.width * frame.height > max_pixels:
@@ -168,6 +214,21 @@ class _Clip:
             return False
         # Durations are rounded, and the last frame may be shown for long.
         return last is not None and float(last * self.stream.time_base) + max(0.5, 2 * self.step) >= end
+
+    def is_whole(self) -> bool:
+        """Whether any stream has data near the end that the header states; true where it states none."""
+        self.rewind()
+        if not self.container.duration:
+            return True
+        end = (self.container.start_time or 0) + self.container.duration
+        last = -math.inf
+        with suppress(*_FAILURES):
+            self.container.seek(end)
+            for packet in self.container.demux():
+                if packet.size and packet.pts is not None:
+                    last = max(last, float(packet.pts * packet.time_base))
+        # Sound may end later than the pictures, so it counts too.
+        return bool(last + max(0.5, 2 * self.step) >= end / av.time_base)
 
     def _measured_span(self) -> tuple[float, float]:
         """First and last time stamp of all packets, none of which is decoded or kept."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.data.naming import folder_of, relative_name
+from deepfake_core.data.splits import families, held_out
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.crop import prepare_crop
-from deepfake_core.inputs.decode import decode
+from deepfake_core.inputs.decode import decode, one_line
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.progress import track
 from deepfake_core.results import Box, Face
@@ -27,7 +28,7 @@ from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 if TYPE_CHECKING:
-    from deepfake_core.datasets import Sample
+    from deepfake_core.datasets import Dataset, Sample
 
 STORE_SIDE = 320
 """Side of a stored face in pixels: a multiple of 32, so that autoencoders take it whole."""
@@ -47,10 +48,11 @@ class FaceTable:
     """One face per usable picture of a dataset.
 
     Attributes:
-        paths: Files, relative to the root that was given.
+        paths: Names of the files, as :func:`~deepfake_core.data.naming.relative_name` gives them.
         fake: ``int8 [N]``, 1 = fake.
         sources: Where each picture came from.
-        groups: Video, sequence or identity; never shared between splits.
+        groups: Video, sequence or identity.
+        families: Groups that are connected through shared identities; never shared between splits.
         boxes: ``float32 [N, 4]``: x, y, width, height of the face in the picture, in pixels.
         points: ``float32 [N, P, 2]``: landmarks in pixels of the stored crop.
         rejected: Files that were left out, with the reason.
@@ -60,6 +62,7 @@ class FaceTable:
     fake: NDArray[np.int8]
     sources: NDArray[np.str_]
     groups: NDArray[np.str_]
+    families: NDArray[np.str_]
     boxes: NDArray[np.float32]
     points: NDArray[np.float32]
     rejected: tuple[tuple[str, str], ...] = ()
@@ -76,6 +79,7 @@ class FaceTable:
                 fake=self.fake,
                 sources=self.sources,
                 groups=self.groups,
+                families=self.families,
                 boxes=self.boxes,
                 points=self.points.astype(np.float16),
                 rejected=np.array(json.dumps(self.rejected)),
@@ -90,42 +94,61 @@ class FaceTable:
                 fake=stored["fake"],
                 sources=stored["sources"],
                 groups=stored["groups"],
+                families=stored["families"],
                 boxes=stored["boxes"],
                 points=stored["points"].astype(np.float32),
                 rejected=tuple((path, reason) for path, reason in json.loads(str(stored["rejected"]))),
             )
 
 
-def find_faces(samples: Iterable[Sample], root: Path) -> FaceTable:
+def find_faces(samples: Iterable[Sample], data: Dataset | Path) -> FaceTable:
     """Find the largest face of every sample, and its landmarks.
+
+    Args:
+        samples: Pictures of ``data``.
+        data: The dataset, or the folder that holds the samples' files.
 
     Raises:
         TrainingDataError: No sample has a usable face.
     """
     samples = list(samples)
+    root = data if isinstance(data, Path) else folder_of(data)
     with ThreadPoolExecutor(allowed_threads()) as pool:
-        found = pool.map(_find_one, (sample.path for sample in samples))
+        found = pool.map(lambda sample: _find_one(sample, data), samples)
         rows = list(track(zip(samples, found, strict=True), "finding faces", total=len(samples)))
     kept = [(sample, row) for sample, row in rows if not isinstance(row, str)]
     if not kept:
         raise TrainingDataError(f"{root}: none of {len(samples)} pictures has a usable face")
+    groups = [sample.group for sample, _ in kept]
     return FaceTable(
-        paths=np.array([Path(sample.path).relative_to(root).as_posix() for sample, _ in kept]),
+        paths=np.array([relative_name(sample, root) for sample, _ in kept]),
         fake=np.array([sample.fake for sample, _ in kept], np.int8),
         sources=np.array([sample.source for sample, _ in kept]),
-        groups=np.array([sample.group for sample, _ in kept]),
+        groups=np.array(groups),
+        families=np.array(families(groups, [sample.identities for sample, _ in kept])),
         boxes=np.array([row[0] for _, row in kept], np.float32),
         points=np.stack([row[1] for _, row in kept]),
-        rejected=tuple((str(sample.path), row) for sample, row in rows if isinstance(row, str)),
+        rejected=tuple((sample.name, row) for sample, row in rows if isinstance(row, str)),
     )
 
 
-def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSpec = STORE_SPEC) -> NDArray[np.uint8]:
+def load_crops(
+    table: FaceTable, data: Dataset | Path, cache_dir: Path, spec: PreprocessSpec = STORE_SPEC
+) -> NDArray[np.uint8]:
     """Every face through the host half of a preprocessing, by default the stored crop for making pairs.
+
+    Args:
+        table: Faces of ``data``.
+        data: The dataset, or the folder that holds the files of the table.
+        cache_dir: Where the crops are kept.
+        spec: How they are cut.
 
     Returns:
         A memory map ``uint8 [N, H, W, 3]`` RGB, made on the first call. The file's name carries a hash of the
         table and of the preprocessing, so a change of either makes a new one.
+
+    Raises:
+        TrainingDataError: The dataset has lost a file of the table.
     """
     key = hashlib.sha256(f"{spec.crop!r}{spec.resize!r}".encode())
     for part in (table.paths, table.boxes):
@@ -135,12 +158,13 @@ def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSp
     if not path.exists():
         with atomic_path(path) as temporary:
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            jobs = [
-                (root / name, tuple(box), spec) for name, box in zip(table.paths, table.boxes.tolist(), strict=True)
-            ]
+            read = _reader(table, data)
+            boxes = (Box(*box) for box in table.boxes.tolist())
             with ThreadPoolExecutor(allowed_threads()) as pool:
-                crops = pool.map(_crop_one, jobs)
-                for row, crop in enumerate(track(crops, "cutting faces", total=len(jobs))):
+                crops = pool.map(
+                    lambda name, box: prepare_crop(decode(read(name)).pixels, box, spec), table.paths.tolist(), boxes
+                )
+                for row, crop in enumerate(track(crops, "cutting faces", total=len(table))):
                     out[row] = crop
             out.flush()
             del out
@@ -149,46 +173,35 @@ def load_crops(table: FaceTable, root: Path, cache_dir: Path, spec: PreprocessSp
 
 
 def split_by_group(table: FaceTable, validation_share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows for training and for validation: within every source whole groups go one way, chosen by their hash.
-
-    A face swap's group carries two identities, so groups that share an identity stay together.
-    """
-    family = _families(table.groups.tolist())
-    validation = np.zeros(len(table), bool)
-    for source in np.unique(table.sources):
-        here = table.sources == source
-        names = sorted(set(family[here].tolist()), key=lambda name: hashlib.sha256(name.encode()).digest())
-        count = max(1, round(validation_share * len(names))) if len(names) > 1 else 0
-        validation |= here & np.isin(family, names[:count])
+    """Rows for training and for validation: within every source whole families go one way, chosen by their hash."""
+    validation = held_out(table.families, table.sources, validation_share)
     return np.flatnonzero(~validation), np.flatnonzero(validation)
 
 
-_FACEFORENSICS = re.compile(r"^(?P<source>.*/)[A-Za-z0-9]+_(?P<target>\d{3})(?:_(?P<donor>\d{3}))?_\d+$")
+def _reader(table: FaceTable, data: Dataset | Path) -> Callable[[str], Path | bytes]:
+    """Name in the table → what :func:`decode` takes."""
+    if isinstance(data, Path):
+        return lambda name: data / name
+    root = folder_of(data)
+    wanted = set(table.paths.tolist())
+    samples = {name: sample for sample in data if (name := relative_name(sample, root)) in wanted}
+    if len(samples) < len(wanted):
+        lost = min(wanted - samples.keys())
+        raise TrainingDataError(f"{data.root}: {lost} is gone; restore it, or find the faces again in another cache")
+    return lambda name: data.read(samples[name])
 
 
-def _families(groups: Sequence[str]) -> NDArray[np.str_]:
-    """For every group the name of the set of groups that it is connected with through shared identities."""
-    parent: dict[str, str] = {}
-
-    def root_of(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    for group in sorted(set(groups)):
-        if match := _FACEFORENSICS.match(group):
-            for identity in filter(None, match.group("target", "donor")):
-                parent[root_of(match["source"] + identity)] = root_of(group)
-    return np.array([root_of(group) for group in groups])
-
-
-def _find_one(path: Path) -> tuple[tuple[float, float, float, float], NDArray[np.float32]] | str:
+def _find_one(
+    sample: Sample, data: Dataset | Path
+) -> tuple[tuple[float, float, float, float], NDArray[np.float32]] | str:
     """Box and landmarks in the stored crop, or why there are none."""
     finder, mesh = _tools()
     try:
-        pixels = decode(path).pixels
+        pixels = decode(sample.path if isinstance(data, Path) else data.read(sample), name=sample.name).pixels
     except InputError as error:
         return error.reason
+    except OSError as error:
+        return f"cannot be read: {one_line(error)}"
     faces: Sequence[Face] = finder.find(pixels)
     if not faces:
         return "no face found"
@@ -212,8 +225,3 @@ def _tools() -> tuple[FaceFinder, FaceMesh]:
 
 
 _local = threading.local()
-
-
-def _crop_one(job: tuple[Path, tuple[float, float, float, float], PreprocessSpec]) -> NDArray[np.uint8]:
-    path, box, spec = job
-    return prepare_crop(decode(path).pixels, Box(*box), spec)

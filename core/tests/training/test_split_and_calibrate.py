@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfake_core.data.splits import families
+from deepfake_core.datasets.labels import sequence_identities
 from deepfake_core.metrics import ece
 from deepfake_core.training.calibrate import MAX_FALSE_ALARMS, fit_calibration
 from deepfake_core.training.faces import FaceTable, split_by_group
@@ -19,6 +21,7 @@ def table(groups: list[str], fake: list[int]) -> FaceTable:
         fake=np.array(fake, np.int8),
         sources=np.array([group.split("/")[0] for group in groups]),
         groups=np.array(groups),
+        families=np.array(families(groups, [sequence_identities(group) for group in groups])),
         boxes=np.zeros((count, 4), np.float32),
         points=np.zeros((count, 3, 2), np.float32),
         rejected=(("x.jpg", "no face found"),),
@@ -29,7 +32,7 @@ def test_a_table_survives_the_disk(tmp_path):
     written = table(["a/1", "a/2"], [0, 1])
     written.save(tmp_path / "faces.npz")
     read = FaceTable.read(tmp_path / "faces.npz")
-    for name in ("paths", "fake", "sources", "groups", "boxes", "points"):
+    for name in ("paths", "fake", "sources", "groups", "families", "boxes", "points"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
     assert read.rejected == written.rejected
 
