@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
 from deepfake_bench.jobs import PLUMBING
-from deepfake_core import loading
-from deepfake_core.training.recipe import PseudoFakes, TrainRecipe
+from deepfake_core import loading, plugins
+from deepfake_core.detector import DetectorConfig
+from deepfake_core.runtimes import torch as torch_runtime
+from deepfake_core.training.presets import PRESETS
+from deepfake_core.training.recipe import Phase, TrainRecipe
+from deepfake_core.training.resolve import changed, to_yaml
+
+
+class StubConfig(DetectorConfig):
+    image_size: int = 64
+
+
+class StubDetector:
+    Config = StubConfig
+    recipes: ClassVar = {"default": TrainRecipe(), "smoke": TrainRecipe(phases=(Phase(steps=2),))}
+
+    def __init__(self, config: StubConfig) -> None:
+        self.config = config
 
 
 class Stub:
     """Stands for a loaded detector and remembers what was asked of it."""
 
-    manifest = SimpleNamespace(name="stub", version="7")
-    detector = SimpleNamespace(recipes={"default": TrainRecipe(), "smoke": TrainRecipe(steps=2)})
+    manifest = SimpleNamespace(name="stub", version="7", architecture="stub")
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
+        self.detector = StubDetector(StubConfig())
 
     def train(self, data, **options):
         self.asked = {"data": data, **options}
@@ -41,55 +59,201 @@ class Stub:
 
 @pytest.fixture
 def stub(monkeypatch):
-    loaded = Stub()
+    stub = Stub()
 
     def load(name, **options):
-        loaded.loaded = (name, options)
-        return loaded
+        stub.loaded = (name, options)
+        stub.detector = StubDetector(StubConfig(**(options.get("config") or {})))
+        return stub
 
     monkeypatch.setattr(loading, "load", load)
-    return loaded
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    return stub
 
 
 def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_train_changes_single_settings_of_a_recipe(stub, tmp_path):
-    run = ("train", "stub", "--data", tmp_path, "--run-dir", tmp_path / "run", "--recipe", "smoke")
-    done = invoke(*run, "--set", "lr=0.01", "--set", "pseudo.labelled=0", "--set", "precision=bf16")
+# ── train ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_train_changes_single_settings_of_a_recipe_and_shows_all_of_them(stub, tmp_path):
+    run = ("train", "stub", "--data", "csv:faces.csv", "--run-dir", tmp_path / "run", "--recipe", "smoke")
+    changes = ("phases.0.lr=1e-2", "pairs.pseudo.labelled=0", "precision=bf16")
+    done = invoke(*run, *(word for change in changes for word in ("--set", change)))
     assert done.exit_code == 0, done.output
     assert stub.loaded == ("stub", {"untrained": True})
-    expected = TrainRecipe(steps=2, lr=0.01, precision="bf16", pseudo=PseudoFakes(labelled=0))
+    expected = changed(StubDetector.recipes["smoke"], changes)
     assert stub.asked["recipe"] == expected
     assert stub.asked["run_dir"] == tmp_path / "run"
+    assert stub.asked["data"] == "csv:faces.csv"
+    assert to_yaml(expected) in done.stderr
+    assert done.stdout == f"trained stub 7: {tmp_path / 'run' / 'model'}\n"
+
+
+def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
+    (tmp_path / "sources.toml").write_text("source = []\n")
+    done = invoke(
+        *("train", "stub", "--data", "a", "--valid", "b", "--test", "c", "--run-dir", tmp_path / "run"),
+        *("--device", "cpu", "--cache-dir", tmp_path / "cache", "--track", "tensorboard", "--track", "wandb:faces"),
+        *("--sources", tmp_path / "sources.toml", "--overfit", 8, "--explain", 0),
+    )
+    assert done.exit_code == 0, done.output
+    recipe = stub.asked.pop("recipe")
+    assert (recipe.overfit, recipe.explain) == (8, 0)  # 003-18, 001-11
+    assert stub.asked == {
+        "data": "a",
+        "valid": "b",
+        "test": "c",
+        "run_dir": tmp_path / "run",
+        "device": "cpu",
+        "cache_dir": tmp_path / "cache",
+        "track": ["tensorboard", "wandb:faces"],
+        "resume": False,
+        "start": None,
+        "terms": (),
+    }
+
+
+def test_a_smoke_run_is_the_recipe_in_small(stub, tmp_path):  # 001-30
+    assert invoke("train", "stub", "--data", "a", "--smoke-run", "--recipe", "two-phase").exit_code == 0
+    assert stub.asked["recipe"] == PRESETS["two-phase"].smoke()
+
+
+def test_a_recipe_may_be_a_file_and_the_run_is_named_after_it(stub, tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: two-phase\nbatch_size: 8\n")
+    assert invoke("train", "stub", "--data", "a", "--recipe", tmp_path / "mine.yaml").exit_code == 0
+    assert stub.asked["recipe"] == changed(PRESETS["two-phase"], ["batch_size=8"])
+    assert re.fullmatch(r"stub-mine-\d{8}-\d{6}", stub.asked["run_dir"].name)
+    assert stub.asked["run_dir"].parent == Path("runs")
+
+
+def test_hyper_parameters_of_the_detector_are_changed_too(stub):
+    done = invoke("train", "stub", "--data", "a", "--set", "config.image_size=96", "--set", "seed=3")
+    assert done.exit_code == 0, done.output
+    assert stub.loaded == ("stub", {"untrained": True, "config": {"image_size": 96}})
+    assert stub.asked["recipe"] == changed(TrainRecipe(), ["seed=3"])
+    assert "image_size: 96" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--recipe", "slow"), "default, smoke"),
-        (("--set", "stesp=3"), "stesp=3"),
-        (("--set", "steps"), "steps"),
-        (("--set", "steps=-3"), "greater than 0"),
-        (("--set", "pseudo.nothing=3"), "pseudo.nothing"),
-        (("--set", "lr.x=3"), "lr.x"),
+        (("--recipe", "slow"), "default, smoke, two-phase"),
+        (("--set", "stesp=3"), "unknown setting stesp"),
+        (("--set", "seed"), "not KEY=VALUE"),
+        (("--set", "batch_size=-3"), "batch_size: Input should be greater"),
+        (("--set", "pairs.pseudo.nothing=3"), "pairs.pseudo.nothing"),
+        (("--set", "seed.x=3"), "seed is one value, 42"),
+        (("--set", "config.size=3"), "--set config: unknown setting size; there are: image_size"),
+        (("--resume",), "--run-dir RUN"),
     ],
 )
-def test_a_wrong_setting_is_named(stub, tmp_path, options, words):
-    done = invoke("train", "stub", "--data", tmp_path, "--run-dir", tmp_path / "run", *options)
+def test_a_wrong_setting_is_named(stub, options, words):
+    done = invoke("train", "stub", "--data", "a", *options)
     assert done.exit_code == 2
     assert words in done.stderr
     assert not stub.asked
 
 
-def test_a_run_is_never_overwritten_by_accident(stub, tmp_path):
-    (tmp_path / "last.pt").touch()
-    run = ("train", "stub", "--data", tmp_path, "--run-dir", tmp_path)
-    refused = invoke(*run)
+def test_data_is_needed_unless_a_run_knows_it(stub, tmp_path):
+    done = invoke("train", "stub", "--run-dir", tmp_path)
+    assert done.exit_code == 2
+    assert "--data NAME:PATH" in done.stderr
+
+
+def write_run(folder: Path, recipe: TrainRecipe, **more: object) -> None:
+    settings = {"detector": "stub", "config": {"image_size": 96}, "recipe": recipe.model_dump(mode="json"), **more}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+
+
+def test_a_run_goes_on_with_what_it_began_with(stub, tmp_path):  # 001-24, 003-13
+    recipe = changed(PRESETS["two-phase"], ["seed=5", "phases.1.lr.backbone=2e-6"])
+    write_run(tmp_path, recipe, data="csv:faces.csv", valid="csv:held_out.csv", test=None)
+    done = invoke("train", "stub", "--run-dir", tmp_path, "--resume")
+    assert done.exit_code == 0, done.output
+    assert stub.loaded == ("stub", {"untrained": True, "config": {"image_size": 96}})
+    assert stub.asked["recipe"] == recipe
+    assert stub.asked["resume"] is True
+    assert (stub.asked["data"], stub.asked["valid"], stub.asked["test"]) == ("csv:faces.csv", "csv:held_out.csv", None)
+    # The command that began the run, with --resume at its end, goes on as well.
+    changes = ("--recipe", "two-phase", "--set", "seed=5", "--set", "phases.1.lr.backbone=2e-6")
+    done = invoke("train", "stub", "--run-dir", tmp_path, "--data", "moved", *changes, "--resume")
+    assert done.exit_code == 0, done.output
+    assert stub.asked["data"] == "moved"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--set", "seed=6"), "seed: 42 → 6"),
+        (("--recipe", "two-phase"), "batch_size: 32 → 64"),
+        (("--set", "config.image_size=128"), "config.image_size: 96 → 128"),
+    ],
+)
+def test_a_run_does_not_go_on_with_something_else(stub, tmp_path, options, words):
+    write_run(tmp_path, TrainRecipe(), data="a")
+    done = invoke("train", "stub", "--run-dir", tmp_path, "--resume", *options)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert "another --run-dir" in done.stderr
+    assert not stub.asked
+
+
+def test_a_run_of_another_detector_is_not_gone_on_with(stub, tmp_path):
+    write_run(tmp_path, TrainRecipe(), data="a")
+    done = invoke("train", "other", "--run-dir", tmp_path, "--resume")
+    assert done.exit_code == 2
+    assert "dfbench train stub" in done.stderr
+
+
+def test_a_run_that_was_cut_off_at_once_begins_again(stub, tmp_path):
+    done = invoke("train", "stub", "--data", "a", "--run-dir", tmp_path / "new", "--resume")
+    assert done.exit_code == 0, done.output
+    assert stub.asked["recipe"] == TrainRecipe()
+
+
+def test_of_several_processes_one_speaks_and_all_share_a_folder(stub, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    refused = invoke("train", "stub", "--data", "a")
     assert refused.exit_code == 2
-    assert "--resume" in refused.stderr
-    assert invoke(*run, "--resume").exit_code == 0
+    assert "--run-dir" in refused.stderr
+    done = invoke("train", "stub", "--data", "a", "--run-dir", tmp_path / "run")
+    assert (done.exit_code, done.output) == (0, "")
+
+
+# ── recipes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def spec(monkeypatch):
+    monkeypatch.setattr(plugins, "detector_spec", lambda name: SimpleNamespace(install="stub[torch]"))
+    monkeypatch.setattr(torch_runtime, "make_detector", lambda spec: StubDetector(StubConfig()))
+
+
+@pytest.mark.parametrize("command", [("recipes", "stub"), ("train", "stub", "--list-recipes")])
+def test_recipes_are_listed(spec, command):
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert names == ["default", "smoke", *PRESETS]
+    assert "head 3 epochs, then fine-tune 5 epochs" in done.stdout
+    assert "all 2 steps" in done.stdout
+
+
+def test_a_recipe_is_printed_as_a_file_that_train_takes(spec, tmp_path):
+    done = invoke("recipes", "stub", "two-phase", "--set", "seed=3")
+    assert done.exit_code == 0, done.output
+    (tmp_path / "mine.yaml").write_text(done.stdout)
+    assert invoke("recipes", "stub", tmp_path / "mine.yaml").stdout == done.stdout
+    assert done.stdout == to_yaml(changed(PRESETS["two-phase"], ["seed=3"]))
+    assert "name it" in invoke("recipes", "stub", "--set", "seed=3").stderr
+
+
+# ── export ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deepfake_core.artifacts import FORMATS, MANIFEST_FILE, Artifact, Package, read_bare, read_package
 from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
@@ -34,6 +35,7 @@ def load(
     threads: int | None = None,
     untrained: bool = False,
     seed: int = 0,
+    config: Mapping[str, Any] | None = None,
 ) -> LoadedDetector:
     """Load a detector.
 
@@ -46,6 +48,7 @@ def load(
         untrained: Build the network with random weights instead, drawn from ``seed`` (needs torch). Its scores
             mean nothing and are stamped ``untrained``; use it to train, or to measure speed.
         seed: Of the random weights.
+        config: Hyper-parameters of the untrained network; by default the documented ones.
 
     Raises:
         UnknownDetector: No installed plugin offers the name.
@@ -56,7 +59,9 @@ def load(
     if backend not in ("auto", *_NEEDS):
         raise DeepfakeError(f"unknown backend {backend!r}; use auto, {' or '.join(_NEEDS)}")
     if untrained:
-        return _untrained(detector_spec(os.fspath(name_or_path)), backend, device, threads, seed)
+        return _untrained(detector_spec(os.fspath(name_or_path)), backend, device, threads, seed, config)
+    if config is not None:
+        raise DeepfakeError("config is for untrained networks; a trained one brings its own")
     spec: DetectorSpec | None = None
     package: Package | None = None
     bare: Artifact | None = None
@@ -103,13 +108,20 @@ def _torch_runtime(network: nn.Module, manifest: ModelManifest, device: str, thr
     return runtime
 
 
-def _untrained(spec: DetectorSpec, backend: Backend, device: str, threads: int | None, seed: int) -> LoadedDetector:
+def _untrained(
+    spec: DetectorSpec,
+    backend: Backend,
+    device: str,
+    threads: int | None,
+    seed: int,
+    config: Mapping[str, Any] | None,
+) -> LoadedDetector:
     if backend == "onnxruntime":
         raise WeightsUnavailable(
             f"{spec.name}: an untrained network runs in torch; to run it elsewhere, export it: "
             f"load({spec.name!r}, untrained=True).export(out='{spec.name}.onnx')"
         )
-    detector = import_torch("make_detector", spec.install)(spec)
+    detector = import_torch("make_detector", spec.install)(spec, config)
     network = import_torch("untrained_network")(detector, seed)
     manifest = detector.manifest(spec.name, "untrained", summary=spec.summary, kind=spec.kind)
     return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads))

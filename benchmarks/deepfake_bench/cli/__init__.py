@@ -70,6 +70,7 @@ app.command("list")(listing.list_detectors)
 app.command("predict")(predict.predict)
 app.command("run")(run.run)
 app.command("train")(develop.train)
+app.command("recipes")(develop.recipes)
 app.command("export")(develop.export)
 app.command("card")(card.card)
 

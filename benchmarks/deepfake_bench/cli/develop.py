@@ -1,9 +1,11 @@
-"""``dfbench train`` and ``dfbench export``: the detector's own verbs, from the command line."""
+"""``dfbench train``, ``recipes`` and ``export``: the detector's own verbs, from the command line."""
 
 from __future__ import annotations
 
-import json
 import logging
+import os
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +16,53 @@ from deepfake_bench.cli.options import Device
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
     from deepfake_core.training.recipe import TrainRecipe
+    from deepfake_core.training.resolve import StoredRun
+
+DEFAULT_RECIPE = "default"
+
+Data = Annotated[str | None, typer.Option(metavar="NAME:PATH|PATH", help="Training data.")]
+Valid = Annotated[
+    str | None,
+    typer.Option(metavar="NAME:PATH|PATH", help="Validation data; by default a share of the training data's groups."),
+]
+Recipe = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE.yaml", help="See dfbench recipes DETECTOR; by default 'default'.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as phases.0.epochs=3; may be repeated."),
+]
+Smoke = Annotated[bool, typer.Option("--smoke-run", help="A few steps, to see whether everything works.")]
+CacheDir = Annotated[
+    Path | None, typer.Option(help="Where prepared faces are kept; by default beside the run's other files.")
+]
 
 
 def train(
     detector: Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)],
-    data: Annotated[Path, typer.Option(help="Folder of labelled pictures: <source>/{real,fake}/…")],
-    run_dir: Annotated[Path, typer.Option(help="Folder that takes everything about this run.")],
-    recipe: Annotated[str, typer.Option(help="One of the detector's recipes.")] = "default",
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as steps=100.")
+    data: Data = None,
+    valid: Valid = None,
+    test: Annotated[
+        str | None, typer.Option(metavar="NAME:PATH|PATH", help="Test data, judged once when all is decided.")
+    ] = None,
+    recipe: Recipe = None,
+    changes: Changes = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder that takes everything about this run; by default runs/DETECTOR-RECIPE-DATE-TIME."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that --run-dir holds, with its recipe and data.")
+    ] = False,
+    smoke_run: Smoke = False,
+    device: Device = "auto",
+    cache_dir: CacheDir = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="tensorboard (the default), mlflow:URI?experiment=E, wandb:PROJECT; may be repeated.",
+        ),
     ] = None,
     start: Annotated[
         str | None,
@@ -31,66 +71,160 @@ def train(
     sources: Annotated[
         Path | None, typer.Option(help="TOML file that says where each source of pictures comes from, and its terms.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --run-dir holds.")] = False,
-    device: Device = "auto",
+    overfit: Annotated[
+        int | None, typer.Option(min=1, help="Train and validate on this many samples, to see whether it can learn.")
+    ] = None,
+    explain: Annotated[
+        int | None, typer.Option(min=0, help="Validation samples to write overlays of at the end.")
+    ] = None,
+    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="Show the detector's recipes and exit.")] = False,
 ) -> None:
     """Train a detector; the trained model is packaged in RUN_DIR/model."""
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading import load
     from deepfake_registry.provenance import read_terms
 
-    if run_dir.is_dir() and any(run_dir.iterdir()) and not resume:
-        raise DeepfakeError(f"{run_dir}: is not empty; go on with its run by --resume, or name another --run-dir")
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("deepfake").setLevel(logging.INFO)
+    if list_recipes:
+        recipes(detector)
+        return
     loaded = load(detector, untrained=True)
+    stored = started_run(detector, run_dir) if resume else None
+    wanted = [*(changes or [])]
+    wanted += [f"{key}={value}" for key, value in (("overfit", overfit), ("explain", explain)) if value is not None]
+    loaded, settings = configured(loaded, recipe, wanted, smoke=smoke_run, stored=stored)
+    data = data or (stored.data if stored else None)
+    if data is None:
+        raise DeepfakeError("--data is missing: name the training data as --data NAME:PATH or --data FOLDER")
+    folder = run_dir or _new_run_dir(detector, recipe)
+    announce(loaded, settings, folder)
     trained = loaded.train(
         data,
-        recipe=changed_recipe(loaded, recipe, changes or []),
-        run_dir=run_dir,
+        recipe=settings,
+        run_dir=folder,
+        valid=valid or (stored.valid if stored else None),
+        test=test or (stored.test if stored else None),
         device=device,
-        terms=read_terms(sources) if sources else (),
+        cache_dir=cache_dir,
+        resume=resume,
         start=trained_model(start) if start else None,
+        terms=read_terms(sources) if sources else (),
+        **({"track": track} if track else {}),
     )
-    typer.echo(f"trained {trained.manifest.name} {trained.manifest.version}: {run_dir / 'model'}")
+    if is_first_process():
+        typer.echo(f"trained {trained.manifest.name} {trained.manifest.version}: {folder / 'model'}")
 
 
-def changed_recipe(loaded: LoadedDetector, name: str, changes: list[str]) -> TrainRecipe:
-    """One of the detector's recipes with ``key=value`` changes; a dot reaches inside, as in ``pseudo.labelled=0``.
+def recipes(
+    detector: Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|FILE.yaml]", help="Recipe to print in full, as YAML.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """List the recipes that a detector can be trained by, or print one as YAML that train --recipe takes."""
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.loaded import import_torch
+    from deepfake_core.plugins import detector_spec
+
+    spec = detector_spec(detector)
+    made = import_torch("make_detector", spec.install)(spec)
+    from deepfake_core.training.resolve import recipes_of, resolve_recipe, to_yaml
+
+    if name is not None:
+        typer.echo(to_yaml(resolve_recipe(made, name, changes or ())), nl=False)
+        return
+    if changes:
+        raise DeepfakeError("--set changes one recipe: name it, as dfbench recipes DETECTOR NAME --set KEY=VALUE")
+    found = recipes_of(made)
+    width = max(map(len, found))
+    for own, recipe in found.items():
+        phases = ", then ".join(_length(phase.epochs, phase.steps, phase.name) for phase in recipe.phases)
+        typer.echo(f"{own:{width}}  {recipe.samples}, batch {recipe.batch_size} × {recipe.accumulate}: {phases}")
+
+
+def _length(epochs: int | None, steps: int | None, name: str) -> str:
+    return f"{name} {epochs} epochs" if epochs is not None else f"{name} {steps} steps"
+
+
+def started_run(detector: str, run_dir: Path | None) -> StoredRun | None:
+    """The run to go on with; ``None`` where it was cut off before it had written anything.
 
     Raises:
-        DeepfakeError: There is no such recipe or setting, or the value does not fit.
+        DeepfakeError: No folder is named, or its run is of another detector.
     """
-    from pydantic import ValidationError
-
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.training.recipe import TrainRecipe
+    from deepfake_core.training.resolve import read_run
 
-    recipes = loaded.detector.recipes
-    if name not in recipes:
-        raise DeepfakeError(f"unknown recipe {name!r}; there are: {', '.join(sorted(recipes)) or 'none'}")
-    settings = recipes[name].model_dump()
-    for change in changes:
-        key, equals, value = change.partition("=")
-        *parents, last = key.split(".")
-        place: Any = settings
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict) or last not in place:
-            raise DeepfakeError(f"--set {change}: not KEY=VALUE with a setting of the recipe: {', '.join(settings)}")
-        place[last] = _parsed(value)
-    try:
-        return TrainRecipe.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DeepfakeError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if run_dir is None:
+        raise DeepfakeError("--resume needs the folder of the run to go on with: --run-dir RUN")
+    stored = read_run(run_dir)
+    if stored is not None and stored.detector != detector:
+        raise DeepfakeError(
+            f"{run_dir}: holds a run of {stored.detector!r}; resume it by dfbench train {stored.detector}"
+        )
+    return stored
 
 
-def _parsed(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+def configured(
+    loaded: LoadedDetector,
+    recipe: str | None,
+    changes: Sequence[str],
+    *,
+    smoke: bool = False,
+    stored: StoredRun | None = None,
+) -> tuple[LoadedDetector, TrainRecipe]:
+    """The detector and the recipe as the user wants them; a stored run's, when that goes on.
+
+    Raises:
+        DeepfakeError: There is no such recipe or setting, a value does not fit, or the stored run had others.
+    """
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.loading import load
+    from deepfake_core.training.resolve import changed, differences, resolve_recipe, split_changes, validated
+
+    of_recipe, of_detector = split_changes(changes)
+    detector = loaded.detector
+    base = stored.recipe if stored and recipe is None else recipe or DEFAULT_RECIPE
+    settings = resolve_recipe(detector, base, of_recipe, smoke)
+    before = validated(detector.Config, stored.config, "config of the run") if stored else detector.config
+    config = changed(before, of_detector, "--set config")
+    if stored is not None:
+        other = differences(stored.recipe, settings) + [f"config.{line}" for line in differences(before, config)]
+        if other:
+            raise DeepfakeError(
+                f"a run goes on with the settings that it began with, and these differ: {'; '.join(other)}; "
+                "leave them out, or start a new run in another --run-dir"
+            )
+    if config != detector.config:
+        loaded = load(loaded.manifest.architecture, untrained=True, config=config.model_dump(mode="json"))
+    return loaded, settings
+
+
+def announce(loaded: LoadedDetector, settings: TrainRecipe, folder: Path) -> None:
+    """Print what is about to run on standard error, and let the training's own messages through, once."""
+    from deepfake_core.training.resolve import to_yaml
+
+    if not is_first_process():
+        return
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("deepfake").setLevel(logging.INFO)
+    config = loaded.detector.config
+    if type(config).model_fields:
+        typer.echo(f"# detector {loaded.manifest.architecture}\n{to_yaml(config)}", err=True)
+    typer.echo(f"# recipe; run in {folder}\n{to_yaml(settings)}", err=True)
+
+
+def is_first_process() -> bool:
+    """Whether this process is alone, or the first of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _new_run_dir(detector: str, recipe: str | None) -> Path:
+    from deepfake_core.errors import DeepfakeError
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DeepfakeError("several processes need to agree on a folder: name it by --run-dir")
+    return Path("runs") / f"{detector}-{Path(recipe or DEFAULT_RECIPE).stem}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def export(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.runfiles import read_config
 
 try:
     import yaml
@@ -193,7 +194,7 @@ def read_run(run_dir: Path) -> StoredRun | None:
     path = run_dir / "config.yaml"
     if not path.exists():
         return None
-    stored = _mapping(path)
+    stored = read_config(run_dir)
     if not (isinstance(stored.get("recipe"), dict) and isinstance(stored.get("detector"), str)):
         raise DeepfakeError(f"{path}: names no detector and recipe; start a new run in another folder")
     return StoredRun(
