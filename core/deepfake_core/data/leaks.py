@@ -1,0 +1,128 @@
+"""What stands in two splits at once: groups, persons, files, and pictures that look the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from deepfake_core.datasets import Sample
+
+MAX_DISTANCE = 3
+"""Perceptual hashes of two versions of a picture differ in at most this many of their 64 bits; of two portraits that
+were aligned alike, hardly ever in so few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Something that is in more than one split.
+
+    Attributes:
+        kind: A group, an identity, or the bytes of a file.
+        name: Of the group or the identity; of files the start of their sha256.
+        places: Split → a file of it.
+    """
+
+    kind: Literal["group", "identity", "bytes"]
+    name: str
+    places: dict[str, str]
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{split}: {name}" for split, name in self.places.items())
+        return f"{self.kind} {self.name} ({found})"
+
+
+class LeakFinder:
+    """Takes samples one by one; those without a split cannot leak."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Literal["group", "identity", "bytes"], str], tuple[str, str]] = {}
+        self._leaks: dict[tuple[Literal["group", "identity", "bytes"], str], dict[str, str]] = {}
+
+    def add(self, sample: Sample, digest: str = "", *, split: str | None = None) -> None:
+        """Take one sample.
+
+        Args:
+            sample: Of the dataset.
+            digest: sha256 of its bytes, where it is known.
+            split: Where it is, instead of the split that the dataset gives it.
+        """
+        split = sample.split if split is None else split
+        if not split:
+            return
+        self._see("group", sample.group, split, sample)
+        for identity in sample.identities:
+            self._see("identity", identity, split, sample)
+        if digest:
+            self._see("bytes", digest[:16], split, sample)
+
+    def leaks(self) -> list[Leak]:
+        """What was found so far, in the order in which it came to light."""
+        return [Leak(kind, name, places) for (kind, name), places in self._leaks.items()]
+
+    def _see(self, kind: Literal["group", "identity", "bytes"], name: str, split: str, sample: Sample) -> None:
+        first, where = self._seen.setdefault((kind, name), (split, sample.name))
+        if first != split:
+            self._leaks.setdefault((kind, name), {first: where}).setdefault(split, sample.name)
+
+
+def find_leaks(samples: Iterable[Sample], digests: Sequence[str] = ()) -> list[Leak]:
+    """Groups, identities and identical files that are in two splits.
+
+    Args:
+        samples: With their splits; those without are passed over.
+        digests: sha256 of each, where files are to be compared too.
+    """
+    finder = LeakFinder()
+    for row, sample in enumerate(samples):
+        finder.add(sample, digests[row] if digests else "")
+    return finder.leaks()
+
+
+def near_duplicates(
+    hashes: NDArray[np.uint64], splits: NDArray[np.integer], distance: int = MAX_DISTANCE
+) -> NDArray[np.intp]:
+    """Pairs of pictures in different splits whose hashes differ in few bits, ``intp [M, 3]``: row, row, bits.
+
+    Two hashes that differ in at most ``distance`` bits agree wholly in one of ``distance + 1`` parts, so only
+    hashes that share a part are compared. Rows of one hash in one split are represented by the first of them.
+
+    Args:
+        hashes: ``uint64 [N]``: perceptual hashes.
+        splits: ``int [N]``: number of the split, 0 to 62; negative where there is none.
+        distance: Most bits that may differ, 0 to 15.
+    """
+    rows = np.flatnonzero(splits >= 0)
+    # One entry for each hash and split, named by its first row.
+    pairs = np.stack([hashes[rows], splits[rows].astype(np.uint64)], axis=1)
+    unique, first = np.unique(pairs, axis=0, return_index=True)
+    value, split, row = unique[:, 0], unique[:, 1], rows[first]
+    # Every part takes bits from all over the hash: its low frequencies are alike in most portraits.
+    parts = [
+        np.uint64(sum(1 << bit for bit in range(64) if bit % (distance + 1) == part)) for part in range(distance + 1)
+    ]
+    found = [np.empty((0, 3), np.intp)]
+    for number, part in enumerate(parts):
+        order = np.argsort(value & part, kind="stable")
+        key, whole, side = (value & part)[order], value[order], split[order]
+        left = np.arange(len(order))
+        step = 0
+        while len(left):
+            # Neighbours ever further apart, as long as they share the part.
+            step += 1
+            left = left[left + step < len(order)]
+            left = left[key[left] == key[left + step]]
+            right = left + step
+            differing = whole[left] ^ whole[right]
+            close = (np.bitwise_count(differing) <= distance) & (side[left] != side[right])
+            for earlier in parts[:number]:
+                close &= (differing & earlier) != 0  # found by that part already
+            a, b = order[left[close]], order[right[close]]
+            bits = np.bitwise_count(value[a] ^ value[b]).astype(np.intp)
+            found.append(np.stack([np.minimum(row[a], row[b]), np.maximum(row[a], row[b]), bits], axis=1))
+    result = np.concatenate(found)
+    return result[np.lexsort((result[:, 1], result[:, 0], result[:, 2]))]
