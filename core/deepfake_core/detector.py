@@ -79,6 +79,10 @@ class Detector(ABC):
         """Named groups of parameters for phased training; by default ``backbone`` is everything."""
         return {"backbone": list(network.parameters())}
 
+    def checkpoint_modules(self, network: nn.Module) -> Sequence[nn.Module]:  # noqa: ARG002 - for overriding
+        """Blocks whose activations can be recomputed in the backward pass, to save memory; by default none."""
+        return ()
+
     def manifest(self, name: str, weights: WeightsStatus, **fields: Any) -> ModelManifest:
         """The manifest of a network that this detector built.
 

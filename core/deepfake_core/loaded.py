@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from deepfake_core.artifacts import Package
+    from deepfake_core.datasets import Dataset
     from deepfake_core.detector import Detector
     from deepfake_core.training.recipe import TrainRecipe
 
@@ -229,18 +230,19 @@ class LoadedDetector:
 
     def train(
         self,
-        data: str | Path,
-        recipe: str | TrainRecipe = "default",
+        data: str | Path | Dataset,
+        recipe: str | Path | TrainRecipe = "default",
         run_dir: str | Path = "runs/latest",
         **options: Any,
     ) -> LoadedDetector:
         """Train this architecture, with this configuration, from its public or random initial weights.
 
         Args:
-            data: Folder of labelled pictures.
-            recipe: A recipe, or the name of one of the detector's.
-            run_dir: Where the run is written; a run that was cut off goes on.
-            **options: Passed on to :func:`deepfake_core.training.run.train`.
+            data: A dataset, or how to open one: ``"NAME:PATH?option=value"``, or a path that is recognised.
+            recipe: A recipe, its name, or a YAML file that holds one.
+            run_dir: Where the run is written.
+            **options: ``valid``, ``test``, ``device``, ``resume`` and what else
+                :func:`deepfake_core.training.run.train` takes.
 
         Returns:
             The trained detector, from the package in ``run_dir/model``.
@@ -252,15 +254,12 @@ class LoadedDetector:
         from deepfake_core.loading import load
 
         detector = self.detector
-        if isinstance(recipe, str):
-            if recipe not in detector.recipes:
-                raise DeepfakeError(
-                    f"unknown recipe {recipe!r}; there are {', '.join(sorted(detector.recipes)) or 'none'}"
-                )
-            recipe = detector.recipes[recipe]
         install = self.spec.install if self.spec else TORCH
+        resolve = import_object("deepfake_core.training.resolve:resolve_recipe", install=install)
         train = import_object("deepfake_core.training.run:train", install=install)
-        package: Package = train(self.manifest.architecture, detector, Path(data), recipe, Path(run_dir), **options)
+        package: Package = train(
+            self.manifest.architecture, detector, data, resolve(detector, recipe), Path(run_dir), **options
+        )
         return load(package.folder)
 
     def export(self, format: str = "onnx", precision: str = "fp32", *, out: str | Path, **options: Any) -> Path:

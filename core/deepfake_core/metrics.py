@@ -68,6 +68,23 @@ def balanced_accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5)
     return float((said_fake[target == 1].mean() + (~said_fake[target == 0]).mean()) / 2)
 
 
+def accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
+    """Share of samples judged rightly; ``score >= threshold`` says fake."""
+    target, values = _checked(fake, score)
+    return float(np.mean((values >= threshold) == (target > 0.5))) if len(target) else math.nan
+
+
+def precision_recall_f1(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> tuple[float, float, float]:
+    """Precision, recall and their harmonic mean, with fake as the positive class; NaN where undefined."""
+    target, values = _checked(fake, score)
+    found = values >= threshold
+    hits = float(np.sum(found & (target > 0.5)))
+    precision = hits / found.sum() if found.any() else math.nan
+    recall = hits / target.sum() if target.any() else math.nan
+    together = found.sum() + target.sum()
+    return float(precision), float(recall), float(2 * hits / together) if together else math.nan
+
+
 def reliability(
     fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | None = None
 ) -> tuple[Floats, Floats, Floats]:

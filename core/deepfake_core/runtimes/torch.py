@@ -43,7 +43,7 @@ class TorchRuntime(Runtime):
         self, network: nn.Module, manifest: ModelManifest, *, device: str = "auto", threads: int | None = None
     ) -> None:
         self.manifest = manifest
-        self.device = _device(device)
+        self.device = torch_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         self.network = network
@@ -119,7 +119,12 @@ def _skeleton(detector: Detector) -> nn.Module:
     return network
 
 
-def _device(device: str) -> str:
+def torch_device(device: str) -> str:
+    """The device that a name means: ``"auto"`` is CUDA where there is one.
+
+    Raises:
+        DeepfakeError: The device is not there.
+    """
     check_device(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,182 +2,292 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import nn
 
 from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
+from deepfake_core.training import checkpoint
+from deepfake_core.training.batches import Batches
+from deepfake_core.training.checkpoint import Progress
+from deepfake_core.training.items import TrainingSet
+from deepfake_core.training.optim import MovingAverage, Stage, plan, set_rates, train_mode
 from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.seeding import seed_everything
+from deepfake_core.training.step import Augment, Stepper, memory_advice, recomputing, working_precision
 from deepfake_registry.files import atomic_path
 
 log = logging.getLogger("deepfake.training")
 
-Validate = Callable[[nn.Module], dict[str, float]]
+SHOWN = 10
+"""Times that trackers see the loss between two validations."""
 
 
-def learning_rate(step: int, recipe: TrainRecipe) -> float:
-    """Linear warm-up over ``warmup · steps``, then a cosine to zero; a plain function of the step."""
-    warmup = max(1, round(recipe.warmup * recipe.steps))
-    if step < warmup:
-        return recipe.lr * (step + 1) / warmup
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe.steps - warmup)))
+class Stopped(Exception):
+    """Raised by ``on_validation`` to end a run early; what was reached so far is kept."""
+
+
+class Files(Protocol):
+    """Where the loop writes; :class:`~deepfake_core.training.rundir.RunDir` is one."""
+
+    @property
+    def last(self) -> Path:
+        """Resume state."""
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best validation."""
+
+    def metrics(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write one row per validation."""
+
+    def images(self, first: Sequence[str], missing: Sequence[str]) -> None:
+        """Note files that could not be read."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run is watched and changed by.
+
+    Attributes:
+        on_validation: Called with the step and the metrics of each validation; may raise :class:`Stopped`.
+        log: Called with the step and named values, for trackers.
+        flush: Called before each checkpoint, so that what was logged is not lost with the process.
+        augment: Changes ``uint8 [N, H, W, 3]`` on the device, given the step.
+    """
+
+    on_validation: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None
+    log: Callable[[int, Mapping[str, float]], None] = lambda _step, _values: None
+    flush: Callable[[], None] = lambda: None
+    augment: Augment | None = None
 
 
 def fit(
     detector: Detector,
     network: nn.Module,
-    dataset: Dataset[dict[str, Tensor]],
-    validate: Validate,
+    data: TrainingSet,
+    validate: Callable[[nn.Module], dict[str, float]],
     recipe: TrainRecipe,
-    run_dir: Path,
+    files: Files,
     accelerator: Accelerator,
-) -> dict[str, float]:
-    """Train ``network`` in place, keep ``best.safetensors``, and return the best validation's metrics.
+    hooks: Hooks | None = None,
+) -> Progress:
+    """Train ``network`` in place, keep the weights of the best validation, and say what was reached.
 
-    ``dataset`` yields groups of samples (such as a real face with its fake), ``steps × batch_size`` samples in
-    all, in the order of training. A run that was cut off goes on from the last validation when it is started
-    again with the same run directory.
+    A run that was cut off, however, goes on from its last checkpoint when it is started again with the same files;
+    on a CPU it ends with the same bits as one that was not.
+
+    Args:
+        detector: Its loss, groups of parameters and preprocessing.
+        network: What it built; changed in place.
+        data: The training set.
+        validate: Metrics of a :class:`~deepfake_core.detector.WithPreprocess`; every process calls it.
+        recipe: How to train.
+        files: Where checkpoints and metrics go.
+        accelerator: Devices and processes.
+        hooks: Trackers, pruners, augmentation on the device.
+
+    Raises:
+        TrainingDataError: Too many samples cannot be read.
+        DeepfakeError: Memory ran out, or the loss is no number any more; the message says what helps.
+        KeyboardInterrupt: The process was asked to stop; its state was saved first.
     """
+    hooks = hooks or Hooks()
     device = accelerator.device
+    batches = Batches(data, recipe, accelerator)
+    stages = plan(recipe, batches.steps_per_epoch)
+    total = stages[-1].last
+    eval_every = recipe.eval_every or batches.steps_per_epoch
+
     model = WithPreprocess(network, detector.preprocess).to(device)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(model, avg_fn=_ema(recipe.ema), use_buffers=True)
-    optimiser = torch.optim.AdamW(_decayed(model, recipe.weight_decay), lr=recipe.lr)
-    start, best = _resume(run_dir, model, average, optimiser, device)
-    columns: list[str] = []
-    model.train()
-    clock, shown = time.perf_counter(), start
-    total_loss = torch.zeros((), device=device)
-    batches = track(_batches(dataset, recipe, start, device), "training", total=recipe.steps - start)
-    for step, batch in enumerate(batches, start):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, recipe)
-        smoothed = batch["fake"] * (1 - recipe.label_smoothing) + recipe.label_smoothing / 2
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            output = model(batch["images"])
-        output = tuple(part.float() for part in output) if isinstance(output, tuple) else output.float()
-        loss = detector.loss(output, {**batch, "fake": smoothed})
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), recipe.grad_clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        average.update_parameters(model)
-        total_loss += loss.detach()
-        if (step + 1) % recipe.eval_every and step + 1 != recipe.steps:
-            continue
+    average = MovingAverage(model, recipe.ema) if recipe.ema else None
+    scaler = torch.amp.GradScaler(device.type, enabled=working_precision(recipe.precision, device) == "fp16")
+    state = checkpoint.read(files.last) if files.last.exists() else None
+    progress = checkpoint.restore(state, model, average) if state else Progress()
+    if state:
+        log.info("going on after step %d of %d", progress.step, total)
+        files.metrics(progress.history)
+        if _patience_ended(progress, recipe):
+            return progress
 
-        metrics = validate(average.module)
-        speed = (step + 1 - shown) * recipe.batch_size / (time.perf_counter() - clock)
-        row = {"step": step + 1, "loss": float(total_loss) / (step + 1 - shown), **metrics, "images_per_s": speed}
-        log.info(" ".join(f"{name}={value:.4g}" for name, value in row.items()))
-        columns = columns or list(row)
-        _append(run_dir / "metrics_log.csv", row, columns)
-        if _better(metrics, best, recipe):
-            best = metrics
-            with atomic_path(run_dir / "best.safetensors") as path:
-                save_file(_weights(average), path)
-        _checkpoint(run_dir, step + 1, best, model, average, optimiser)
-        clock, shown = time.perf_counter(), step + 1
-        total_loss.zero_()
-    return best
+    sums = torch.tensor([progress.loss_sum, progress.norm_sum], device=device)
+    feed = track(batches.from_step(progress.step, total), "training", total=total - progress.step)
+    speed = _Speed(recipe, progress.step)
+    with memory_advice(), recomputing(detector, network, recipe.checkpointing), _asked_to_stop(accelerator) as asked:
+        for stage in (stage for stage in stages if stage.last > progress.step):
+            take_step = Stepper(
+                detector, model, detector.param_groups(network), stage, recipe, scaler, accelerator, hooks.augment
+            )
+            optimizer = take_step.optimizer
+            if state and progress.step > stage.first:
+                checkpoint.restore_optimizer(state, optimizer, scaler)
+            else:
+                progress.reduction, progress.waited = 1.0, 0
+            log.info("phase %s: steps %d to %d", stage.phase.name, progress.step, stage.last)
+
+            while progress.step < stage.last:
+                parts = next(feed)
+                seed_everything(recipe.seed, progress.step, accelerator.process_index)
+                set_rates(optimizer, stage, progress.step, progress.reduction)
+                loss, norm = take_step(parts, progress.step)
+                if average:
+                    average.update(model, progress.step)
+                for part in parts:
+                    batches.note(part, progress.unreadable)
+                sums += torch.stack([loss, norm])
+                progress.summed += 1
+                progress.step += 1
+
+                step, validated = progress.step, False
+                if step % max(1, eval_every // SHOWN) == 0:
+                    rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
+                    hooks.log(step, {"train/loss": _finite(loss, step), "train/grad_norm": float(norm), **rates})
+                if step % batches.steps_per_epoch == 0 and (names := batches.close_epoch(progress.unreadable)):
+                    files.images((), names)
+                if step % eval_every == 0 or step == total:
+                    validated = True
+                    mean = accelerator.reduce(sums, "mean") / progress.summed
+                    sums.zero_()
+                    progress.summed = 0
+                    row = {
+                        "step": step,
+                        "epoch": step / batches.steps_per_epoch,
+                        "lr": max(group["lr"] for group in optimizer.param_groups),
+                        "loss": _finite(mean[0], step),
+                        "grad_norm": float(mean[1]),
+                        **validate(_judged(model, average, accelerator)),
+                    }
+                    train_mode(model)
+                    if _take(row, progress, stage, recipe) and accelerator.is_main_process:
+                        with atomic_path(files.best) as path:
+                            save_file(_weights(average.module if average else model), path)
+                    log.info("%s images_per_s=%.4g", _line(row), speed.until(step))
+                    hooks.log(step, {f"validation/{name}": value for name, value in row.items()})
+                    if accelerator.is_main_process:
+                        files.metrics(progress.history)
+                if validated or asked() or (recipe.save_every and step % recipe.save_every == 0):
+                    progress.loss_sum, progress.norm_sum = sums.tolist()
+                    hooks.flush()
+                    if accelerator.is_main_process:
+                        checkpoint.save(files.last, progress, model, average, optimizer, scaler)
+                    speed.restart(step)
+                if asked():
+                    raise KeyboardInterrupt
+                if validated:
+                    try:
+                        hooks.on_validation(step, dict(progress.history[-1]))
+                    except Stopped as stopped:
+                        log.info("stopped: %s", stopped)
+                        return progress
+                    if _patience_ended(progress, recipe):
+                        log.info("stopped: no better %s for %d validations", recipe.monitor, progress.stale)
+                        return progress
+    return progress
 
 
-def _batches(
-    dataset: Dataset[dict[str, Tensor]], recipe: TrainRecipe, start: int, device: torch.device
-) -> Iterator[dict[str, Tensor]]:
-    group = len(dataset[0]["fake"])
-    per_step = recipe.batch_size // group
-    rest = Subset(dataset, range(start * per_step, recipe.steps * per_step))
-    workers = recipe.workers if recipe.workers >= 0 else torch.get_num_threads()
-    loader = DataLoader(
-        rest,
-        batch_size=per_step,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        prefetch_factor=4 if workers else None,
+def _judged(model: nn.Module, average: MovingAverage | None, accelerator: Accelerator) -> nn.Module:
+    """What validation judges; statistics that every process gathered by itself are those of the first one."""
+    judged = average.module if average else model
+    if accelerator.num_processes > 1:
+        for buffer in judged.buffers():
+            buffer.copy_(broadcast(buffer))
+    return judged
+
+
+def _take(row: dict[str, float], progress: Progress, stage: Stage, recipe: TrainRecipe) -> bool:
+    """Add a validation to the history; whether it is the best so far."""
+    if recipe.monitor not in row:
+        raise DeepfakeError(f"monitor={recipe.monitor!r} is not measured; choose one of {', '.join(sorted(row))}")
+    better = not progress.best or (
+        row[recipe.monitor] > progress.best[recipe.monitor]
+        if recipe.mode == "max"
+        else row[recipe.monitor] < progress.best[recipe.monitor]
     )
-    for batch in loader:
-        yield {name: value.flatten(0, 1).to(device, non_blocking=True) for name, value in batch.items()}
+    progress.history.append(row)
+    progress.stale = 0 if better else progress.stale + 1
+    progress.waited = 0 if better else progress.waited + 1
+    if better:
+        progress.best = row
+    schedule = stage.phase.schedule
+    if schedule.name == "plateau" and progress.waited > schedule.patience:
+        progress.reduction *= schedule.factor
+        progress.waited = 0
+    return better
 
 
-def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Moving average whose decay grows from 0.1, so that early steps are not dominated by the initial weights."""
-
-    def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        keep = min(decay, (1 + float(count)) / (10 + float(count)))
-        return average * keep + value * (1 - keep) if average.is_floating_point() else value
-
-    return update
+def _patience_ended(progress: Progress, recipe: TrainRecipe) -> bool:
+    return recipe.patience is not None and progress.stale >= recipe.patience
 
 
-def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and kernels decay; biases and normalisation do not."""
-    kernels = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _finite(loss: torch.Tensor, step: int) -> float:
+    value = float(loss)
+    if not abs(value) < float("inf"):
+        raise DeepfakeError(
+            f"the loss is {value} at step {step}; lower the learning rate, set grad_clip=1 or train in fp32"
+        )
+    return value
 
 
-def _better(metrics: dict[str, float], best: dict[str, float], recipe: TrainRecipe) -> bool:
-    if not best:
-        return True
-    new, old = metrics[recipe.monitor], best[recipe.monitor]
-    return new > old if recipe.mode == "max" else new < old
-
-
-def _weights(average: AveragedModel) -> dict[str, Tensor]:
-    network = average.module.get_submodule("network")
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    network = model.get_submodule("network")
     return {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
 
 
-def _append(path: Path, row: dict[str, float], columns: list[str]) -> None:
-    fresh = not path.exists()
-    with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+def _line(row: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={value:.4g}" for name, value in row.items())
 
 
-def _checkpoint(
-    run_dir: Path,
-    step: int,
-    best: dict[str, float],
-    model: nn.Module,
-    average: AveragedModel,
-    optimiser: torch.optim.Optimizer,
-) -> None:
-    state = {
-        "step": step,
-        "best": best,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    with atomic_path(run_dir / "last.pt") as path:
-        torch.save(state, path)
+class _Speed:
+    """Samples per second since the last checkpoint."""
+
+    def __init__(self, recipe: TrainRecipe, step: int) -> None:
+        self.samples = recipe.batch_size * recipe.accumulate
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        self.step, self.clock = step, time.perf_counter()
+
+    def until(self, step: int) -> float:
+        return (step - self.step) * self.samples / (time.perf_counter() - self.clock)
 
 
-def _resume(
-    run_dir: Path, model: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, dict[str, float]]:
-    path = run_dir / "last.pt"
-    if not path.exists():
-        return 0, {}
-    state = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    log.info("resuming after step %d", state["step"])
-    return int(state["step"]), dict(state["best"])
+@contextmanager
+def _asked_to_stop(accelerator: Accelerator) -> Iterator[Callable[[], bool]]:
+    """Whether the process was asked to stop: the step in hand is finished first; asked twice, it stops at once.
+
+    Several processes must stop together, which their launcher sees to; and only a main thread can listen.
+    """
+    asked: list[int] = []
+    if accelerator.num_processes > 1 or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        log.info("stopping after this step; once more to stop at once")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.augment import colour_transform, degrade, recode
 from deepfake_core.training.blend import composite, self_blend
 from deepfake_core.training.faces import STORE_MARGIN, STORE_SIDE, FaceTable
+from deepfake_core.training.items import Key, TrainingSet
+from deepfake_core.training.optim import plan
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.reconstruct import VALIDATION_DECODER
 
@@ -109,8 +110,10 @@ class PairMaker:
         return np.asarray(self.source.reconstructions[decoder][self._place[row]])
 
 
-class PairDataset(Dataset[dict[str, Tensor]]):
+class PairDataset(TrainingSet):
     """The i-th training pair of a run, decided by the recipe's seed and ``i`` alone.
+
+    An epoch has as many pairs as there are real faces, rounded up to whole batches.
 
     Args:
         maker: Makes the pairs.
@@ -120,18 +123,28 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         cells: Side of the evidence map at full size.
     """
 
+    group = 2
+
     def __init__(self, maker: PairMaker, recipe: TrainRecipe, *, size: int, margin: float, cells: int) -> None:
         self.maker, self.size, self.margin, self.cells, self.seed = maker, size, margin, cells, recipe.seed
-        per_step = recipe.batch_size // 2
-        self.length = recipe.steps * per_step
-        self.small_until = round(recipe.small_until * recipe.steps) * per_step
-        self.small_size = recipe.small_size
-        self.shares = _normalised({name: getattr(recipe.pseudo, name) for name in maker.families()})
+        batch = recipe.batch_size // 2
+        batches = -(-len(maker.real) // batch)
+        self.length = batches * batch
+        per_step = batch * recipe.accumulate
+        steps = plan(recipe, -(-batches // recipe.accumulate))[-1].last
+        self.small_until = round(recipe.pairs.small_until * steps) * per_step
+        self.small_size = recipe.pairs.small_size
+        self.shares = _normalised({name: getattr(recipe.pairs.pseudo, name) for name in maker.families()})
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def order(self, epoch: int) -> NDArray[np.int64]:  # noqa: ARG002 - every item is drawn anew in every epoch
+        return np.arange(self.length)
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        epoch, item = key
+        index = epoch * self.length + item
         rng = np.random.default_rng([self.seed, index])
         size = self.small_size if index < self.small_until else self.size
         cell_side = max(1, self.cells * size // self.size)

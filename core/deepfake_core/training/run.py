@@ -1,38 +1,35 @@
-"""One training run, from a folder of labelled pictures to a packaged model: what ``dfbench train`` does."""
+"""One training run, from a dataset to a packaged, tested and explained model: what ``dfbench train`` does."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
-import yaml
-from accelerate import Accelerator
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from deepfake_core.artifacts import Package, write_package
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.artifacts import Package, read_package, write_package
+from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.detector import Detector, WithPreprocess
-from deepfake_core.errors import TrainingDataError
-from deepfake_core.metrics import roc_auc
 from deepfake_core.training.calibrate import fit_calibration
-from deepfake_core.training.faces import FaceTable, find_faces, load_crops, split_by_group
-from deepfake_core.training.loop import fit
-from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
+from deepfake_core.training.engine import engine
+from deepfake_core.training.evaluate import test_once
+from deepfake_core.training.loop import Hooks, fit
+from deepfake_core.training.material import Material, face_margin, gather, test_samples
 from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
-from deepfake_registry.files import sha256_file, write_atomic
-from deepfake_registry.manifest import MANIFEST_KEY, DataSource, FaceCrop
+from deepfake_core.training.record import finish_run
+from deepfake_core.training.rundir import RunDir
+from deepfake_core.training.seeding import seed_everything
+from deepfake_core.training.step import working_precision
+from deepfake_core.training.trackers import trackers
+from deepfake_core.training.validation import scores, validation_metrics
+from deepfake_registry.files import sha256_file
+from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
 
 if TYPE_CHECKING:
@@ -40,248 +37,211 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("deepfake.training")
 
-DATA_SEED = 42
-"""Decides the autoencoders and the validation pairs, so that runs with different seeds can be compared."""
-
-
-@dataclass(frozen=True)
-class ValidationSet:
-    """Pictures as the detector sees them, with their labels.
-
-    Attributes:
-        images: ``uint8 [N, H, W, 3]`` RGB.
-        fake: ``float32 [N]`` in {0, 1}.
-        family: ``[N]``: the kind of fake, or the source, that the sample stands for.
-    """
-
-    images: NDArray[np.uint8]
-    fake: NDArray[np.float32]
-    family: NDArray[np.str_]
+Data = Dataset | str | Path
 
 
 def train(
     name: str,
     detector: Detector,
-    data: Path,
+    data: Data,
     recipe: TrainRecipe,
     run_dir: Path,
     *,
+    valid: Data | None = None,
+    test: Data | None = None,
     device: str = "auto",
     cache_dir: Path | None = None,
-    terms: Sequence[SourceTerms] = (),
+    track: Sequence[str] = ("tensorboard",),
+    resume: bool = False,
     start: LoadedDetector | None = None,
+    terms: Sequence[SourceTerms] = (),
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Package:
-    """Train a detector and package what came out of it.
+    """Train a detector, package what came out of it, test it once, and show where it looks.
 
     Args:
         name: Name of the detector's plugin.
         detector: What to train.
-        data: ``<source>/{real,fake}/…`` folders.
+        data: Where to learn from: a dataset, or how to open one (``NAME:PATH?option=value``, or a path). Where it
+            has splits of its own, they hold; otherwise whole groups are held out for validation.
         recipe: How to train.
-        run_dir: Where everything is written; an interrupted run in it is continued.
+        run_dir: Where everything is written.
+        valid: Held-out data to select on, instead of a part of ``data``.
+        test: Data to measure once, at the end; by default the test split of ``data`` where it has one.
         device: ``"auto"`` takes a GPU where there is one.
-        cache_dir: Where crops and reconstructions are kept; by default inside ``run_dir``.
-        terms: Licence terms of each source, for the model's provenance.
+        cache_dir: Where prepared faces are kept; by default inside ``run_dir``.
+        track: Where curves go, as :func:`~deepfake_core.training.trackers.trackers` takes it.
+        resume: Go on with the run that ``run_dir`` holds.
         start: A trained model of the same architecture to go on from; by default the recipe decides.
+        terms: Licence terms of each source, for the model's provenance.
+        on_validation: Called with the step and the metrics of each validation; may raise
+            :class:`~deepfake_core.training.loop.Stopped`.
 
     Returns:
         The package in ``run_dir/model``.
 
     Raises:
         TrainingDataError: The data are unusable; the message says why.
+        DeepfakeError: The folder holds another run, memory ran out, or the loss is no number.
     """
-    margin = _margin(detector)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    cache_dir = cache_dir or run_dir / "cache"
-    write_atomic(run_dir / "config.yaml", yaml.safe_dump({"detector": name, **_plain(detector, recipe)}))
-    torch.manual_seed(recipe.seed)
+    if recipe.samples == "pairs":
+        face_margin(detector)  # refuse before any work
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of a data-loading worker, which would hang
-    accelerator = Accelerator(cpu=device == "cpu")
-
-    table, source, validation = prepare(detector, data, recipe, cache_dir, accelerator.device)
-    network = detector.build()
-    if start is not None:
-        network.load_state_dict(start.network.state_dict())
-    elif recipe.pretrained:
-        detector.init_pretrained(network)
-    dataset = PairDataset(
-        PairMaker(source),
-        recipe,
-        size=detector.preprocess.resize.height,
-        margin=margin,
-        cells=detector.evidence_size[0] if detector.evidence_size else 1,
-    )
-    metrics = fit(
-        detector,
-        network,
-        dataset,
-        lambda model: validation_metrics(scores(model, validation.images), validation),
-        recipe,
-        run_dir,
-        accelerator,
-    )
-    network.load_state_dict(load_file(run_dir / "best.safetensors"))
-    return package(name, detector, network, table, validation, metrics, recipe, run_dir, data, terms, start)
-
-
-def prepare(
-    detector: Detector, data: Path, recipe: TrainRecipe, cache_dir: Path, device: torch.device
-) -> tuple[FaceTable, PairSource, ValidationSet]:
-    """Find faces, cut them, split them by group, make reconstructions and the validation set."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    samples = list(ImageFolder(data))
-    listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.path}" for sample in samples)
-    table_file = cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
-    if not table_file.exists():
-        find_faces(samples, data).save(table_file)
-    table = FaceTable.read(table_file)
-    pixels = load_crops(table, data, cache_dir)
-    rows, held_out = split_by_group(table, recipe.validation_share)
-    reconstructed = np.empty(0, np.intp)
-    reconstructions: list[NDArray[np.uint8]] = []
-    if recipe.pseudo.reconstruct:
-        real = np.flatnonzero(table.fake == 0)
-        reconstructed = real[:: max(1, -(-len(real) // recipe.reconstructed))]
-        reconstructions = load_reconstructions(
-            pixels,
-            reconstructed,
-            np.intersect1d(real, rows),
-            cache_dir,
-            steps=recipe.autoencoder_steps,
-            device=device,
-            seed=DATA_SEED,
+    accelerator = engine(device)
+    dataset, validating, testing = (_opened(given) for given in (data, valid, test))
+    assert dataset is not None
+    settings = {
+        "detector": name,
+        "config": detector.config.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json"),
+        "data": _spec(data),
+        "valid": _spec(valid),
+        "test": _spec(test),
+        "start": f"{start.manifest.name} {start.manifest.version}" if start else None,
+    }
+    run = RunDir(run_dir, resume=resume, writes=accelerator.is_main_process)
+    with run, run.logging():
+        with accelerator.main_process_first():
+            seed_everything(recipe.seed)
+            material = gather(detector, dataset, validating, recipe, cache_dir or run_dir / "cache", accelerator.device)
+        run.start(
+            settings,
+            material.described(dataset),
+            device=str(accelerator.device),
+            precision=working_precision(recipe.precision, accelerator.device),
         )
-    decoders = training_decoders(len(reconstructions))
-    training = PairSource(table, pixels, rows, reconstructions, reconstructed, decoders)
-    kept = (VALIDATION_DECODER,) if reconstructions else ()
-    validating = PairSource(table, pixels, held_out, reconstructions, reconstructed, kept)
-    return table, training, _validation_set(detector, validating, data, recipe, cache_dir)
+        run.images(material.first, material.rejected)
+        material.check(recipe)
+        seed_everything(recipe.seed)
+        network = detector.build()
+        if start is not None:
+            network.load_state_dict(start.network.state_dict())
+        elif recipe.pretrained:
+            detector.init_pretrained(network)
+
+        watching = trackers(track, run)
+        watching.start(settings, _step_of(run) if run.resumed else 0)
+        ending = "failed"
+        try:
+            progress = fit(
+                detector,
+                network,
+                material.training,
+                lambda model: validation_metrics(
+                    scores(
+                        model,
+                        material.validation.images,
+                        rank=accelerator.process_index,
+                        processes=accelerator.num_processes,
+                    ),
+                    material.validation,
+                ),
+                recipe,
+                run,
+                accelerator,
+                Hooks(
+                    **({"on_validation": on_validation} if on_validation else {}),
+                    log=watching.log,
+                    flush=watching.flush,
+                    augment=material.augment(accelerator.device),
+                ),
+            )
+            ending = "finished"
+        finally:
+            watching.close("finished" if ending == "finished" else "failed")
+        if accelerator.is_main_process:
+            network.load_state_dict(load_file(run.best))
+            _package(name, detector, network, material, progress.best, recipe, run, _spec(data), terms, start)
+            _conclude(material, test_samples(dataset, testing), recipe, run, device)
+        accelerator.wait_for_everyone()
+    return read_package(run.model)
 
 
-def _validation_set(
-    detector: Detector, source: PairSource, data: Path, recipe: TrainRecipe, cache_dir: Path
-) -> ValidationSet:
-    """Held-out faces: made fakes of every family, and the labelled ones through the inference preprocessing."""
-    maker = PairMaker(source)
-    spec = detector.preprocess
-    images, fake, family = [], [], []
-    for number, kind in enumerate(kind for kind in maker.families() if kind != "labelled"):
-        made, target = validation_pairs(
-            maker,
-            kind,
-            count=recipe.validation_pairs,
-            size=spec.resize.height,
-            margin=_margin(detector),
-            seed=DATA_SEED + 1000 + number,
-        )
-        images.append(made)
-        fake.append(target)
-        family += [kind] * len(target)
-    rows = _spread(source.table, source.rows, recipe.validation_pairs)
-    images.append(load_crops(source.table, data, cache_dir, spec)[rows])
-    fake.append(source.table.fake[rows].astype(np.float32))
-    family += source.table.sources[rows].tolist()
-    return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family))
-
-
-def _margin(detector: Detector) -> float:
-    """Side of the detector's crop over the longer side of the face box.
-
-    Raises:
-        TrainingDataError: The detector takes whole pictures, of which no pairs can be made.
-    """
-    crop = detector.preprocess.crop
-    if not isinstance(crop, FaceCrop):
-        raise TrainingDataError(
-            f"{type(detector).__name__} takes whole pictures, but training makes pairs of faces: let it crop them"
-        )
-    return crop.margin
-
-
-def _spread(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """At most ``most`` rows of every source and class, evenly spread."""
-    kept = []
-    for source in np.unique(table.sources[rows]):
-        for fake in (0, 1):
-            here = rows[(table.sources[rows] == source) & (table.fake[rows] == fake)]
-            kept.append(here[:: max(1, -(-len(here) // most))])
-    return np.sort(np.concatenate(kept))
-
-
-@torch.inference_mode()
-def scores(model: nn.Module, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float64]:
-    """Logits ``[N]`` of a :class:`~deepfake_core.detector.WithPreprocess` for ``uint8 [N, H, W, 3]``."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    logits = []
-    for start in range(0, len(images), batch_size):
-        output = model(torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device))
-        logits.append((output[0] if isinstance(output, tuple) else output).float().cpu().numpy())
-    model.train(training)
-    return np.concatenate(logits).astype(np.float64)
-
-
-def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) -> dict[str, float]:
-    """AUC of every family that has both classes, and their mean under ``auc``."""
-    by_family = {}
-    for name in np.unique(validation.family).tolist():
-        here = validation.family == name
-        if len(np.unique(validation.fake[here])) == 2:
-            by_family[f"auc_{name}"] = roc_auc(validation.fake[here], logit[here])
-    return {"auc": float(np.mean(list(by_family.values()))), **by_family}
-
-
-def package(
+def _package(
     name: str,
     detector: Detector,
     network: nn.Module,
-    table: FaceTable,
-    validation: ValidationSet,
-    metrics: dict[str, float],
+    material: Material,
+    best: Mapping[str, float],
     recipe: TrainRecipe,
-    run_dir: Path,
-    data: Path,
+    run: RunDir,
+    data: str | None,
     terms: Sequence[SourceTerms],
     start: LoadedDetector | None,
-) -> Package:
-    """Calibrate the trained network on validation and write it, with its manifest, to ``run_dir/model``."""
+) -> None:
+    """Calibrate the trained network on validation and write it, with its manifest, to ``model/``."""
+    validation = material.validation
     logit = scores(WithPreprocess(network.cpu(), detector.preprocess), validation.images)
-    fitted_on = f"validation split of {data.name}: {len(logit)} faces"
-    calibration = fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on)
+    fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
     manifest = detector.manifest(
         name,
         "trained",
-        version=sha256_file(run_dir / "best.safetensors")[:8],
-        calibration=calibration,
-        provenance=_provenance(table, terms),
+        version=sha256_file(run.best)[:8],
+        calibration=fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on),
+        provenance=_provenance(material, terms),
         training={**recipe.model_dump(mode="json"), "start": start.manifest.training if start else None},
-        metrics={"validation": metrics},
+        metrics={"validation": dict(best)},
     )
-    weights = run_dir / f"{name}.safetensors"
+    weights = run.folder / f"{name}.safetensors"
     save_file(
         {key: value.contiguous() for key, value in network.state_dict().items()},
         weights,
         {MANIFEST_KEY: manifest.model_dump_json()},
     )
-    np.savez_compressed(run_dir / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family)
-    write_atomic(run_dir / "metrics.json", json.dumps({"validation": metrics}, indent=2) + "\n")
-    return write_package(run_dir / "model", manifest, {"safetensors": weights})
+    np.savez_compressed(
+        run.folder / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family
+    )
+    write_package(run.model, manifest, {"safetensors": weights})
 
 
-def _provenance(table: FaceTable, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
+def _conclude(
+    material: Material, tested: tuple[Dataset, list[Any]] | None, recipe: TrainRecipe, run: RunDir, device: str
+) -> None:
+    """Test once, draw overlays, close the run's metrics, and enter it into the record of all runs."""
+    from deepfake_core.loading import load
+    from deepfake_core.training.overlays import write_overlays
+
+    loaded = load(run.model, backend="torch", device=device)
+    summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}
+    if tested is not None:
+        measured = test_once(loaded, *tested, run)
+        summary["test_metrics"] = {"auc": measured["auc"], "accuracy": measured["accuracy"]}
+    validation = material.validation
+    if recipe.explain:
+        chosen = np.linspace(0, len(validation.fake) - 1, min(recipe.explain, len(validation.fake))).astype(int)
+        write_overlays(
+            loaded,
+            np.stack([validation.images[int(row) : int(row) + 1][0] for row in chosen]),
+            validation.fake[chosen],
+            [validation.names[int(row)] for row in chosen],
+            run.explain,
+        )
+    run.finish(summary)
+    finish_run(run)
+
+
+def _provenance(material: Material, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
+    roles = ("real", "fake")
     return tuple(
         DataSource(
             name=source,
-            role=role,
-            count=int(((table.sources == source) & (table.fake == fake)).sum()),
-            terms=known.terms if (known := find_terms(terms, source, role)) else "not stated",
+            role=roles[fake],
+            count=count,
+            terms=known.terms if (known := find_terms(terms, source, roles[fake])) else "not stated",
         )
-        for source in np.unique(table.sources).tolist()
-        for fake, role in enumerate(("real", "fake"))
-        if ((table.sources == source) & (table.fake == fake)).any()
+        for (source, fake), count in material.counts.items()
     )
 
 
-def _plain(detector: Detector, recipe: TrainRecipe) -> dict[str, Any]:
-    return {"config": detector.config.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json")}
+def _opened(data: Data | None) -> Dataset | None:
+    return data if data is None or isinstance(data, Dataset) else open_dataset(data)
+
+
+def _spec(data: Data | None) -> str | None:
+    return str(data.root) if isinstance(data, Dataset) else None if data is None else str(data)
+
+
+def _step_of(run: RunDir) -> int:
+    from deepfake_core.training import checkpoint
+
+    return int(checkpoint.read(run.last)["progress"]["step"]) if run.last.exists() else 0

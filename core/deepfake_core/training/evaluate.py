@@ -1,0 +1,100 @@
+"""The test split, touched once: the packaged model on the original files, as a user would run it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepfake_core import metrics
+from deepfake_core.data.naming import folder_of, relative_name
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.progress import track
+from deepfake_core.training.rundir import RunDir
+from deepfake_core.training.runfiles import read_json, to_csv
+from deepfake_registry.files import write_atomic
+
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
+log = logging.getLogger("deepfake.training")
+
+
+def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample], run: RunDir) -> dict[str, Any]:
+    """Judge every test sample, and write ``predictions.csv`` and ``metrics_test.json`` (001-10, 003-12, 004-8).
+
+    Frames of one sequence count as one sample: its score is their mean. Files that cannot be judged, and files
+    without a face, have no score; they are counted, and listed with their verdict.
+
+    Args:
+        loaded: The trained model.
+        dataset: Reads the samples.
+        samples: The test split.
+        run: Its ``metrics_test.json``, once written, stands: a second call returns it unchanged.
+
+    Returns:
+        ``auc``, ``accuracy``, ``pr_auc``, ``precision``, ``recall``, ``f1``, ``eer``, ``count``, ``no_face``,
+        ``error``, and ``sources`` with each source's ``auc`` and ``count``.
+
+    Raises:
+        TrainingDataError: There is no test sample.
+    """
+    done = read_json(run.folder / "metrics_test.json")
+    if done:
+        log.info("the test split was measured before; metrics_test.json stands")
+        return done
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    scores: dict[tuple[str, int], list[float]] = {}
+    listed = list(samples)
+    if not listed:
+        raise TrainingDataError(f"{dataset.root}: no sample of the test split")
+    inputs = (dataset.read(sample) for sample in listed)
+    for sample, result in zip(listed, track(loaded.stream(inputs), "testing", total=len(listed)), strict=True):
+        key = (sample.group, sample.fake)
+        row = rows.setdefault(
+            key,
+            {"sample": relative_name(sample, folder_of(dataset)), "source": sample.source, "group": sample.group,
+             "fake": sample.fake, "p_fake": "", "verdict": result.verdict, "files": 0, "error": result.error or ""},
+        )  # fmt: skip
+        row["files"] += 1
+        if result.p_fake is not None:
+            scores.setdefault(key, []).append(result.p_fake)
+    for key, values in scores.items():
+        p_fake = float(np.mean(values))
+        rows[key] |= {"p_fake": round(p_fake, 6), "verdict": loaded.manifest.calibration.verdict(p_fake), "error": ""}
+    summary = summarise(list(rows.values()), loaded.manifest.calibration.threshold)
+    write_atomic(run.folder / "predictions.csv", to_csv(list(rows.values())))
+    run.write_json("metrics_test.json", summary)
+    return summary
+
+
+def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
+    """Metrics of rows of ``predictions.csv``."""
+    scored = [row for row in rows if row["p_fake"] != ""]
+    fake = np.array([row["fake"] for row in scored], float)
+    p_fake = np.array([row["p_fake"] for row in scored], float)
+    source = np.array([row["source"] for row in scored])
+    precision, recall, f1 = metrics.precision_recall_f1(fake, p_fake, threshold)
+    return {
+        "auc": metrics.roc_auc(fake, p_fake),
+        "accuracy": metrics.accuracy(fake, p_fake, threshold),
+        "pr_auc": metrics.average_precision(fake, p_fake),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "eer": metrics.eer(fake, p_fake),
+        "threshold": threshold,
+        "count": len(scored),
+        "no_face": sum(row["verdict"] == "no_face" for row in rows),
+        "error": sum(row["verdict"] == "error" for row in rows),
+        "sources": {
+            name: {
+                "auc": metrics.roc_auc(fake[source == name], p_fake[source == name]),
+                "count": int((source == name).sum()),
+            }
+            for name in np.unique(source).tolist()
+        },
+    }

@@ -1,0 +1,247 @@
+"""From a dataset to what a run trains on and validates on, as the recipe's ``samples`` says."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepfake_core.data.naming import folder_of, relative_name
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.detector import Detector
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.faces import FaceTable, find_faces, load_crops, split_by_group
+from deepfake_core.training.items import TrainingSet
+from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
+from deepfake_core.training.step import Augment
+from deepfake_core.training.validation import ValidationSet
+from deepfake_registry.manifest import FaceCrop
+
+log = logging.getLogger("deepfake.training")
+
+DATA_SEED = 42
+"""Decides the autoencoders and the validation pairs, so that runs with different seeds can be compared."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run takes.
+
+    Attributes:
+        training: Samples by epoch and item.
+        validation: Held-out pictures; the same for every seed.
+        counts: Pictures used of each source and class: ``(source, fake)`` → number.
+        fingerprint: Hex sha256 that changes with the validation samples; runs with the same one can be compared.
+        first: Names of the first training pictures, for the log.
+        rejected: Files that were left out, with the reason.
+        on_device: Makes what changes images on a device; ``None`` where the loading processes do it all.
+    """
+
+    training: TrainingSet
+    validation: ValidationSet
+    counts: Mapping[tuple[str, int], int]
+    fingerprint: str
+    first: Sequence[str] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    on_device: Callable[[torch.device], Augment] | None = None
+
+    def described(self, dataset: Dataset) -> dict[str, Any]:
+        """For the run's ``data.json``."""
+        return {
+            "data": str(dataset.root),
+            "layout": type(dataset).__name__,
+            "fingerprint": self.fingerprint,
+            "counts": [
+                {"source": source, "fake": fake, "count": count} for (source, fake), count in self.counts.items()
+            ],
+            "training_items": len(self.training),
+            "validation_samples": len(self.validation.fake),
+            "rejected": len(self.rejected),
+        }
+
+    def augment(self, device: torch.device) -> Augment | None:
+        """What changes images on the device, where the recipe asks for it."""
+        return self.on_device(device) if self.on_device else None
+
+    def check(self, recipe: TrainRecipe) -> None:
+        """Stop where nothing can be validated, or more of the data was left out than the recipe allows (001-26).
+
+        Raises:
+            TrainingDataError: Too many files cannot be read, of which some are named; or validation has one class.
+        """
+        self.validation.check()
+        unreadable = [name for name, reason in self.rejected.items() if "no face" not in reason]
+        total = sum(self.counts.values()) + len(self.rejected)
+        if len(unreadable) > recipe.max_bad * total:
+            raise TrainingDataError(
+                f"{len(unreadable)} of {total} files cannot be read, more than max_bad={recipe.max_bad:.3g} allows: "
+                f"{', '.join(unreadable[:5])}{', …' if len(unreadable) > 5 else ''}; repair or remove them "
+                "(dfbench data check finds them all), or raise max_bad"
+            )
+
+
+def gather(
+    detector: Detector,
+    dataset: Dataset,
+    valid: Dataset | None,
+    recipe: TrainRecipe,
+    cache_dir: Path,
+    device: torch.device,
+) -> Material:
+    """What ``samples`` of the recipe says, from a dataset and, where it is given, another one to validate on.
+
+    Raises:
+        TrainingDataError: The data are unusable, or the splits share a group, a person or a file.
+    """
+    if recipe.samples == "pairs":
+        if valid is not None:
+            raise TrainingDataError("samples='pairs' holds out faces of the training data; leave out --valid")
+        return pairs_material(detector, dataset, recipe, cache_dir, device)
+    from deepfake_core.training.labelled import labelled_material
+
+    return labelled_material(detector, dataset, valid, recipe, cache_dir)
+
+
+def test_samples(dataset: Dataset, test: Dataset | None) -> tuple[Dataset, list[Sample]] | None:
+    """What to test on: all of ``test``, or the test split of ``dataset``; ``None`` where there is neither."""
+    if test is not None:
+        every = list(test)
+        return test, [sample for sample in every if sample.split == "test"] or every
+    own = [sample for sample in dataset if sample.split == "test"]
+    return (dataset, own) if own else None
+
+
+def pairs_material(
+    detector: Detector, dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+) -> Material:
+    """Find faces, cut them, split them by group, make reconstructions and the validation set.
+
+    Raises:
+        TrainingDataError: The detector does not crop faces, or the data are unusable.
+    """
+    margin = face_margin(detector)
+    table, training, held_out = _pair_sources(dataset, recipe, cache_dir, device)
+    validation = _pair_validation(detector, held_out, dataset, recipe, cache_dir, margin)
+    return Material(
+        PairDataset(
+            PairMaker(training),
+            recipe,
+            size=detector.preprocess.resize.height,
+            margin=margin,
+            cells=detector.evidence_size[0] if detector.evidence_size else 1,
+        ),
+        validation,
+        dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
+        _fingerprint("\n".join(validation.names), validation.fake),
+        table.paths[training.rows[:10]].tolist(),
+        dict(table.rejected),
+    )
+
+
+def face_margin(detector: Detector) -> float:
+    """Side of the detector's crop over the longer side of the face box.
+
+    Raises:
+        TrainingDataError: The detector takes whole pictures, of which no pairs can be made.
+    """
+    crop = detector.preprocess.crop
+    if not isinstance(crop, FaceCrop):
+        raise TrainingDataError(
+            f"{type(detector).__name__} takes whole pictures, but samples='pairs' makes pairs of faces: let it crop "
+            "them, or train it on samples='pictures'"
+        )
+    return crop.margin
+
+
+def _pair_sources(
+    dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+) -> tuple[FaceTable, PairSource, PairSource]:
+    """The faces, those that train and those that validate."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    samples = [sample for sample in dataset if sample.split != "test"][: recipe.max_images]
+    listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.name}" for sample in samples)
+    table_file = cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
+    if not table_file.exists():
+        find_faces(samples, dataset).save(table_file)
+    table = FaceTable.read(table_file)
+    pixels = load_crops(table, dataset, cache_dir)
+    rows, held_out = split_by_group(table, recipe.validation_share)
+    own = {relative_name(sample, folder_of(dataset)): sample.split for sample in samples}
+    if "valid" in own.values():
+        held = np.array([own[name] == "valid" for name in table.paths.tolist()])
+        rows, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+    pairs = recipe.pairs
+    reconstructed = np.empty(0, np.intp)
+    reconstructions: list[NDArray[np.uint8]] = []
+    if pairs.pseudo.reconstruct:
+        real = np.flatnonzero(table.fake == 0)
+        reconstructed = real[:: max(1, -(-len(real) // pairs.reconstructed))]
+        reconstructions = load_reconstructions(
+            pixels,
+            reconstructed,
+            np.intersect1d(real, rows),
+            cache_dir,
+            steps=pairs.autoencoder_steps,
+            device=device,
+            seed=DATA_SEED,
+        )
+    decoders = training_decoders(len(reconstructions))
+    kept = (VALIDATION_DECODER,) if reconstructions else ()
+    training = PairSource(table, pixels, rows, reconstructions, reconstructed, decoders)
+    return table, training, PairSource(table, pixels, held_out, reconstructions, reconstructed, kept)
+
+
+def _pair_validation(
+    detector: Detector, source: PairSource, dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, margin: float
+) -> ValidationSet:
+    """Held-out faces: made fakes of every family, and the labelled ones through the inference preprocessing."""
+    maker = PairMaker(source)
+    spec = detector.preprocess
+    images, fake, family, names = [], [], [], []
+    for number, kind in enumerate(kind for kind in maker.families() if kind != "labelled"):
+        made, target = validation_pairs(
+            maker,
+            kind,
+            count=recipe.pairs.validation,
+            size=spec.resize.height,
+            margin=margin,
+            seed=DATA_SEED + 1000 + number,
+        )
+        images.append(made)
+        fake.append(target)
+        family += [kind] * len(target)
+        names += [f"{kind} {index}" for index in range(len(target))]
+    rows = _spread(source.table, source.rows, recipe.pairs.validation)
+    images.append(load_crops(source.table, dataset, cache_dir, spec)[rows])
+    fake.append(source.table.fake[rows].astype(np.float32))
+    family += source.table.sources[rows].tolist()
+    names += source.table.paths[rows].tolist()
+    return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family), names)
+
+
+def _spread(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most ``most`` rows of every source and class, evenly spread."""
+    kept = []
+    for source in np.unique(table.sources[rows]):
+        for fake in (0, 1):
+            here = rows[(table.sources[rows] == source) & (table.fake[rows] == fake)]
+            kept.append(here[:: max(1, -(-len(here) // most))])
+    return np.sort(np.concatenate(kept))
+
+
+def _fingerprint(*parts: str | NDArray[np.float32]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part.tobytes())
+    return digest.hexdigest()
