@@ -8,6 +8,7 @@ the measures of probabilities need one sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 

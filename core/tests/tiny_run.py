@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from deepfake_core.detector import Detector
 from deepfake_core.training import checkpoint
+from deepfake_core.training.engine import engine
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.loop import Hooks, fit
 from deepfake_core.training.recipe import Phase, TrainRecipe
-from deepfake_core.training.engine import engine
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 

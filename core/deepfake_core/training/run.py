@@ -22,7 +22,6 @@ from deepfake_core.training.evaluate import test_once
 from deepfake_core.training.loop import Hooks, fit
 from deepfake_core.training.material import Material, face_margin, gather, test_samples
 from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.record import finish_run
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.seeding import seed_everything
 from deepfake_core.training.step import working_precision
@@ -200,6 +199,7 @@ def _conclude(
     """Test once, draw overlays, close the run's metrics, and enter it into the record of all runs."""
     from deepfake_core.loading import load
     from deepfake_core.training.overlays import write_overlays
+    from deepfake_core.training.record import finish_run
 
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}

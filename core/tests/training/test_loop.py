@@ -13,9 +13,9 @@ from tiny_run import RECIPE, Bright, Pixels, Steady, run, validate
 from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import DeepfakeError, TrainingDataError
 from deepfake_core.training.batches import Batches
+from deepfake_core.training.engine import engine
 from deepfake_core.training.loop import Hooks, Stopped
 from deepfake_core.training.recipe import Optimizer, Phase, Schedule
-from deepfake_core.training.engine import engine
 
 pytestmark = pytest.mark.torch
 
@@ -68,7 +68,7 @@ def test_two_phases_freeze_the_backbone_and_then_train_it_slowly(tmp_path):  # 0
 
 
 def test_an_unknown_group_is_named(tmp_path):
-    with pytest.raises(DeepfakeError, match="lr names neck.*backbone, head"):
+    with pytest.raises(DeepfakeError, match=r"lr names neck.*backbone, head"):
         run(tmp_path, changed(phases=(Phase(steps=2, lr={"neck": 1.0}),)))
 
 
@@ -88,7 +88,7 @@ def test_accumulation_gives_the_gradient_of_the_larger_batch(tmp_path):  # 004-6
     for batch, accumulate in ((8, 1), (4, 2)):
         folder = tmp_path / str(batch)
         data = Pixels(8)
-        progress, files = run(
+        progress, _ = run(
             folder,
             changed(batch_size=batch, accumulate=accumulate, phases=phases, ema=0.0, eval_every=1),
             detector=Steady(),
@@ -161,7 +161,7 @@ def test_a_plateau_lowers_the_rate(tmp_path):  # 003-10
 
 def test_unreadable_pictures_count_for_nothing_and_are_named(tmp_path, caplog):  # 001-26, resolution 14
     with caplog.at_level(logging.WARNING):
-        progress, files = run(tmp_path, changed(max_bad=0.1, eval_every=None), data=Pixels(30, bad=(3, 7)))
+        progress, _ = run(tmp_path, changed(max_bad=0.1, eval_every=None), data=Pixels(30, bad=(3, 7)))
     assert progress.best["auc"] > 0.9
     assert set(files.missing) == {"picture3.png", "picture7.png"}
     assert "2 samples of this epoch could not be read" in caplog.text

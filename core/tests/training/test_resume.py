@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_run
 import torch
 from safetensors.torch import load_file
 from tiny_run import RECIPE, Bright, run
 
-import tiny_run
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.training.recipe import Optimizer, Phase, Schedule
 
