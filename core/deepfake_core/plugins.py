@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 import pluggy
 
 from deepfake_core import hookspecs
-from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, UnknownDetector
+from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, TrainingDataError, UnknownDetector
 from deepfake_core.specs import API_VERSION, DatasetSpec, DetectorSpec, ExplainerSpec
 
 GROUP = "deepfake"
@@ -180,22 +180,41 @@ def detector_spec(name: str) -> DetectorSpec:
         DuplicatePlugin: Two distributions offer it.
         PluginLoadError: The plugin of that name is installed but broken.
     """
+    hint = _unless_offered(DetectorSpec, name, detectors())
+    if hint is not None:
+        raise UnknownDetector(
+            f"unknown detector {name!r}; {hint or 'none is installed; run: pip install deepfake-lite'}"
+        )
+    return detectors()[name].spec
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The record of one dataset layout.
+
+    Raises:
+        TrainingDataError: No plugin offers the name; close matches are suggested.
+        DuplicatePlugin: Two distributions offer it.
+        PluginLoadError: The plugin of that name is installed but broken.
+    """
+    hint = _unless_offered(DatasetSpec, name, datasets())
+    if hint is not None:
+        raise TrainingDataError(f"unknown dataset layout {name!r}; {hint}")
+    return datasets()[name].spec
+
+
+def _unless_offered(kind: type[Any], name: str, offered: Mapping[str, Any]) -> str | None:
+    """Nothing where the name is offered; else what might have been meant, or is installed."""
+    if name in offered:
+        return None
     known = catalogue()
-    if name in known.detectors:
-        return known.detectors[name].spec
-    if (clash := known.clashes.get((DetectorSpec, name))) is not None:
+    if (clash := known.clashes.get((kind, name))) is not None:
         raise DuplicatePlugin(clash)
     for failure in known.failures:
         if failure.name == name:
             raise PluginLoadError(f"plugin {name!r} of {failure.distribution}: {failure.reason}")
-    close = difflib.get_close_matches(name, known.detectors, n=1)
-    if close:
-        hint = f"did you mean {close[0]!r}?"
-    elif known.detectors:
-        hint = f"installed: {', '.join(known.detectors)}"
-    else:
-        hint = "none is installed; run: pip install deepfake-lite"
-    raise UnknownDetector(f"unknown detector {name!r}; {hint}")
+    if close := difflib.get_close_matches(name, offered, n=1):
+        return f"did you mean {close[0]!r}?"
+    return f"installed: {', '.join(offered)}" if offered else ""
 
 
 def import_object(target: str, *, install: str = "") -> Any:

@@ -1,0 +1,167 @@
+"""CSV files that name pictures and their labels (001-2)."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.cells import persons
+from deepfake_core.datasets.files import inside
+from deepfake_core.datasets.labels import LABELS, SPLITS, meaning_of, some, split_of
+from deepfake_core.datasets.tables import header, rows
+from deepfake_core.errors import TrainingDataError
+
+log = logging.getLogger("deepfake.datasets")
+
+CSV_LABELS: Mapping[str, int] = MappingProxyType({"1": 0, "0": 1, **LABELS})
+"""1 = real, 0 = fake (001-2), or the words."""
+
+_LOOKED_AT = 100
+
+
+class CsvTable(Dataset):
+    """A CSV file with the columns ``path`` and ``label``, or a folder with ``train.csv``, ``valid.csv``, ``test.csv``.
+
+    The optional columns ``source``, ``group``, ``split`` and ``identity`` (several are separated by ``;``) are taken as
+    they are; others are ignored. Without them the source is the root's name, each picture is a group of its own, and
+    in a folder the file's name is the split. Every row is checked before the first sample is given.
+
+    A row that repeats an earlier one is dropped with a counted warning; one that contradicts an earlier one, in its
+    label or its split, is an error.
+
+    Args:
+        table: The file, or the folder of files.
+        root: What relative paths start from; by default the folder of the table.
+        labels: Label → 1 for fake, 0 for real.
+        limit: Take at most this many rows of each file, evenly spread over each class, in proportion.
+    """
+
+    def __init__(
+        self,
+        table: str | Path,
+        root: str | Path | None = None,
+        labels: Mapping[str, int] = CSV_LABELS,
+        limit: int | None = None,
+    ) -> None:
+        self.table = Path(table)
+        super().__init__(root if root is not None else self.table if self.table.is_dir() else self.table.parent)
+        if limit is not None and limit < 1:
+            raise TrainingDataError(f"{table}: limit must be at least 1, got {limit}")
+        self.labels = labels
+        self.limit = limit
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return root.suffix.lower() == ".csv" and {"path", "label"} <= set(header(root))
+
+    def __iter__(self) -> Iterator[Sample]:
+        files = self._files()
+        dropped = self._check(files)
+        for number, (file, split) in enumerate(files):
+            kept = (sample for line, sample in self._samples(file, split) if (number, line) not in dropped)
+            if self.limit is None:
+                yield from kept
+            else:
+                counts = Counter(
+                    sample.fake for line, sample in self._samples(file, split) if (number, line) not in dropped
+                )
+                yield from _spread(kept, counts, self.limit)
+
+    def _files(self) -> list[tuple[Path, str]]:
+        if not self.table.is_dir():
+            return [(self.table, "")]
+        names = [(path, SPLITS.get(path.stem.lower(), "")) for path in sorted(self.table.glob("*.csv"))]
+        files = [(path, split) for path, split in names if split]
+        if not files:
+            raise TrainingDataError(f"{self.table}: no train.csv, valid.csv or test.csv; name a CSV file")
+        repeated = [split for split, count in Counter(split for _, split in files).items() if count > 1]
+        if repeated:
+            raise TrainingDataError(f"{self.table}: two files for the split {repeated[0]!r}; keep one")
+        return files
+
+    def _samples(self, file: Path, split: str) -> Iterator[tuple[int, Sample]]:
+        name = self.root.resolve().name
+        for line, cells in rows(file, ("path", "label")):
+            where = f"{file}: row {line}"
+            path = inside(self.root, cells["path"], where, absolute=True)
+            source = cells.get("source") or name
+            yield (
+                line,
+                Sample(
+                    path,
+                    meaning_of(cells["label"], self.labels, where),
+                    source,
+                    cells.get("group") or f"{source}/{Path(cells['path']).with_suffix('').as_posix()}",
+                    split_of(cells.get("split", ""), where) or split,
+                    persons(cells.get("identity")),
+                ),
+            )
+
+    def _check(self, files: list[tuple[Path, str]]) -> set[tuple[int, int]]:
+        """Read everything once; returns the rows that repeat an earlier one, as file number and line."""
+        # One number per row: a dictionary of all paths would outgrow everything else that is kept.
+        hashes = array("q")
+        for file, split in files:
+            before = len(hashes)
+            hashes.extend(hash(sample.path) for _, sample in self._samples(file, split))
+            if len(hashes) == before:
+                raise TrainingDataError(f"{file}: has no rows; add some, or remove it")
+            first = [sample.path for _, sample in islice(self._samples(file, split), _LOOKED_AT)]
+            if not any(path.exists() for path in first):
+                raise TrainingDataError(
+                    f"{file}: none of the first {len(first)} files exists, such as {first[0]}; say what "
+                    "the paths start from by root=FOLDER"
+                )
+        ordered = np.sort(np.frombuffer(hashes, np.int64))
+        suspect = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        return self._repeated(files, suspect) if suspect else set()
+
+    def _repeated(self, files: list[tuple[Path, str]], suspect: set[int]) -> set[tuple[int, int]]:
+        first: dict[Path, tuple[str, Sample]] = {}
+        repeated: set[tuple[int, int]] = set()
+        names: list[str] = []
+        for number, (file, split) in enumerate(files):
+            for line, sample in self._samples(file, split):
+                if hash(sample.path) not in suspect:
+                    continue
+                where, earlier = first.setdefault(sample.path, (f"{file} row {line}", sample))
+                if earlier is sample:
+                    continue
+                for what in ("fake", "split"):
+                    if getattr(earlier, what) != getattr(sample, what):
+                        kind = "label" if what == "fake" else what
+                        raise TrainingDataError(
+                            f"{file}: row {line} gives {sample.path} another {kind} than {where}; keep one"
+                        )
+                repeated.add((number, line))
+                names.append(f"{file.name} row {line}")
+        if repeated:
+            log.warning("%s: %d rows repeat an earlier one and are left out: %s", self.table, len(names), some(names))
+        return repeated
+
+
+def _spread(samples: Iterator[Sample], counts: Mapping[int, int], limit: int) -> Iterator[Sample]:
+    """At most ``limit`` samples, spread evenly over each class, which keep their proportions."""
+    total = sum(counts.values())
+    if limit >= total:
+        yield from samples
+        return
+    fakes = round(limit * counts[1] / total)
+    if limit > 1 and len(counts) > 1:
+        fakes = min(max(fakes, 1), limit - 1)
+    wanted = {1: fakes, 0: limit - fakes}
+    met = Counter[int]()
+    for sample in samples:
+        fake = sample.fake
+        # Bresenham's line: of n samples exactly `wanted` pass.
+        if met[fake] * wanted[fake] % counts[fake] < wanted[fake]:
+            yield sample
+        met[fake] += 1

@@ -1,0 +1,156 @@
+"""Any dataset that the Hugging Face ``datasets`` library can load: an id on the Hub, or a local path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.cells import class_name, persons, picture
+from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
+from deepfake_core.errors import MissingExtra, TrainingDataError
+
+_SAVED = ("dataset_dict.json", "state.json")
+
+
+class HuggingFace(Dataset):
+    """A dataset on the Hugging Face Hub, or in a folder, as the ``datasets`` library reads it.
+
+    The columns of pictures and labels are known by their types (``Image``, ``ClassLabel``) where there is one of each;
+    otherwise they are to be named. Class names other than ``real`` and ``fake`` need a label map. The optional columns
+    ``source``, ``group`` and ``identity`` are taken as they are; without them the source is the dataset's name and each
+    row is a group of its own. Without network the library reads what was downloaded before.
+
+    Args:
+        root: The id, such as ``user/name``, or a folder: one that ``save_to_disk`` wrote, or any that ``load_dataset``
+            takes.
+        config: Name of the configuration, where the dataset has several.
+        split: Only this split; by default all of them.
+        image: Name of the column of pictures.
+        label: Name of the column of labels.
+        labels: Class name, or label → 1 for fake, 0 for real.
+        streaming: Read over the network as needed, rather than download first. :meth:`read` is slow then; use
+            :meth:`stream`.
+        revision: Commit, tag or branch on the Hub.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        config: str | None = None,
+        split: str | None = None,
+        image: str | None = None,
+        label: str | None = None,
+        labels: Mapping[str, int] = LABELS,
+        streaming: bool = False,
+        revision: str | None = None,
+    ) -> None:
+        super().__init__(root)
+        self.config = config
+        self.split = split
+        self.image = image
+        self.label = label
+        self.labels = labels
+        self.streaming = streaming
+        self.revision = revision
+        self._loaded: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_loaded": None}  # what is loaded holds open files
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return any((root / name).is_file() for name in _SAVED)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for sample, _ in self._rows(with_bytes=False))
+
+    def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
+        return self._rows(with_bytes=True)
+
+    def read(self, sample: Sample) -> Path | bytes:
+        split, _, row = sample.member.rpartition("/")
+        part = self._splits()[split]
+        image, _ = self._columns(part)
+        part = _undecoded(part, image).select_columns([image])
+        cells = next(iter(part.skip(int(row)))) if self.streaming else part[int(row)]
+        return picture(cells[image], sample.name)
+
+    def _rows(self, *, with_bytes: bool) -> Iterator[tuple[Sample, Path | bytes]]:
+        for name, part in self._splits().items():
+            image, label = self._columns(part)
+            names = getattr((part.features or {}).get(label), "names", ())
+            kept = [label, *(column for column in ("source", "group", "identity") if column in _names(part))]
+            part = _undecoded(part, image).select_columns([*kept, image] if with_bytes else kept)
+            split = split_of(name, str(self.root)) if name in ("train", "validation", "valid", "test") else ""
+            for row, cells in enumerate(part):
+                where = f"{self.root}: split {name} row {row}"
+                fake = meaning_of(class_name(cells[label], names, where), self.labels, where)
+                source = str(cells.get("source") or self.root.name)
+                group = str(cells.get("group") or f"{source}/{name}/{row}")
+                sample = Sample(
+                    self.root, fake, source, group, split, persons(cells.get("identity")), None, f"{name}/{row}"
+                )
+                yield sample, picture(cells[image], where) if with_bytes else b""
+
+    def _columns(self, part: Any) -> tuple[str, str]:
+        """Names of the columns of pictures and labels."""
+        return self._column(part, "image", "Image", self.image), self._column(part, "label", "ClassLabel", self.label)
+
+    def _column(self, part: Any, what: str, kind: str, chosen: str | None) -> str:
+        names = _names(part)
+        if chosen is not None:
+            if chosen not in names:
+                raise TrainingDataError(f"{self.root}: no column {chosen!r}; its columns are {', '.join(names)}")
+            return chosen
+        typed = [name for name in names if type((part.features or {}).get(name)).__name__ == kind]
+        if len(typed) == 1:
+            return typed[0]
+        if not typed and what in names:
+            return what
+        found = f"columns {', '.join(typed)} could be it" if typed else f"its columns are {', '.join(names)}"
+        raise TrainingDataError(f"{self.root}: which column is the {what}? {found}: choose by {what}=NAME")
+
+    def _splits(self) -> dict[str, Any]:
+        if self._loaded is None:
+            loaded = self._load()
+            self._loaded = dict(loaded) if hasattr(loaded, "keys") else {self.split or "train": loaded}
+            if self.split is not None:
+                if self.split not in self._loaded:
+                    raise TrainingDataError(
+                        f"{self.root}: no split {self.split!r}; there are {', '.join(map(str, self._loaded))}"
+                    )
+                self._loaded = {self.split: self._loaded[self.split]}
+        return self._loaded
+
+    def _load(self) -> Any:
+        try:
+            import datasets
+        except ImportError as error:
+            raise MissingExtra("reading Hugging Face datasets", "deepfake-core[data]") from error
+        try:
+            if any((self.root / name).is_file() for name in _SAVED):
+                return datasets.load_from_disk(str(self.root))
+            return datasets.load_dataset(
+                self.root.as_posix(), self.config, split=None, streaming=self.streaming, revision=self.revision
+            )
+        except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            reason = " ".join(str(error).split())
+            raise TrainingDataError(
+                f"{self.root}: cannot be loaded as a Hugging Face dataset ({reason}); check its name and the "
+                "network, or download it and name the folder"
+            ) from error
+
+
+def _names(part: Any) -> list[str]:
+    return list(part.column_names or ())
+
+
+def _undecoded(part: Any, image: str) -> Any:
+    """The same with pictures as their files' bytes rather than pixels, which the core decodes itself."""
+    import datasets
+
+    if isinstance((part.features or {}).get(image), datasets.Image):
+        return part.cast_column(image, datasets.Image(decode=False))
+    return part

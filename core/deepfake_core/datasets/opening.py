@@ -1,0 +1,155 @@
+"""From what a user types to a dataset: ``NAME:PATH?key=value&…``, or a path alone."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin
+from urllib.parse import unquote
+
+from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.labels import parse_labels
+from deepfake_core.errors import MissingExtra, PluginLoadError, TrainingDataError
+from deepfake_core.plugins import dataset_spec, datasets, import_object
+
+# Two letters at least, so that C:\data is a path; a URL is none of ours.
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]+):(?!//)(?P<rest>.*)", re.DOTALL)
+FALLBACK = "image-folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a user typed, in parts.
+
+    Attributes:
+        name: The layout's name; empty where it is to be recognised.
+        path: Where it is; may be empty where the layout needs none.
+        options: Keyword arguments of its class, as text.
+    """
+
+    name: str
+    path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse(spec: str | Path) -> Address:
+    """Take ``NAME:PATH?key=value&…`` apart.
+
+    A :class:`~pathlib.Path`, and any text that is the path of something that exists, is a path as it stands. Options
+    follow the last question mark; in their values ``%26`` stands for ``&``, ``%3F`` for ``?`` and ``%25`` for ``%``.
+
+    Raises:
+        TrainingDataError: The text is empty, or an option is not ``key=value`` or is given twice.
+    """
+    if isinstance(spec, Path) or _exists(spec):
+        return Address("", str(spec))
+    match = _NAMED.fullmatch(spec)
+    name, rest = (match["name"], match["rest"]) if match else ("", spec)
+    if _exists(rest):
+        return Address(name, rest)
+    path, mark, tail = rest.rpartition("?")
+    if not mark:
+        path, tail = tail, ""
+    options: dict[str, str] = {}
+    for part in tail.split("&") if tail else ():
+        key, equals, value = part.partition("=")
+        if not equals or not key:
+            raise TrainingDataError(f"{spec}: option {part!r} is not key=value; write NAME:PATH?key=value&key=value")
+        if key in options:
+            raise TrainingDataError(f"{spec}: option {key!r} is given twice; keep one")
+        options[key] = unquote(value)
+    if not name and not path:
+        raise TrainingDataError(f"{str(spec)!r} names no dataset; write PATH, or NAME:PATH with one of {_names()}")
+    if not match and path in datasets():
+        return Address(path, "", options)
+    return Address(name, path, options)
+
+
+def open_dataset(spec: str | Path) -> Dataset:
+    """The dataset that ``NAME:PATH?key=value&…`` names.
+
+    ``NAME`` is one of the installed layouts (``dfbench list --datasets`` shows them); without it the layout is
+    recognised. Options are keyword arguments of the layout's class. ``labels=VALUE:fake,VALUE:real`` is a label map,
+    and a list is written with commas.
+
+    Raises:
+        TrainingDataError: No such layout or path, an option that the layout does not have, or a layout that cannot be
+            recognised.
+        DuplicatePlugin, PluginLoadError: The layout's plugin cannot be used.
+    """
+    address = parse(spec)
+    name = address.name or _recognise(address.path)
+    kind: type[Dataset] = import_object(dataset_spec(name).dataset)
+    return kind(*[address.path] if address.path else [], **_options(name, kind, address))
+
+
+def _recognise(path: str) -> str:
+    """Name of the layout of what stands at a path."""
+    if not _exists(path):
+        raise TrainingDataError(f"{path}: no such file or folder; name an existing one, or write NAME:PATH")
+    found, broken = [], []
+    for name, entry in datasets().items():
+        try:
+            if import_object(entry.spec.dataset).recognises(Path(path)):
+                found.append(name)
+        except (PluginLoadError, MissingExtra) as error:
+            broken.append(f"{name} cannot be asked ({error})")
+    if len(found) > 1:
+        raise TrainingDataError(f"{path}: could be {' or '.join(found)}; say which: {found[0]}:{path}")
+    if not found and not Path(path).is_dir():
+        hint = "".join(f"; {reason}" for reason in broken)
+        raise TrainingDataError(f"{path}: its layout is not recognised; write NAME:{path} with one of {_names()}{hint}")
+    # What is wrong with a folder, it says best as a folder of pictures.
+    return found[0] if found else FALLBACK
+
+
+def _options(name: str, kind: type[Dataset], address: Address) -> dict[str, Any]:
+    """Keyword arguments of a layout's class, typed by its signature."""
+    from pydantic import TypeAdapter, ValidationError
+
+    parameters = list(inspect.signature(kind).parameters.values())
+    hints = typing.get_type_hints(kind.__init__)
+    possible = [parameter.name for parameter in parameters[1:]]
+    if not address.path and parameters and parameters[0].default is inspect.Parameter.empty:
+        raise TrainingDataError(f"{name} needs a path: {name}:PATH")
+    values: dict[str, Any] = {}
+    for key, text in address.options.items():
+        if key not in possible:
+            close = difflib.get_close_matches(key, possible, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(possible) or 'none'}"
+            raise TrainingDataError(f"{name} has no option {key!r}; {hint}")
+        try:
+            values[key] = TypeAdapter(hints.get(key, str)).validate_python(_structured(text, hints.get(key, str)))
+        except ValidationError as error:
+            raise TrainingDataError(f"{name}: option {key}={text}: {error.errors()[0]['msg']}") from error
+        except ValueError as error:
+            raise TrainingDataError(f"{name}: option {key}={text}: {error}") from error
+    return values
+
+
+def _structured(text: str, hint: Any) -> Any:
+    """Text as the type wants it, where that is a label map or a list."""
+    alternatives = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    origins = {get_origin(alternative) or alternative for alternative in alternatives}
+    if Mapping in origins or dict in origins:
+        return parse_labels(text)
+    if origins & {tuple, list}:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _names() -> str:
+    return ", ".join(datasets())

@@ -1,0 +1,151 @@
+"""WebDataset shards: tar archives in which files of one stem belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.archives import Member, members, read_member
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, walk
+from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
+from deepfake_core.errors import TrainingDataError
+
+_ENDINGS = (".tar", ".tar.gz", ".tgz")
+_NOTES = ("json", "cls", "txt")
+_NOTE_BYTES = 1 << 20
+
+
+class Shards(Dataset):
+    """Tar archives with ``key.jpg`` beside ``key.json``, ``key.cls`` or ``key.txt``, which hold its label.
+
+    A JSON object may have ``label``, ``source``, ``group``, ``split``, ``identities`` and ``frame``; the other two hold
+    the label alone. Without them the source is the root's name and each key is a group of its own. Of plain archives
+    only headers and labels are read, and a sample says where in the archive its bytes are; compressed ones
+    (``.tar.gz``) are cheap to :meth:`stream` and slow to :meth:`read`.
+
+    Args:
+        root: One archive, or a folder of them.
+        labels: Label → 1 for fake, 0 for real; by default only the words ``real`` and ``fake`` are known.
+    """
+
+    def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
+        super().__init__(root)
+        self.labels = labels
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        if root.is_dir():
+            return not (root / "store.json").exists() and any(root.glob("*.tar"))
+        return root.name.lower().endswith(_ENDINGS)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for sample, _ in self._samples(with_bytes=False))
+
+    def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
+        return self._samples(with_bytes=True)
+
+    def read(self, sample: Sample) -> Path | bytes:
+        return super().read(sample) if sample.span else read_member(sample.path, sample.member)
+
+    def _samples(self, *, with_bytes: bool) -> Iterator[tuple[Sample, bytes]]:
+        files = [self.root] if self.root.is_file() else [path for path in walk(self.root) if _is_archive(path)]
+        if not files:
+            raise TrainingDataError(f"{self.root}: no .tar archives; name one, or a folder of them")
+        source = self.root.resolve().name.partition(".")[0]
+        empty = True
+        for file in files:
+            for record in _records(file, with_bytes=with_bytes):
+                if record.picture:
+                    empty = False
+                    yield self._sample(file, record, source), record.content
+                elif record.notes and not record.others:
+                    raise TrainingDataError(f"{file}: {record.key!r} has a label and no picture; remove it")
+        if empty:
+            raise TrainingDataError(f"{self.root}: no pictures or videos in {len(files)} archives")
+
+    def _sample(self, file: Path, record: _Record, root: str) -> Sample:
+        where = f"{file}: {record.key!r}"
+        facts = _facts(record, where)
+        if "label" not in facts:
+            raise TrainingDataError(f"{where}: has no label; add {record.key}.json or {record.key}.cls")
+        source = str(facts.get("source") or root)
+        assert record.picture is not None
+        return Sample(
+            file,
+            meaning_of(facts["label"], self.labels, where),
+            source,
+            str(facts.get("group") or f"{source}/{file.name.partition('.')[0]}/{record.key}"),
+            split_of(facts.get("split") or "", where),
+            tuple(map(str, facts.get("identities") or ())),
+            record.picture.span,
+            record.picture.name,
+            int(facts.get("frame", -1)),
+        )
+
+
+@dataclass(slots=True)
+class _Record:
+    """The files of one key."""
+
+    key: str
+    picture: Member | None = None
+    content: bytes = b""
+    notes: dict[str, bytes] = field(default_factory=dict)
+    others: bool = False
+
+
+def _records(file: Path, *, with_bytes: bool) -> Iterator[_Record]:
+    """Neighbouring members of one key, as WebDataset has them: everything up to the first dot of the file's name."""
+    record: _Record | None = None
+    for member in members(file):
+        folder, slash, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        ending = ending.lower()
+        if not stem:
+            continue
+        key = (folder + slash + stem).removeprefix("./")
+        if record is None or record.key != key:
+            if record is not None:
+                yield record
+            record = _Record(key)
+        if f".{ending.rpartition('.')[2]}" in MEDIA_SUFFIXES:
+            if record.picture is not None:
+                raise TrainingDataError(f"{file}: {key!r} has two pictures or comes twice; give each a key of its own")
+            record.picture = member
+            if with_bytes:
+                record.content = member.read()
+        elif ending in _NOTES:
+            if member.size > _NOTE_BYTES:
+                raise TrainingDataError(f"{file}: {member.name!r} is no label, it has {member.size} bytes")
+            record.notes[ending] = member.read()
+        else:
+            record.others = True
+    if record is not None:
+        yield record
+
+
+def _facts(record: _Record, where: str) -> dict[str, Any]:
+    """What the files beside the picture say."""
+    facts: dict[str, Any] = {}
+    try:
+        if "json" in record.notes:
+            facts = json.loads(record.notes["json"])
+            if not isinstance(facts, dict):
+                facts = {"label": facts}
+        for ending in ("cls", "txt"):
+            if "label" not in facts and ending in record.notes:
+                facts["label"] = record.notes[ending].decode().strip()
+        if not isinstance(facts.get("identities") or [], list):
+            raise ValueError("identities must be a list")
+        int(facts.get("frame", -1))
+    except (ValueError, TypeError) as error:
+        raise TrainingDataError(f"{where}: cannot be read ({error}); write it again") from error
+    return facts
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(_ENDINGS)

@@ -1,0 +1,118 @@
+"""WildDeepfake (Zi et al. 2020, arXiv 2101.01456): sequences of faces in compressed archives (004-16)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.archives import Member, Opener, members, read_member
+from deepfake_core.datasets.files import by_number
+from deepfake_core.datasets.labels import LABELS
+from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.inputs.sources import PICTURE_SUFFIXES
+
+SOURCE = "wilddeepfake"
+_TOP = "deepfake_in_the_wild"
+_FOLDERS = {f"{kind}_{split}": (LABELS[kind], split) for kind in ("real", "fake") for split in ("train", "test")}
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://")
+
+
+class WildDeepfake(Dataset):
+    """``deepfake_in_the_wild/{real,fake}_{train,test}/N.tar.gz``, with members such as ``./1/fake/131/942.png``.
+
+    Members are archive/class/sequence/frame. The class comes from the member and must agree with the folder; the split
+    comes from the folder. A sequence is a group, and its frames are numbered as they are named. Sequences of one
+    archive may be cut from one video, so they share an identity.
+
+    The archives are compressed: one pass by :meth:`stream` costs little, while :meth:`read` reads its archive from the
+    beginning.
+
+    Args:
+        root: The folder ``deepfake_in_the_wild``, or the one that holds it; or the same as a URL that fsspec knows,
+            such as ``hf://datasets/xingjunm/WildDeepfake``, which is then streamed.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.url = str(root).rstrip("/") if _URL.match(str(root)) else ""
+        super().__init__(root)
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return any((top / name).is_dir() for top in (root, root / _TOP) for name in _FOLDERS)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for sample, _ in self._members())
+
+    def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
+        return ((sample, member.read()) for sample, member in self._members())
+
+    def read(self, sample: Sample) -> Path | bytes:
+        return read_member(sample.path, sample.member, self._opener(sample.path))
+
+    def _members(self) -> Iterator[tuple[Sample, Member]]:
+        empty = True
+        for folder, archive in self._archives():
+            for member in members(archive, self._opener(archive)):
+                if PurePosixPath(member.name).suffix.lower() in PICTURE_SUFFIXES:
+                    empty = False
+                    yield _sample(archive, folder, member), member
+        if empty:
+            raise TrainingDataError(
+                f"{self.url or self.root}: no archives {_TOP}/{{real,fake}}_{{train,test}}/N.tar.gz with pictures "
+                "in them"
+            )
+
+    def _archives(self) -> Iterator[tuple[str, Path]]:
+        """Name of the folder and path of every archive, in the order of their numbers."""
+        if self.url:
+            names = [Path(name) for name in _remote(self.url)]
+        else:
+            tops = [top for top in (self.root, self.root / _TOP) if top.is_dir()]
+            names = [path for top in tops for path in top.glob("*_t*/*.tar.gz") if path.is_file()]
+        for path in sorted(names, key=lambda path: (path.parent.name, by_number(path))):
+            if path.parent.name in _FOLDERS and not path.name.startswith("."):
+                yield path.parent.name, path
+
+    def _opener(self, archive: Path) -> Opener | None:
+        if not self.url:
+            return None
+        scheme = self.url.partition("://")[0]
+
+        def opened() -> BinaryIO:
+            import fsspec
+
+            stream: BinaryIO = fsspec.filesystem(scheme).open(archive.as_posix(), "rb")
+            return stream
+
+        return opened
+
+
+def _sample(archive: Path, folder: str, member: Member) -> Sample:
+    fake, split = _FOLDERS[folder]
+    path = PurePosixPath(member.name)
+    where = f"{archive}: member {member.name!r}"
+    if len(path.parts) < 3 or ".." in path.parts:
+        raise TrainingDataError(f"{where}: expected archive/class/sequence/frame, such as ./1/fake/131/942.png")
+    kind, sequence = path.parts[-3:-1]
+    if kind not in ("real", "fake") or LABELS[kind] != fake:
+        raise TrainingDataError(f"{where}: is {kind!r} in a folder {folder!r}; get the archive again")
+    video = f"{SOURCE}/{folder}/{archive.name.partition('.')[0]}"
+    frame = int(path.stem) if path.stem.isdecimal() else -1
+    return Sample(archive, fake, SOURCE, f"{video}/{sequence}", split, (video,), None, member.name, frame)
+
+
+def _remote(url: str) -> list[str]:
+    """Paths of the archives below a URL."""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingExtra("reading a dataset by its URL", "deepfake-core[data]") from error
+    try:
+        system, top = fsspec.core.url_to_fs(url)
+        found: list[str] = system.glob(f"{top}/**/*.tar.gz")
+    except (OSError, ValueError, ImportError) as error:
+        raise TrainingDataError(f"{url}: cannot be listed ({error}); download it, and name the folder") from error
+    return found
