@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import card, develop, listing, predict, run
+from deepfake_bench.cli import card, data, develop, listing, predict, run, tune
 from deepfake_core.errors import DeepfakeError
 
 
@@ -71,8 +71,10 @@ app.command("predict")(predict.predict)
 app.command("run")(run.run)
 app.command("train")(develop.train)
 app.command("recipes")(develop.recipes)
+app.command("tune")(tune.tune)
 app.command("export")(develop.export)
 app.command("card")(card.card)
+app.add_typer(data.app)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,14 +34,15 @@ class Want:
     """What to find out about each file.
 
     Attributes:
-        content: Decode it: pictures in full, of videos the first and the last frame.
-        digest: sha256 of its bytes.
+        content: Decode it: pictures in full, of videos the first and the last frame. Without, the rest but the
+            digest of every file is not found out either.
+        digest: sha256 of the bytes of which files; videos can be large.
         phash: Perceptual hash, of pictures.
         face: Side of its largest face.
     """
 
     content: bool = True
-    digest: bool = True
+    digest: Literal["none", "pictures", "all"] = "all"
     phash: bool = False
     face: bool = False
 
@@ -78,9 +79,9 @@ class Facts:
     def covers(self, want: Want) -> bool:
         """Whether everything wanted is known."""
         if self.error and want.content:
-            return True
+            return bool(self.sha256) or not _hashes(want, self.video)
         return (
-            (bool(self.sha256) or not want.digest)
+            (bool(self.sha256) or not _hashes(want, self.video))
             and (self.brightness is not None or not want.content)
             and (self.phash is not None or self.video or not want.phash)
             and (self.face is not None or not want.face)
@@ -97,21 +98,24 @@ def inspect(data: Path | bytes, name: str, want: Want) -> Facts:
     """
     known: dict[str, object] = {}
     try:
+        known["size_bytes"] = len(data) if isinstance(data, bytes) else data.stat().st_size
+        if not want.content:
+            return Facts(sha256=digest(data), **known)  # type: ignore[arg-type]
         with open_stream(data, name) as stream:
             kind = sniff(read_head(stream, name))
-        known["size_bytes"] = len(data) if isinstance(data, bytes) else data.stat().st_size
         known |= {"format": kind.name, "video": kind.family == "video"}
-        if want.digest:
+        if _hashes(want, kind.family == "video"):
             known["sha256"] = digest(data)
-        if want.content and kind.family == "video":
-            known |= _video(data, name, want)
-        elif want.content:
-            known |= _picture(data, name, want)
+        known |= (_video if kind.family == "video" else _picture)(data, name, want)
     except InputError as error:
         known["error"] = error.reason
     except OSError as error:
         known["error"] = f"cannot be read: {one_line(error)}"
     return Facts(**known)  # type: ignore[arg-type]
+
+
+def _hashes(want: Want, video: bool) -> bool:
+    return want.digest == "all" or (want.digest == "pictures" and not video)
 
 
 def digest(data: Path | bytes) -> str:

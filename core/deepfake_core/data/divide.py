@@ -1,0 +1,158 @@
+"""Divide a dataset into training, validation and test, and write the split down as a CSV dataset."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from deepfake_core.data.check import LABELS
+from deepfake_core.data.inspect import digest
+from deepfake_core.data.leaks import Leak, LeakFinder
+from deepfake_core.data.naming import folder_of, relative_name
+from deepfake_core.data.splits import complete_splits, families
+from deepfake_core.datasets.labels import some
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.progress import track
+from deepfake_registry.files import atomic_path
+
+if TYPE_CHECKING:
+    from deepfake_core.datasets import Dataset, Sample
+
+By = Literal["identity", "group", "source"]
+
+COLUMNS = ("path", "label", "source", "group", "split", "identity")
+
+
+@dataclass(frozen=True)
+class Division:
+    """Every sample of a dataset with the split that it is in now.
+
+    Attributes:
+        root: The folder that paths start from.
+        samples: In the dataset's order.
+        ties: Pairs of identical files that were kept together.
+        leaks: What is in two splits all the same, because the division was asked to be by ``"group"`` alone.
+    """
+
+    root: Path
+    samples: tuple[Sample, ...]
+    ties: int
+    leaks: tuple[Leak, ...]
+
+    def counts(self) -> list[tuple[str, str, dict[str, int]]]:
+        """``(source, label, samples by split)``, sorted."""
+        cells: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        for sample in self.samples:
+            cells[sample.source, LABELS[sample.fake]][sample.split] += 1
+        return [(source, label, dict(counts)) for (source, label), counts in sorted(cells.items())]
+
+    def one_class(self) -> list[str]:
+        """Splits that lack a class."""
+        seen: dict[str, set[int]] = defaultdict(set)
+        for sample in self.samples:
+            seen[sample.split].add(sample.fake)
+        return sorted(split for split, classes in seen.items() if len(classes) < len(LABELS))
+
+    def write(self, path: Path) -> None:
+        """Write the CSV file that the layout ``csv`` reads: 1 = real.
+
+        Raises:
+            TrainingDataError: A path cannot be written so that it is read again.
+        """
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for sample in self.samples:
+                name = relative_name(sample, self.root)
+                if not name.isprintable() or name != name.strip():
+                    raise TrainingDataError(f"{name!a}: cannot be written to a CSV file; rename the file")
+                identity = ";".join(person.replace(";", ",") for person in sample.identities)
+                cells = (name, 1 - sample.fake, sample.source, sample.group, sample.split, identity)
+                writer.writerow(cells)
+
+
+def divide_dataset(
+    dataset: Dataset,
+    *,
+    valid: float = 0.15,
+    test: float = 0.15,
+    by: By = "identity",
+    seed: int = 0,
+    keep: bool = True,
+    compare: bool = True,
+) -> Division:
+    """Divide a dataset so that nothing is in two splits, each source and class in the shares asked for.
+
+    Args:
+        dataset: What to divide; its samples are files, not members of archives.
+        valid: Share of the samples that validate.
+        test: Share of the samples that test.
+        by: What stays together. ``"group"``: videos and sequences. ``"identity"``: groups that share a person, too.
+            ``"source"``: whole sources, too.
+        seed: Another seed gives another split.
+        keep: Keep the splits that the dataset brings, and make only those that it lacks.
+        compare: Read files of equal size and keep those with the same bytes together.
+
+    Raises:
+        TrainingDataError: The samples lie in archives, there are none, a share is out of range, or the splits that the
+            dataset brings leak.
+    """
+    if valid < 0 or test < 0 or valid + test >= 1:
+        raise TrainingDataError(f"valid={valid:g} and test={test:g} leave nothing to train on; lower them")
+    samples = list(dataset)
+    if not samples:
+        raise TrainingDataError(f"{dataset.root}: no samples at all; name another folder or layout")
+    archived = next((sample for sample in samples if sample.member or sample.span is not None), None)
+    if archived is not None:
+        raise TrainingDataError(
+            f"{archived.name}: lies in an archive, which a CSV file cannot name; prepare the dataset instead, training "
+            "divides what it has no split for"
+        )
+    digests = _digests(samples) if compare else [""] * len(samples)
+    if keep and (leaks := _leaks(samples, digests)):
+        raise TrainingDataError(
+            f"{dataset.root}: its own splits leak: {some([str(leak) for leak in leaks])}; correct them, or divide anew "
+            "by --ignore-splits"
+        )
+    repeated = {sha256 for sha256, count in Counter(digests).items() if count > 1 and sha256}
+    ties = [
+        (*(sample.identities if by != "group" else ()), *([f"bytes {sha256}"] if sha256 in repeated else []))
+        for sample, sha256 in zip(samples, digests, strict=True)
+    ]
+    if by == "source":
+        ties = [(*tie, f"source {sample.source}") for sample, tie in zip(samples, ties, strict=True)]
+    family = families([sample.group for sample in samples], ties)
+    # Sources cannot be spread where they stay whole.
+    strata = [(sample.source if by != "source" else "", sample.fake) for sample in samples]
+    given = [sample.split if keep else "" for sample in samples]
+    splits = complete_splits(family, strata, given, {"valid": valid, "test": test}, seed=seed)
+    divided = tuple(replace(sample, split=split) for sample, split in zip(samples, splits, strict=True))
+    copies = sum(Counter(digests)[sha256] - 1 for sha256 in repeated)
+    return Division(folder_of(dataset), divided, copies, tuple(_leaks(divided, digests)))
+
+
+def _leaks(samples: Iterable[Sample], digests: Sequence[str]) -> list[Leak]:
+    finder = LeakFinder()
+    for sample, sha256 in zip(samples, digests, strict=True):
+        finder.add(sample, sha256)
+    return finder.leaks()
+
+
+def _digests(samples: Sequence[Sample]) -> list[str]:
+    """sha256 of files that may have a twin, because another one has their size; ``""`` for the others."""
+    sizes: list[int] = []
+    for sample in samples:
+        try:
+            sizes.append(sample.path.stat().st_size)
+        except OSError as error:
+            raise TrainingDataError(f"{sample.path}: cannot be read ({error.strerror}); restore it") from error
+    shared = {size for size, count in Counter(sizes).items() if count > 1}
+    rows = [row for row, size in enumerate(sizes) if size in shared]
+    digests = [""] * len(samples)
+    for row in track(rows, "comparing files of equal size", total=len(rows)):
+        digests[row] = digest(samples[row].path)
+    return digests
