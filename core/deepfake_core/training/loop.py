@@ -68,7 +68,7 @@ class Hooks:
         on_validation: Called with the step and the metrics of each validation; may raise :class:`Stopped`.
         log: Called with the step and named values, for trackers.
         flush: Called before each checkpoint, so that what was logged is not lost with the process.
-        augment: Changes ``uint8 [N, H, W, 3]`` on the device, given the step.
+        augment: Changes images on the device.
     """
 
     on_validation: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None

@@ -143,7 +143,7 @@ def pairs_material(
         ),
         validation,
         dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
-        _fingerprint("\n".join(validation.names), validation.fake),
+        fingerprint("\n".join(validation.names), validation.fake),
         table.paths[training.rows[:10]].tolist(),
         dict(table.rejected),
     )
@@ -240,7 +240,8 @@ def _spread(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.i
     return np.sort(np.concatenate(kept))
 
 
-def _fingerprint(*parts: str | NDArray[np.float32]) -> str:
+def fingerprint(*parts: str | NDArray[np.float32]) -> str:
+    """Hex sha256 of texts and arrays, one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part.tobytes())

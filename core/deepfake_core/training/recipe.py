@@ -161,6 +161,8 @@ class TrainRecipe(Frozen):
         overfit: Train and validate on this many samples, without augmentation, to see whether the network can
             learn at all.
         validation_share: Share of each source's groups that is held out where the dataset has no split.
+        allow_shared_identities: Whether a person may be shown in training and in validation; needed to follow
+            protocols that share them, such as the official split of Celeb-DF.
         explain: Validation samples of which overlays are written at the end.
         pairs: For ``samples="pairs"``.
         clip: For ``samples="clips"``.
@@ -195,6 +197,7 @@ class TrainRecipe(Frozen):
     max_images: int | None = Field(None, gt=0)
     overfit: int | None = Field(None, gt=0)
     validation_share: float = Field(0.15, gt=0, lt=1)
+    allow_shared_identities: bool = False
     explain: int = Field(20, ge=0)
     pairs: Pairs = Pairs()
     clip: Clip = Clip()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
@@ -17,7 +19,12 @@ from deepfake_core.training.batches import Part
 from deepfake_core.training.optim import Stage, build_optimizer, climb, descend, freeze
 from deepfake_core.training.recipe import TrainRecipe
 
-Augment = Callable[[Tensor, int], Tensor]
+
+class Augment(Protocol):
+    """Changes images on the device."""
+
+    def __call__(self, images: Tensor, step: int, places: NDArray[np.intp], /) -> Tensor:
+        """``uint8 [N, H, W, 3]`` → the same, given the number of the pass and each sample's place in its batch."""
 
 
 class Stepper:
@@ -31,7 +38,7 @@ class Stepper:
         recipe: Everything else.
         scaler: Of losses in fp16.
         accelerator: Devices and processes.
-        augment: Changes images on the device, given the step.
+        augment: Changes images on the device.
     """
 
     def __init__(
@@ -62,7 +69,9 @@ class Stepper:
         for number, part in enumerate(parts, 1):
             batch = part.on(device)
             if self.augment is not None:
-                batch["images"] = self.augment(batch["images"], step)
+                rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+                places = np.arange(len(batch["images"])) * processes + rank
+                batch["images"] = self.augment(batch["images"], step * self.recipe.accumulate + number, places)
             last = number == len(parts)
             # The processes exchange gradients once, with the last part's backward pass.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.engine):
