@@ -14,6 +14,7 @@ import typer
 from deepfake_bench.cli.options import Device
 
 if TYPE_CHECKING:
+    from deepfake_core.detector import DetectorConfig
     from deepfake_core.loaded import LoadedDetector
     from deepfake_core.training.recipe import TrainRecipe
     from deepfake_core.training.resolve import StoredRun
@@ -31,6 +32,13 @@ Recipe = Annotated[
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as phases.0.epochs=3; may be repeated."),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="tensorboard (the default), mlflow:URI?experiment=E, wandb:PROJECT; may be repeated.",
+    ),
 ]
 Smoke = Annotated[bool, typer.Option("--smoke-run", help="A few steps, to see whether everything works.")]
 CacheDir = Annotated[
@@ -57,13 +65,7 @@ def train(
     smoke_run: Smoke = False,
     device: Device = "auto",
     cache_dir: CacheDir = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TRACKER",
-            help="tensorboard (the default), mlflow:URI?experiment=E, wandb:PROJECT; may be repeated.",
-        ),
-    ] = None,
+    track: Track = None,
     start: Annotated[
         str | None,
         typer.Option(metavar="DETECTOR|RUN", help="Trained model to go on from: a name, a model file, or a run."),
@@ -179,7 +181,6 @@ def configured(
         DeepfakeError: There is no such recipe or setting, a value does not fit, or the stored run had others.
     """
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.loading import load
     from deepfake_core.training.resolve import changed, differences, resolve_recipe, split_changes, validated
 
     of_recipe, of_detector = split_changes(changes)
@@ -195,9 +196,16 @@ def configured(
                 f"a run goes on with the settings that it began with, and these differ: {'; '.join(other)}; "
                 "leave them out, or start a new run in another --run-dir"
             )
-    if config != detector.config:
-        loaded = load(loaded.manifest.architecture, untrained=True, config=config.model_dump(mode="json"))
-    return loaded, settings
+    return with_config(loaded, config), settings
+
+
+def with_config(loaded: LoadedDetector, config: DetectorConfig) -> LoadedDetector:
+    """The same architecture, untrained, with other hyper-parameters."""
+    from deepfake_core.loading import load
+
+    if config == loaded.detector.config:
+        return loaded
+    return load(loaded.manifest.architecture, untrained=True, config=config.model_dump(mode="json"))
 
 
 def announce(loaded: LoadedDetector, settings: TrainRecipe, folder: Path) -> None:

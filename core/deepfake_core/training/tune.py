@@ -44,7 +44,7 @@ class Train(Protocol):
     """Trains once; ``on_validation`` gets each validation's step and metrics, and may raise ``Stopped``."""
 
     def __call__(
-        self, recipe: TrainRecipe, config: Sequence[str], run_dir: Path, *, resume: bool, on_validation: OnValidation
+        self, recipe: TrainRecipe, config: Sequence[str], run_dir: Path, /, *, resume: bool, on_validation: OnValidation
     ) -> object:
         """Train by ``recipe``, with changes of the detector's hyper-parameters ``config``, into ``run_dir``."""
 
