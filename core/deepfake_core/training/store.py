@@ -160,18 +160,13 @@ class CropStore:
     def __len__(self) -> int:
         return len(self.fake)
 
-    def read(self, row: int, reduce: Literal[1, 2, 4, 8] = 1) -> NDArray[np.uint8]:
+    def read(self, row: int) -> NDArray[np.uint8]:
         """The picture of a row, ``uint8 [h, w, 3]`` RGB.
-
-        Args:
-            row: Its number.
-            reduce: Decode at this fraction of the size: 2 gives half of each side, rounded up.
 
         Raises:
             InputError: The stored picture is damaged.
         """
-        flags = cv2.IMREAD_COLOR_RGB | (0 if reduce == 1 else _REDUCED[reduce])
-        pixels = cv2.imdecode(np.frombuffer(self.encoded(row), np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(self.encoded(row), np.uint8), cv2.IMREAD_COLOR_RGB)
         if pixels is None:
             raise InputError(self.origin(row), self._damaged(row))
         return cast("NDArray[np.uint8]", pixels)
@@ -261,9 +256,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise TrainingDataError(f"{path}: not the record of a store; prepare again with rebuild=True")
     return record
-
-
-_REDUCED = {2: 16, 4: 32, 8: 64}  # the bits of IMREAD_REDUCED_COLOR_*, without those for the order of the channels
 
 
 class _OpenFiles:

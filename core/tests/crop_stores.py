@@ -1,0 +1,40 @@
+"""Stores of crops that tests make for themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.testing import draw_face
+from deepfake_core.training.prepare import prepare
+from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, WholeImage
+
+NORMALIZE = Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)
+FACE = PreprocessSpec(crop=FaceCrop(margin=1.3), resize=Resize(height=64, width=64), normalize=NORMALIZE)
+WHOLE = PreprocessSpec(crop=WholeImage(), resize=Resize(height=8, width=8), normalize=NORMALIZE)
+
+
+def write_faces(folder, real=3, fake=3, side=200):
+    """``real/N.png`` and ``fake/N.png`` with drawn faces."""
+    for kind, count, first in (("real", real, 0), ("fake", fake, 100)):
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(draw_face(first + number, side)).save(folder / kind / f"{number}.png")
+    return folder
+
+
+def face_store(folder, real=3, fake=3, **options):
+    """A store of drawn faces below ``folder``."""
+    return prepare(ImageFolder(write_faces(folder / "data", real, fake)), folder / "store", **options)
+
+
+def write_tiny(folder, counts, side=8, seed=0):
+    """Class folders (``real``, ``a/fake`` …) of tiny pictures without faces, for stores of whole pictures."""
+    rng = np.random.default_rng(seed)
+    for kind, count in counts.items():
+        (folder / kind).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (side, side, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / kind / f"{number:05d}.png")
+    return folder
