@@ -30,7 +30,7 @@ def shell_commands(program: str) -> list[tuple[str, list[str]]]:
     """``(page, words)`` of each command of ``program`` in a shell block of any page."""
     found = []
     for page in PAGES:
-        for line in "".join(blocks(page, "sh")).splitlines():
+        for line in "".join(blocks(page, "sh")).replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             for start in (i for i, word in enumerate(words) if word == program):
                 end = next((i for i in range(start, len(words)) if words[i] in {"&&", "|", ">"}), len(words))

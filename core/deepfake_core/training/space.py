@@ -18,6 +18,7 @@ Kind = Literal["log", "float", "int", "choice"]
 Scalar = bool | int | float | str | None
 
 FIXED = (
+    "allow_shared_identities",
     "clip",
     "data_share",
     "eval_every",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,6 +196,31 @@ def test_a_run_remembers_how_it_was_started(tmp_path):
     (tmp_path / "config.yaml").write_text("detector: lite\n")
     with pytest.raises(DeepfakeError, match="names no detector and recipe"):
         read_run(tmp_path)
+
+
+# ── documentation ────────────────────────────────────────────────────────────────────────────────────────────────
+
+PAGE = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_in_the_documentation_is_one(tmp_path):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    recipe = resolve_recipe(DETECTOR, tmp_path / "mine.yaml")
+    assert recipe.batch_size == 16
+    assert [phase.name for phase in recipe.phases] == ["head", "fine-tune"]
+
+
+def test_the_changes_in_the_documentation_are_possible():
+    changes, _ = split_changes(re.findall(r"--set ([a-z][\w.]*=\w[\w.-]*)", PAGE))
+    assert len(changes) >= 7
+    for change in changes:
+        resolve_recipe(DETECTOR, "two-phase", [change])
+
+
+def test_the_documentation_names_every_preset():
+    for name in PRESETS:
+        assert f"`{name}`" in PAGE or f"`-{name.removeprefix('two-phase-')}`" in PAGE, name
 
 
 # ── round trip ───────────────────────────────────────────────────────────────────────────────────────────────────
