@@ -38,9 +38,15 @@ def deepfake_datasets() -> Iterable[DatasetSpec]:
 
 @hookimpl
 def deepfake_explainers() -> Iterable[ExplainerSpec]:
-    """The network's own evidence map."""
+    """The network's own evidence map, and GradCAM."""
     yield ExplainerSpec(
         name="evidence",
         summary="the detector's own evidence map: where the face looks manipulated",
         explainer="deepfake_core.explainers.evidence:EvidenceMap",
+    )
+    yield ExplainerSpec(
+        name="gradcam",
+        summary="GradCAM: where the network's activations argue for the class",
+        explainer="deepfake_core.explainers.gradcam:GradCam",
+        needs_torch=True,
     )

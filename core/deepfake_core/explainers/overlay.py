@@ -40,7 +40,14 @@ def overlay(crop: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.ui
     return (crop * (1.0 - alpha) + colours(heat) * alpha).round().astype(np.uint8)
 
 
-def panel(crop: NDArray[np.uint8], heat: NDArray[np.float32], *, p_fake: float, title: str = "") -> Image.Image:
+def panel(
+    crop: NDArray[np.uint8],
+    heat: NDArray[np.float32],
+    *,
+    p_fake: float,
+    title: str = "",
+    shows: str = "where it looks manipulated",
+) -> Image.Image:
     """Crop and overlay side by side, with P(fake), a title and a colour bar.
 
     Args:
@@ -48,6 +55,7 @@ def panel(crop: NDArray[np.uint8], heat: NDArray[np.float32], *, p_fake: float, 
         heat: ``float32 [H, W]`` in [0, 1].
         p_fake: The score that the picture shows, in [0, 1].
         title: One line above the pictures; shortened to fit.
+        shows: What the heat map shows.
     """
     side = 256
     pad, header, caption, bar = 12, 52, 26, 14
@@ -58,7 +66,7 @@ def panel(crop: NDArray[np.uint8], heat: NDArray[np.float32], *, p_fake: float, 
 
     draw.text((pad, 6), f"P(fake) = {p_fake:.3f}", fill=_INK, font=large)
     draw.text((pad, 30), _shortened(title, draw, small, width - 2 * pad), fill=_INK, font=small)
-    views = ((crop, "what the network saw"), (overlay(crop, heat), "where it looks manipulated"))
+    views = ((crop, "what the network saw"), (overlay(crop, heat), shows))
     for column, (pixels, label) in enumerate(views):
         left = pad + column * (side + pad)
         view = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
