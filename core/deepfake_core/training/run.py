@@ -199,7 +199,7 @@ def _conclude(
     """Test once, draw overlays, close the run's metrics, and enter it into the record of all runs."""
     from deepfake_core.loading import load
     from deepfake_core.training.overlays import write_overlays
-    from deepfake_core.training.record import finish_run
+    from deepfake_core.training.record import RunRecord, entry_of
 
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}
@@ -217,7 +217,8 @@ def _conclude(
             run.explain,
         )
     run.finish(summary)
-    finish_run(run)
+    promotion = RunRecord(run.folder.resolve().parent).add(entry_of(run.folder))
+    log.info("%s", promotion.reason)
 
 
 def _provenance(material: Material, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
