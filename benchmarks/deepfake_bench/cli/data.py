@@ -152,7 +152,7 @@ def split(
     if division.ties:
         typer.echo(f"{division.ties:,} copies of other files were kept in one split with them")
     for name in division.one_class():
-        typer.echo(f"warning: the split {name!r} holds one class only; nothing can be measured on it", err=True)
+        typer.echo(f"warning: the split {name!r} lacks a class; there are too few groups to divide", err=True)
     if division.leaks:
         shown = printable(some([str(leak) for leak in division.leaks]))
         typer.echo(f"warning: {len(division.leaks):,} things are in two splits: {shown}", err=True)

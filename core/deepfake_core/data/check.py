@@ -129,7 +129,7 @@ class _Rows:
         earlier = self.rows_of.setdefault(name, row)
         if earlier != row:
             (self.repeated if self.fake[earlier] == sample.fake else self.contradicted).append(name)
-        self.leaks.add(sample, "" if facts is None or facts.video else facts.sha256)
+        self.leaks.add(sample, name, "" if facts is None or facts.video else facts.sha256)
         if facts is None:
             return
         self.examined += 1
@@ -185,7 +185,7 @@ def check(
     same_size = [video for videos in rows.videos.values() if len(videos) > 1 for video in videos]
     for row, sample in track(same_size, "comparing videos of equal size", total=len(same_size)):
         sha256 = digest(dataset.read(sample))
-        rows.leaks.add(sample, sha256)
+        rows.leaks.add(sample, rows.names[row], sha256)
         rows.file(row, sha256)
     for key, cell in rows.cells.items():
         cell.groups = len(rows.groups[key])
@@ -231,9 +231,7 @@ def _classes(cells: Iterable[Cell]) -> Iterable[Finding]:
         usable[cell.split][cell.label] += cell.samples - cell.unreadable
     for label in LABELS:
         if not any(counts[label] for counts in usable.values()):
-            yield Finding(
-                "warning", f"the dataset has no usable {label} sample; add some, or train on pairs made of it"
-            )
+            yield Finding("warning", f"the dataset has no usable {label} sample; accuracy cannot be measured on it")
     for split, counts in usable.items():
         empty = [label for label, count in counts.items() if not count]
         if split and empty and len(empty) < len(LABELS):

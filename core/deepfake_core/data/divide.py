@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from deepfake_core.data.check import LABELS
 from deepfake_core.data.inspect import digest
-from deepfake_core.data.leaks import Leak, LeakFinder
+from deepfake_core.data.leaks import Leak, find_leaks
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import complete_splits, families
 from deepfake_core.datasets.labels import some
@@ -34,12 +34,14 @@ class Division:
     Attributes:
         root: The folder that paths start from.
         samples: In the dataset's order.
+        asked: Splits that there should be.
         ties: Pairs of identical files that were kept together.
         leaks: What is in two splits all the same, because the division was asked to be by ``"group"`` alone.
     """
 
     root: Path
     samples: tuple[Sample, ...]
+    asked: tuple[str, ...]
     ties: int
     leaks: tuple[Leak, ...]
 
@@ -51,10 +53,10 @@ class Division:
         return [(source, label, dict(counts)) for (source, label), counts in sorted(cells.items())]
 
     def one_class(self) -> list[str]:
-        """Splits that lack a class."""
-        seen: dict[str, set[int]] = defaultdict(set)
+        """Splits that lack a class, or both."""
+        seen: dict[str, set[int]] = {split: set() for split in self.asked}
         for sample in self.samples:
-            seen[sample.split].add(sample.fake)
+            seen.setdefault(sample.split, set()).add(sample.fake)
         return sorted(split for split, classes in seen.items() if len(classes) < len(LABELS))
 
     def write(self, path: Path) -> None:
@@ -103,6 +105,7 @@ def divide_dataset(
     """
     if valid < 0 or test < 0 or valid + test >= 1:
         raise TrainingDataError(f"valid={valid:g} and test={test:g} leave nothing to train on; lower them")
+    root = folder_of(dataset)
     samples = list(dataset)
     if not samples:
         raise TrainingDataError(f"{dataset.root}: no samples at all; name another folder or layout")
@@ -113,7 +116,7 @@ def divide_dataset(
             "divides what it has no split for"
         )
     digests = _digests(samples) if compare else [""] * len(samples)
-    if keep and (leaks := _leaks(samples, digests)):
+    if keep and (leaks := find_leaks(samples, digests, root)):
         raise TrainingDataError(
             f"{dataset.root}: its own splits leak: {some([str(leak) for leak in leaks])}; correct them, or divide anew "
             "by --ignore-splits"
@@ -132,14 +135,8 @@ def divide_dataset(
     splits = complete_splits(family, strata, given, {"valid": valid, "test": test}, seed=seed)
     divided = tuple(replace(sample, split=split) for sample, split in zip(samples, splits, strict=True))
     copies = sum(Counter(digests)[sha256] - 1 for sha256 in repeated)
-    return Division(folder_of(dataset), divided, copies, tuple(_leaks(divided, digests)))
-
-
-def _leaks(samples: Iterable[Sample], digests: Sequence[str]) -> list[Leak]:
-    finder = LeakFinder()
-    for sample, sha256 in zip(samples, digests, strict=True):
-        finder.add(sample, sha256)
-    return finder.leaks()
+    asked = ("train", *(split for split, share in (("valid", valid), ("test", test)) if share))
+    return Division(root, divided, asked, copies, tuple(find_leaks(divided, digests, root)))
 
 
 def _digests(samples: Sequence[Sample]) -> list[str]:

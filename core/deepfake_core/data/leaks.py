@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.data.naming import relative_name
+
 if TYPE_CHECKING:
     from deepfake_core.datasets import Sample
+
+Kind = Literal["group", "identity", "bytes"]
 
 MAX_DISTANCE = 3
 """Perceptual hashes of two versions of a picture differ in at most this many of their 64 bits; of two portraits that
@@ -27,7 +32,7 @@ class Leak:
         places: Split → a file of it.
     """
 
-    kind: Literal["group", "identity", "bytes"]
+    kind: Kind
     name: str
     places: dict[str, str]
 
@@ -40,46 +45,46 @@ class LeakFinder:
     """Takes samples one by one; those without a split cannot leak."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[Literal["group", "identity", "bytes"], str], tuple[str, str]] = {}
-        self._leaks: dict[tuple[Literal["group", "identity", "bytes"], str], dict[str, str]] = {}
+        self._seen: dict[tuple[Kind, str], tuple[str, str]] = {}
+        self._leaks: dict[tuple[Kind, str], dict[str, str]] = {}
 
-    def add(self, sample: Sample, digest: str = "", *, split: str | None = None) -> None:
+    def add(self, sample: Sample, name: str, digest: str = "") -> None:
         """Take one sample.
 
         Args:
             sample: Of the dataset.
+            name: What to call it.
             digest: sha256 of its bytes, where it is known.
-            split: Where it is, instead of the split that the dataset gives it.
         """
-        split = sample.split if split is None else split
-        if not split:
+        if not sample.split:
             return
-        self._see("group", sample.group, split, sample)
+        self._see("group", sample.group, sample.split, name)
         for identity in sample.identities:
-            self._see("identity", identity, split, sample)
+            self._see("identity", identity, sample.split, name)
         if digest:
-            self._see("bytes", digest[:16], split, sample)
+            self._see("bytes", digest[:16], sample.split, name)
 
     def leaks(self) -> list[Leak]:
         """What was found so far, in the order in which it came to light."""
         return [Leak(kind, name, places) for (kind, name), places in self._leaks.items()]
 
-    def _see(self, kind: Literal["group", "identity", "bytes"], name: str, split: str, sample: Sample) -> None:
-        first, where = self._seen.setdefault((kind, name), (split, sample.name))
+    def _see(self, kind: Kind, name: str, split: str, file: str) -> None:
+        first, where = self._seen.setdefault((kind, name), (split, file))
         if first != split:
-            self._leaks.setdefault((kind, name), {first: where}).setdefault(split, sample.name)
+            self._leaks.setdefault((kind, name), {first: where}).setdefault(split, file)
 
 
-def find_leaks(samples: Iterable[Sample], digests: Sequence[str] = ()) -> list[Leak]:
+def find_leaks(samples: Iterable[Sample], digests: Sequence[str] = (), root: Path = Path()) -> list[Leak]:
     """Groups, identities and identical files that are in two splits.
 
     Args:
         samples: With their splits; those without are passed over.
         digests: sha256 of each, where files are to be compared too.
+        root: Folder that the names of files start from.
     """
     finder = LeakFinder()
     for row, sample in enumerate(samples):
-        finder.add(sample, digests[row] if digests else "")
+        finder.add(sample, relative_name(sample, root), digests[row] if digests else "")
     return finder.leaks()
 
 

@@ -23,10 +23,10 @@ KINDS = {"format": "file format", "mode": "colour mode"}
 """Property of a file that is a word → what to call it."""
 
 MEASURES = {
-    "megapixels": "picture size",
-    "bytes_per_pixel": "bytes per pixel (compression)",
+    "megapixels": "picture size (megapixels)",
+    "bytes_per_pixel": "compression (bytes per pixel)",
     "brightness": "brightness",
-    "face_px": "face size",
+    "face_px": "face size (pixels)",
 }
 """Property of a file that is a number → what to call it."""
 
