@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from deepfake_core.errors import TrainingDataError
 
 Opener: TypeAlias = Callable[[], BinaryIO]
 
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+_DECODERS: Mapping[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,8 @@ def members(path: Path, opened: Opener | None = None) -> Iterator[Member]:
         TrainingDataError: The archive is damaged or truncated.
         OSError: It cannot be read.
     """
-    try:
-        with (opened or (lambda: path.open("rb")))() as stream:
-            yield from _members(stream)
-    except (tarfile.TarError, EOFError, zlib.error, LZMAError) as error:
-        raise TrainingDataError(f"{path}: the archive is damaged or incomplete ({error}); get it again") from error
+    with _named(path), (opened or (lambda: path.open("rb")))() as stream:
+        yield from _members(path, stream)
 
 
 def read_member(path: Path, name: str, opened: Opener | None = None) -> bytes:
@@ -67,34 +71,51 @@ def read_member(path: Path, name: str, opened: Opener | None = None) -> bytes:
     raise TrainingDataError(f"{path}: has no member {name!r}; it has changed since it was listed")
 
 
-def _members(stream: BinaryIO) -> Iterator[Member]:
-    # Streams of other machines cannot always be sought; what is compressed should not be.
-    compressed = _head(stream).startswith(_COMPRESSED)
-    end = 0 if compressed else stream.seek(0, 2)
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What the decoders raise becomes an error that names the archive."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file could not be read; what was read is not to blame
+        raise TrainingDataError(f"{path}: the archive is damaged or incomplete ({error}); get it again") from error
+
+
+def _members(path: Path, stream: BinaryIO) -> Iterator[Member]:
+    # A remote stream cannot always be sought; what is compressed is read once, from beginning to end.
+    head = _head(stream)
+    decoder = next((decoder for magic, decoder in _DECODERS.items() if head.startswith(magic)), None)
+    end = 0 if decoder else stream.seek(0, 2)
     stream.seek(0)
-    # A stream in mode "r|" is read once from its beginning to its end.
-    with tarfile.open(fileobj=stream, mode="r|*" if compressed else "r:") as archive:
+    # Their own classes rather than tarfile's, which verify the checksum and notice a missing end.
+    decoded = decoder(stream) if decoder else stream
+    last = 0
+    with tarfile.open(fileobj=decoded, mode="r|" if decoder else "r:") as archive:
         while (entry := archive.next()) is not None:
             # They would be kept for all of a long archive.
             archive.members.clear()  # type: ignore[attr-defined]
+            last = entry.offset_data + (entry.size if entry.isreg() else 0)
             if not entry.isreg():
                 continue
-            plain = not compressed and not entry.issparse()
-            if plain and entry.offset_data + entry.size > end:
-                raise tarfile.ReadError(f"ends within {entry.name!r}")
+            plain = decoder is None and not entry.issparse()
+            if plain and last > end:
+                raise tarfile.ReadError(f"it ends within {entry.name!r}")
             span = (entry.offset_data, entry.size) if plain else None
-            yield Member(entry.name, entry.size, span, _reader(archive, entry))
+            yield Member(entry.name, entry.size, span, _reader(path, archive, entry))
+    if decoder:
+        while decoded.read(1 << 16):
+            pass
+    elif end - last < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("its end is missing")
 
 
-def _reader(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], bytes]:
+def _reader(path: Path, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], bytes]:
     def read() -> bytes:
         file = archive.extractfile(entry)
         assert file is not None, "only regular files are yielded"
-        with file:
-            content = file.read()
-        if len(content) != entry.size:
-            raise tarfile.ReadError(f"ends within {entry.name!r}")
-        return content
+        with _named(path), file:
+            return file.read()
 
     return read
 

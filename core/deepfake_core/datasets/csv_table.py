@@ -55,7 +55,7 @@ class CsvTable(Dataset):
         super().__init__(root if root is not None else self.table if self.table.is_dir() else self.table.parent)
         if limit is not None and limit < 1:
             raise TrainingDataError(f"{table}: limit must be at least 1, got {limit}")
-        self.labels = labels
+        self.labels = dict(labels)
         self.limit = limit
 
     @classmethod

@@ -51,7 +51,7 @@ class HuggingFace(Dataset):
         self.split = split
         self.image = image
         self.label = label
-        self.labels = labels
+        self.labels = dict(labels)
         self.streaming = streaming
         self.revision = revision
         self._loaded: dict[str, Any] | None = None

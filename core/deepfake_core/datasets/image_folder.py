@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.files import MEDIA_SUFFIXES, folders, walk
-from deepfake_core.datasets.labels import LABELS, SPLITS, sequence_identities
+from deepfake_core.datasets.labels import LABELS, SPLITS, known_meaning, sequence_identities
 from deepfake_core.errors import TrainingDataError
 
 
@@ -26,12 +26,12 @@ class ImageFolder(Dataset):
     Args:
         root: The dataset's folder.
         labels: Folder name → 1 for fake, 0 for real; replaces
-            :data:`~deepfake_core.datasets.labels.LABELS`, which is read in any case.
+            :data:`~deepfake_core.datasets.labels.LABELS`.
     """
 
     def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
         super().__init__(root)
-        self.labels = labels
+        self.labels = dict(labels)
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -86,12 +86,11 @@ class ImageFolder(Dataset):
                 yield Sample(path, fake, source, group, split, sequence_identities(group))
 
     def _fake(self, folder: Path) -> int | None:
-        fake = self.labels.get(folder.name)
-        return self.labels.get(folder.name.lower()) if fake is None and self.labels is LABELS else fake
+        return known_meaning(folder.name, self.labels)
 
     def _expected(self) -> str:
         return "/".join(sorted(self.labels))
 
 
 def _has_classes(inner: list[Path]) -> bool:
-    return bool(inner) and all(folder.name.lower() in LABELS for folder in inner)
+    return bool(inner) and all(known_meaning(folder.name, LABELS) is not None for folder in inner)

@@ -60,6 +60,14 @@ def parse_labels(text: str) -> dict[str, int]:
     return labels
 
 
+def known_meaning(text: str, labels: Mapping[str, int]) -> int | None:
+    """1 for fake, 0 for real, or ``None`` where the map does not know the label, in whatever case."""
+    if text in labels:
+        return labels[text]
+    found = {fake for name, fake in labels.items() if name.casefold() == text.casefold()}
+    return found.pop() if len(found) == 1 else None
+
+
 def meaning_of(value: object, labels: Mapping[str, int], where: str) -> int:
     """1 for fake, 0 for real.
 
@@ -72,11 +80,9 @@ def meaning_of(value: object, labels: Mapping[str, int], where: str) -> int:
         TrainingDataError: The map does not know the label.
     """
     text = str(value).strip()
-    if text in labels:
-        return labels[text]
-    found = {fake for name, fake in labels.items() if name.casefold() == text.casefold()}
-    if len(found) == 1:
-        return found.pop()
+    fake = known_meaning(text, labels)
+    if fake is not None:
+        return fake
     known = ", ".join(f"{name}:{'fake' if fake else 'real'}" for name, fake in labels.items()) or "empty"
     raise TrainingDataError(
         f"{where}: label {text!r} is not in the label map ({known}); correct it, or say what every label means by "

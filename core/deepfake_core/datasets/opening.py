@@ -74,8 +74,8 @@ def parse(spec: str | Path) -> Address:
 def open_dataset(spec: str | Path) -> Dataset:
     """The dataset that ``NAME:PATH?key=value&…`` names.
 
-    ``NAME`` is one of the installed layouts (``dfbench list --datasets`` shows them); without it the layout is
-    recognised. Options are keyword arguments of the layout's class. ``labels=VALUE:fake,VALUE:real`` is a label map,
+    ``NAME`` is one of :func:`deepfake_core.plugins.datasets`; without it the layout is recognised.
+    Options are keyword arguments of the layout's class. ``labels=VALUE:fake,VALUE:real`` is a label map,
     and a list is written with commas.
 
     Raises:

@@ -40,7 +40,7 @@ class Parquet(Dataset):
         super().__init__(root)
         self.image = image
         self.label = label
-        self.labels = labels
+        self.labels = dict(labels)
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

@@ -34,7 +34,7 @@ class Shards(Dataset):
 
     def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
         super().__init__(root)
-        self.labels = labels
+        self.labels = dict(labels)
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

@@ -85,3 +85,42 @@ def test_ambiguous_folders_are_errors_that_name_them(tmp_path: Path, files: tupl
 def test_folder_that_is_absent(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="absent: cannot be listed"):
         read(tmp_path / "absent")
+
+
+def test_sequence_names_of_faceforensics_tell_the_identities(tmp_path: Path) -> None:  # resolution 7
+    root = make(
+        tmp_path / "ff",
+        "real/Original_035_0/1.jpg",
+        "fake/Deepfakes_035_036_0/1.jpg",
+        "fake/Deepfakes_abc_036_0/1.jpg",
+        "fake/x/FaceSwap_001_002_11/1.jpg",
+        "fake/plain.jpg",
+    )
+    found = {s.group: s.identities for s in ImageFolder(root)}
+    assert found == {
+        "ff/Original_035_0": ("ff/035",),
+        "ff/Deepfakes_035_036_0": ("ff/035", "ff/036"),
+        "ff/Deepfakes_abc_036_0": (),
+        "ff/x/FaceSwap_001_002_11": ("ff/x/001", "ff/x/002"),
+        "ff/plain": (),
+    }
+
+
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("training", "val", "testing"), ("Train", "Test")])
+def test_folders_called_like_splits_are_splits_of_one_source(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = make(tmp_path / "set", *(f"{name}/{kind}/1.jpg" for name in names for kind in ("real", "fake")))
+    samples = list(ImageFolder(root))
+    assert {s.source for s in samples} == {"set"}
+    assert {s.split for s in samples} == {"train", "valid", "test"} if len(names) == 3 else {"train", "test"}
+    assert {s.group for s in samples} == {f"set/{name}/1" for name in names}, "numbering begins anew in each split"
+
+
+def test_a_source_called_like_a_split_beside_others_is_a_source(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/real/a.jpg", "web/real/a.jpg")
+    assert [(s.source, s.split) for s in ImageFolder(root)] == [("train", ""), ("web", "")]
+
+
+def test_class_folders_in_any_case(tmp_path: Path) -> None:  # resolution 4
+    assert [fake for _, fake, _, _ in read(make(tmp_path, "Fake/a.jpg", "REAL/b.jpg"))] == [1, 0]
+    with pytest.raises(TrainingDataError, match="both mean"):
+        read(make(tmp_path, "real/a.jpg"))
