@@ -60,12 +60,16 @@ def test_commands_in_the_documentation_exist():
     group = typer.main.get_command(app)
     commands = shell_commands("dfbench")
     assert len(commands) >= 10
-    for page, (name, *arguments) in commands:
-        assert name in group.commands, f"{page}: dfbench {name}"
-        options = {option for parameter in group.commands[name].params for option in parameter.opts}
-        for word in arguments:
+    for page, arguments in commands:
+        command, words = group, arguments
+        while hasattr(command, "commands"):
+            name, *words = words
+            assert name in command.commands, f"{page}: dfbench {' '.join(arguments)}"
+            command = command.commands[name]
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for word in words:
             if word.startswith("--"):
-                assert word in options, f"{page}: dfbench {name} {word}"
+                assert word in options, f"{page}: dfbench {' '.join(arguments)}"
 
 
 def test_extras_in_the_documentation_exist():

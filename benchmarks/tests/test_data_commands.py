@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 from deepfake_bench.cli import app
 from deepfake_core.datasets.opening import open_dataset
+
+PAGE = Path(__file__).parents[2] / "docs" / "data-tools.md"
 
 
 def invoke(*arguments: object) -> Result:
@@ -147,3 +151,28 @@ def test_wilddeepfake_is_limited_unless_told_otherwise(tmp_path, monkeypatch):  
         assert invoke("prepare", "x", "--check-only").exit_code == 0
         assert invoke("prepare", "x", "--check-only", "--max-images", 7).exit_code == 0
     assert asked == [300_000, 7, None, 7]
+
+
+@pytest.mark.torch
+def test_the_documentation_shows_what_the_commands_print(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"```sh\ndfbench data (.*?)\n```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert [command.split()[0] for command, _ in shown] == [
+        "check",
+        "manifest",
+        "manifest",
+        "split",
+        "stats",
+        "prepare",
+    ]
+    for command, expected in shown:
+        done = invoke(*shlex.split(command))
+        assert done.exit_code == 0, done.output
+        assert _without_numbers(done.stdout + done.stderr) == _without_numbers(expected), command
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(code, {})
+
+
+def _without_numbers(text: str) -> list[str]:
+    """Lines without what depends on the encoder that drew the sample."""
+    return re.sub(r"[0-9a-f]{64}|\d[\d.,]*", "#", re.sub(" +", " ", text)).splitlines()

@@ -73,9 +73,10 @@ def check(
     json_file: JsonFile = None,
     threads: Threads = None,
 ) -> None:
-    """Check layout, labels and every file; find duplicates, and leaks between splits.
+    """Check labels and files, duplicates and leaks.
 
-    Exit status: 0, or 2 when the dataset is not fit to train or measure on.
+    Layout and labels are read in full, every file is decoded, and copies and leaks between splits are named. Exit
+    status: 0, or 2 when the dataset is not fit to train or measure on.
     """
     dataset = _opened(data)
     _check(dataset, max_bad, max_images, near_duplicates, state, json_file, threads)
@@ -89,7 +90,7 @@ def manifest(
     state: StateFile = None,
     threads: Threads = None,
 ) -> None:
-    """Write the sha256 of every file, or verify that the dataset is the one that was written down.
+    """Write or verify the sha256 of every file.
 
     An interrupted --out goes on where it was; --verify reads every file. Exit status: 0, or 2 when the dataset
     differs.
@@ -132,9 +133,10 @@ def split(
         bool, typer.Option("--compare/--no-compare", help="Read files of equal size, and keep copies together.")
     ] = True,
 ) -> None:
-    """Divide a dataset so that no video, person or file is in two splits.
+    """Divide into training, validation and test.
 
-    Splits that the dataset brings are kept, and those that it lacks are made. Every source and class gives its share.
+    No video, person or file is in two splits. Splits that the dataset brings are kept, and those that it lacks are
+    made. Every source and class gives its share.
     """
     from deepfake_core.data.divide import divide_dataset
     from deepfake_core.datasets.labels import some
@@ -169,7 +171,11 @@ def stats(
     json_file: JsonFile = None,
     threads: Threads = None,
 ) -> None:
-    """Show what the files are like by source and class, and point out what gives the class away besides the face."""
+    """Show how real and fake files differ.
+
+    Formats, sizes, compression and brightness by source and class. What gives the class away besides the face is
+    pointed out, because a detector would learn that instead.
+    """
     from deepfake_core.data.stats import MEASURES, collect
 
     with _state(state) as known:
@@ -214,7 +220,11 @@ def prepare(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Replace a store that was made otherwise.")] = False,
     threads: Threads = None,
 ) -> None:
-    """Find the face of every picture once and store it, for training; an interrupted command goes on."""
+    """Store the faces of a dataset for training.
+
+    The largest face of every picture, and of frames of every video, is found and cut once. An interrupted command
+    goes on where it was.
+    """
     from deepfake_core.datasets.wilddeepfake import WildDeepfake
     from deepfake_core.errors import TrainingDataError
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.state import Key, State, key_of
+from deepfake_core.datasets import Dataset
 from deepfake_core.errors import InputError, MissingExtra
 from deepfake_core.inputs.decode import decode, one_line, open_stream, read_head
 from deepfake_core.inputs.faces import FaceFinder
@@ -26,7 +27,7 @@ from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import sha256_file
 
 if TYPE_CHECKING:
-    from deepfake_core.datasets import Dataset, Sample
+    from deepfake_core.datasets import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def inspect_all(
     """Yield every sample, in the dataset's order, with what its file is.
 
     Args:
-        dataset: What to go through, once; with ``max_images`` its list is read once more before.
+        dataset: What to go through; its list is read once more before, where that is cheap or ``max_images`` needs it.
         want: What to find out.
         state: Files that it knows unchanged are not looked into again; it takes what is found.
         max_images: Look into this many files at most, evenly spread; the others come with ``None``.
@@ -143,7 +144,9 @@ def inspect_all(
         description: What progress is called.
     """
     threads = threads or allowed_threads()
-    total = sum(1 for _ in dataset) if max_images is not None else None
+    # Listing is cheap but where it means to decompress everything.
+    listed = type(dataset).stream is Dataset.stream
+    total = sum(1 for _ in dataset) if listed or max_images is not None else None
     pending: deque[tuple[Sample, Key | None, Future[Facts] | Facts | None]] = deque()
 
     def finished() -> tuple[Sample, Facts | None]:
