@@ -161,7 +161,7 @@ def test_a_plateau_lowers_the_rate(tmp_path):  # 003-10
 
 def test_unreadable_pictures_count_for_nothing_and_are_named(tmp_path, caplog):  # 001-26, resolution 14
     with caplog.at_level(logging.WARNING):
-        progress, _ = run(tmp_path, changed(max_bad=0.1, eval_every=None), data=Pixels(30, bad=(3, 7)))
+        progress, files = run(tmp_path, changed(max_bad=0.1, eval_every=None), data=Pixels(30, bad=(3, 7)))
     assert progress.best["auc"] > 0.9
     assert set(files.missing) == {"picture3.png", "picture7.png"}
     assert "2 samples of this epoch could not be read" in caplog.text
