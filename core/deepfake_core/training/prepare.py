@@ -206,8 +206,11 @@ def _next_listing(listing: str, sample: Sample, origin: str) -> str:
 
 def _origin(sample: Sample, dataset: Dataset) -> str:
     """What to call a sample wherever the dataset lies: relative to its root, where it is inside."""
-    root = dataset.root if sample.path.is_relative_to(dataset.root) else dataset.root.parent
-    path = sample.path.relative_to(root) if sample.path.is_relative_to(root) else sample.path
+    path = sample.path
+    for root in (dataset.root, dataset.root.parent):  # the root may be the archive itself
+        if path != root and path.is_relative_to(root):
+            path = path.relative_to(root)
+            break
     return f"{path.as_posix()}!{sample.member}" if sample.member else path.as_posix()
 
 

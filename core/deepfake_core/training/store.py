@@ -215,7 +215,8 @@ class CropStore:
     def _load(self, name: str, rows: int | None = None) -> NDArray[Any]:
         path = self.folder / INDEX / f"{name}.npy"
         try:
-            column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            # A plain view of the map, whose elements are read faster.
+            column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         except (OSError, ValueError) as error:
             raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
         if rows is not None and len(column) != rows:
@@ -227,7 +228,7 @@ class CropStore:
         try:
             if path.stat().st_size == 0:
                 return np.empty(0, np.uint8)  # which cannot be mapped
-            return np.memmap(path, np.uint8, mode="r")
+            return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
         except OSError as error:
             raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
 
