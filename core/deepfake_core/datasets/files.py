@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
@@ -58,19 +59,40 @@ def listed(root: Path) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise TrainingDataError(f"{root}: cannot be listed ({error.strerror}); name an existing folder") from error
+        raise _unlistable(root, error) from error
 
 
-def walk(folder: Path, order: Callable[[Path], object] | None = None) -> Iterator[Path]:
-    """Files below a folder, sorted; links to folders are not followed, so that a loop cannot trap it."""
-    for path in sorted(listed(folder), key=order) if order else listed(folder):  # type: ignore[arg-type]
-        if not path.is_dir():
-            yield path
-        elif not path.is_symlink():
-            yield from walk(path, order)
+def walk(folder: Path, order: Callable[[str], Any] = str) -> Iterator[Path]:
+    """Files below a folder, sorted by their names; links to folders are not followed, so that no loop can trap it.
+
+    Args:
+        folder: Where to begin.
+        order: Key of a name.
+
+    Raises:
+        TrainingDataError: A folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            # Names rather than paths are kept: a folder may hold a million.
+            found = [
+                (entry.name, entry.is_dir())
+                for entry in entries
+                if not entry.name.startswith(".") and not (entry.is_symlink() and entry.is_dir())
+            ]
+    except OSError as error:
+        raise _unlistable(folder, error) from error
+    for name, is_folder in sorted(found, key=lambda entry: order(entry[0])):
+        if is_folder:
+            yield from walk(folder / name, order)
+        else:
+            yield folder / name
 
 
-def by_number(path: Path) -> tuple[tuple[int, str], ...]:
+def by_number(name: str) -> tuple[tuple[int, str], ...]:
     """Key that sorts ``2.jpg`` before ``10.jpg``."""
-    parts = _DIGITS.split(path.name)
-    return tuple((int(part), part) if part.isdecimal() else (-1, part) for part in parts)
+    return tuple((int(part), part) if part.isdecimal() else (-1, part) for part in _DIGITS.split(name))
+
+
+def _unlistable(folder: Path, error: OSError) -> TrainingDataError:
+    return TrainingDataError(f"{folder}: cannot be listed ({error.strerror}); name an existing folder")

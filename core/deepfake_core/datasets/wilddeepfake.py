@@ -72,7 +72,7 @@ class WildDeepfake(Dataset):
         else:
             tops = [top for top in (self.root, self.root / _TOP) if top.is_dir()]
             names = [path for top in tops for path in top.glob("*_t*/*.tar.gz") if path.is_file()]
-        for path in sorted(names, key=lambda path: (path.parent.name, by_number(path))):
+        for path in sorted(names, key=lambda path: (path.parent.name, by_number(path.name))):
             if path.parent.name in _FOLDERS and not path.name.startswith("."):
                 yield path.parent.name, path
 

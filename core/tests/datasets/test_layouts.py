@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,15 @@ def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Writes each layout once for all tests."""
+    return cache(lambda layout: LAYOUTS[layout](tmp_path_factory.mktemp(layout) / "mini"))
+
+
 @pytest.fixture
-def address(layout: str, tmp_path: Path) -> str:
-    return LAYOUTS[layout](tmp_path / "mini")
+def address(layout: str, written: Callable[[str], str]) -> str:
+    return written(layout)
 
 
 def level(dataset: Dataset, sample: Sample) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from deepfake_core.datasets import sample
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.datasets.sample import SampleFaces
 from deepfake_core.errors import TrainingDataError
@@ -27,15 +29,15 @@ def test_both_classes_in_every_split_and_many_groups(root: Path) -> None:  # 002
     }  # fmt: skip
     assert len({s.group for s in samples}) == 40
     split_of: dict[str, str] = {}
-    for sample in samples:
-        for person in sample.identities:
-            assert split_of.setdefault(person, sample.split) == sample.split, "no person is in two splits"
+    for one in samples:
+        for person in one.identities:
+            assert split_of.setdefault(person, one.split) == one.split, "no person is in two splits"
 
 
 def test_every_picture_has_a_face(root: Path) -> None:
     finder = FaceFinder()
-    for sample in list(SampleFaces(root))[::5]:
-        assert len(finder.find(decode(sample.path).pixels)) == 1, sample.name
+    for one in list(SampleFaces(root))[::5]:
+        assert len(finder.find(decode(one.path).pixels)) == 1, one.name
 
 
 def test_fakes_differ_from_their_originals(root: Path) -> None:
@@ -49,20 +51,18 @@ def test_fakes_differ_from_their_originals(root: Path) -> None:
 def test_drawn_alike_and_once(root: Path, tmp_path: Path) -> None:
     first, again = list(SampleFaces(root)), list(open_dataset(f"sample:{tmp_path}"))
     assert [s.path.read_bytes() for s in first] == [s.path.read_bytes() for s in again]
-    before = again[0].path.stat().st_mtime_ns
-    assert next(iter(SampleFaces(tmp_path))).path.stat().st_mtime_ns == before
+    before = first[0].path.stat().st_mtime_ns
+    assert next(iter(SampleFaces(root))).path.stat().st_mtime_ns == before
 
 
-def test_two_processes_draw_at_once(tmp_path: Path) -> None:
-    context = get_context("spawn")
-    with context.Pool(2) as pool:
-        found = pool.map(_draw, [tmp_path] * 2)
-    assert found == [80, 80]
+def test_drawn_by_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = np.zeros((256, 256, 3), np.uint8)
+    monkeypatch.setattr(sample, "draw_face", lambda person, side: flat)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda root: list(SampleFaces(root)), [tmp_path] * 2))
+    assert found[0] == found[1]
+    assert all(one.path.stat().st_size for one in found[0])
     assert [path.name for path in tmp_path.iterdir()] == ["sample-1"], "nothing else stays behind"
-
-
-def _draw(root: Path) -> int:
-    return sum(sample.path.stat().st_size > 0 for sample in SampleFaces(root))
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
