@@ -22,6 +22,7 @@ pytest.importorskip("optuna")
 
 class StubConfig(DetectorConfig):
     width: int = 4
+    depth: int = 1
 
 
 class Stub:
@@ -53,6 +54,7 @@ def invoke(*arguments):
 
 def test_a_search_ends_with_the_command_that_trains_its_best(asked, tmp_path):
     command = ("tune", "stub", "--data", "csv:a.csv", "--valid", "csv:b.csv", "--recipe", "two-phase")
+    command += ("--set", "config.depth=2")
     spaces = ("--space", "batch_size=choice:8,16", "--space", "config.width=int:1..8")
     done = invoke(*command, *spaces, "--trials", 5, "--run-dir", tmp_path, "--device", "cpu", "--set", "seed=7")
     assert done.exit_code == 0, done.output
@@ -64,7 +66,7 @@ def test_a_search_ends_with_the_command_that_trains_its_best(asked, tmp_path):
     last = shlex.split(done.stdout.splitlines()[-1])
     assert last[:7] == ["dfbench", "train", "stub", "--data", "csv:a.csv", "--recipe", str(tmp_path / "best.yaml")]
     best = max(asked, key=lambda run: run["recipe"].batch_size / 64 + run["width"] / 100)
-    assert last[7:] == ["--set", f"config.width={best['width']}"]
+    assert last[7:] == ["--set", "config.depth=2", "--set", f"config.width={best['width']}"]
     detector: Any = SimpleNamespace(recipes={})
     expected = changed(PRESETS["two-phase"], ["seed=7", f"batch_size={best['recipe'].batch_size}"])
     assert resolve_recipe(detector, tmp_path / "best.yaml") == expected
@@ -90,7 +92,7 @@ def test_the_study_may_be_anywhere_that_is_a_file(asked, tmp_path):
     ("space", "words"),
     [
         ("lr=log:1e-4..1e-1", "unknown setting lr"),
-        ("config.layers=int:1..3", "unknown setting layers; there are: width"),
+        ("config.layers=int:1..3", "unknown setting layers; there are: width, depth"),
         ("seed=int:1..3", "the same for all"),
         ("batch_size", "is not KEY=log"),
     ],

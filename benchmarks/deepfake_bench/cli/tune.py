@@ -80,16 +80,15 @@ def tune(
         raise DeepfakeError("a search runs in one process; start it without a launcher")
     loaded, settings = configured(load(detector, untrained=True), recipe, changes or [], smoke=smoke_run)
     from deepfake_core.training import tune as search
-    from deepfake_core.training.resolve import changed
+    from deepfake_core.training.resolve import CONFIG, changed, split_changes
     from deepfake_core.training.space import as_change, parse_space
 
     folder = run_dir or Path("runs") / f"tune-{detector}-{Path(recipe or DEFAULT_RECIPE).stem}"
     dimensions = parse_space(space)
     config = loaded.detector.config
     for dimension in dimensions:
-        if dimension.key.startswith("config."):
-            for value in dimension.ends:
-                changed(config, [as_change(dimension.key.removeprefix("config."), value)], "--space config")
+        for value in dimension.ends:
+            changed(config, split_changes([as_change(dimension.key, value)])[1], "--space config")
     announce(loaded, settings, folder)
 
     def run(
@@ -133,7 +132,8 @@ def tune(
     )
     _show(found, settings.monitor)
     if found and found[0].state == "complete":
-        hyper = "".join(f" --set '{change}'" for change in found[0].changes if change.startswith("config."))
+        of_detector = [*split_changes(changes or [])[1], *split_changes(found[0].changes)[1]]
+        hyper = "".join(f" --set '{CONFIG}{change}'" for change in of_detector)
         typer.echo(f"\ndfbench train {detector} --data {data} --recipe {folder / 'best.yaml'}{hyper}")
 
 

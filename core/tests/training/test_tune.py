@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("optuna")
+import tiny_run
 
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
+from deepfake_core.training.loop import Hooks
 from deepfake_core.training.recipe import Phase, TrainRecipe
 from deepfake_core.training.resolve import changed, resolve_recipe
 from deepfake_core.training.runfiles import read_history, to_csv
 from deepfake_core.training.space import Dimension, as_change, parse_space
 from deepfake_core.training.tune import Search, tune
+
+pytest.importorskip("optuna")
 
 RECIPE = TrainRecipe(phases=(Phase(steps=30, lr=1e-3),))
 SPACE = ("optimizer.weight_decay=log:1e-4..1e-1", "phases.0.lr=log:1e-5..1e-2", "batch_size=choice:16,32")
@@ -40,6 +42,9 @@ class FakeTrain:
         self.kill = kill
         self.reported: list[int] = []
 
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def __call__(self, recipe, config, run_dir, *, resume, on_validation) -> None:
         assert resume or not read_history(run_dir), "a run directory of its own"
         self.calls.append((recipe, tuple(config), run_dir, resume))
@@ -49,8 +54,15 @@ class FakeTrain:
             rows.append({"step": step, "auc": quality(recipe) - 0.1 + step / 300})
             (run_dir / "metrics_log.csv").write_bytes(to_csv(rows))
             if self.kill == (len(self.calls), step):
-                os.kill(os.getpid(), signal.SIGKILL)  # noted, but not yet reported
+                self.die()  # noted, but not yet reported
             on_validation(step, rows[-1])
+
+
+class InterruptedTrain(FakeTrain):
+    """Leaves a study as a kill does, without the cost of a process."""
+
+    def die(self) -> None:
+        raise KeyboardInterrupt
 
 
 def search(**options: Any) -> Search:
@@ -128,9 +140,9 @@ def test_a_value_reaches_the_recipe_as_it_was_suggested(value):
 
 def test_it_finds_what_is_better_and_writes_a_recipe_that_trains(tmp_path):
     train = FakeTrain()
-    found = tune(train, search(trials=15), tmp_path)
-    assert len(found) == len(train.calls) == 15
-    assert len({run_dir for _, _, run_dir, _ in train.calls}) == 15
+    found = tune(train, search(trials=10), tmp_path)
+    assert len(found) == len(train.calls) == 10
+    assert len({run_dir for _, _, run_dir, _ in train.calls}) == 10
     values = [tried.value for tried in found]
     assert values == sorted(values, reverse=True)
     best = found[0]
@@ -157,7 +169,7 @@ def test_settings_of_the_detector_are_searched_too(tmp_path):
 
 def test_weak_trials_are_pruned_by_the_median(tmp_path):
     train = FakeTrain()
-    found = tune(train, search(pruner="median", trials=20), tmp_path)
+    found = tune(train, search(pruner="median", trials=10), tmp_path)
     pruned = [tried for tried in found if tried.state == "pruned"]
     assert pruned
     assert found[0].state == "complete"
@@ -179,7 +191,7 @@ def test_a_pruned_training_may_end_quietly(tmp_path):
         except Stopped:
             return
 
-    assert "pruned" in {tried.state for tried in tune(quiet, search(pruner="median", trials=20), tmp_path)}
+    assert "pruned" in {tried.state for tried in tune(quiet, search(pruner="median", trials=10), tmp_path)}
 
 
 def test_time_can_be_limited(tmp_path):
@@ -245,30 +257,67 @@ def test_finished_trials_are_kept_and_only_the_missing_ones_are_run(tmp_path):
     assert [(t.number, t.value, t.changes) for t in found] == [(t.number, t.value, t.changes) for t in at_once]
 
 
-def run_and_be_killed(folder: Path, trial: int, step: int) -> None:
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from pathlib import Path; import test_tune\n"
-        f"test_tune.tune(test_tune.FakeTrain(kill=({trial}, {step})), test_tune.search(), Path({str(folder)!r}))"
+def be_killed(code: str) -> None:
+    """Run code in a process that must die of SIGKILL."""
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(tiny_run.__file__).parent)))
+    done = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path; import test_tune; {code}"],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
 def test_killed_at_any_validation_it_ends_as_it_would_have(tmp_path):
     whole = tune(FakeTrain(), search(), tmp_path / "whole")
     cut = tmp_path / "cut"
-    run_and_be_killed(cut, 2, 30)
-    run_and_be_killed(cut, 2, 20)  # the trial that was cut off has nothing left to do; the next one is cut off
+    be_killed(f"test_tune.tune(test_tune.FakeTrain(kill=(2, 30)), test_tune.search(), Path({str(cut)!r}))")
+    with pytest.raises(KeyboardInterrupt):
+        tune(
+            InterruptedTrain(kill=(2, 20)), search(), cut
+        )  # the trial that was cut off has nothing left to do; the next one is cut off
     last = FakeTrain()
     found = tune(last, search(), cut)
     assert [resume for *_, resume in last.calls] == [True] + [False] * (len(last.calls) - 1)
     assert [(t.value, t.changes, t.state) for t in found] == [(t.value, t.changes, t.state) for t in whole]
 
 
+class RealTrain:
+    """The loop itself, killed at one validation of all."""
+
+    def __init__(self, kill_at: int = 0) -> None:
+        self.validations, self.kill_at = 0, kill_at
+
+    def check(self, model):
+        self.validations += 1
+        if self.validations == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return tiny_run.validate(model)
+
+    def __call__(self, recipe, config, run_dir, *, resume, on_validation) -> None:
+        tiny_run.run(run_dir, recipe, hooks=Hooks(on_validation=on_validation), check=self.check)
+
+
+def real_search(folder: Path, kill_at: int = 0):
+    recipe = changed(tiny_run.RECIPE, ["monitor=val_loss", "mode=min"])
+    space = parse_space(["phases.0.lr=log:1e-4..1e-1", "batch_size=choice:4,8"])
+    return tune(RealTrain(kill_at), Search(recipe, space, trials=3, pruner="none"), folder)
+
+
+def test_a_real_training_killed_within_a_trial_ends_to_the_bit_as_it_would_have(tmp_path):
+    whole = real_search(tmp_path / "whole")
+    be_killed(f"test_tune.real_search(Path({str(tmp_path / 'cut')!r}), 5)")
+    found = real_search(tmp_path / "cut")
+    assert [(t.value, t.changes) for t in found] == [(t.value, t.changes) for t in whole]
+    for one, other in zip(found, whole, strict=True):
+        assert (one.run_dir / "metrics_log.csv").read_bytes() == (other.run_dir / "metrics_log.csv").read_bytes()
+
+
 def test_a_trial_that_brings_its_process_down_is_given_up_in_the_end(tmp_path):
     for _ in range(3):
-        run_and_be_killed(tmp_path, 1, 10)
+        with pytest.raises(KeyboardInterrupt):
+            tune(InterruptedTrain(kill=(1, 10)), search(), tmp_path)
         (tmp_path / "trial-0000" / "metrics_log.csv").unlink()
     found = tune(FakeTrain(), search(trials=2), tmp_path)
     assert [tried.state for tried in found] == ["complete", "complete", "fail"]
