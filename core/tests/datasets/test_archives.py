@@ -65,8 +65,9 @@ def test_wilddeepfake_streams_each_archive_once(tmp_path: Path, monkeypatch: pyt
 )
 def test_wilddeepfake_members_that_do_not_belong(tmp_path: Path, member: str, message: str) -> None:
     write(tmp_path, {"fake_train/1.tar.gz": tar_bytes({member: picture("fake")}, "w:gz")})
-    with pytest.raises(TrainingDataError, match=rf"1.tar.gz: member '{member}': .*{message}|{message}"):
+    with pytest.raises(TrainingDataError, match=message) as caught:
         list(WildDeepfake(tmp_path))
+    assert f"1.tar.gz: member {member!r}" in str(caught.value)
 
 
 def test_wilddeepfake_elsewhere(tmp_path: Path) -> None:
