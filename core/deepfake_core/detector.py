@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from deepfake_core.training.losses import bce
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, WeightsStatus, image_manifest
 
@@ -71,9 +72,7 @@ class Detector(ABC):
                 float32 [N, h, w] in [0, 1], NaN where unknown.
         """
         logit = output[0] if isinstance(output, tuple) else output
-        losses = nn.functional.binary_cross_entropy_with_logits(logit, batch["fake"], reduction="none")
-        weight = batch["weight"]
-        return (losses * weight).sum() / weight.sum().clamp_min(1e-6)
+        return bce(logit, batch["fake"], batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
         """Named groups of parameters for phased training; by default ``backbone`` is everything."""

@@ -104,6 +104,7 @@ def tune(
             recipe=recipe.model_copy(update={"explain": 0}),  # pictures of every trial would be looked at by nobody
             run_dir=run_dir,
             valid=valid,
+            test=False,
             device=device,
             cache_dir=cache_dir or folder / "cache",
             resume=resume,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ def train(
     run_dir: Path,
     *,
     valid: Data | None = None,
-    test: Data | None = None,
+    test: Data | Literal[False] | None = None,
     device: str = "auto",
     cache_dir: Path | None = None,
     track: Sequence[str] = ("tensorboard",),
@@ -66,7 +66,8 @@ def train(
         recipe: How to train.
         run_dir: Where everything is written.
         valid: Held-out data to select on, instead of a part of ``data``.
-        test: Data to measure once, at the end; by default the test split of ``data`` where it has one.
+        test: Data to measure once, at the end; by default the test split of ``data`` where it has one. ``False``
+            measures none, for runs that are compared with each other before one of them is chosen.
         device: ``"auto"`` takes a GPU where there is one.
         cache_dir: Where prepared faces are kept; by default inside ``run_dir``.
         track: Where curves go, as :func:`~deepfake_core.training.trackers.trackers` takes it.
@@ -87,7 +88,7 @@ def train(
         face_margin(detector)  # refuse before any work
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of a data-loading worker, which would hang
     accelerator = engine(device)
-    dataset, validating, testing = (_opened(given) for given in (data, valid, test))
+    dataset, validating, testing = (_opened(given) for given in (data, valid, test or None))
     assert dataset is not None
     settings = {
         "detector": name,
@@ -95,7 +96,7 @@ def train(
         "recipe": recipe.model_dump(mode="json"),
         "data": _spec(data),
         "valid": _spec(valid),
-        "test": _spec(test),
+        "test": _spec(test or None),
         "start": f"{start.manifest.name} {start.manifest.version}" if start else None,
     }
     run = RunDir(run_dir, resume=resume, writes=accelerator.is_main_process)
@@ -151,7 +152,8 @@ def train(
         if accelerator.is_main_process:
             network.load_state_dict(load_file(run.best))
             _package(name, detector, network, material, progress.best, recipe, run, _spec(data), terms, start)
-            _conclude(material, test_samples(dataset, testing), recipe, run, device)
+            tested = None if test is False else test_samples(dataset, testing)
+            _conclude(material, tested, recipe, run, device)
         accelerator.wait_for_everyone()
     return read_package(run.model)
 
