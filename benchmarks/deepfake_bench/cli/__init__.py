@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import card, data, develop, listing, predict, run, tune
+from deepfake_bench.cli import card, data, develop, listing, predict, run, runs, tune
 from deepfake_core.errors import DeepfakeError
 
 
@@ -75,6 +75,7 @@ app.command("tune")(tune.tune)
 app.command("export")(develop.export)
 app.command("card")(card.card)
 app.add_typer(data.app)
+app.add_typer(runs.app)
 
 
 def main() -> None:

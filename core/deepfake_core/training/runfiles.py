@@ -25,12 +25,13 @@ LOCK_WAIT_S = 10.0
 Status = Literal["running", "finished", "interrupted"]
 
 
-def status(folder: Path) -> Status:
+def status(folder: str | Path) -> Status:
     """Whether a run is being written now, has come to its end, or was cut off.
 
     Raises:
         MissingExtra: The ``filelock`` package is absent.
     """
+    folder = Path(folder)
     lock = run_lock(folder)
     if (folder / LOCK).exists():
         from filelock import Timeout
@@ -45,14 +46,14 @@ def status(folder: Path) -> Status:
     return "finished" if "timestamp" in read_json(folder / "metrics.json") else "interrupted"
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: str | Path) -> dict[str, Any]:
     """Settings of a run, from its ``config.yaml``.
 
     Raises:
         DeepfakeError: There is none, or it is damaged.
         MissingExtra: The ``pyyaml`` package is absent.
     """
-    file = folder / "config.yaml"
+    file = Path(folder) / "config.yaml"
     try:
         import yaml
     except ModuleNotFoundError:
@@ -68,13 +69,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def read_history(folder: Path) -> list[dict[str, float]]:
+def read_history(folder: str | Path) -> list[dict[str, float]]:
     """Rows of ``metrics_log.csv`` as numbers, to the bit; empty before the first validation.
 
     Raises:
         DeepfakeError: The file is damaged.
     """
-    file = folder / "metrics_log.csv"
+    file = Path(folder) / "metrics_log.csv"
     try:
         return [{name: float(value) for name, value in row.items() if value} for row in read_csv(file)]
     except FileNotFoundError:
