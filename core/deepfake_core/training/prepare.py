@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crops import StoredCrops
@@ -79,11 +80,16 @@ def prepare(
         rebuild: Replace a store that was made otherwise or of other data.
 
     Raises:
-        TrainingDataError: The folder holds a store made otherwise, or something else; or no sample was usable.
+        TrainingDataError: The folder holds a store made otherwise, or something else; no sample was usable; or a
+            setting is out of its range.
     """
     if isinstance(dataset, StoredCrops):
         return dataset.store
-    spec = StoreSpec(crop=crop, side=side, margin=margin, quality=quality, frames=frames, max_images=max_images)
+    try:
+        spec = StoreSpec(crop=crop, side=side, margin=margin, quality=quality, frames=frames, max_images=max_images)
+    except ValidationError as error:
+        problems = (f"{problem['loc'][0]}={problem['input']}: {problem['msg']}" for problem in error.errors())
+        raise TrainingDataError(f"a store cannot be made with {'; '.join(problems)}") from error
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -258,7 +264,7 @@ class Cutter:
     def __init__(self, spec: StoreSpec) -> None:
         self.spec = spec
         self._finder = FaceFinder()
-        self._square = FaceCrop(margin=spec.margin)
+        self._square = FaceCrop.model_construct(margin=spec.margin)  # which may exceed any detector's margin
 
     def cut(self, sample: Sample, read: Reader) -> Outcome:
         """Crops of a picture, or of the frames of a video, and what was left out."""

@@ -73,7 +73,7 @@ class StoreSpec(Frozen):
     """
 
     crop: Literal["face", "whole"] = "face"
-    margin: float = Field(1.7, gt=0.5, le=4)
+    margin: float = Field(1.7, gt=0.5, le=8)
     side: int = Field(320, ge=8, le=2048)
     quality: int | None = Field(95, ge=1, le=100)
     frames: int = Field(16, gt=0)

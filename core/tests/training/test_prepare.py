@@ -142,6 +142,21 @@ def test_a_changed_specification_invalidates_the_store(tmp_path, change):  # 001
     assert prepare(dataset, store.folder, **options, rebuild=True).fingerprint != store.fingerprint
 
 
+def test_settings_out_of_range_are_named(tmp_path):
+    write_tiny(tmp_path / "data", {"real": 1, "fake": 1})
+    with pytest.raises(TrainingDataError, match=r"margin=9\.0: .*less than or equal to 8; side=4: "):
+        prepare(ImageFolder(tmp_path / "data"), tmp_path / "store", side=4, margin=9.0)
+    assert not (tmp_path / "store").exists()
+
+
+def test_margins_beyond_any_detectors_are_stored_as_far_as_the_picture_reaches(tmp_path):
+    store = face_store(tmp_path, 1, 1, margin=6.0)
+    for row in range(2):
+        box = store.box(row)
+        assert 6 * max(box.width, box.height) == pytest.approx(320, rel=0.02)  # the square, most of it not stored
+        assert store.sizes[row].max() < 200
+
+
 def test_a_store_of_the_same_data_is_not_made_again(tmp_path):
     store = face_store(tmp_path, 2, 2)
     before = (store.folder / "store.json").stat().st_mtime_ns
