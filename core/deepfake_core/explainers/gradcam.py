@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from deepfake_core.loaded import LoadedDetector
 
-EXTRA = "deepfake-core[explain]"
+# Its own requirements name opencv-python, which would overwrite opencv-python-headless; all of them but ttach are here.
+NEEDED, OPTIONS = "grad-cam", "--no-deps ttach "
 
 
 class GradCam(Explainer):
@@ -76,4 +77,4 @@ def _library() -> Any:
     try:
         return importlib.import_module("pytorch_grad_cam")
     except ModuleNotFoundError:
-        raise MissingExtra("GradCAM", EXTRA) from None
+        raise MissingExtra("GradCAM", NEEDED, OPTIONS) from None

@@ -22,5 +22,5 @@ class Whole(Detector):
 
 def test_a_detector_of_whole_pictures_is_refused_before_any_work(tmp_path):
     with pytest.raises(TrainingDataError, match="whole pictures"):
-        train("whole", Whole(), tmp_path / "data", TrainRecipe(), tmp_path / "run", device="cpu")
+        train("whole", Whole(), tmp_path / "data", TrainRecipe(samples="pairs"), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()

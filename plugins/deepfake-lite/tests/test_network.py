@@ -18,6 +18,16 @@ def test_size_and_outputs():
     assert evidence.shape == (2, *detector.evidence_size) == (2, 14, 14)
 
 
+def test_the_backbone_is_a_setting_and_its_weights_are_optional():  # 001-1
+    detector = Lite(LiteConfig(backbone="tf_efficientnet_lite1", image_size=64))
+    network = detector.build().eval()
+    assert sum(parameter.numel() for parameter in network.parameters()) > 4_000_000
+    with torch.inference_mode():
+        logit, _ = network(torch.zeros(2, 3, 64, 64))
+    assert logit.shape == (2,)
+    assert {recipe.pretrained for recipe in Lite.recipes.values()} == {True, False}
+
+
 def test_image_size_is_a_multiple_of_the_last_stride():
     with pytest.raises(ValueError, match="multiple"):
         LiteConfig(image_size=230)

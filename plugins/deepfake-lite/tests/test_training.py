@@ -91,7 +91,7 @@ def test_a_run_killed_and_resumed_leaves_everything_behind(tmp_path, pictures, n
     assert settings["config"]["image_size"] == 64
     # 001-11, 21: overlays with the probability
     assert len(list((cut / "explain").glob("*.png"))) == 2
-    # 001-10, 003-12, 004-8: the test split is measured once, after selection
+    # 001-7, 10, 003-12, 004-8: one command also tests, once, after selection, and explains
     test = json.loads((cut / "metrics_test.json").read_text())
     with (cut / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
