@@ -46,7 +46,14 @@ def labelled_material(
     spec = detector.preprocess
     store = _prepared(dataset, spec, recipe, cache_dir / "train")
     held_store = store if valid is None else _prepared(valid, spec, recipe, cache_dir / "valid")
-    rows, held = _split(store, recipe) if valid is None else (_not_held_out(store), _own_or_all(held_store))
+    rows, held = (
+        _split(store, recipe)
+        if valid is None
+        else (
+            _at_most(_not_held_out(store), recipe.max_images),
+            _at_most(_own_or_all(held_store), recipe.max_images),
+        )
+    )
     rows = rows[subset_by_group(_families(store, rows, recipe), recipe.data_share, recipe.seed, _strata(store, rows))]
     if recipe.overfit:
         held_store, rows = store, _few(store, rows, recipe.overfit)
@@ -80,9 +87,9 @@ def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, folde
 
 def _split(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
     """Rows to train on and to validate on: the dataset's own splits, or whole families held out of each source."""
-    rows = _not_held_out(store)
+    rows = _at_most(_not_held_out(store), recipe.max_images)
     if len(own := store.rows("valid")):
-        return rows, own
+        return rows, _at_most(own, recipe.max_images)
     sources = [store.source_names[int(code)] for code in store.sources[rows]]
     chosen = held_out(_families(store, rows, recipe), sources, recipe.validation_share)
     return rows[~chosen], rows[chosen]
@@ -98,6 +105,11 @@ def _not_held_out(store: CropStore) -> Rows:
 def _own_or_all(store: CropStore) -> Rows:
     own = store.rows("valid")
     return own if len(own) else np.arange(len(store))
+
+
+def _at_most(rows: Rows, count: int | None) -> Rows:
+    """Evenly spread rows; a store that was prepared before may hold more than the recipe wants."""
+    return rows if count is None else rows[:: max(1, -(-len(rows) // count))]
 
 
 def _families(store: CropStore, rows: Rows, recipe: TrainRecipe) -> list[str]:
