@@ -55,7 +55,7 @@ def list_runs(
             run.status,
             _best(run),
             str(run.step or ""),
-            _megabytes(run.size_bytes),
+            _bytes(run.size_bytes),
             _when(run.changed),
         )
         for run in found
@@ -65,7 +65,7 @@ def list_runs(
         if run.reason:
             typer.echo(f"damaged: {printable(run.reason)}", err=True)
     total = sum(run.size_bytes for run in found)
-    typer.echo(f"{len(found)} runs, {_megabytes(total)}; {_megabytes(shutil.disk_usage(runs).free)} free on the disk")
+    typer.echo(f"{len(found)} runs, {_bytes(total)}; {_bytes(shutil.disk_usage(runs).free)} free on the disk")
 
 
 @app.command()
@@ -89,7 +89,7 @@ def show(run: Run) -> None:
         path = run / name
         if path.exists():
             inner = path.rglob("*") if name.endswith("/") else [path]
-            rows.append((name, _megabytes(sum(file.stat().st_size for file in inner if file.is_file())), purpose))
+            rows.append((name, _bytes(sum(file.stat().st_size for file in inner if file.is_file())), purpose))
     typer.echo("\n" + columns(rows))
 
 
@@ -146,11 +146,11 @@ def prune(
     for run in chosen:
         size = prune_run(run, cache=cache) if yes else run.last_bytes + (run.cache_bytes if cache else 0)
         freed += size
-        typer.echo(f"{'pruned' if yes else 'would prune'} {printable(_name(run.folder, runs))}: {_megabytes(size)}")
+        typer.echo(f"{'pruned' if yes else 'would prune'} {printable(_name(run.folder, runs))}: {_bytes(size)}")
     did = "freed" if yes else "would free"
     hint = "" if yes or not chosen else "; do it by --yes"
-    free = _megabytes(shutil.disk_usage(runs).free)
-    typer.echo(f"{len(chosen)} runs, {did} {_megabytes(freed)}{hint} ({free} free on the disk)")
+    free = _bytes(shutil.disk_usage(runs).free)
+    typer.echo(f"{len(chosen)} runs, {did} {_bytes(freed)}{hint} ({free} free on the disk)")
 
 
 @app.command()
@@ -165,7 +165,7 @@ def archive(
     from deepfake_core.training.housekeeping import archive as archive_run
 
     file = archive_run(run, out or Path(f"{run.resolve().name}.zip"), everything=everything)
-    typer.echo(f"wrote {file} ({_megabytes(file.stat().st_size)})")
+    typer.echo(f"wrote {file} ({_bytes(file.stat().st_size)})")
 
 
 @app.command()
@@ -235,8 +235,11 @@ def _number(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+def _bytes(size: int) -> str:
+    for unit, many in (("GB", 1e9), ("MB", 1e6)):
+        if size >= many:
+            return f"{size / many:.1f} {unit}"
+    return f"{size / 1e3:.1f} kB"
 
 
 def _when(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from deepfake_core.errors import DeepfakeError
+from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.record import BEST, RunEntry, entry_of
 from deepfake_core.training.runfiles import LOCK, locked, read_config, read_history, read_json, status
 from deepfake_registry.files import atomic_path, sha256_file
@@ -119,6 +119,8 @@ def describe(folder: Path) -> RunInfo:
         entry = entry_of(folder)
         if state == "finished":
             written = datetime.fromisoformat(read_json(folder / "metrics.json")["timestamp"]).timestamp()
+    except MissingExtra:
+        raise
     except (DeepfakeError, ValueError, TypeError) as error:
         state, reason = "damaged", str(error)
     changed = datetime.fromtimestamp(written, UTC)

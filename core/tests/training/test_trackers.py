@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import urllib.request
 from importlib.util import find_spec
@@ -155,53 +156,102 @@ def test_mlflow_in_files(run, tmp_path, monkeypatch):
     check_mlflow(run, f"mlflow:{uri}?experiment=faces", uri)
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextlib.contextmanager
-def mlflow_server(folder, port):
+def mlflow_server(folder):
+    """A real server on a free port; gives the port."""
+    port = free_port()
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "server.log").open("ab") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, start_new_session=True)
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=folder, start_new_session=True, env=environment
+        )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 150
         while time.monotonic() < end and server.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                     break
             except OSError:
                 time.sleep(0.1)
         else:
             pytest.fail(f"the server did not start: {(folder / 'server.log').read_text()[-2000:]}")
-        yield
+        yield port
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
+class Relay:
+    """Passes connections on to a server, and drops them all while it is ``down``."""
+
+    def __init__(self, port):
+        self.target, self.down, self.sockets = port, False, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = self.listener.accept()
+                if self.down:
+                    client.close()
+                    continue
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self.sockets += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
+
+    def pump(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        self.drop(source, sink)
+
+    def drop(self, *sockets):
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def close(self):
+        self.down = True
+        self.drop(*self.sockets)
+
+
 # 001-25
 @needs_mlflow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_mlflow_on_a_server_that_goes_and_comes_back(run, tmp_path, caplog, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    with mlflow_server(tmp_path, port):
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    with mlflow_server(tmp_path) as port:
+        relay = Relay(port)
+        uri = f"http://127.0.0.1:{relay.port}"
         check_mlflow(run, f"mlflow:{uri}?experiment=faces", uri)
         tracking = trackers([f"mlflow:{uri}?experiment=faces"], run)
         tracking.start(SETTINGS, 20)
         tracking.log(21, {"train/loss": 21.0})
-    monkeypatch.setattr(module, "RETRY_S", 0.0)
-    with caplog.at_level(logging.WARNING, "deepfake"):
-        for step in (22, 23):
-            tracking.log(step, {"train/loss": float(step)})
-    assert [record.message for record in caplog.records if "training goes on" in record.message], "it says so"
-    assert len([record for record in caplog.records if record.name == "deepfake.training"]) == 1, "and once"
-    with mlflow_server(tmp_path, port):
-        from mlflow import MlflowClient
-
+        relay.close()
+        with caplog.at_level(logging.WARNING, "deepfake"):
+            for step in (22, 23):
+                tracking.log(step, {"train/loss": float(step)})
+        said = [record.message for record in caplog.records if record.name == "deepfake.training"]
+        assert len(said) == 1, "once"
+        assert "tracking by mlflow failed" in said[0]
+        relay.down = False
         tracking.log(24, {"train/loss": 24.0})
         tracking.close("failed")
         known = json.loads((run.folder / "trackers.json").read_text())["mlflow"]
@@ -209,6 +259,8 @@ def test_mlflow_on_a_server_that_goes_and_comes_back(run, tmp_path, caplog, monk
         assert client.get_run(known["run_id"]).info.status == "FAILED"
         history = client.get_metric_history(known["run_id"], "train/loss")
         assert sorted(point.step for point in history) == list(range(1, 25)), "what was missed has been sent"
+        relay.listener.close()
+        relay.close()
 
 
 @needs_mlflow
