@@ -224,7 +224,7 @@ class LoadedDetector:
         else:
             raise WeightsUnavailable(
                 f"{self.manifest.name!r} is at hand as an exported file only; train it and load the run's "
-                ".safetensors file, which can be exported"
+                "model folder, which can be exported"
             )
         return network
 

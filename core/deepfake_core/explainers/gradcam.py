@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from deepfake_core.loaded import LoadedDetector
 
-# Its own requirements name opencv-python, which would overwrite opencv-python-headless; all of them but ttach are here.
-NEEDED, OPTIONS = "grad-cam", "--no-deps ttach "
+EXTRA = "deepfake-core[explain]"
 
 
 class GradCam(Explainer):
@@ -77,4 +76,4 @@ def _library() -> Any:
     try:
         return importlib.import_module("pytorch_grad_cam")
     except ModuleNotFoundError:
-        raise MissingExtra("GradCAM", NEEDED, OPTIONS) from None
+        raise MissingExtra("GradCAM", EXTRA) from None

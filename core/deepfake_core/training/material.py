@@ -59,7 +59,6 @@ class Material:
     def described(self, dataset: Dataset) -> dict[str, Any]:
         """For the run's ``data.json``."""
         return {
-            "data": str(dataset.root),
             "layout": type(dataset).__name__,
             "fingerprint": self.fingerprint,
             "counts": [

@@ -106,7 +106,7 @@ def train(
             material = gather(detector, dataset, validating, recipe, cache_dir or run_dir / "cache", accelerator.device)
         run.start(
             settings,
-            material.described(dataset),
+            {"data": _spec(data), **material.described(dataset)},
             device=str(accelerator.device),
             precision=working_precision(recipe.precision, accelerator.device),
         )
@@ -193,6 +193,7 @@ def _package(
         run.folder / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family
     )
     write_package(run.model, manifest, {"safetensors": weights})
+    weights.unlink()
 
 
 def _conclude(

@@ -145,7 +145,7 @@ def test_what_cannot_be_explained_does_not_fail_a_run(crops, tmp_path, caplog, m
         monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
         assert write_overlays(loaded(), crops, [1, 0], ["a", "b"], tmp_path) == []
     assert "shown has neither" in caplog.messages[0]
-    assert "pip install --no-deps ttach 'grad-cam'" in caplog.messages[1]
+    assert "deepfake-core[explain]" in caplog.messages[1]
     with pytest.raises(MissingExtra):
         write_overlays(loaded(), crops, [1, 0], ["a", "b"], tmp_path, "gradcam")
     with pytest.raises(DeepfakeError, match="unknown explainer 'gradcm'"):
