@@ -146,7 +146,7 @@ def test_cuda_that_is_absent(tiny: Path) -> None:
 
 
 def test_unknown_recipe_lists_those_there_are(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeepfakeError, match="unknown recipe 'huge'; there are smoke"):
+    with pytest.raises(DeepfakeError, match=r"unknown recipe 'huge'; .*smoke"):
         load("tiny").train(tmp_path, "huge")
 
 

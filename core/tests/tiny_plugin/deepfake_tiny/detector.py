@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from deepfake_core.detector import Detector, DetectorConfig
-from deepfake_core.training.recipe import PseudoFakes, TrainRecipe
+from deepfake_core.training.recipe import Phase, TrainRecipe
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 
@@ -30,13 +30,7 @@ class Tiny(Detector):
     Config = TinyConfig
     config: TinyConfig
     recipes = {
-        "smoke": TrainRecipe(
-            steps=2,
-            batch_size=4,
-            eval_every=2,
-            workers=0,
-            pseudo=PseudoFakes(self_blend=0, composite=0, reconstruct=0, labelled=1),
-        )
+        "smoke": TrainRecipe(phases=(Phase(steps=2),), batch_size=4, eval_every=2, workers=0),
     }
 
     def __init__(self, config: DetectorConfig | None = None) -> None:

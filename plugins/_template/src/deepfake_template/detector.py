@@ -4,7 +4,7 @@ from pydantic import Field
 from torch import nn
 
 from deepfake_core.detector import Detector, DetectorConfig
-from deepfake_core.training.recipe import PseudoFakes, TrainRecipe
+from deepfake_core.training.recipe import Phase, TrainRecipe
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 
@@ -24,8 +24,8 @@ class Template(Detector):
         normalize=Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     )
     recipes = {
-        "default": TrainRecipe(steps=3000),
-        "smoke": TrainRecipe(steps=4, batch_size=4, eval_every=4, workers=0, pseudo=PseudoFakes(reconstruct=0)),
+        "default": TrainRecipe(phases=(Phase(epochs=20, lr=1e-3),)),
+        "smoke": TrainRecipe().smoke(),
     }
 
     def build(self):
