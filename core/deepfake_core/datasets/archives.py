@@ -76,7 +76,7 @@ def _named(path: Path) -> Iterator[None]:
     """What the decoders raise becomes an error that names the archive."""
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OverflowError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file could not be read; what was read is not to blame
         raise TrainingDataError(f"{path}: the archive is damaged or incomplete ({error}); get it again") from error
@@ -95,6 +95,8 @@ def _members(path: Path, stream: BinaryIO) -> Iterator[Member]:
         while (entry := archive.next()) is not None:
             # They would be kept for all of a long archive.
             archive.members.clear()  # type: ignore[attr-defined]
+            if entry.size < 0:
+                raise tarfile.ReadError(f"{entry.name!r} has a negative size")
             last = entry.offset_data + (entry.size if entry.isreg() else 0)
             if not entry.isreg():
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import inside, walk
+from deepfake_core.datasets.files import exists, inside, walk
 from deepfake_core.datasets.labels import meaning_of, some, video_identities
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
@@ -70,7 +70,7 @@ class CelebDF(Dataset):
                     f"{where}: label {label} (1 = real) does not agree with the folder of {name.strip()!r}; correct it"
                 )
             listed.add(inner)
-        absent = sorted(path.as_posix() for path in listed if not (self.root / path).exists())
+        absent = sorted(path.as_posix() for path in listed if not exists(self.root / path))
         if absent:
             log.warning("%s: %d of %d listed videos are absent: %s", file, len(absent), len(listed), some(absent))
         return listed

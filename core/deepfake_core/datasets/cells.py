@@ -1,4 +1,4 @@
-"""Cells of tables: pictures, class names and lists of persons."""
+"""Cells of tables and fields of records: pictures, class names, texts and lists of persons."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ def class_name(value: Any, names: Sequence[str], where: str) -> Any:
     return names[value]
 
 
+def text(cell: Any, default: str = "") -> str:
+    """A cell as text; 0 is a number like others, and only an empty cell takes the default."""
+    return default if cell is None or cell == "" else str(cell)
+
+
 def persons(cell: Any) -> tuple[str, ...]:
-    """``"a;b"`` → ``("a", "b")``; nothing for an empty cell."""
-    return tuple(person for part in str(cell or "").split(";") if (person := part.strip()))
+    """``"a;b"``, or a list → ``("a", "b")``; nothing for an empty cell."""
+    parts = cell if isinstance(cell, list) else text(cell).split(";")
+    return tuple(person for part in parts if (person := str(part).strip()))

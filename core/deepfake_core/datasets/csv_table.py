@@ -14,7 +14,7 @@ import numpy as np
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.cells import persons
-from deepfake_core.datasets.files import inside
+from deepfake_core.datasets.files import exists, inside
 from deepfake_core.datasets.labels import LABELS, SPLITS, meaning_of, some, split_of
 from deepfake_core.datasets.tables import header, rows
 from deepfake_core.errors import TrainingDataError
@@ -115,7 +115,7 @@ class CsvTable(Dataset):
             if len(hashes) == before:
                 raise TrainingDataError(f"{file}: has no rows; add some, or remove it")
             first = [sample.path for _, sample in islice(self._samples(file, split), _LOOKED_AT)]
-            if not any(path.exists() for path in first):
+            if not any(map(exists, first)):
                 raise TrainingDataError(
                     f"{file}: none of the first {len(first)} files exists, such as {first[0]}; say what "
                     "the paths start from by root=FOLDER"

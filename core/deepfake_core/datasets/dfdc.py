@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import inside
+from deepfake_core.datasets.files import exists, inside
 from deepfake_core.datasets.labels import LABELS, meaning_of, some, split_of
 from deepfake_core.errors import TrainingDataError
 
@@ -44,7 +44,7 @@ class Dfdc(Dataset):
             for name, entry in sorted(_read(file).items()):
                 sample = self._sample(file, name, entry)
                 total += 1
-                if sample.path.exists():
+                if exists(sample.path):
                     yield sample
                 else:
                     absent.append(sample.path.relative_to(self.root).as_posix())

@@ -31,7 +31,7 @@ def inside(root: Path, name: str, where: str, *, absolute: bool = False) -> Path
         TrainingDataError: The name is empty, leaves the root, or is absolute where it must not be.
     """
     path = Path(name)
-    if not name.strip() or "\0" in name:
+    if not path.name.strip() or "\0" in name:
         raise TrainingDataError(f"{where}: the path is empty or no path; correct it")
     if path.is_absolute() and absolute and ".." not in path.parts:
         return path
@@ -39,6 +39,11 @@ def inside(root: Path, name: str, where: str, *, absolute: bool = False) -> Path
     if path.is_absolute() or path.drive or ".." in relative.parts or relative == Path():
         raise TrainingDataError(f"{where}: path {name!r} leads outside of {root}; correct it")
     return root / relative
+
+
+def exists(path: str | Path) -> bool:
+    """Whether something is there; any text may be asked for, also what is too long to be a path."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for such text
 
 
 def folders(root: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepfake_core.datasets import Sample
-from deepfake_core.datasets.files import MEDIA_SUFFIXES, by_number, folders, walk
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, by_number, folders, listed, walk
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.datasets.labels import video_identities
 from deepfake_core.errors import TrainingDataError
@@ -30,7 +30,7 @@ class FrameFolders(ImageFolder):
         return False
 
     def _class(self, folder: Path, fake: int, source: str, prefix: str, split: str) -> Iterator[Sample]:
-        loose = [path.name for path in folder.iterdir() if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
+        loose = [path.name for path in listed(folder) if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
         if loose:
             raise TrainingDataError(
                 f"{folder / min(loose)}: lies outside of a video's folder; move it into one, or read the dataset as "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.cells import class_name, persons, picture
-from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
+from deepfake_core.datasets.cells import class_name, persons, picture, text
+from deepfake_core.datasets.labels import LABELS, SPLITS, meaning_of
 from deepfake_core.errors import MissingExtra, TrainingDataError
 
 _SAVED = ("dataset_dict.json", "state.json")
@@ -83,12 +83,12 @@ class HuggingFace(Dataset):
             names = getattr((part.features or {}).get(label), "names", ())
             kept = [label, *(column for column in ("source", "group", "identity") if column in _names(part))]
             part = _undecoded(part, image).select_columns([*kept, image] if with_bytes else kept)
-            split = split_of(name, str(self.root)) if name in ("train", "validation", "valid", "test") else ""
+            split = SPLITS.get(str(name).lower(), "")
             for row, cells in enumerate(part):
                 where = f"{self.root}: split {name} row {row}"
                 fake = meaning_of(class_name(cells[label], names, where), self.labels, where)
-                source = str(cells.get("source") or self.root.name)
-                group = str(cells.get("group") or f"{source}/{name}/{row}")
+                source = text(cells.get("source"), self.root.name)
+                group = text(cells.get("group"), f"{source}/{name}/{row}")
                 sample = Sample(
                     self.root, fake, source, group, split, persons(cells.get("identity")), None, f"{name}/{row}"
                 )
@@ -115,7 +115,8 @@ class HuggingFace(Dataset):
     def _splits(self) -> dict[str, Any]:
         if self._loaded is None:
             loaded = self._load()
-            self._loaded = dict(loaded) if hasattr(loaded, "keys") else {self.split or "train": loaded}
+            # One that was saved alone may not know what split it is.
+            self._loaded = dict(loaded) if hasattr(loaded, "keys") else {str(loaded.split or "all"): loaded}
             if self.split is not None:
                 if self.split not in self._loaded:
                     raise TrainingDataError(

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 from urllib.parse import unquote
 
 from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.files import exists
 from deepfake_core.datasets.labels import parse_labels
 from deepfake_core.errors import MissingExtra, PluginLoadError, TrainingDataError
 from deepfake_core.plugins import dataset_spec, datasets, import_object
@@ -47,11 +48,11 @@ def parse(spec: str | Path) -> Address:
     Raises:
         TrainingDataError: The text is empty, or an option is not ``key=value`` or is given twice.
     """
-    if isinstance(spec, Path) or _exists(spec):
+    if isinstance(spec, Path) or exists(spec):
         return Address("", str(spec))
     match = _NAMED.fullmatch(spec)
     name, rest = (match["name"], match["rest"]) if match else ("", spec)
-    if _exists(rest):
+    if exists(rest):
         return Address(name, rest)
     path, mark, tail = rest.rpartition("?")
     if not mark:
@@ -91,7 +92,7 @@ def open_dataset(spec: str | Path) -> Dataset:
 
 def _recognise(path: str) -> str:
     """Name of the layout of what stands at a path."""
-    if not _exists(path):
+    if not exists(path):
         raise TrainingDataError(f"{path}: no such file or folder; name an existing one, or write NAME:PATH")
     found, broken = [], []
     for name, entry in datasets().items():
@@ -142,13 +143,6 @@ def _structured(text: str, hint: Any) -> Any:
     if origins & {tuple, list}:
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
-
-
-def _exists(path: str) -> bool:
-    try:
-        return bool(path) and Path(path).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _names() -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.cells import class_name, persons, picture
+from deepfake_core.datasets.cells import class_name, persons, picture, text
 from deepfake_core.datasets.files import walk
 from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
 from deepfake_core.errors import MissingExtra, TrainingDataError
@@ -85,6 +86,8 @@ class Parquet(Dataset):
         columns = [self.label, *({"source", "group", "split", "identity"} & set(there) - {self.label, self.image})]
         names = _class_names(file.schema_arrow.metadata, self.label)
         root = self.root.resolve().name.partition(".")[0]
+        # Files of one name in several folders are several files.
+        inner = path.relative_to(self.root if self.root.is_dir() else self.root.parent).with_suffix("").as_posix()
         pictures = [self.image] if with_bytes else []
         # Batches without pictures are small, however large the pictures are.
         batches = file.iter_batches(batch_size=_BATCH if with_bytes else 65536, columns=columns + pictures)
@@ -93,12 +96,12 @@ class Parquet(Dataset):
             for cells in batch.to_pylist():
                 where = f"{path}: row {row}"
                 fake = meaning_of(class_name(cells[self.label], names, where), self.labels, where)
-                source = cells.get("source") or root
-                group = cells.get("group") or f"{source}/{path.stem}/{row}"
-                split = split_of(cells.get("split") or "", where)
+                source = text(cells.get("source"), root)
+                group = text(cells.get("group"), f"{source}/{inner}/{row}")
+                split = split_of(text(cells.get("split")), where)
                 content = picture(cells[self.image], where) if with_bytes else b""
                 yield (
-                    Sample(path, fake, str(source), str(group), split, persons(cells.get("identity")), None, str(row)),
+                    Sample(path, fake, source, group, split, persons(cells.get("identity")), None, str(row)),
                     content,
                 )
                 row += 1
@@ -115,13 +118,16 @@ def _class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> list[str
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _opened(path: Path) -> ParquetFile:
+@contextmanager
+def _opened(path: Path) -> Iterator[ParquetFile]:
+    """The file; what goes wrong while it is read names it."""
     try:
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise MissingExtra("reading Parquet files", "deepfake-core[data]") from error
     try:
-        return ParquetFile(path)
+        with ParquetFile(path) as file:
+            yield file
     except (OSError, pyarrow.ArrowException) as error:
         raise TrainingDataError(f"{path}: cannot be read as Parquet ({error}); get it again") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ class SampleFaces(Dataset):
     """
 
     def __init__(self, root: str | Path = "") -> None:
-        super().__init__(root if str(root) not in ("", ".") else _cache())
+        super().__init__(root or _cache())
 
     def __iter__(self) -> Iterator[Sample]:
         folder = self.root / f"sample-{_VERSION}"
@@ -68,8 +67,11 @@ def _draw(folder: Path) -> None:
                 fake = _fake(face, faces[_other(person)], blurred=_blurred(person))
                 for kind, pixels in (("real", face), ("fake", fake)):
                     (whole / kind / f"{person:02}.jpg").write_bytes(_jpeg(pixels))
-            if not folder.is_dir():  # another process may have been faster
-                shutil.move(whole, folder)
+            try:
+                whole.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another process was faster
+                    raise
     except OSError as error:
         raise TrainingDataError(
             f"{folder}: the sample pictures cannot be written ({error.strerror}); name another folder: sample:FOLDER"

@@ -10,6 +10,7 @@ from typing import Any
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, members, read_member
+from deepfake_core.datasets.cells import persons, text
 from deepfake_core.datasets.files import MEDIA_SUFFIXES, walk
 from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
 from deepfake_core.errors import TrainingDataError
@@ -72,18 +73,20 @@ class Shards(Dataset):
         facts = _facts(record, where)
         if "label" not in facts:
             raise TrainingDataError(f"{where}: has no label; add {record.key}.json or {record.key}.cls")
-        source = str(facts.get("source") or root)
+        source = text(facts.get("source"), root)
+        # Archives of one name in several folders are several archives.
+        inner = file.relative_to(self.root if self.root.is_dir() else self.root.parent).with_suffix("").as_posix()
         assert record.picture is not None
         return Sample(
             file,
             meaning_of(facts["label"], self.labels, where),
             source,
-            str(facts.get("group") or f"{source}/{file.name.partition('.')[0]}/{record.key}"),
-            split_of(facts.get("split") or "", where),
-            tuple(map(str, facts.get("identities") or ())),
+            text(facts.get("group"), f"{source}/{inner}/{record.key}"),
+            split_of(text(facts.get("split")), where),
+            persons(facts.get("identities")),
             record.picture.span,
             record.picture.name,
-            int(facts.get("frame", -1)),
+            facts.get("frame", -1),
         )
 
 
@@ -139,10 +142,9 @@ def _facts(record: _Record, where: str) -> dict[str, Any]:
         for ending in ("cls", "txt"):
             if "label" not in facts and ending in record.notes:
                 facts["label"] = record.notes[ending].decode().strip()
-        if not isinstance(facts.get("identities") or [], list):
-            raise ValueError("identities must be a list")
-        int(facts.get("frame", -1))
-    except (ValueError, TypeError) as error:
+        if not isinstance(facts.get("frame", -1), int):
+            raise ValueError("frame must be an integer")
+    except ValueError as error:
         raise TrainingDataError(f"{where}: cannot be read ({error}); write it again") from error
     return facts
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import inside
+from deepfake_core.datasets.files import exists, inside
 from deepfake_core.datasets.frame_folders import frames
 from deepfake_core.datasets.labels import some, split_of
 from deepfake_core.datasets.tables import header, rows
@@ -46,9 +46,9 @@ class VideoPairs(Dataset):
         for (kind, name), video in self._videos().items():
             group, path = f"{source}/{kind}/{name}", self.root / kind / name
             identities = tuple(f"{source}/{real}" for real in video.reals)
-            if path.is_dir():
+            if exists(path) and path.is_dir():
                 found = frames(path, _CLASSES[kind], source, group, video.split, identities)
-            elif path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
+            elif exists(path) and path.suffix.lower() in VIDEO_SUFFIXES:
                 found = iter((Sample(path, _CLASSES[kind], source, group, video.split, identities),))
             else:
                 raise TrainingDataError(

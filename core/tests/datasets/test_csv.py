@@ -97,6 +97,8 @@ def test_byte_order_mark_quotes_and_blank_lines(root: Path) -> None:
         ("path,label\nsub/../../x.jpg,0\n", "row 2: .* leads outside"),
         ("path,label\n/etc/../x.jpg,0\n", "row 2: .* leads outside"),
         ("path,label\n,0\n", "row 2: the path is empty"),
+        ("path,label\n/,0\n", "row 2: the path is empty or no path"),
+        (f"path,label\n{'x' * 300}.jpg,1\n", "none of the first 1 files exists"),
         ("path,label\na.jpg\n", "row 2 has 1 cells, the header 2"),
         ("path,label\na.jpg,1,2\n", "row 2 has 3 cells, the header 2"),
         ('path,label\n"a.jpg,1\nb.jpg,0\n', "row 3: unexpected end of data"),

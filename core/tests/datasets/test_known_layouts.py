@@ -89,7 +89,7 @@ def test_frame_folders_group_and_number_frames(tmp_path: Path) -> None:  # 003-7
 
 
 def test_frame_folders_refuse_loose_pictures(tmp_path: Path) -> None:
-    write(tmp_path, {"real/7/1.jpg": b"", "real/1.jpg": b""})
+    write(tmp_path, {"real/7/1.jpg": b"", "real/1.jpg": b"", "real/._7.jpg": b"a hidden file is none"})
     with pytest.raises(TrainingDataError, match=r"real/1.jpg: lies outside of a video's folder"):
         list(FrameFolders(tmp_path))
 
@@ -130,6 +130,7 @@ def test_video_pairs_elsewhere_with_splits(tmp_path: Path) -> None:
         ("real,fake\na,../../x\n", "row 2: path '../../x' leads outside"),
         ("real,fake\na,/x\n", "row 2: path '/x' leads outside"),
         ("real,fake\na,\n", "row 2: the path is empty"),
+        (f"real,fake\na,{'x' * 300}\n", "row 2: .*x is neither a folder of frames nor a video"),
         ("real,fake\na,fake/empty\n", "row 2: .*fake/empty holds no pictures"),
         ("real,fake,split\na,a1,train\na,a2,test\n", "row 3: real video 'a' is in 'test' here and in 'train' in row 2"),
         ("real,fake,split\na,a1,train\na,a2,\n", "row 3: real video 'a' is in 'no split' here"),
@@ -188,10 +189,10 @@ def test_celeb_df_list_that_contradicts_the_folders(tmp_path: Path, line: str, m
 
 def test_celeb_df_counts_listed_videos_that_are_absent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     celeb_df(tmp_path)
-    write(tmp_path, {"List_of_testing_videos.txt": "1 YouTube-real/00001.mp4\n1 YouTube-real/00002.mp4\n"})
+    write(tmp_path, {"List_of_testing_videos.txt": f"1 YouTube-real/00001.mp4\n1 YouTube-real/{'2' * 300}.mp4\n"})
     with caplog.at_level(logging.WARNING, "deepfake.datasets"):
         list(CelebDF(tmp_path))
-    assert "1 of 2 listed videos are absent: YouTube-real/00002.mp4" in caplog.text
+    assert "1 of 2 listed videos are absent: YouTube-real/222" in caplog.text
     with pytest.raises(TrainingDataError, match="none of the folders Celeb-real"):
         list(CelebDF(tmp_path / "YouTube-real"))
 
@@ -283,6 +284,7 @@ def test_dfdc_counts_described_videos_that_are_absent(tmp_path: Path, caplog: py
             "metadata.json: a.mp4: label 'SYNTHETIC' is not in the label map",
         ),
         (json.dumps({"a.mp4": {"label": 1}}), "metadata.json: a.mp4: label '1'"),
+        (json.dumps({f"{'x' * 300}.mp4": {"label": "FAKE"}}), "none of 1 described videos is there"),
         (json.dumps({"../a.mp4": {"label": "FAKE"}}), "leads outside"),
         (json.dumps({"/a.mp4": {"label": "FAKE"}}), "leads outside"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,6 +65,19 @@ def test_drawn_by_two_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found[0] == found[1]
     assert all(one.path.stat().st_size for one in found[0])
     assert [path.name for path in tmp_path.iterdir()] == ["sample-1"], "nothing else stays behind"
+
+
+def test_another_process_is_done_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "draw_face", lambda person, side: np.zeros((256, 256, 3), np.uint8))
+    real_rename = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        shutil.copytree(source, target)
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert all(one.path.stat().st_size for one in SampleFaces(tmp_path))
+    assert sorted(path.name for path in (tmp_path / "sample-1").iterdir()) == ["fake", "real"]
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_parquet_columns_and_labels_can_be_named(tmp_path: Path) -> None:
     assert dataset.read(second) == b"b"
 
 
+def test_numbers_and_lists_name_groups_and_persons(tmp_path: Path) -> None:
+    columns = {"image": [b"a", b"b"], "label": ["real", "fake"], "group": [0, 0], "identity": [[0], [1, 0]]}
+    for folder in ("x", "y"):
+        write_parquet(tmp_path / folder / "0.parquet", **columns)
+    samples = list(Parquet(tmp_path))
+    assert [(s.group, s.identities) for s in samples[:2]] == [("0", ("0",)), ("0", ("1", "0"))]
+    for folder in ("x", "y"):
+        write_parquet(tmp_path / folder / "0.parquet", image=[b"a"], label=["real"])
+    assert [s.group.partition("/")[2] for s in Parquet(tmp_path)] == ["x/0/0", "y/0/0"], "files of one name differ"
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -87,6 +98,12 @@ def test_parquet_that_holds_no_pictures(tmp_path: Path) -> None:
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(TrainingDataError, match=r"b.parquet: cannot be read as Parquet"):
         list(Parquet(tmp_path / "b.parquet"))
+    whole = write_parquet(tmp_path / "whole.parquet", image=[bytes([n]) * 5000 for n in range(9)], label=["real"] * 9)
+    content = bytearray(whole.read_bytes())
+    content[20 : len(content) // 2] = bytes(len(content) // 2 - 20)  # its footer stays as it was
+    (tmp_path / "damaged.parquet").write_bytes(content)
+    with pytest.raises(TrainingDataError, match=r"damaged.parquet: cannot be read as Parquet"):
+        list(Parquet(tmp_path / "damaged.parquet").stream())
     with pytest.raises(TrainingDataError, match=r"absent.parquet: cannot be read"):
         list(Parquet(tmp_path / "absent.parquet"))
     (tmp_path / "none").mkdir()
@@ -117,6 +134,16 @@ def test_hugging_face_splits_and_class_names(tmp_path: Path) -> None:
     assert len(list(open_dataset(f"hf:{tmp_path / 'saved'}?split=validation"))) == 2
     with pytest.raises(TrainingDataError, match="no split 'test'; there are train, validation"):
         list(HuggingFace(tmp_path / "saved", split="test"))
+
+
+def test_hugging_face_splits_in_other_spellings(tmp_path: Path) -> None:
+    part = hub.Dataset.from_dict({"image": [b"a"], "label": ["real"], "group": [0]})
+    hub.DatasetDict({"val": part, "extra": part}).save_to_disk(tmp_path / "splits")
+    assert [(s.split, s.group) for s in HuggingFace(tmp_path / "splits")] == [("valid", "0"), ("", "0")]
+    part.save_to_disk(tmp_path / "alone")
+    assert [s.split for s in HuggingFace(tmp_path / "alone")] == [""], "it does not say"
+    with pytest.raises(TrainingDataError, match="no split 'test'; there are all"):
+        list(HuggingFace(tmp_path / "alone", split="test"))
 
 
 @pytest.fixture
