@@ -9,7 +9,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from mini_sets import folder, jpeg, pictures
+from layouts import write
+from mini_sets import jpeg, pictures
 from typer.testing import CliRunner, Result
 
 from deepfake_bench.cli import app
@@ -52,7 +53,7 @@ def test_check_exits_2_when_the_dataset_is_not_fit(tmp_path):  # 001-26
 
 
 def test_a_leaking_split_is_not_fit(tmp_path):  # resolution 7
-    folder(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(4)})
+    write(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(4)})
     rows = [
         ("path", "label", "group", "split"),
         *((f"{n}.jpg", n // 2, "v", ("train", "test")[n % 2]) for n in range(4)),
@@ -78,10 +79,13 @@ def test_manifest_is_written_and_verified(tmp_path):  # 001-32
     assert differs.exit_code == 2
     assert differs.stdout.splitlines()[:2] == ["changed  a/real/r0.jpg", "missing  a/real/r1.jpg"]
     assert invoke("manifest", root).exit_code == 2
+    refused = invoke("manifest", root, "--verify", tmp_path / "m.csv", "--state", tmp_path / "state")
+    assert refused.exit_code == 2
+    assert "leave out --state" in refused.stderr
 
 
 def test_split_writes_what_csv_reads(tmp_path):  # 003-8
-    root = pictures(tmp_path / "set", 20, ("a", "b"))
+    root = pictures(tmp_path / "50%26 of A&B?", 20, ("a", "b"))
     done = invoke("split", root, "--out", tmp_path / "s.csv", "--valid", 0.2, "--test", 0.1)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[:2] == ["source  label  train  valid  test", "a       fake   14     4      2"]
@@ -105,7 +109,7 @@ def test_split_warns_of_what_it_cannot_do(tmp_path):
 def test_stats_point_out_shortcuts(tmp_path):
     files = {f"real/r{number}.jpg": jpeg(number) for number in range(20)}
     files |= {f"fake/f{number}.png": jpeg(50 + number, format="PNG") for number in range(20)}
-    done = invoke("stats", folder(tmp_path / "set", files), "--json", tmp_path / "s.json")
+    done = invoke("stats", write(tmp_path / "set", files), "--json", tmp_path / "s.json")
     assert done.exit_code == 0, done.output
     assert "warning: class is predictable from file format: real is JPEG 100%, fake is PNG 100%" in done.stderr
     assert "PNG:20" in done.stdout

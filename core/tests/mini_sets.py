@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from layouts import write
 from PIL import Image
+
+from deepfake_core.datasets import Dataset, Sample
 
 
 def jpeg(seed: int, side: int = 48, **options: object) -> bytes:
@@ -18,17 +23,10 @@ def jpeg(seed: int, side: int = 48, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def folder(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
 def pictures(root: Path, count: int = 4, sources: tuple[str, ...] = ("a",)) -> Path:
     """``root/<source>/{real,fake}/<n>.jpg``: ``count`` of each."""
     cells = [(source, label) for source in sources for label in ("real", "fake")]
-    return folder(
+    return write(
         root,
         {
             f"{source}/{label}/{label[0]}{number}.jpg": jpeg(1000 * cell + number)
@@ -36,3 +34,12 @@ def pictures(root: Path, count: int = 4, sources: tuple[str, ...] = ("a",)) -> P
             for number in range(count)
         },
     )
+
+
+class Tar(Dataset):
+    """The members of an archive that is not compressed, all real."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        with tarfile.open(self.root) as archive:
+            for member in archive.getmembers():
+                yield Sample(self.root, 0, "s", member.name, span=(member.offset_data, member.size), member=member.name)

@@ -101,6 +101,8 @@ def manifest(
 
     if (out is None) == (verify is None):
         raise TrainingDataError("give either --out FILE or --verify FILE")
+    if verify is not None and state is not None:
+        raise TrainingDataError("--verify reads every file, so leave out --state")
     dataset = _opened(data)
     if out is not None:
         count, digest = write_manifest(dataset, out, state=state, threads=threads)
@@ -140,15 +142,17 @@ def split(
     """
     from deepfake_core.data.divide import divide_dataset
     from deepfake_core.datasets.labels import some
+    from deepfake_core.datasets.opening import as_option
 
     dataset = _opened(data)
     division = divide_dataset(
         dataset, valid=valid, test=test, by=by.value, seed=seed, keep=not ignore_splits, compare=compare
     )
     division.write(out)
-    splits = [name for name in ("train", "valid", "test") if any(name in counts for _, _, counts in division.counts())]
+    found = division.counts()
+    splits = [name for name in ("train", "valid", "test") if any(name in counts for _, _, counts in found)]
     rows = [("source", "label", *splits)]
-    for source, label, counts in division.counts():
+    for source, label, counts in found:
         rows.append((printable(source), label, *(f"{counts.get(name, 0):,}" for name in splits)))
     typer.echo(columns(rows))
     if division.ties:
@@ -158,7 +162,7 @@ def split(
     if division.leaks:
         shown = printable(some([str(leak) for leak in division.leaks]))
         typer.echo(f"warning: {len(division.leaks):,} things are in two splits: {shown}", err=True)
-    typer.echo(f"wrote {out}; use it as csv:{out}?root={division.root}")
+    typer.echo(f"wrote {out}; use it as csv:{out}?root={as_option(str(division.root))}")
 
 
 @app.command()

@@ -116,7 +116,8 @@ def divide_dataset(
             "divides what it has no split for"
         )
     digests = _digests(samples) if compare else [""] * len(samples)
-    if keep and (leaks := find_leaks(samples, digests, root)):
+    leaks = [leak for leak in find_leaks(samples, digests, root) if leak.kind != "identity" or by != "group"]
+    if keep and leaks:
         raise TrainingDataError(
             f"{dataset.root}: its own splits leak: {some([str(leak) for leak in leaks])}; correct them, or divide anew "
             "by --ignore-splits"
@@ -141,15 +142,13 @@ def divide_dataset(
 
 def _digests(samples: Sequence[Sample]) -> list[str]:
     """sha256 of files that may have a twin, because another one has their size; ``""`` for the others."""
-    sizes: list[int] = []
-    for sample in samples:
-        try:
-            sizes.append(sample.path.stat().st_size)
-        except OSError as error:
-            raise TrainingDataError(f"{sample.path}: cannot be read ({error.strerror}); restore it") from error
-    shared = {size for size, count in Counter(sizes).items() if count > 1}
-    rows = [row for row, size in enumerate(sizes) if size in shared]
     digests = [""] * len(samples)
-    for row in track(rows, "comparing files of equal size", total=len(rows)):
-        digests[row] = digest(samples[row].path)
+    try:
+        sizes = [sample.path.stat().st_size for sample in samples]
+        shared = {size for size, count in Counter(sizes).items() if count > 1}
+        rows = [row for row, size in enumerate(sizes) if size in shared]
+        for row in track(rows, "comparing files of equal size", total=len(rows)):
+            digests[row] = digest(samples[row].path)
+    except OSError as error:
+        raise TrainingDataError(f"{error.filename}: cannot be read ({error.strerror}); restore it") from error
     return digests

@@ -78,9 +78,7 @@ class Facts:
     face: float | None = None
 
     def covers(self, want: Want) -> bool:
-        """Whether everything wanted is known."""
-        if self.error and want.content:
-            return bool(self.sha256) or not _hashes(want, self.video)
+        """Whether everything wanted is known of a file that is whole."""
         return (
             (bool(self.sha256) or not _hashes(want, self.video))
             and (self.brightness is not None or not want.content)
@@ -138,7 +136,7 @@ def inspect_all(
     Args:
         dataset: What to go through; its list is read once more before, where that is cheap or ``max_images`` needs it.
         want: What to find out.
-        state: Files that it knows unchanged are not looked into again; it takes what is found.
+        state: Whole files that it knows unchanged are not looked into again; it takes what is found.
         max_images: Look into this many files at most, evenly spread; the others come with ``None``.
         threads: By default what the machine allows.
         description: What progress is called.
@@ -153,7 +151,8 @@ def inspect_all(
         sample, key, found = pending.popleft()
         if isinstance(found, Future):
             found = found.result()
-            if state is not None and key is not None:
+            # What cannot be used is looked into each time: a drive may have failed rather than the file.
+            if state is not None and key is not None and not found.error:
                 state.put(key, json.dumps(asdict(found)))
         return sample, found
 

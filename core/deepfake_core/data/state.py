@@ -34,21 +34,23 @@ class State:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        database: sqlite3.Connection | None = None
         try:
-            self.database = sqlite3.connect(path, timeout=1.0)
-            self.database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self.database.execute(
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(path, timeout=1.0)
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute(
                 "CREATE TABLE IF NOT EXISTS files (key BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, facts TEXT)"
             )
-            self.database.commit()
-        except sqlite3.OperationalError as error:
-            raise TrainingDataError(
-                f"{path}: cannot be used ({error}); wait for the command that uses it, or name another file"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise TrainingDataError(f"{path}: is not a state file ({error}); delete it or name another one") from error
+            database.commit()
+        except (OSError, sqlite3.Error) as error:
+            if database is not None:
+                database.close()
+            reason = f"is not a state file ({error}); delete it or name another one"
+            if isinstance(error, (OSError, sqlite3.OperationalError)):
+                reason = f"cannot be used ({error}); wait for the command that uses it, or name another file"
+            raise TrainingDataError(f"{path}: {reason}") from error
+        self.database = database
         self.committed = time.monotonic()
 
     def get(self, key: Key) -> str | None:

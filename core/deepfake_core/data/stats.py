@@ -167,9 +167,9 @@ def _measured(found: Sequence[Facts], name: str) -> NDArray[np.float64]:
     if name == "bytes_per_pixel":
         # Of a video this would be its length.
         return np.array([facts.size_bytes / (facts.width * facts.height) for facts in found if not facts.video])
-    field = "face" if name == "face_px" else name
-    # A picture without a face has no size of one.
-    return np.array([number for facts in found if (number := getattr(facts, field))])
+    if name == "face_px":
+        return np.array([facts.face for facts in found if facts.face])  # 0 is no face, not a small one
+    return np.array([facts.brightness for facts in found if facts.brightness is not None])
 
 
 def _quantiles(numbers: NDArray[np.float64]) -> tuple[float, ...]:

@@ -72,6 +72,11 @@ def parse(spec: str | Path) -> Address:
     return Address(name, path, options)
 
 
+def as_option(value: str) -> str:
+    """A value as it is written in an address, so that :func:`parse` gives it back."""
+    return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")
+
+
 def open_dataset(spec: str | Path) -> Dataset:
     """The dataset that ``NAME:PATH?key=value&…`` names.
 

@@ -6,8 +6,9 @@ import csv
 from pathlib import Path
 
 import pytest
+from layouts import write
 from media import grey_frames, video_bytes
-from mini_sets import folder, jpeg, pictures
+from mini_sets import jpeg, pictures
 
 from deepfake_core.data.check import CheckReport, check
 from deepfake_core.datasets import Dataset, Sample
@@ -65,14 +66,14 @@ def test_unreadable_files_are_listed_and_too_many_are_an_error(tmp_path):  # 001
 
 
 def test_a_file_that_is_gone_is_named(tmp_path):
-    folder(tmp_path, {"a.jpg": jpeg(1), "b.jpg": jpeg(2)})
+    write(tmp_path, {"a.jpg": jpeg(1), "b.jpg": jpeg(2)})
     report = check(table(tmp_path, ("a.jpg", 1, "", "", ""), ("b.jpg", 0, "", "", ""), ("c.jpg", 0, "", "", "")))
     assert report.unreadable[0][0] == "c.jpg"
 
 
 @pytest.mark.parametrize(("row", "words"), [(("../x.jpg", 1), "outside"), (("a.jpg", 7), "label '7'")])
 def test_wrong_rows_end_it(tmp_path, row, words):  # resolution 1
-    folder(tmp_path, {"a.jpg": jpeg(1)})
+    write(tmp_path, {"a.jpg": jpeg(1)})
     with pytest.raises(TrainingDataError, match=words):
         check(table(tmp_path, (*row, "", "", "")))
 
@@ -80,7 +81,7 @@ def test_wrong_rows_end_it(tmp_path, row, words):  # resolution 1
 def test_duplicates_are_pointed_out(tmp_path):
     files = {f"a/{label}/{label}{number}.jpg": jpeg(number) for number in range(3) for label in ("real", "fake")}
     files |= {"a/fake/copy.jpg": jpeg(0), "a/fake/only.jpg": jpeg(7), "a/fake/twin.jpg": jpeg(7)}
-    report = check(ImageFolder(folder(tmp_path, files)))
+    report = check(ImageFolder(write(tmp_path, files)))
     assert not report.fit
     # Dataset order: the first file with the bytes is the one that the others are said to copy.
     assert found(report, "error") == [
@@ -93,7 +94,7 @@ def test_duplicates_are_pointed_out(tmp_path):
 
 
 def test_rows_that_repeat_or_contradict_are_counted(tmp_path):
-    paths = sorted(folder(tmp_path, {f"{n}.jpg": jpeg(n) for n in range(3)}).iterdir())
+    paths = sorted(write(tmp_path, {f"{n}.jpg": jpeg(n) for n in range(3)}).iterdir())
     rows = [(0, 0), (1, 1), (2, 1), (1, 1), (2, 0)]
     report = check(Listed(tmp_path, *(Sample(paths[number], fake, "s", f"g{number}") for number, fake in rows)))
     assert found(report, "error") == ["1 files are listed as real and as fake; correct their labels: 2.jpg"]
@@ -101,7 +102,7 @@ def test_rows_that_repeat_or_contradict_are_counted(tmp_path):
 
 
 def test_a_leaking_split_is_an_error(tmp_path):  # resolution 7
-    folder(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(6)} | {"copy.jpg": jpeg(5)})
+    write(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(6)} | {"copy.jpg": jpeg(5)})
     report = check(
         table(
             tmp_path,
@@ -124,7 +125,7 @@ def test_a_leaking_split_is_an_error(tmp_path):  # resolution 7
 
 def test_videos_of_equal_bytes_are_found_without_hashing_all(tmp_path, monkeypatch):
     clips = [video_bytes(grey_frames(count), codec="mpeg4") for count in (5, 9)]
-    folder(tmp_path, {"real/a.mp4": clips[0], "real/c.mp4": clips[1], "fake/b.mp4": clips[0]})
+    write(tmp_path, {"real/a.mp4": clips[0], "real/c.mp4": clips[1], "fake/b.mp4": clips[0]})
     from deepfake_core.data import check as module
 
     hashed: list[Path] = []
@@ -138,10 +139,10 @@ def test_videos_of_equal_bytes_are_found_without_hashing_all(tmp_path, monkeypat
 
 
 def test_missing_classes_are_pointed_out(tmp_path):
-    assert found(check(ImageFolder(folder(tmp_path / "one", {"real/a.jpg": jpeg(1)}))), "warning") == [
+    assert found(check(ImageFolder(write(tmp_path / "one", {"real/a.jpg": jpeg(1)}))), "warning") == [
         "the dataset has no usable fake sample; accuracy cannot be measured on it"
     ]
-    folder(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(4)})
+    write(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(4)})
     rows = [("0.jpg", 1, "a", "train", ""), ("1.jpg", 0, "b", "train", ""), ("2.jpg", 1, "c", "valid", "")]
     report = check(table(tmp_path, *rows))
     assert found(report, "error") == [
@@ -153,7 +154,7 @@ def test_missing_classes_are_pointed_out(tmp_path):
 
 def test_pictures_that_look_the_same_in_two_splits_are_counted(tmp_path):
     pytest.importorskip("imagehash")
-    folder(tmp_path, {"0.jpg": jpeg(0), "1.jpg": jpeg(1), "2.jpg": jpeg(2), "again.jpg": jpeg(0, 64, quality=50)})
+    write(tmp_path, {"0.jpg": jpeg(0), "1.jpg": jpeg(1), "2.jpg": jpeg(2), "again.jpg": jpeg(0, 64, quality=50)})
     splits = {"0": "train", "1": "train", "2": "test", "again": "test"}
     data = table(
         tmp_path, *((f"{name}.jpg", number % 2, name, split, "") for number, (name, split) in enumerate(splits.items()))

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from mini_sets import folder, jpeg, pictures
+from layouts import write
+from mini_sets import jpeg, pictures
 
 from deepfake_core.data.check import check
 from deepfake_core.data.divide import divide_dataset
@@ -30,7 +31,7 @@ def swaps(tmp_path_factory) -> Path:
         names += [f"ff/fake/Deepfakes_{a}_{b}_0", f"ff/fake/FaceSwap_{b}_{a}_1"]
     files = [f"{name}/{frame}.jpg" for name in names for frame in range(2)]
     files += [f"web/{label}/{number}{label[0]}.jpg" for label in ("real", "fake") for number in range(20)]
-    return folder(root, {name: jpeg(number) for number, name in enumerate(files)})
+    return write(root, {name: jpeg(number) for number, name in enumerate(files)})
 
 
 def table(root: Path, *rows: tuple[object, ...]) -> Dataset:
@@ -93,7 +94,7 @@ def test_copies_stay_together(tmp_path):
 
 
 def test_splits_that_the_dataset_brings_are_kept_or_refused(tmp_path):
-    folder(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(40)})
+    write(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(40)})
     rows = [(f"{number}.jpg", number % 2, "s", f"g{number}", "test" if number < 10 else "", "") for number in range(40)]
     splits = [sample.split for sample in divide_dataset(table(tmp_path, *rows), valid=0.2).samples]
     assert splits[:10] == ["test"] * 10
@@ -101,12 +102,19 @@ def test_splits_that_the_dataset_brings_are_kept_or_refused(tmp_path):
     leaking = [*rows[:-1], ("39.jpg", 1, "s", "g0", "train", "")]
     with pytest.raises(TrainingDataError, match=r"group g0 \(test: 0.jpg, train: 39.jpg\).*--ignore-splits"):
         divide_dataset(table(tmp_path, *leaking))
+    shared = [*rows[:-1], ("39.jpg", 1, "s", "g39", "train", "anna")]
+    shared[0] = ("0.jpg", 0, "s", "g0", "test", "anna")
+    with pytest.raises(TrainingDataError, match="identity anna"):
+        divide_dataset(table(tmp_path, *shared))
+    by_group = divide_dataset(table(tmp_path, *shared), by="group")  # as with the test list of Celeb-DF v2
+    assert [sample.split for sample in by_group.samples[:10]] == ["test"] * 10
+    assert [leak.name for leak in by_group.leaks] == ["anna"]
     anew = divide_dataset(table(tmp_path, *leaking), keep=False)
     assert not anew.leaks
     assert {sample.split for sample in anew.samples} == {"train", "valid", "test"}
 
 
-def test_what_cannot_be_divided_says_why(tmp_path, swaps):
+def test_what_cannot_be_divided_says_why(tmp_path, swaps, monkeypatch):
     with pytest.raises(TrainingDataError, match="nothing to train on"):
         divide_dataset(ImageFolder(swaps), valid=0.6, test=0.4)
     root = pictures(tmp_path / "set", 1)
@@ -116,6 +124,14 @@ def test_what_cannot_be_divided_says_why(tmp_path, swaps):
     with pytest.raises(TrainingDataError, match="rename"):
         divide_dataset(ImageFolder(root)).write(tmp_path / "s.csv")
     assert not (tmp_path / "s.csv").exists()
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (root / "a" / "real" / "copy.jpg").write_bytes(jpeg(9))
+    monkeypatch.setattr("deepfake_core.data.divide.digest", denied)
+    with pytest.raises(TrainingDataError, match=r"\.jpg: cannot be read \(Permission denied\)"):
+        divide_dataset(ImageFolder(root))
     (root / "a" / "real" / "gone.jpg").symlink_to("nowhere")
     with pytest.raises(TrainingDataError, match=r"gone\.jpg: cannot be read"):
         divide_dataset(ImageFolder(root))

@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from layouts import write
 from media import grey_frames, video_bytes
-from mini_sets import folder, jpeg, pictures
+from mini_sets import Tar, jpeg, pictures
 
 from deepfake_core.data import inspect as module
 from deepfake_core.data.inspect import Want, inspect, inspect_all
 from deepfake_core.data.state import State, key_of
-from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets import Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
@@ -79,6 +80,8 @@ def test_a_kill_in_the_middle_loses_little(tmp_path, monkeypatch, command):  # 0
 
 def test_changed_files_are_looked_into_again(tmp_path, monkeypatch):
     data = ImageFolder(pictures(tmp_path / "set"))
+    broken = tmp_path / "set" / "a" / "real" / "r0.jpg"
+    broken.write_bytes(b"a drive that fails")
     with State(tmp_path / "state") as state:
         first = list(inspect_all(data, Want(), state=state))
     path = tmp_path / "set" / "a" / "fake" / "f1.jpg"
@@ -87,31 +90,26 @@ def test_changed_files_are_looked_into_again(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "inspect", lambda data, name, want: looked.append(name) or inspect(data, name, want))
     with State(tmp_path / "state") as state:
         second = list(inspect_all(data, Want(), state=state))
-        assert looked == [str(path)]
+        assert looked == [str(path), str(broken)], "what could not be read may be whole the next time"
         assert next(row for row in zip(first, second, strict=True) if row[0] != row[1])[0][0].path == path
         list(inspect_all(data, Want(face=True), state=state))  # more is wanted now
-    assert len(looked) == 1 + 8
+    assert len(looked) == 2 + 8
 
 
 def test_a_state_file_that_is_none_or_in_use_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not a database, but long enough to have a header " * 4)
     with pytest.raises(TrainingDataError, match=r"notes\.txt: is not a state file"):
         State(tmp_path / "notes.txt")
+    with pytest.raises(TrainingDataError, match=r"notes\.txt/state: cannot be used"):
+        State(tmp_path / "notes.txt" / "state")
     with State(tmp_path / "state") as state:
         state.put((b"a", 1, 1), "{}")
         with pytest.raises(TrainingDataError, match="wait for the command that uses it"):
             State(tmp_path / "state")
 
 
-class Tar(Dataset):
-    def __iter__(self):
-        with tarfile.open(self.root) as archive:
-            for member in archive.getmembers():
-                yield Sample(self.root, 0, "s", member.name, span=(member.offset_data, member.size), member=member.name)
-
-
 def test_members_of_archives_are_known_apart(tmp_path):
-    folder(tmp_path / "set", {f"{number}.jpg": jpeg(number) for number in range(3)} | {"3.jpg": b"\xff\xd8\xff broken"})
+    write(tmp_path / "set", {f"{number}.jpg": jpeg(number) for number in range(3)} | {"3.jpg": b"\xff\xd8\xff broken"})
     with tarfile.open(tmp_path / "set.tar", "w") as archive:
         for path in sorted((tmp_path / "set").iterdir()):
             archive.add(path, path.name)
@@ -135,7 +133,7 @@ def test_a_part_is_spread_evenly(tmp_path):  # 004-7
 def test_both_ends_of_a_video_are_decoded(tmp_path, kind):
     codec = "libvpx" if kind == "webm" else "mpeg4"
     data = video_bytes(grey_frames(40), format=kind, codec=codec)
-    whole = folder(tmp_path, {"whole.mp4": data}) / "whole.mp4"
+    whole = write(tmp_path, {"whole.mp4": data}) / "whole.mp4"
     facts = inspect(whole, "whole.mp4", Want(digest="pictures"))
     assert (facts.error, facts.video, facts.width, facts.height, facts.sha256) == ("", True, 64, 48, "")
     assert facts.brightness == pytest.approx(20 / 255, abs=0.02)
@@ -145,7 +143,7 @@ def test_both_ends_of_a_video_are_decoded(tmp_path, kind):
 
 
 def test_what_is_wrong_with_a_file_is_said(tmp_path):
-    folder(tmp_path, {"empty.jpg": b"", "page.jpg": b"<!DOCTYPE html><html>", "torn.jpg": jpeg(1, 200)[:-900]})
+    write(tmp_path, {"empty.jpg": b"", "page.jpg": b"<!DOCTYPE html><html>", "torn.jpg": jpeg(1, 200)[:-900]})
     reasons = {
         name: inspect(tmp_path / name, name, Want()).error for name in ("empty.jpg", "page.jpg", "torn.jpg", "no")
     }

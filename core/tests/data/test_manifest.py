@@ -8,10 +8,9 @@ import shutil
 import tarfile
 
 import pytest
-from mini_sets import jpeg, pictures
+from mini_sets import Tar, jpeg, pictures
 
 from deepfake_core.data.manifest import COLUMNS, entries, hash_of, manifest_hash, read_manifest, verify, write_manifest
-from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
@@ -65,13 +64,6 @@ def test_the_hash_depends_on_content_alone(tmp_path):  # 001-32
     assert manifest_hash(one) == manifest_hash(two) == hash_of(reversed(list(entries(one))))
     (tmp_path / "elsewhere" / "a" / "fake" / "f0.jpg").write_bytes(jpeg(77))
     assert manifest_hash(one) != manifest_hash(two)
-
-
-class Tar(Dataset):
-    def __iter__(self):
-        with tarfile.open(self.root) as archive:
-            for member in archive.getmembers():
-                yield Sample(self.root, 0, "s", member.name, span=(member.offset_data, member.size), member=member.name)
 
 
 def test_members_of_archives_are_listed(tmp_path):

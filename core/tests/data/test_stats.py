@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from media import grey_frames, video_bytes
-from mini_sets import folder, jpeg
+from layouts import write
+from media import encoded, grey_frames, video_bytes
+from mini_sets import jpeg
 
 from deepfake_core.data.stats import collect
+from deepfake_core.datasets.drawn import draw_face
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
 
 def test_equal_classes_show_no_shortcut(tmp_path):
     names = [f"{label}/{label[0]}{number}.jpg" for label in ("real", "fake") for number in range(40)]
-    found = collect(ImageFolder(folder(tmp_path, {name: jpeg(number) for number, name in enumerate(names)})))
+    found = collect(ImageFolder(write(tmp_path, {name: jpeg(number) for number, name in enumerate(names)})))
     assert not found.shortcuts
     assert [(cell.label, cell.files, cell.formats, cell.modes) for cell in found.cells] == [
         ("fake", 40, {"JPEG": 40}, {"RGB": 40}),
@@ -30,7 +32,7 @@ def test_properties_that_give_the_class_away_are_named(tmp_path):
     files |= {"a/fake/f29.jpg": jpeg(200)}
     files |= {f"b/real/s{number}.jpg": jpeg(300 + number) for number in range(30)}
     files["b/real/broken.jpg"] = b"\xff\xd8\xff"
-    found = collect(ImageFolder(folder(tmp_path, files)))
+    found = collect(ImageFolder(write(tmp_path, files)))
     assert found.unreadable == 1
     said = [str(shortcut) for shortcut in found.shortcuts]
     assert (
@@ -47,28 +49,33 @@ def test_properties_that_give_the_class_away_are_named(tmp_path):
 def test_few_files_prove_nothing(tmp_path):
     files = {f"real/{number}.jpg": jpeg(number) for number in range(15)}
     files |= {f"fake/{number}.png": jpeg(number, format="PNG") for number in range(15)}
-    assert not collect(ImageFolder(folder(tmp_path, files))).shortcuts
+    assert not collect(ImageFolder(write(tmp_path, files))).shortcuts
 
 
 def test_face_sizes_are_measured_where_asked(tmp_path):
-    from deepfake_core.datasets.opening import open_dataset
+    files = {"real/face.png": encoded(draw_face(), "PNG"), "real/none.jpg": jpeg(0)}
+    (found,) = collect(ImageFolder(write(tmp_path, files)), faces=True).cells
+    assert found.files == 2
+    assert all(40 < size < 256 for size in found.quantiles["face_px"]), "a picture without a face has no size of one"
 
-    found = collect(open_dataset(f"sample:{tmp_path}"), faces=True, max_images=6)
-    assert sum(cell.files for cell in found.cells) == 6
-    assert all(40 < size < 256 for cell in found.cells for size in cell.quantiles["face_px"])
+
+def test_black_pictures_have_a_brightness(tmp_path):
+    black = encoded(np.zeros((16, 16, 3), np.uint8), "PNG")
+    (found,) = collect(ImageFolder(write(tmp_path, {"real/a.png": black}))).cells
+    assert found.quantiles["brightness"] == (0, 0, 0)
 
 
 def test_videos_are_measured_by_their_first_frame(tmp_path):
     clip = video_bytes(grey_frames(5))
     files = {"real/a.mp4": clip, "fake/b.mp4": clip}
-    found = collect(ImageFolder(folder(tmp_path, files)))
+    found = collect(ImageFolder(write(tmp_path, files)))
     assert found.cells[0].quantiles["megapixels"][1] == pytest.approx(64 * 48 / 1e6, abs=1e-4)
     assert found.cells[0].quantiles["bytes_per_pixel"] == ()
 
 
 def test_nothing_readable_is_an_error(tmp_path):
     with pytest.raises(TrainingDataError, match="none of 1 files"):
-        collect(ImageFolder(folder(tmp_path, {"real/a.jpg": b"nothing"})))
+        collect(ImageFolder(write(tmp_path, {"real/a.jpg": b"nothing"})))
 
 
 def test_the_plot_is_a_picture(tmp_path, monkeypatch):
@@ -80,7 +87,7 @@ def test_the_plot_is_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(plot, "_MOST_SOURCES", 2)
     files = {f"{source}/real/{number}.jpg": jpeg(number) for source in "abc" for number in range(3)}
     files |= {"a/fake/z.jpg": jpeg(99)}
-    plot.plot(collect(ImageFolder(folder(tmp_path / "set", files))), tmp_path / "p.png")
+    plot.plot(collect(ImageFolder(write(tmp_path / "set", files))), tmp_path / "p.png")
     drawn = np.asarray(Image.open(tmp_path / "p.png").convert("RGB"))
     assert min(drawn.shape[:2]) > 400
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 10

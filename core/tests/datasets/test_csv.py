@@ -159,7 +159,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 @settings(deadline=None, max_examples=50)
 @given(cells=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=6))
 def test_any_cells_come_back(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str, str]]) -> None:
-    file = tmp_path_factory.mktemp("csv") / "t.csv"
+    file = tmp_path_factory.getbasetemp() / "cells.csv"
     buffer = io.StringIO()
     csv.writer(buffer).writerows([("path", "label", "more"), *cells])
     file.write_text(buffer.getvalue(), encoding="utf-8", newline="")
@@ -169,7 +169,7 @@ def test_any_cells_come_back(tmp_path_factory: pytest.TempPathFactory, cells: li
 @settings(deadline=None, max_examples=50)
 @given(content=st.binary(max_size=60))
 def test_any_bytes_are_rows_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    file = tmp_path_factory.mktemp("csv") / "t.csv"
+    file = tmp_path_factory.getbasetemp() / "bytes.csv"
     file.write_bytes(b"path,label\n" + content)
     with contextlib.suppress(TrainingDataError):
         assert list(CsvTable(file))

@@ -12,6 +12,7 @@ import pytest
 from layouts import picture, write
 
 from deepfake_core import plugins
+from deepfake_core.datasets import sample
 from deepfake_core.datasets.opening import open_dataset, parse
 
 PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
@@ -44,7 +45,10 @@ def test_every_option_is_listed() -> None:
         assert listed.get(name, set()) == set(list(inspect.signature(kind).parameters)[1:]), name
 
 
-def test_python_on_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_on_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sample, "_cache", lambda: tmp_path)
     exec(blocks("python")[0], {})
     assert "sample/00" in capsys.readouterr().out
 
