@@ -135,12 +135,11 @@ class CsvTable(Dataset):
                 where, earlier = first.setdefault(sample.path, (f"{file} row {line}", sample))
                 if earlier is sample:
                     continue
-                for what in ("fake", "split"):
-                    if getattr(earlier, what) != getattr(sample, what):
-                        kind = "label" if what == "fake" else what
-                        raise TrainingDataError(
-                            f"{file}: row {line} gives {sample.path} another {kind} than {where}; keep one"
-                        )
+                if (earlier.fake, earlier.split) != (sample.fake, sample.split):
+                    kind = "label" if earlier.fake != sample.fake else "split"
+                    raise TrainingDataError(
+                        f"{file}: row {line} gives {sample.path} another {kind} than {where}; keep one"
+                    )
                 repeated.add((number, line))
                 names.append(f"{file.name} row {line}")
         if repeated:

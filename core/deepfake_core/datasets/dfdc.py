@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import exists, inside
+from deepfake_core.datasets.files import exists, inside, read_json
 from deepfake_core.datasets.labels import LABELS, meaning_of, some, split_of
 from deepfake_core.errors import TrainingDataError
 
@@ -66,10 +65,7 @@ class Dfdc(Dataset):
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TrainingDataError(f"{file}: cannot be read ({error}); download it again") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise TrainingDataError(f"{file}: expected an object with one entry per video; download it again")
     return content

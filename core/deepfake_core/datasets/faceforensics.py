@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import folders, walk
+from deepfake_core.datasets.files import folders, read_json, walk
 from deepfake_core.datasets.labels import SPLITS, some
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
@@ -101,10 +100,7 @@ class FaceForensics(Dataset):
         splits: dict[str, str] = {}
         for file in sorted((self.root / "splits").glob("*.json")):
             split = SPLITS.get(file.stem, "")
-            try:
-                pairs = json.loads(file.read_bytes())
-            except (OSError, ValueError) as error:
-                raise TrainingDataError(f"{file}: cannot be read ({error}); download it again") from error
+            pairs = read_json(file)
             if not split or not isinstance(pairs, list):
                 raise TrainingDataError(f"{file}: expected train, val or test.json, a list of pairs of ids")
             for pair in pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -39,6 +40,18 @@ def inside(root: Path, name: str, where: str, *, absolute: bool = False) -> Path
     if path.is_absolute() or path.drive or ".." in relative.parts or relative == Path():
         raise TrainingDataError(f"{where}: path {name!r} leads outside of {root}; correct it")
     return root / relative
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file of a published dataset holds.
+
+    Raises:
+        TrainingDataError: It cannot be read.
+    """
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingDataError(f"{file}: cannot be read ({error}); download it again") from error
 
 
 def exists(path: str | Path) -> bool:

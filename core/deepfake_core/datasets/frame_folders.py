@@ -17,8 +17,8 @@ class FrameFolders(ImageFolder):
     """``root/{real,fake}/<video>/*.jpg``, or the same below folders of sources or splits.
 
     Each video is a group of its own, ``<source>/<class folder>/<video>``, and its frames are numbered in the order of
-    their names (``2.jpg`` before ``10.jpg``). A real and a fake video of one name share an identity, and so do names
-    as in Celeb-DF (``id1_id2_0003``) and FaceForensics++ (``000_003``), which tell the persons.
+    their names (``2.jpg`` before ``10.jpg``). A real and a fake video of one name share an identity within a split, and
+    so do names everywhere as in Celeb-DF (``id1_id2_0003``) and FaceForensics++ (``000_003``), which tell the persons.
 
     Args:
         root: The dataset's folder.
@@ -44,7 +44,7 @@ class FrameFolders(ImageFolder):
                 source,
                 f"{prefix}/{folder.name}/{video.name}",
                 split,
-                identities or (f"{source}/{video.name}",),
+                identities or (f"{prefix}/{video.name}",),
             )
 
 

@@ -88,6 +88,19 @@ def test_frame_folders_group_and_number_frames(tmp_path: Path) -> None:  # 003-7
     }
 
 
+def test_frame_folders_of_splits_number_their_videos_anew(tmp_path: Path) -> None:
+    names = [
+        f"{split}/{kind}/{video}/1.jpg" for split in ("train", "val") for kind in ("real", "fake") for video in "7"
+    ]
+    write(tmp_path / "set", dict.fromkeys([*names, "train/fake/id0_id3_0001/1.jpg"], b"x"))
+    found = {(s.split, s.identities) for s in FrameFolders(tmp_path / "set")}
+    assert found == {
+        ("train", ("set/train/7",)),
+        ("valid", ("set/val/7",)),
+        ("train", ("set/id0", "set/id3")),
+    }
+
+
 def test_frame_folders_refuse_loose_pictures(tmp_path: Path) -> None:
     write(tmp_path, {"real/7/1.jpg": b"", "real/1.jpg": b"", "real/._7.jpg": b"a hidden file is none"})
     with pytest.raises(TrainingDataError, match=r"real/1.jpg: lies outside of a video's folder"):
