@@ -118,9 +118,10 @@ def divide_dataset(
     digests = _digests(samples) if compare else [""] * len(samples)
     leaks = [leak for leak in find_leaks(samples, digests, root) if leak.kind != "identity" or by != "group"]
     if keep and leaks:
+        accept = "accept it by --by group, " if all(leak.kind == "identity" for leak in leaks) else ""
         raise TrainingDataError(
-            f"{dataset.root}: its own splits leak: {some([str(leak) for leak in leaks])}; correct them, or divide anew "
-            "by --ignore-splits"
+            f"{dataset.root}: its own splits leak: {some([str(leak) for leak in leaks])}; {accept}correct them, or "
+            "divide anew by --ignore-splits"
         )
     repeated = {sha256 for sha256, count in Counter(digests).items() if count > 1 and sha256}
     ties = [
