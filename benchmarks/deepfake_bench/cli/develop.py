@@ -91,7 +91,7 @@ def train(
         return
     loaded = load(detector, untrained=True)
     stored = started_run(detector, run_dir) if resume else None
-    wanted = [*(changes or [])]
+    wanted = list(changes or [])
     wanted += [f"{key}={value}" for key, value in (("overfit", overfit), ("explain", explain)) if value is not None]
     loaded, settings = configured(loaded, recipe, wanted, smoke=smoke_run, stored=stored)
     data = data or (stored.data if stored else None)

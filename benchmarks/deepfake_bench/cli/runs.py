@@ -72,8 +72,7 @@ def list_runs(
 def show(run: Run) -> None:
     """Show what one run was, what came out of it, and every file that it left."""
     from deepfake_core.training.housekeeping import FILES, describe
-    from deepfake_core.training.runfiles import read_config, read_json
-    from deepfake_core.training.trackers import flat
+    from deepfake_core.training.runfiles import flat, read_config, read_json
 
     settings = flat(read_config(run))
     described = describe(run)
@@ -100,8 +99,7 @@ def compare(
     """Put runs side by side: their metrics, and the settings in which they differ."""
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.training.record import entry_of
-    from deepfake_core.training.runfiles import read_config, read_history, read_json
-    from deepfake_core.training.trackers import flat
+    from deepfake_core.training.runfiles import flat, read_config, read_history, read_json
 
     if len(runs) < 2:
         raise DeepfakeError("runs compare: name two runs or more")

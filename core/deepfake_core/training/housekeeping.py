@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.record import BEST, RunEntry, entry_of
-from deepfake_core.training.runfiles import LOCK, locked, read_config, read_history, read_json, status
+from deepfake_core.training.runfiles import LOCK, lock_run, read_config, read_history, read_json, status
 from deepfake_registry.files import atomic_path, sha256_file
 
 FILES: Mapping[str, str] = MappingProxyType(
@@ -118,7 +118,7 @@ def describe(folder: Path) -> RunInfo:
         step = int(history[-1].get("step", 0)) if history else 0
         entry = entry_of(folder)
         if state == "finished":
-            written = datetime.fromisoformat(read_json(folder / "metrics.json")["timestamp"]).timestamp()
+            written = datetime.fromisoformat(entry.timestamp).timestamp()
     except MissingExtra:
         raise
     except (DeepfakeError, ValueError, TypeError) as error:
@@ -149,7 +149,7 @@ def prune(run: RunInfo, *, cache: bool = False) -> int:
     Raises:
         DeepfakeError: Another process goes on with the run.
     """
-    lock = locked(run.folder)
+    lock = lock_run(run.folder)
     try:
         (run.folder / "last.pt").unlink(missing_ok=True)
         crops = run.folder / "cache"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from deepfake_registry.manifest import Frozen
 
 
-class Optimizer(Frozen):
+class Settings(Frozen):
+    """Base of a recipe's parts: every number is finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Optimizer(Settings):
     """How gradients become updates.
 
     Attributes:
@@ -28,7 +34,7 @@ class Optimizer(Frozen):
     sam: float = Field(0.0, ge=0)
 
 
-class Schedule(Frozen):
+class Schedule(Settings):
     """How a phase's learning rates change from their peaks.
 
     Attributes:
@@ -47,7 +53,7 @@ class Schedule(Frozen):
     patience: int = Field(3, ge=0)
 
 
-class Phase(Frozen):
+class Phase(Settings):
     """One stretch of training with its own optimiser state.
 
     Attributes:
@@ -75,7 +81,7 @@ class Phase(Frozen):
         return self
 
 
-class PseudoFakes(Frozen):
+class PseudoFakes(Settings):
     """Shares of each batch's fakes by the way they are made; they need not sum to one.
 
     Attributes:
@@ -91,7 +97,7 @@ class PseudoFakes(Frozen):
     labelled: float = Field(0.25, ge=0)
 
 
-class Pairs(Frozen):
+class Pairs(Settings):
     """How ``samples="pairs"`` makes fakes from real faces.
 
     Attributes:
@@ -113,7 +119,7 @@ class Pairs(Frozen):
     small_size: int = Field(160, gt=0, multiple_of=32)
 
 
-class Clip(Frozen):
+class Clip(Settings):
     """Sequences of frames, for detectors of videos.
 
     Attributes:
@@ -125,7 +131,7 @@ class Clip(Frozen):
     skip: int = Field(3, gt=0)
 
 
-class TrainRecipe(Frozen):
+class TrainRecipe(Settings):
     """How one run trains.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from deepfake_core.artifacts import MANIFEST_FILE, read_package, write_package
-from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.training.runfiles import read_config, read_history, read_json
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
+from deepfake_core.training.runfiles import locked, read_config, read_history, read_json
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Frozen
 
@@ -47,7 +48,7 @@ class RunEntry(Frozen):
 
     run: str = Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")
     detector: str = Field(pattern=r"^[\w-][\w.-]*$")
-    monitor: str = Field(pattern=r"^[\w-][\w.-]*$")
+    monitor: str
     mode: Literal["max", "min"] = "max"
     value: float | None = None
     fingerprint: str = Field("", pattern=r"^[\w-]*$")
@@ -60,7 +61,8 @@ class RunEntry(Frozen):
     @property
     def key(self) -> str:
         """What it competes for: the best of one detector, on the same samples, by the same metric."""
-        return f"{self.detector}/{self.fingerprint[:12] or 'unknown'}-{self.monitor}"
+        monitor = re.sub(r"[^\w.-]+", "_", self.monitor)  # AUCs bear the names of sources, which may be anything
+        return f"{self.detector}/{self.fingerprint[:12] or 'unknown'}-{monitor}"
 
     @property
     def is_number(self) -> bool:
@@ -100,6 +102,7 @@ def entry_of(folder: str | Path) -> RunEntry:
     monitor, mode = recipe.get("monitor", "auc"), recipe.get("mode", "max")
     values = [row[monitor] for row in read_history(folder) if math.isfinite(row.get(monitor, math.nan))]
     model = folder / "model"
+    finished = read_json(folder / "metrics.json").get("timestamp")
     try:
         return RunEntry(
             run=folder.name,
@@ -112,6 +115,7 @@ def entry_of(folder: str | Path) -> RunEntry:
             git=read_json(folder / "git.json").get("commit"),
             model=read_package(model).manifest.version if (model / MANIFEST_FILE).is_file() else "",
             data=str(data.get("data", "")),
+            **({"timestamp": finished} if finished else {}),
         )
     except ValidationError as error:
         raise DeepfakeError(f"{folder}: its files do not describe a run ({_first(error)}); restore them") from error
@@ -273,18 +277,8 @@ class RunRecord:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            from filelock import FileLock, Timeout
-        except ModuleNotFoundError:
-            raise MissingExtra("the record of runs", "deepfake-core[torch]") from None
-        try:
-            self.runs.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.runs / f".{RECORD}.lock")
-            lock.acquire(timeout=LOCK_WAIT_S)
-        except Timeout:
-            raise DeepfakeError(f"{self.file}: another process holds it; try again when that has finished") from None
-        except OSError as error:
-            raise DeepfakeError(f"{self.file}: cannot be written ({error.strerror})") from error
+        busy = f"{self.file}: another process holds it; try again when that has finished"
+        lock = locked(self.runs / f".{RECORD}.lock", busy, LOCK_WAIT_S)
         try:
             yield
         finally:

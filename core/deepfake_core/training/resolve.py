@@ -7,7 +7,6 @@ version 1.1, by which a learning rate of ``1e-4`` would be text.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.runfiles import read_config
+from deepfake_core.training.runfiles import flat, read_config
 
 try:
     import yaml
@@ -150,7 +149,7 @@ def validated(kind: type[Model], settings: Mapping[str, Any], origin: str) -> Mo
         DeepfakeError: A setting is unknown or does not fit; the message names it and what is possible.
     """
     try:
-        model = kind.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         # Of the alternatives of a type, the one that got furthest is the one that was meant.
         place, first = max(((_existing(settings, one["loc"]), one) for one in error.errors()), key=lambda e: len(e[0]))
@@ -158,10 +157,6 @@ def validated(kind: type[Model], settings: Mapping[str, Any], origin: str) -> Mo
             raise _unknown(origin, place, _fields(kind, place[:-1])) from error
         reason = first["msg"].removeprefix("Value error, ")
         raise DeepfakeError(f"{origin}: {_dotted(place)}{': ' if place else ''}{reason}") from error
-    for name, value in _leaves(model.model_dump()):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise DeepfakeError(f"{origin}: {name}: must be a finite number")
-    return model
 
 
 @dataclass(frozen=True)
@@ -207,7 +202,7 @@ def read_run(run_dir: Path) -> StoredRun | None:
 
 def differences(old: BaseModel, new: BaseModel) -> list[str]:
     """Settings in which two recipes differ, as ``optimizer.name: adamw → sgd``."""
-    before, after = (dict(_leaves(model.model_dump(mode="json"))) for model in (old, new))
+    before, after = (flat(model.model_dump(mode="json")) for model in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
     return [
         f"{key}: {before.get(key, 'absent')} → {after.get(key, 'absent')}"
@@ -319,17 +314,6 @@ def _existing(settings: Any, place: Sequence[str | int]) -> list[str | int]:
             settings = settings[part]
             kept.append(part)
     return kept or list(place[:1])
-
-
-def _leaves(value: Any, place: tuple[str | int, ...] = ()) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, (*place, key))
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _leaves(inner, (*place, number))
-    else:
-        yield _dotted(place), value
 
 
 def _dotted(place: Sequence[str | int]) -> str:

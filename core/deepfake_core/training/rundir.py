@@ -17,7 +17,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.runfiles import (
     LOCK,
     finite,
-    locked,
+    lock_run,
     read_config,
     read_csv,
     read_history,
@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepfake.training")
 INFO = logging.INFO  # a class that has a method of that name does not see the module
 
-HISTORY = {
-    "train_loss": ("train_loss", "loss"),
-    "val_auc": ("val_auc", "auc"),
-    "val_acc": ("val_acc", "acc", "accuracy"),
-}
-"""Names in the history of ``metrics.json`` → columns of ``metrics_log.csv`` that hold them, the first one counts."""
+HISTORY = {"train_loss": "loss", "val_auc": "auc", "val_acc": "acc"}
+"""Names in the history of ``metrics.json`` → columns of ``metrics_log.csv``."""
 
 
 class RunDir:
@@ -58,7 +54,8 @@ class RunDir:
         resumed: Whether the folder held a run before.
 
     Raises:
-        DeepfakeError: The folder is not empty, cannot be made, or another process writes to it.
+        DeepfakeError: The folder is not empty, or holds no run that could go on, cannot be made, or another process
+            writes to it.
         MissingExtra: The ``filelock`` package is absent.
     """
 
@@ -70,16 +67,14 @@ class RunDir:
         self._handler: logging.Handler | None = None
         if not writes:
             return
-        if not resume:
-            refuse_leftovers(self.folder)
+        refuse_leftovers(self.folder, resume=resume)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DeepfakeError(f"{self.folder}: cannot be made ({error.strerror}); name another folder") from error
-        self._lock = locked(self.folder)
+        self._lock = lock_run(self.folder)
         try:
-            if not resume:
-                refuse_leftovers(self.folder)
+            refuse_leftovers(self.folder, resume=resume)
             self.resumed = any(path.name != LOCK for path in self.folder.iterdir())
             for leftover in self.folder.rglob(".*.tmp"):  # what killed writers had not finished
                 leftover.unlink(missing_ok=True)
@@ -185,18 +180,17 @@ class RunDir:
     ) -> None:
         """Record what is about to run: settings, data, code and machine.
 
-        A run that goes on keeps the settings that it began with; a difference is logged.
+        A run goes on with what it began with, or not at all; only the places of the data may have changed.
 
         Args:
-            settings: For ``config.yaml``: ``detector`` (a name), ``config``, ``recipe``, ``command``, … in plain
-                values.
+            settings: For ``config.yaml``: ``detector`` (a name), ``config``, ``recipe``, … in plain values.
             data: For ``data.json``: what it was trained and validated on, such as ``data``, ``fingerprint``
                 (of the validation samples) and ``counts``.
             device: Where training happens, such as ``"cuda:0"``.
             precision: Of the forward pass.
 
         Raises:
-            DeepfakeError: A file cannot be written.
+            DeepfakeError: The run began with other settings or other data, or a file cannot be written.
         """
         if not self.writes:
             return
@@ -205,10 +199,15 @@ class RunDir:
         text = to_yaml(settings)
         config = self.folder / "config.yaml"
         if config.exists():
-            before = read_config(self.folder)
-            changed = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
-            if changed := sorted(set(changed) - {"command"}):
-                log.warning("%s: other settings now: %s", config, ", ".join(changed))
+            began = read_config(self.folder)
+            changed = [key for key in ("detector", "config", "recipe", "start") if began.get(key) != settings.get(key)]
+            before = read_json(self.folder / "data.json")
+            changed += [key for key in ("fingerprint", "counts") if before and before.get(key) != data.get(key)]
+            if changed:
+                raise DeepfakeError(
+                    f"{self.folder}: the run began with another {' and another '.join(changed)}; go on with the "
+                    "same settings (--start as well) and data, or begin a new run in another folder"
+                )
         else:
             write_atomic(config, text)
         system = system_state(device, precision)
@@ -274,15 +273,11 @@ class RunDir:
         if not self.writes:
             return {}
         rows = read_history(self.folder)
-        history = {
-            name: [row.get(column) for row in rows]
-            for name, columns in HISTORY.items()
-            if (column := next((column for column in columns if any(column in row for row in rows)), None))
-        }
-        aucs = [value for value in history.get("val_auc", []) if value is not None and math.isfinite(value)]
+        history = {name: [row.get(column) for row in rows] for name, column in HISTORY.items()}
+        aucs = [value for value in history["val_auc"] if value is not None and math.isfinite(value)]
         content = {
             **read_json(self.folder / "metrics.json"),
-            "history": {name: history.get(name, []) for name in HISTORY},
+            "history": history,
             "best_val_auc": max(aucs, default=None),
             **summary,
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),

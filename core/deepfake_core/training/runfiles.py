@@ -32,7 +32,7 @@ def status(folder: str | Path) -> Status:
         MissingExtra: The ``filelock`` package is absent.
     """
     folder = Path(folder)
-    lock = run_lock(folder)
+    lock = lock_of(folder / LOCK)
     if (folder / LOCK).exists():
         from filelock import Timeout
 
@@ -133,6 +133,18 @@ def to_yaml(settings: Mapping[str, Any]) -> str:
     return text
 
 
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names: ``{"recipe": {"seed": 1}}`` → ``{"recipe.seed": 1}``."""
+    if isinstance(value, Mapping) and value:
+        inner = list(value.items())
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+        inner = list(enumerate(value))
+    else:
+        return {name: value}
+    parts = (flat(part, f"{name}.{key}" if name else str(key)) for key, part in inner)
+    return {key: leaf for part in parts for key, leaf in part.items()}
+
+
 def finite(value: Any) -> Any:
     """The value with every number that is not finite replaced by ``None``, as JSON has no such numbers."""
     if isinstance(value, float):
@@ -149,8 +161,8 @@ def _first_line(error: BaseException) -> str:
 # ── one writer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run_lock(folder: Path) -> FileLock:
-    """The lock of a run's folder, not yet taken.
+def lock_of(file: Path) -> FileLock:
+    """A lock, not yet taken.
 
     Raises:
         MissingExtra: The ``filelock`` package is absent.
@@ -159,37 +171,59 @@ def run_lock(folder: Path) -> FileLock:
         from filelock import FileLock
     except ModuleNotFoundError:
         raise MissingExtra("a run's folder", "deepfake-core[torch]") from None
-    return FileLock(folder / LOCK, thread_local=False)
+    return FileLock(file, thread_local=False)
 
 
-def locked(folder: Path) -> FileLock:
+def locked(file: Path, busy: str, wait_s: float) -> FileLock:
+    """Take a lock; whoever takes it releases it.
+
+    Args:
+        file: Made when it does not exist.
+        busy: What to say when another process has it.
+        wait_s: How long to wait for that process.
+
+    Raises:
+        DeepfakeError: Another process has it, or its folder cannot be written.
+        MissingExtra: The ``filelock`` package is absent.
+    """
+    lock = lock_of(file)
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=wait_s, poll_interval=0.1)
+    except Timeout:
+        raise DeepfakeError(busy) from None
+    except OSError as error:
+        raise DeepfakeError(f"{file.parent}: cannot be written ({error.strerror}); name another folder") from error
+    return lock
+
+
+def lock_run(folder: Path) -> FileLock:
     """Take the lock of a run's folder.
 
     Raises:
         DeepfakeError: Another process has it, or the folder cannot be written.
         MissingExtra: The ``filelock`` package is absent.
     """
-    from filelock import Timeout
-
-    lock = run_lock(folder)
-    try:
-        lock.acquire(timeout=LOCK_WAIT_S, poll_interval=0.1)
-    except Timeout:
-        raise DeepfakeError(
-            f"{folder}: another process writes to this run; wait for it, stop it, or name another folder"
-        ) from None
-    except OSError as error:
-        raise DeepfakeError(f"{folder}: cannot be written ({error.strerror}); name another folder") from error
-    return lock
+    busy = f"{folder}: another process writes to this run; wait for it, stop it, or name another folder"
+    return locked(folder / LOCK, busy, LOCK_WAIT_S)
 
 
-def refuse_leftovers(folder: Path) -> None:
-    """Refuse a folder that holds anything.
+def refuse_leftovers(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder whose files are not those of a run that is to go on.
 
     Raises:
-        DeepfakeError: It does.
+        DeepfakeError: It is a file, holds anything without ``resume``, or holds no run or a finished one that has no
+            resume state any more with it.
     """
     if folder.exists() and not folder.is_dir():
         raise DeepfakeError(f"{folder}: is a file; name a folder for the run")
-    if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+    names = {path.name for path in folder.iterdir() if path.name != LOCK} if folder.is_dir() else set()
+    if names and not resume:
         raise DeepfakeError(f"{folder}: is not empty; go on with its run by --resume, or name another folder")
+    if names and not names & {"run.log", "config.yaml"}:
+        raise DeepfakeError(f"{folder}: holds no run to go on with; name the folder of one, or an empty one")
+    if names and "last.pt" not in names and "timestamp" in read_json(folder / "metrics.json"):
+        raise DeepfakeError(
+            f"{folder}: has finished, and its last.pt was deleted; train on from its model in another folder by --start"
+        )

@@ -1,4 +1,4 @@
-"""Curves and pictures of a run, for TensorBoard, MLflow and Weights & Biases.
+"""Curves of a run, for TensorBoard, MLflow and Weights & Biases.
 
 A tracker is an onlooker: whatever happens to it, training goes on (:class:`Trackers`).
 """
@@ -8,24 +8,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.training.runfiles import read_json
+from deepfake_core.training.runfiles import flat, read_json
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from deepfake_core.training.rundir import RunDir
 
 log = logging.getLogger("deepfake.training")
@@ -56,10 +54,6 @@ class Tracker(ABC):
     @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take values of one step."""
-
-    @abstractmethod
-    def image(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        """Take a picture, ``uint8 [H, W, 3]`` RGB."""
 
     def flush(self) -> None:  # noqa: B027 - most hand on what they get at once
         """Write down what was logged, because a checkpoint is about to be saved."""
@@ -98,9 +92,6 @@ class TensorBoard(Tracker):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
-
-    def image(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        self.writer.add_image(name, pixels, step, dataformats="HWC")
 
     def flush(self) -> None:
         self.writer.flush()
@@ -192,9 +183,6 @@ class MLflow(Tracker):
         for first in range(0, len(metrics), _METRICS):
             self.client.log_batch(self.run_id, metrics=metrics[first : first + _METRICS])
 
-    def image(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        self.client.log_image(self.run_id, pixels, artifact_file=f"{name}-{step}.png")
-
     def close(self, ending: Ending) -> None:
         self.client.set_terminated(self.run_id, "FINISHED" if ending == "finished" else "FAILED")
 
@@ -242,9 +230,6 @@ class WandB(Tracker):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
 
-    def image(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        self.run.log({name: self.wandb.Image(pixels)}, step=step)
-
     def close(self, ending: Ending) -> None:
         self.run.finish(exit_code=0 if ending == "finished" else 1)
 
@@ -267,10 +252,6 @@ class Trackers(Tracker):
         for guarded in self._each:
             guarded.call("log", step, dict(values))
 
-    def image(self, name: str, pixels: NDArray[np.uint8], step: int = 0) -> None:
-        for guarded in self._each:
-            guarded.call("image", name, pixels, step)
-
     def flush(self) -> None:
         for guarded in self._each:
             guarded.call("flush")
@@ -287,24 +268,25 @@ class _Guarded:
     def __init__(self, name: str, tracker: Tracker) -> None:
         self.name, self.tracker = name, tracker
         self.waiting: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_KEPT)
-        self.begin: tuple[str, tuple[Any, ...]] | None = None
+        self.begin: tuple[Any, ...] | None = None
         self.retry_at = 0.0
         self.failures = 0
         self.warned = False
 
     def call(self, method: str, *arguments: Any) -> None:
         if method == "start":
-            self.begin = (method, arguments)  # never crowded out by what waits behind it
+            self.begin = arguments  # never crowded out by what waits behind it
         elif method != "flush" or not self.waiting:
             self.waiting.append((method, arguments))
         if time.monotonic() < self.retry_at:
             return
         try:
             if self.begin is not None:
-                self._do(*self.begin)
+                self.tracker.start(*self.begin)
                 self.begin = None
             while self.waiting:
-                self._do(*self.waiting[0])
+                method, arguments = self.waiting[0]
+                getattr(self.tracker, method)(*arguments)
                 self.waiting.popleft()
                 self.failures = 0
         except Exception as error:  # noqa: BLE001 - a foreign library and a network; training must go on
@@ -315,11 +297,9 @@ class _Guarded:
                 self.failures = 0
             if not self.warned:
                 text = (str(error) or type(error).__name__).splitlines()[0]
+                text = re.sub(r"//[^/\s]*@", "//", text)  # of an address, no user and password
                 log.warning("tracking by %s failed (%s); training goes on without it", self.name, text)
             self.warned = True
-
-    def _do(self, method: str, arguments: tuple[Any, ...]) -> None:
-        getattr(self.tracker, method)(*arguments)
 
 
 def trackers(specs: Sequence[str], run: RunDir) -> Trackers:
@@ -364,22 +344,6 @@ def _tracker(spec: str, run: RunDir) -> Tracker:
     raise DeepfakeError(
         f"--track {spec}: no such tracker; there are tensorboard, mlflow:URI?experiment=NAME and wandb:PROJECT"
     )
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names: ``{"recipe": {"seed": 1}}`` → ``{"recipe.seed": 1}``."""
-    return dict(_leaves(settings, prefix))
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
-        for index, inner in enumerate(value):
-            yield from _leaves(inner, f"{name}.{index}")
-    else:
-        yield name, value
 
 
 def remember(file: Path, name: str, values: Mapping[str, Any]) -> None:

@@ -100,7 +100,7 @@ def test_the_length_that_is_asked_for_replaces_the_other():
         (["batch_size.x=1"], "batch_size is one value, 64"),
         (["phases.0.lr.head=fast"], "phases.0.lr.head: Input should be a valid number"),
         (["phases.0.lr.head=-1"], "lr must be positive"),
-        (["phases.0.lr.head=inf"], "phases.0.lr.head: must be a finite number"),
+        (["phases.0.lr.head=inf"], "phases.0.lr.head: Input should be a finite number"),
         (["phases.0.steps=null", "phases.0.epochs=null"], "either epochs or steps"),
         (["phases=[]"], "phases"),
         (["optimizer=fast"], "optimizer: "),
@@ -115,6 +115,16 @@ def test_a_wrong_change_is_named_with_what_is_possible(changes, words):
         resolve_recipe(DETECTOR, "two-phase", changes)
     assert words in str(raised.value)
     assert "--set" in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_rate_that_is_no_number_is_refused_by_the_recipe_itself(value):
+    with pytest.raises(ValueError, match="finite number"):
+        Phase(epochs=1, lr=value)
+    with pytest.raises(ValueError, match="finite number"):
+        Phase(epochs=1, lr={"head": value})
+    with pytest.raises(ValueError, match="finite number"):
+        TrainRecipe(grad_clip=value)
 
 
 def test_changes_of_the_detectors_settings_are_told_apart():

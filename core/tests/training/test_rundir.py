@@ -22,13 +22,13 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.training import environment, runfiles
 from deepfake_core.training.environment import frozen_requirements, git_state
 from deepfake_core.training.rundir import RunDir
-from deepfake_core.training.runfiles import read_config, read_history, status
+from deepfake_core.training.runfiles import flat, read_config, read_history, status
 
-SETTINGS = {"detector": "bright", "config": {"size": 8}, "recipe": {"seed": 42, "monitor": "auc"}, "command": ["train"]}
+SETTINGS = {"detector": "bright", "config": {"size": 8}, "recipe": {"seed": 42, "monitor": "auc"}}
 DATA = {"data": "image-folder:faces", "fingerprint": "ab12", "counts": {"train": 8, "valid": 4}}
 HISTORY = [
-    {"epoch": 0.5, "step": 4, "loss": 0.1 + 0.2, "auc": 0.75, "accuracy": 1 / 3},
-    {"epoch": 1.0, "step": 8, "loss": 0.2, "auc": 0.875, "accuracy": 2 / 3, "auc_faces": 0.5},
+    {"epoch": 0.5, "step": 4, "loss": 0.1 + 0.2, "auc": 0.75, "acc": 1 / 3},
+    {"epoch": 1.0, "step": 8, "loss": 0.2, "auc": 0.875, "acc": 2 / 3, "auc_faces": 0.5},
 ]
 
 
@@ -94,7 +94,7 @@ def test_the_log_of_metrics_reads_back_to_the_same_bits_and_may_grow_columns(tmp
     assert read_history(tmp_path) == HISTORY
     with (tmp_path / "metrics_log.csv").open() as stream:
         rows = list(csv.reader(stream))
-    assert rows[0] == ["epoch", "step", "loss", "auc", "accuracy", "auc_faces"]
+    assert rows[0] == ["epoch", "step", "loss", "auc", "acc", "auc_faces"]
     assert rows[1][-1] == ""
 
 
@@ -105,6 +105,19 @@ def test_a_used_folder_is_refused_without_resume(tmp_path, impatient):
     assert names(tmp_path) == {"thesis.txt"}, "nothing is written into a folder that is refused"
     with pytest.raises(DeepfakeError, match="is a file"):
         RunDir(tmp_path / "thesis.txt")
+    with pytest.raises(DeepfakeError, match="holds no run"):
+        RunDir(tmp_path, resume=True)
+    assert names(tmp_path) == {"thesis.txt"}
+
+
+def test_a_finished_run_without_its_resume_state_does_not_start_all_over(tmp_path):
+    with RunDir(tmp_path) as run:
+        run.start(SETTINGS, DATA)
+        run.metrics(HISTORY)
+        run.finish({})
+    with pytest.raises(DeepfakeError, match=r"last\.pt was deleted.*--start"):
+        RunDir(tmp_path, resume=True)
+    (tmp_path / "last.pt").touch()
     with RunDir(tmp_path, resume=True) as run:
         assert run.resumed
 
@@ -129,6 +142,7 @@ def test_a_killed_writer_lets_the_next_one_in_though_its_children_linger(tmp_pat
         import os, sys, time
         from deepfake_core.training.rundir import RunDir
         run = RunDir(sys.argv[1])
+        (run.folder / "run.log").touch()
         (run.folder / ".last.pt.abc.tmp").write_bytes(b"half")
         if os.fork() == 0:  # a loading process that has not noticed yet
             time.sleep(60)
@@ -147,7 +161,7 @@ def test_a_killed_writer_lets_the_next_one_in_though_its_children_linger(tmp_pat
         with RunDir(tmp_path, resume=True):
             pass
         assert time.monotonic() - start < 50, "it did not wait for the child"
-        assert names(tmp_path) == {".lock"}, "the torn file is gone"
+        assert names(tmp_path) == {".lock", "run.log"}, "the torn file is gone"
     finally:
         os.killpg(writer.pid, signal.SIGKILL)
         writer.stdout.close()
@@ -191,14 +205,23 @@ def test_unreadable_pictures_add_up(tmp_path):
         ]  # fmt: skip
 
 
-def test_a_run_that_goes_on_keeps_its_settings(tmp_path, caplog):
+# 001-24
+@pytest.mark.parametrize(
+    ("settings", "data", "other"),
+    [
+        ({"recipe": {"seed": 1}}, {}, "another recipe;"),
+        ({"start": "bright 1a2b"}, {"fingerprint": "cd34"}, "another start and another fingerprint;"),
+        ({}, {"counts": {"train": 9, "valid": 4}}, "another counts;"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_began_with_or_not_at_all(tmp_path, settings, data, other):
     with RunDir(tmp_path) as run:
         run.start(SETTINGS, DATA)
-    changed = {**SETTINGS, "recipe": {"seed": 1}, "command": ["train", "--resume"]}
-    with RunDir(tmp_path, resume=True) as run, caplog.at_level(logging.WARNING):
-        run.start(changed, DATA)
+    with RunDir(tmp_path, resume=True) as run:
+        run.start({**SETTINGS, "data": "moved"}, {**DATA, "data": "moved"})
+        with pytest.raises(DeepfakeError, match=other):
+            run.start({**SETTINGS, **settings}, {**DATA, **data})
     assert read_config(tmp_path) == SETTINGS
-    assert caplog.messages == [f"{tmp_path / 'config.yaml'}: other settings now: recipe"]
 
 
 def test_a_process_beside_the_main_one_writes_nothing(tmp_path):
@@ -217,6 +240,13 @@ def test_a_damaged_file_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"step,auc\n1,\xff{[" if name.endswith("csv") else b"\xff\x00{[")
     with pytest.raises(DeepfakeError, match=rf"{re.escape(name)}: cannot be read"):
         {"config.yaml": read_config, "metrics.json": status, "metrics_log.csv": read_history}[name](tmp_path)
+
+
+def test_settings_are_flattened():
+    settings = {"detector": "bright", "recipe": {"seed": 42, "phases": [{"lr": 1e-3}], "betas": [0.9, 1]}}
+    assert flat(settings) == {
+        "detector": "bright", "recipe.seed": 42, "recipe.phases.0.lr": 1e-3, "recipe.betas": [0.9, 1]
+    }  # fmt: skip
 
 
 def test_no_run_is_said_so(tmp_path):

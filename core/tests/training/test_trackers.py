@@ -10,19 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import urllib.request
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training import trackers as module
 from deepfake_core.training.rundir import RunDir
-from deepfake_core.training.trackers import MLflow, Tracker, Trackers, flat, trackers
+from deepfake_core.training.trackers import MLflow, Tracker, Trackers, trackers
 
 # mlflow's and wandb's own
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -30,7 +28,6 @@ needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is
 needs_wandb = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 
 SETTINGS = {"detector": "bright", "recipe": {"seed": 42, "phases": [{"name": "head", "lr": 1e-3}], "betas": [0.9, 1]}}
-PICTURE = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -51,7 +48,7 @@ def curve(first, last):
 def events(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     found.Reload()
     return found
 
@@ -69,37 +66,22 @@ def test_tensorboard_holds_the_curves(run):
     tracking.start(SETTINGS)
     for step, values in curve(1, 20).items():
         tracking.log(step, values)
-    tracking.image("overlays/a", PICTURE, 20)
     tracking.close("finished")
     found = events(run.tensorboard)
     assert sorted(found.Tags()["scalars"]) == ["lr/head", "train/loss"]
     assert points(found, "train/loss") == [(step, pytest.approx(1 / step)) for step in range(1, 21)]
-    (image,) = found.Images("overlays/a")
-    assert (image.width, image.height, image.step) == (9, 8, 20)
     (text,) = found.Tensors("settings/text_summary")
     assert b"recipe.phases.0.lr | 0.001" in text.tensor_proto.string_val[0]
 
 
 # 001-20, 001-24
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("checkpoint", [0, 10])
 def test_a_curve_does_not_double_back_after_a_kill(run, checkpoint):
-    script = textwrap.dedent(
-        f"""
-        import os, signal, sys, time
-        from pathlib import Path
-        from deepfake_core.training.trackers import TensorBoard
-        board = TensorBoard(Path(sys.argv[1]))
-        board.start({{}}, 0)
-        for step in range(1, 16):
-            board.log(step, {{"train/loss": -1.0 if step > {checkpoint} else 1.0 / step}})
-            if step in ({checkpoint}, 13):
-                board.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-        """
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(run.tensorboard)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    cut_off = trackers(["tensorboard"], run)
+    cut_off.start({})
+    for step in range(1, 14):
+        cut_off.log(step, {"train/loss": -1.0 if step > checkpoint else 1.0 / step})
+    cut_off.flush()
     (file,) = run.tensorboard.iterdir()
     with file.open("ab") as stream:
         stream.write(b"\x20\0\0\0\0\0\0\0torn")
@@ -109,6 +91,7 @@ def test_a_curve_does_not_double_back_after_a_kill(run, checkpoint):
         tracking.log(step, {"train/loss": 1.0 / step})
     tracking.close("finished")
     assert points(events(run.tensorboard), "train/loss") == [(step, pytest.approx(1 / step)) for step in range(1, 21)]
+    cut_off.close("failed")  # ends its thread
 
 
 # ── MLflow ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,7 +109,6 @@ def check_mlflow(run, spec, uri):
     second.start(SETTINGS, 10)
     for step, values in curve(11, 20).items():
         second.log(step, values)
-    second.image("overlays/a", PICTURE, 20)
     second.close("finished")
 
     client = MlflowClient(tracking_uri=uri)
@@ -137,15 +119,7 @@ def check_mlflow(run, spec, uri):
     assert found.data.params["recipe.phases.0.lr"] == "0.001"
     history = client.get_metric_history(found.info.run_id, "train/loss")
     assert sorted((point.step, point.value) for point in history) == [(step, 1.0 / step) for step in range(1, 21)]
-    assert [artifact.path for artifact in client.list_artifacts(found.info.run_id, "overlays")] == ["overlays/a-20.png"]
     assert json.loads((run.folder / "trackers.json").read_text())["mlflow"]["run_id"] == found.info.run_id
-
-
-# 001-25
-@needs_mlflow
-def test_mlflow_in_sqlite(run, tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    check_mlflow(run, f"mlflow:{uri}?experiment=faces", uri)
 
 
 # 001-25
@@ -269,6 +243,16 @@ def test_no_password_is_written_down(run):
     assert module._public(found.uri) == "https://tracking.example/x"
 
 
+def test_no_password_is_logged(caplog):
+    class Leaks(Shaky):
+        def log(self, step, values):
+            raise ConnectionError("API request to https://me:s3cret@tracking.example/x failed")
+
+    Trackers({"leaks": Leaks()}).log(1, {})
+    assert "API request to https://tracking.example/x failed" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 # ── Weights & Biases ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -282,7 +266,6 @@ def test_wandb_offline(run, monkeypatch):
         tracking = trackers(["wandb:faces"], run)
         tracking.start(SETTINGS, start)
         tracking.log(start + 1, {"train/loss": 0.5})
-        tracking.image("overlays/a", PICTURE, start + 1)
         tracking.close("finished")
         ids.append(json.loads((run.folder / "trackers.json").read_text())["wandb"]["run_id"])
     assert ids[0] == ids[1], "a run that goes on is the same run"
@@ -312,9 +295,6 @@ class Shaky(Tracker):
     def log(self, step, values):
         self.take("log", step)
 
-    def image(self, name, pixels, step):
-        self.take("image", name)
-
     def close(self, ending):
         self.take("close", ending)
 
@@ -331,11 +311,10 @@ def test_a_tracker_that_fails_is_warned_about_once_and_catches_up(monkeypatch, c
         shaky.down = False
         tracking.log(5, {"a": 1.0})
         assert shaky.got == [], "it is left alone for a minute"
-        tracking.image("face", PICTURE)
         tracking.close("finished")
     assert caplog.messages == ["tracking by shaky failed (gone); training goes on without it"]
     assert shaky.got == steady.got
-    assert len(shaky.got) == 9
+    assert len(shaky.got) == 8
 
 
 def test_a_value_that_is_never_taken_holds_up_no_others(monkeypatch):
@@ -388,10 +367,3 @@ def test_beside_the_main_process_nothing_is_tracked(tmp_path):
     tracking.start({})
     tracking.close("finished")
     assert not (tmp_path / "run").exists()
-
-
-def test_settings_are_flattened():
-    assert flat(SETTINGS) == {
-        "detector": "bright", "recipe.seed": 42, "recipe.phases.0.name": "head", "recipe.phases.0.lr": 1e-3,
-        "recipe.betas": [0.9, 1],
-    }  # fmt: skip
