@@ -53,7 +53,7 @@ def invoke(*arguments):
 
 
 def test_a_search_ends_with_the_command_that_trains_its_best(asked, tmp_path):
-    command = ("tune", "stub", "--data", "csv:a.csv", "--valid", "csv:b.csv", "--recipe", "two-phase")
+    command = ("tune", "stub", "--data", "csv:a file.csv", "--valid", "csv:b.csv", "--recipe", "two-phase")
     command += ("--set", "config.depth=2")
     spaces = ("--space", "batch_size=choice:8,16", "--space", "config.width=int:1..8")
     done = invoke(*command, *spaces, "--trials", 5, "--run-dir", tmp_path, "--device", "cpu", "--set", "seed=7")
@@ -64,9 +64,10 @@ def test_a_search_ends_with_the_command_that_trains_its_best(asked, tmp_path):
     assert {run["recipe"].seed for run in asked} == {7}
     assert {run["test"] for run in asked} == {False}, "a search sees no test data, the dataset's own neither"
     last = shlex.split(done.stdout.splitlines()[-1])
-    assert last[:7] == ["dfbench", "train", "stub", "--data", "csv:a.csv", "--recipe", str(tmp_path / "best.yaml")]
+    assert last[:5] == ["dfbench", "train", "stub", "--data", "csv:a file.csv"]
+    assert last[5:9] == ["--valid", "csv:b.csv", "--recipe", str(tmp_path / "best.yaml")]
     best = max(asked, key=lambda run: run["recipe"].batch_size / 64 + run["width"] / 100)
-    assert last[7:] == ["--set", "config.depth=2", "--set", f"config.width={best['width']}"]
+    assert last[9:] == ["--set", "config.depth=2", "--set", f"config.width={best['width']}"]
     detector: Any = SimpleNamespace(recipes={})
     expected = changed(PRESETS["two-phase"], ["seed=7", f"batch_size={best['recipe'].batch_size}"])
     assert resolve_recipe(detector, tmp_path / "best.yaml") == expected

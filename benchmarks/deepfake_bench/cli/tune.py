@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -134,8 +135,10 @@ def tune(
     _show(found, settings.monitor)
     if found and found[0].state == "complete":
         of_detector = [*split_changes(changes or [])[1], *split_changes(found[0].changes)[1]]
-        hyper = "".join(f" --set '{CONFIG}{change}'" for change in of_detector)
-        typer.echo(f"\ndfbench train {detector} --data {data} --recipe {folder / 'best.yaml'}{hyper}")
+        command = ["dfbench", "train", detector, "--data", data, *(["--valid", valid] if valid else [])]
+        command += ["--recipe", str(folder / "best.yaml")]
+        command += [word for change in of_detector for word in ("--set", f"{CONFIG}{change}")]
+        typer.echo(f"\n{shlex.join(command)}")
 
 
 def _study_file(study: str) -> Path:

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
-from deepfake_core.training.loop import Stopped
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.resolve import changed, split_changes, to_yaml
-from deepfake_core.training.runfiles import read_history
+from deepfake_core.training.runfiles import locked, read_history
 from deepfake_core.training.space import Dimension, as_change
 from deepfake_registry.files import write_atomic
 
@@ -40,8 +39,12 @@ FAILURES = 3
 """Trials in a row that fail and end the search: then it is not the settings."""
 
 
+class Pruned(Exception):
+    """Raised at a validation: the trial is weak, and nothing more is to be done for it."""
+
+
 class Train(Protocol):
-    """Trains once; ``on_validation`` gets each validation's step and metrics, and may raise ``Stopped``."""
+    """Trains once; ``on_validation`` gets each validation's step and metrics, and what it raises ends the training."""
 
     def __call__(
         self, recipe: TrainRecipe, config: Sequence[str], run_dir: Path, /, *, resume: bool, on_validation: OnValidation
@@ -148,29 +151,30 @@ def _try(train: Train, search: Search, folder: Path, study: optuna.Study) -> str
     log.info("trial %d: %s", trial.number, " ".join(changes))
     resume = "retry_of" in trial.user_attrs and run_dir.is_dir() and any(run_dir.iterdir())
     watch = _Watch(trial, search.recipe)
-    reason = ""
+    reason, pruned = "", False
     try:
         for row in read_history(run_dir) if resume else ():
             watch(int(row["step"]), row)
         of_recipe, of_detector = split_changes(changes)
         recipe = changed(search.recipe, of_recipe, f"trial {trial.number}")
         train(recipe, of_detector, run_dir, resume=resume, on_validation=watch)
-    except Stopped:
-        assert watch.pruned
+    except Pruned:
+        pruned = True
     except (MissingExtra, TrainingDataError) as error:
         _fail(study, trial, str(error))
         raise
     except DeepfakeError as error:
         reason = str(error)
-    if watch.pruned:
+    if pruned:
         study.tell(trial, state=TrialState.PRUNED)
+        (run_dir / "last.pt").unlink(missing_ok=True)  # nobody goes on with it
     elif reason or watch.best is None:
         reason = reason or f"no validation measured a finite {search.recipe.monitor}"
         _fail(study, trial, reason)
         return reason
     else:
         study.tell(trial, watch.best)
-    outcome = "pruned at" if watch.pruned else "reached"
+    outcome = "pruned at" if pruned else "reached"
     log.info("trial %d: %s %s=%s", trial.number, outcome, search.recipe.monitor, watch.best)
     return ""
 
@@ -193,7 +197,6 @@ class _Watch:
         self.trial, self.recipe = trial, recipe
         self.count, self.last_step = 0, 0
         self.best: float | None = None
-        self.pruned = False
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         if step <= self.last_step:
@@ -206,8 +209,7 @@ class _Watch:
         self.best = _best([value] if self.best is None else [value, self.best], self.recipe)
         self.trial.report(value, self.count)
         if self.trial.should_prune():
-            self.pruned = True
-            raise Stopped(f"the search pruned trial {self.trial.number}")
+            raise Pruned(f"the search pruned trial {self.trial.number}")
 
 
 def _best(values: Iterable[float], recipe: TrainRecipe) -> float | None:
@@ -220,17 +222,13 @@ def _opened(search: Search, file: Path) -> Iterator[optuna.Study]:
     """The study in a file, for this process alone."""
     try:
         import optuna
-        from filelock import FileLock, Timeout
         from sqlalchemy.exc import DatabaseError
     except ModuleNotFoundError as error:
         raise MissingExtra("a search", "deepfake-core[tune]") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file.with_name(f".{file.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DeepfakeError(f"{file}: another process searches with this study; wait for it or name another") from error
+    busy = f"{file}: another process searches with this study; wait for it or name another"
+    lock = locked(file.with_name(f".{file.name}.lock"), busy, 0.0)
     storage = None
     try:
         try:

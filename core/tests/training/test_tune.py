@@ -35,15 +35,15 @@ def quality(recipe: TrainRecipe) -> float:
 
 
 class FakeTrain:
-    """Validates three times, each better than the one before; goes on from its ``metrics_log.csv``."""
+    """Validates three times, each better than the one before; goes on from its ``metrics_log.csv``.
+
+    ``kill``: at which step of which training to end; it leaves a study as a kill does, without the cost of a process.
+    """
 
     def __init__(self, kill: tuple[int, int] | None = None) -> None:
         self.calls: list[tuple[TrainRecipe, tuple[str, ...], Path, bool]] = []
         self.kill = kill
         self.reported: list[int] = []
-
-    def die(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
 
     def __call__(self, recipe, config, run_dir, *, resume, on_validation) -> None:
         assert resume or not read_history(run_dir), "a run directory of its own"
@@ -54,15 +54,9 @@ class FakeTrain:
             rows.append({"step": step, "auc": quality(recipe) - 0.1 + step / 300})
             (run_dir / "metrics_log.csv").write_bytes(to_csv(rows))
             if self.kill == (len(self.calls), step):
-                self.die()  # noted, but not yet reported
+                raise KeyboardInterrupt  # noted, but not yet reported
+            (run_dir / "last.pt").touch()
             on_validation(step, rows[-1])
-
-
-class InterruptedTrain(FakeTrain):
-    """Leaves a study as a kill does, without the cost of a process."""
-
-    def die(self) -> None:
-        raise KeyboardInterrupt
 
 
 def search(**options: Any) -> Search:
@@ -140,23 +134,16 @@ def test_a_value_reaches_the_recipe_as_it_was_suggested(value):
 
 def test_it_finds_what_is_better_and_writes_a_recipe_that_trains(tmp_path):
     train = FakeTrain()
-    found = tune(train, search(trials=10), tmp_path)
-    assert len(found) == len(train.calls) == 10
-    assert len({run_dir for _, _, run_dir, _ in train.calls}) == 10
+    found = tune(train, search(trials=6), tmp_path)
+    assert len(found) == len(train.calls) == 6
+    assert len({run_dir for _, _, run_dir, _ in train.calls}) == 6
     values = [tried.value for tried in found]
     assert values == sorted(values, reverse=True)
     best = found[0]
     assert best.value == max(quality(recipe) for recipe, *_ in train.calls)
-    assert best.value > 0.85
     detector: Any = type("Any", (), {"recipes": {}})
     assert resolve_recipe(detector, tmp_path / "best.yaml") == changed(RECIPE, best.changes)
     assert {(recipe.seed, recipe.validation_share) for recipe, *_ in train.calls} == {(42, 0.15)}
-
-
-def test_lower_is_better_where_the_recipe_says_so(tmp_path):
-    found = tune(FakeTrain(), search(recipe=changed(RECIPE, ["mode=min"])), tmp_path)
-    values = [tried.value for tried in found]
-    assert values == sorted(values)
 
 
 def test_settings_of_the_detector_are_searched_too(tmp_path):
@@ -167,31 +154,14 @@ def test_settings_of_the_detector_are_searched_too(tmp_path):
     assert "# trained with --set config.width=" in (tmp_path / "best.yaml").read_text()
 
 
-def test_weak_trials_are_pruned_by_the_median(tmp_path):
-    train = FakeTrain()
-    found = tune(train, search(pruner="median", trials=10), tmp_path)
+def test_weak_trials_are_pruned(tmp_path):
+    found = tune(FakeTrain(), search(pruner="median", trials=10), tmp_path)
     pruned = [tried for tried in found if tried.state == "pruned"]
     assert pruned
     assert found[0].state == "complete"
+    assert not [tried for tried in pruned if (tried.run_dir / "last.pt").exists()], "they will not go on"
     assert all(len(read_history(tried.run_dir)) < 3 for tried in pruned)
     assert all(len(read_history(tried.run_dir)) == 3 for tried in found if tried.state == "complete")
-
-
-def test_hyperband_prunes_too(tmp_path):
-    assert {tried.state for tried in tune(FakeTrain(), search(pruner="hyperband"), tmp_path)} <= {"complete", "pruned"}
-
-
-def test_a_pruned_training_may_end_quietly(tmp_path):
-    """The loop keeps what a stopped run reached, and returns."""
-    from deepfake_core.training.loop import Stopped
-
-    def quiet(recipe, config, run_dir, **options):
-        try:
-            FakeTrain()(recipe, config, run_dir, **options)
-        except Stopped:
-            return
-
-    assert "pruned" in {tried.state for tried in tune(quiet, search(pruner="median", trials=10), tmp_path)}
 
 
 def test_time_can_be_limited(tmp_path):
@@ -249,36 +219,26 @@ def test_a_trial_without_the_monitored_number_fails(tmp_path, metrics, words):
 
 
 def test_finished_trials_are_kept_and_only_the_missing_ones_are_run(tmp_path):
-    tune(FakeTrain(), search(trials=3), tmp_path / "two")
+    lowest = changed(RECIPE, ["mode=min"])
+    tune(FakeTrain(), search(trials=2, recipe=lowest), tmp_path / "two")
     rest = FakeTrain()
-    found = tune(rest, search(trials=6), tmp_path / "two")
-    assert len(rest.calls) == 3
-    at_once = tune(FakeTrain(), search(trials=6), tmp_path / "one")
+    found = tune(rest, search(trials=4, recipe=lowest), tmp_path / "two")
+    assert len(rest.calls) == 2
+    values = [tried.value for tried in found]
+    assert values == sorted(values), "lower is better where the recipe says so"
+    at_once = tune(FakeTrain(), search(trials=4, recipe=lowest), tmp_path / "one")
     assert [(t.number, t.value, t.changes) for t in found] == [(t.number, t.value, t.changes) for t in at_once]
 
 
-def be_killed(code: str) -> None:
-    """Run code in a process that must die of SIGKILL."""
-    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(tiny_run.__file__).parent)))
-    done = subprocess.run(
-        [sys.executable, "-c", f"from pathlib import Path; import test_tune; {code}"],
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": paths},
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
-
 def test_killed_at_any_validation_it_ends_as_it_would_have(tmp_path):
-    whole = tune(FakeTrain(), search(), tmp_path / "whole")
+    whole = tune(FakeTrain(), search(trials=4), tmp_path / "whole")
     cut = tmp_path / "cut"
-    be_killed(f"test_tune.tune(test_tune.FakeTrain(kill=(2, 30)), test_tune.search(), Path({str(cut)!r}))")
-    with pytest.raises(KeyboardInterrupt):
-        tune(
-            InterruptedTrain(kill=(2, 20)), search(), cut
-        )  # the trial that was cut off has nothing left to do; the next one is cut off
+    # When it goes on, the trial that was cut off has nothing left to do; the next one is cut off.
+    for kill in ((2, 30), (2, 20)):
+        with pytest.raises(KeyboardInterrupt):
+            tune(FakeTrain(kill), search(trials=4), cut)
     last = FakeTrain()
-    found = tune(last, search(), cut)
+    found = tune(last, search(trials=4), cut)
     assert [resume for *_, resume in last.calls] == [True] + [False] * (len(last.calls) - 1)
     assert [(t.value, t.changes, t.state) for t in found] == [(t.value, t.changes, t.state) for t in whole]
 
@@ -302,12 +262,17 @@ class RealTrain:
 def real_search(folder: Path, kill_at: int = 0):
     recipe = changed(tiny_run.RECIPE, ["monitor=val_loss", "mode=min"])
     space = parse_space(["phases.0.lr=log:1e-4..1e-1", "batch_size=choice:4,8"])
-    return tune(RealTrain(kill_at), Search(recipe, space, trials=3, pruner="none"), folder)
+    return tune(RealTrain(kill_at), Search(recipe, space, trials=2, pruner="none"), folder)
 
 
 def test_a_real_training_killed_within_a_trial_ends_to_the_bit_as_it_would_have(tmp_path):
     whole = real_search(tmp_path / "whole")
-    be_killed(f"test_tune.real_search(Path({str(tmp_path / 'cut')!r}), 5)")
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(tiny_run.__file__).parent)))
+    code = f"from pathlib import Path; import test_tune; test_tune.real_search(Path({str(tmp_path / 'cut')!r}), 5)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONPATH": paths}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     found = real_search(tmp_path / "cut")
     assert [(t.value, t.changes) for t in found] == [(t.value, t.changes) for t in whole]
     for one, other in zip(found, whole, strict=True):
@@ -317,7 +282,7 @@ def test_a_real_training_killed_within_a_trial_ends_to_the_bit_as_it_would_have(
 def test_a_trial_that_brings_its_process_down_is_given_up_in_the_end(tmp_path):
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            tune(InterruptedTrain(kill=(1, 10)), search(), tmp_path)
+            tune(FakeTrain(kill=(1, 10)), search(), tmp_path)
         (tmp_path / "trial-0000" / "metrics_log.csv").unlink()
     found = tune(FakeTrain(), search(trials=2), tmp_path)
     assert [tried.state for tried in found] == ["complete", "complete", "fail"]
