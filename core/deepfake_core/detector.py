@@ -122,8 +122,9 @@ class WithPreprocess(nn.Module):
         self.register_buffer("std", torch.tensor(normalize.std).view(1, 3, 1, 1), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """``uint8 [N, H, W, 3]`` → ``float32 [N, 3, H, W]`` normalised."""
-        pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+        """``uint8 [N, H, W, 3]`` → ``float32 [N, 3, H, W]`` normalised; clips ``[N, T, …]`` likewise."""
+        axes = (0, 3, 1, 2) if images.ndim == 4 else (0, 1, 4, 2, 3)
+        pixels = images.permute(axes).to(torch.float32)
         return (pixels / 255.0 - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:

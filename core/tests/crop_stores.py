@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.testing import draw_face
 from deepfake_core.training.prepare import prepare
@@ -13,6 +14,22 @@ from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resi
 NORMALIZE = Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)
 FACE = PreprocessSpec(crop=FaceCrop(margin=1.3), resize=Resize(height=64, width=64), normalize=NORMALIZE)
 WHOLE = PreprocessSpec(crop=WholeImage(), resize=Resize(height=8, width=8), normalize=NORMALIZE)
+
+
+class Listed(Dataset):
+    """Samples as a test lists them, name and facts, each a flat picture whose level is its number."""
+
+    def __init__(self, root, samples):
+        super().__init__(root)
+        self.samples = samples
+
+    def __iter__(self):
+        for number, (name, facts) in enumerate(self.samples):
+            path = self.root / name
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(path)
+            yield Sample(path, **{"fake": number % 2, "source": "a", "group": name, **facts})
 
 
 def write_faces(folder, real=3, fake=3, side=200):

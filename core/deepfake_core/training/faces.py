@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from deepfake_core.progress import track
 from deepfake_core.results import Box, Face
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.landmarks import FaceMesh
+from deepfake_core.training.prepare import NO_FACE
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
@@ -41,6 +43,10 @@ STORE_SPEC = PreprocessSpec(
     resize=Resize(height=STORE_SIDE, width=STORE_SIDE, interpolation="bicubic"),
     normalize=Normalize(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 )
+
+
+UNUSABLE = (NO_FACE, "face landmarks are implausible")
+"""Why a picture is left out that can be read."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +204,13 @@ def _find_one(
     finder, mesh = _tools()
     try:
         pixels = decode(sample.path if isinstance(data, Path) else data.read(sample), name=sample.name).pixels
+        faces: Sequence[Face] = finder.find(pixels)
     except InputError as error:
         return error.reason
-    except OSError as error:
+    except (OSError, cv2.error) as error:
         return f"cannot be read: {one_line(error)}"
-    faces: Sequence[Face] = finder.find(pixels)
     if not faces:
-        return "no face found"
+        return NO_FACE
     face = max(faces, key=lambda face: face.box.width * face.box.height)
     box = face.box
     points = mesh.find(pixels, face)
@@ -212,7 +218,7 @@ def _find_one(
     corner = np.array([box.x + (box.width - side) / 2, box.y + (box.height - side) / 2], np.float32)
     points = (points - corner) * np.float32(STORE_SIDE / side)
     if not np.all(np.isfinite(points)) or np.abs(points - STORE_SIDE / 2).max() > STORE_SIDE:
-        return "face landmarks are implausible"
+        return UNUSABLE[1]
     return (box.x, box.y, box.width, box.height), points
 
 

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from deepfake_core.detector import Detector
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.augment import DeviceAugment
 from deepfake_core.training.items import TrainingSet
-from deepfake_core.training.material import Material, fingerprint
+from deepfake_core.training.material import Material, Shown, fingerprint
 from deepfake_core.training.pictures import ClipSet, PictureSet, StoreClips, StoreCrops
 from deepfake_core.training.prepare import prepare
 from deepfake_core.training.recipe import TrainRecipe
@@ -44,53 +45,57 @@ def labelled_material(
         TrainingDataError: The data are unusable, or the splits share a group or a person.
     """
     spec = detector.preprocess
-    store = _prepared(dataset, spec, recipe, cache_dir / "train")
-    held_store = store if valid is None else _prepared(valid, spec, recipe, cache_dir / "valid")
-    rows, held = (
-        _split(store, recipe)
-        if valid is None
-        else (
-            _at_most(_not_held_out(store), recipe.max_images),
-            _at_most(_own_or_all(held_store), recipe.max_images),
-        )
-    )
+    store = held_store = _prepared(dataset, spec, recipe, cache_dir, "train")
+    files = store.samples
+    if valid is None:
+        rows, held = _split(store, recipe)
+    else:
+        held_store = _prepared(valid, spec, recipe, cache_dir, "valid")
+        files += held_store.samples
+        rows = _at_most(store, _not_held_out(store), recipe)
+        held = _at_most(held_store, _own_or_all(held_store), recipe)
+    rejected = _rejected(store) if valid is None else _rejected(store) | _rejected(held_store)
     rows = rows[subset_by_group(_families(store, rows, recipe), recipe.data_share, recipe.seed, _strata(store, rows))]
     if recipe.overfit:
-        held_store, rows = store, _few(store, rows, recipe.overfit)
-        held = rows
-    else:
-        _check_leaks(store, rows, held_store, held, recipe)
+        rows = held = _few(store, rows, recipe)
+        held_store = store
+    shown, held_shown = _shown(store, rows), _shown(held_store, held)
+    if not recipe.overfit:
+        shown.apart(held_shown, "training and validation", recipe)
+    used = np.union1d(rows, held) if held_store is store else rows
     validation = _validation(held_store, held, spec, recipe)
     return Material(
         _training(store, rows, spec, recipe),
         validation,
-        dict(sorted(Counter(_strata(store, np.concatenate([rows, held]) if valid is None else rows)).items())),
+        dict(sorted(Counter(_strata(store, used)).items())),
         fingerprint("\n".join(validation.names), validation.fake),
+        files,
+        shown | held_shown,
         [store.origin(int(row)) for row in rows[:10]],
-        _rejected(store) | (_rejected(held_store) if valid is not None else {}),
+        rejected,
         _device_augment(recipe) if recipe.augment_on == "device" and not recipe.overfit else None,
     )
 
 
-def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, folder: Path) -> CropStore:
-    crop = spec.crop
-    return prepare(
-        dataset,
-        folder,
-        crop="face" if isinstance(crop, FaceCrop) else "whole",
-        margin=ROOM * crop.margin if isinstance(crop, FaceCrop) else 1.7,
-        side=round(ROOM * max(spec.size)),
-        frames=CLIP_FRAMES if recipe.samples == "clips" else 16,
-        max_images=recipe.max_images,
-    )
+def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache_dir: Path, use: str) -> CropStore:
+    """The dataset's store in a folder of its own for each dataset and way to cut it: runs may share the cache."""
+    settings: dict[str, Any] = {
+        "crop": "face" if isinstance(spec.crop, FaceCrop) else "whole",
+        "margin": ROOM * spec.crop.margin if isinstance(spec.crop, FaceCrop) else 1.7,
+        "side": round(ROOM * max(spec.size)),
+        "frames": CLIP_FRAMES if recipe.samples == "clips" else 16,
+        "max_images": recipe.max_images,
+    }
+    key = fingerprint(f"{type(dataset).__name__} {dataset.root.resolve()} {settings}")
+    return prepare(dataset, cache_dir / f"{use}-{key[:16]}", **settings)
 
 
 def _split(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
     """Rows to train on and to validate on: the dataset's own splits, or whole families held out of each source."""
-    rows = _at_most(_not_held_out(store), recipe.max_images)
+    rows = _at_most(store, _not_held_out(store), recipe)
     if len(own := store.rows("valid")):
-        return rows, _at_most(own, recipe.max_images)
-    sources = [store.source_names[int(code)] for code in store.sources[rows]]
+        return rows, _at_most(store, own, recipe)
+    sources = [source for source, _ in _strata(store, rows)]
     chosen = held_out(_families(store, rows, recipe), sources, recipe.validation_share)
     return rows[~chosen], rows[chosen]
 
@@ -107,9 +112,12 @@ def _own_or_all(store: CropStore) -> Rows:
     return own if len(own) else np.arange(len(store))
 
 
-def _at_most(rows: Rows, count: int | None) -> Rows:
-    """Evenly spread rows; a store that was prepared before may hold more than the recipe wants."""
-    return rows if count is None else rows[:: max(1, -(-len(rows) // count))]
+def _at_most(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
+    """Rows of evenly spread files; a store that was prepared before may hold more than the recipe wants."""
+    if recipe.max_images is None:
+        return rows
+    files = np.unique(store.origins[rows])
+    return rows[np.isin(store.origins[rows], files[:: -(-len(files) // recipe.max_images)])]
 
 
 def _families(store: CropStore, rows: Rows, recipe: TrainRecipe) -> list[str]:
@@ -117,7 +125,8 @@ def _families(store: CropStore, rows: Rows, recipe: TrainRecipe) -> list[str]:
     names, codes = (
         (store.group_names, store.groups) if recipe.allow_shared_identities else (store.family_names, store.families)
     )
-    return [names[int(code)] for code in codes[rows]]
+    texts = {code: names[code] for code in np.unique(codes[rows]).tolist()}
+    return [texts[code] for code in codes[rows].tolist()]
 
 
 def _strata(store: CropStore, rows: Rows) -> list[tuple[str, int]]:
@@ -125,34 +134,17 @@ def _strata(store: CropStore, rows: Rows) -> list[tuple[str, int]]:
     return [(names[source], fake) for source, fake in zip(store.sources[rows], store.fake[rows].tolist(), strict=True)]
 
 
-def _few(store: CropStore, rows: Rows, count: int) -> Rows:
-    """The first rows of both classes, half of each."""
-    real, fake = (rows[store.fake[rows] == label] for label in (0, 1))
-    return np.sort(np.concatenate([real[: -(-count // 2)], fake[: count // 2]]))
+def _few(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
+    """Rows of the first samples of both classes, half of each."""
+    count = recipe.overfit or 0
+    samples = store.videos[rows] if recipe.samples == "clips" else rows
+    real, fake = (np.unique(samples[store.fake[rows] == label]) for label in (0, 1))
+    return rows[np.isin(samples, np.concatenate([real[: -(-count // 2)], fake[: count // 2]]))]
 
 
-def _check_leaks(store: CropStore, rows: Rows, held_store: CropStore, held: Rows, recipe: TrainRecipe) -> None:
-    """Refuse splits that share a group or, unless the recipe allows it, a person (resolution 7)."""
-    shared = {store.group_names[int(code)] for code in np.unique(store.groups[rows])} & {
-        held_store.group_names[int(code)] for code in np.unique(held_store.groups[held])
-    }
-    kind = "groups"
-    if not shared and not recipe.allow_shared_identities:
-        kind = "persons"
-        shared = _persons(store, rows) & _persons(held_store, held)
-    if shared:
-        named = ", ".join(sorted(shared)[:5]) + (", …" if len(shared) > 5 else "")
-        allow = "" if kind == "groups" else ", or set allow_shared_identities=true where the protocol shares them"
-        raise TrainingDataError(
-            f"training and validation share {len(shared)} {kind}: {named}; split the data anew "
-            f"(dfbench data split){allow}"
-        )
-
-
-def _persons(store: CropStore, rows: Rows) -> set[str]:
-    """Everyone shown; one row of each group is asked, as its rows show the same."""
-    _, first = np.unique(store.groups[rows], return_index=True)
-    return {person for row in rows[first] for person in store.identities(int(row))}
+def _shown(store: CropStore, rows: Rows) -> Shown:
+    groups = (store.group_names[code] for code in np.unique(store.groups[rows]).tolist())
+    return Shown(frozenset(groups), frozenset(store.persons(rows)))
 
 
 def _training(store: CropStore, rows: Rows, spec: PreprocessSpec, recipe: TrainRecipe) -> TrainingSet:
@@ -167,7 +159,7 @@ def _validation(store: CropStore, held: Rows, spec: PreprocessSpec, recipe: Trai
 
 
 def _rejected(store: CropStore) -> dict[str, str]:
-    with (store.folder / REJECTED).open(newline="", errors="surrogateescape") as stream:
+    with (store.folder / REJECTED).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         return {row["path"]: row["reason"] for row in csv.DictReader(stream)}
 
 

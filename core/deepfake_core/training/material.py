@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from deepfake_core.data.naming import folder_of, relative_name
+from deepfake_core.data.splits import subset_by_group
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.labels import some
 from deepfake_core.detector import Detector
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.faces import FaceTable, find_faces, load_crops, split_by_group
+from deepfake_core.training.faces import UNUSABLE, FaceTable, find_faces, load_crops, split_by_group
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
+from deepfake_core.training.prepare import spread
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.reconstruct import VALIDATION_DECODER, load_reconstructions
 from deepfake_core.training.step import Augment
@@ -35,6 +38,48 @@ DATA_SEED = 42
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What splits must not share.
+
+    Attributes:
+        groups: Videos, sequences or whatever else must not be divided.
+        persons: Everyone who is named.
+    """
+
+    groups: frozenset[str] = frozenset()
+    persons: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Shown:
+        """What samples show."""
+        groups: set[str] = set()
+        persons: set[str] = set()
+        for sample in samples:
+            groups.add(sample.group)
+            persons.update(sample.identities)
+        return cls(frozenset(groups), frozenset(persons))
+
+    def __or__(self, other: Shown) -> Shown:
+        return Shown(self.groups | other.groups, self.persons | other.persons)
+
+    def apart(self, other: Shown, splits: str, recipe: TrainRecipe) -> None:
+        """Refuse splits that share a group or, unless the recipe allows it, a person (resolution 7).
+
+        Raises:
+            TrainingDataError: They do; some are named.
+        """
+        kind, shared, remedy = "groups", self.groups & other.groups, ""
+        if not shared and not recipe.allow_shared_identities:
+            kind, shared = "persons", self.persons & other.persons
+            remedy = ", or set allow_shared_identities=true where the protocol shares them"
+        if shared:
+            raise TrainingDataError(
+                f"{splits} share {len(shared)} {kind}: {some(sorted(shared))}; split the data anew "
+                f"(dfbench data split){remedy}"
+            )
+
+
+@dataclass(frozen=True)
 class Material:
     """What a run takes.
 
@@ -43,6 +88,8 @@ class Material:
         validation: Held-out pictures; the same for every seed.
         counts: Pictures used of each source and class: ``(source, fake)`` → number.
         fingerprint: Hex sha256 that changes with the validation samples; runs with the same one can be compared.
+        files: Files that were looked at, whether or not they are used.
+        shown: Groups and persons of training and validation, which no test sample may share.
         first: Names of the first training pictures, for the log.
         rejected: Files that were left out, with the reason.
         on_device: Makes what changes images on a device; ``None`` where the loading processes do it all.
@@ -52,6 +99,8 @@ class Material:
     validation: ValidationSet
     counts: Mapping[tuple[str, int], int]
     fingerprint: str
+    files: int
+    shown: Shown
     first: Sequence[str] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     on_device: Callable[[torch.device], Augment] | None = None
@@ -80,13 +129,12 @@ class Material:
             TrainingDataError: Too many files cannot be read, of which some are named; or validation has one class.
         """
         self.validation.check()
-        unreadable = [name for name, reason in self.rejected.items() if "no face" not in reason]
-        total = sum(self.counts.values()) + len(self.rejected)
-        if len(unreadable) > recipe.max_bad * total:
+        unreadable = [name for name, reason in self.rejected.items() if reason not in UNUSABLE]
+        if len(unreadable) > recipe.max_bad * self.files:
             raise TrainingDataError(
-                f"{len(unreadable)} of {total} files cannot be read, more than max_bad={recipe.max_bad:.3g} allows: "
-                f"{', '.join(unreadable[:5])}{', …' if len(unreadable) > 5 else ''}; repair or remove them "
-                "(dfbench data check finds them all), or raise max_bad"
+                f"{len(unreadable)} of {self.files} files cannot be read, more than max_bad={recipe.max_bad:.3g} "
+                f"allows: {some(unreadable)}; repair or remove them (dfbench data check finds them all), or raise "
+                "max_bad"
             )
 
 
@@ -130,7 +178,14 @@ def pairs_material(
         TrainingDataError: The detector does not crop faces, or the data are unusable.
     """
     margin = face_margin(detector)
-    table, training, held_out = _pair_sources(dataset, recipe, cache_dir, device)
+    if recipe.overfit:
+        raise TrainingDataError("samples='pairs' draws every pair anew; overfit a few of samples='pictures' instead")
+    samples = [sample for sample in dataset if sample.split != "test"]
+    samples = list(spread(samples, len(samples), recipe.max_images or len(samples)))
+    training_shows = Shown.of(sample for sample in samples if sample.split != "valid")
+    validation_shows = Shown.of(sample for sample in samples if sample.split == "valid")
+    training_shows.apart(validation_shows, "training and validation", recipe)
+    table, training, held_out = _pair_sources(dataset, samples, recipe, cache_dir, device)
     validation = _pair_validation(detector, held_out, dataset, recipe, cache_dir, margin)
     return Material(
         PairDataset(
@@ -143,6 +198,8 @@ def pairs_material(
         validation,
         dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
         fingerprint("\n".join(validation.names), validation.fake),
+        len(samples),
+        training_shows | validation_shows,
         table.paths[training.rows[:10]].tolist(),
         dict(table.rejected),
     )
@@ -164,11 +221,10 @@ def face_margin(detector: Detector) -> float:
 
 
 def _pair_sources(
-    dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+    dataset: Dataset, samples: Sequence[Sample], recipe: TrainRecipe, cache_dir: Path, device: torch.device
 ) -> tuple[FaceTable, PairSource, PairSource]:
     """The faces, those that train and those that validate."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    samples = [sample for sample in dataset if sample.split != "test"][: recipe.max_images]
     listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.name}" for sample in samples)
     table_file = cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
     if not table_file.exists():
@@ -176,10 +232,11 @@ def _pair_sources(
     table = FaceTable.read(table_file)
     pixels = load_crops(table, dataset, cache_dir)
     rows, held_out = split_by_group(table, recipe.validation_share)
-    own = {relative_name(sample, folder_of(dataset)): sample.split for sample in samples}
-    if "valid" in own.values():
-        held = np.array([own[name] == "valid" for name in table.paths.tolist()])
+    if own := {relative_name(sample, folder_of(dataset)) for sample in samples if sample.split == "valid"}:
+        held = np.array([name in own for name in table.paths.tolist()])
         rows, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+    strata = list(zip(table.sources[rows].tolist(), table.fake[rows].tolist(), strict=True))
+    rows = rows[subset_by_group(table.families[rows].tolist(), recipe.data_share, recipe.seed, strata)]
     pairs = recipe.pairs
     reconstructed = np.empty(0, np.intp)
     reconstructions: list[NDArray[np.uint8]] = []
@@ -221,7 +278,7 @@ def _pair_validation(
         fake.append(target)
         family += [kind] * len(target)
         names += [f"{kind} {index}" for index in range(len(target))]
-    rows = _spread(source.table, source.rows, recipe.pairs.validation)
+    rows = _per_source(source.table, source.rows, recipe.pairs.validation)
     images.append(load_crops(source.table, dataset, cache_dir, spec)[rows])
     fake.append(source.table.fake[rows].astype(np.float32))
     family += source.table.sources[rows].tolist()
@@ -229,7 +286,7 @@ def _pair_validation(
     return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family), names)
 
 
-def _spread(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+def _per_source(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """At most ``most`` rows of every source and class, evenly spread."""
     kept = []
     for source in np.unique(table.sources[rows]):

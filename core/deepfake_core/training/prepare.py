@@ -45,6 +45,9 @@ _FIRST_LOOK_SIDE = 1280
 # Samples that are read ahead, per thread: enough to keep all busy, few enough to bound memory.
 _AHEAD = 4
 
+NO_FACE = "no face found"
+"""Why a picture or frame is left out that can be read."""
+
 
 def prepare(
     dataset: Dataset,
@@ -195,7 +198,7 @@ def _listing(dataset: Dataset, max_images: int | None) -> str:
     listing = ""
     samples: Iterable[Sample] = dataset
     if max_images is not None:
-        samples = _spread(dataset, sum(1 for _ in dataset), max_images)
+        samples = spread(dataset, sum(1 for _ in dataset), max_images)
     for sample in samples:
         listing = _next_listing(listing, sample, _origin(sample, dataset))
     return listing
@@ -231,10 +234,10 @@ def _selected(dataset: Dataset, max_images: int | None) -> tuple[Iterator[tuple[
     if max_images is None:
         return items, None
     total = sum(1 for _ in dataset)
-    return _spread(items, total, max_images), min(total, max_images)
+    return spread(items, total, max_images), min(total, max_images)
 
 
-def _spread(items: Iterable[T], total: int, most: int) -> Iterator[T]:
+def spread(items: Iterable[T], total: int, most: int) -> Iterator[T]:
     """At most ``most`` of ``total`` items, evenly spread: layouts list one class or source after the other."""
     for number, item in enumerate(items):
         if total <= most or (number + 1) * most // total > number * most // total:
@@ -285,7 +288,7 @@ class Cutter:
         picture = decode(data, min_side=_FIRST_LOOK_SIDE, name=sample.name)
         box = self._largest(picture.pixels)
         if box is None:
-            return Outcome(rejected=[(-1, "no face found")])
+            return Outcome(rejected=[(-1, NO_FACE)])
         square = self._side(box)
         if picture.scale < 1 and square < self.spec.side:
             longer = max(picture.pixels.shape[:2])
@@ -301,7 +304,7 @@ class Cutter:
             if self.spec.crop == "whole":
                 crops.append(self._whole(frame.pixels, frame.index))
             elif (box := self._largest(frame.pixels)) is None:
-                rejected.append((frame.index, "no face found"))
+                rejected.append((frame.index, NO_FACE))
             else:
                 crops.append(self._face(frame.pixels, box, frame.index))
         return Outcome(crops, rejected, moving=True)

@@ -20,14 +20,14 @@ from deepfake_core.training.calibrate import fit_calibration
 from deepfake_core.training.engine import engine
 from deepfake_core.training.evaluate import test_once
 from deepfake_core.training.loop import Hooks, fit
-from deepfake_core.training.material import Material, face_margin, gather, test_samples
+from deepfake_core.training.material import Material, Shown, face_margin, gather, test_samples
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.seeding import seed_everything
 from deepfake_core.training.step import working_precision
 from deepfake_core.training.trackers import trackers
 from deepfake_core.training.validation import scores, validation_metrics
-from deepfake_registry.files import sha256_file
+from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
 
@@ -112,6 +112,11 @@ def train(
         )
         run.images(material.first, material.rejected)
         material.check(recipe)
+        tested = None
+        if accelerator.is_main_process and test is not False:
+            tested = test_samples(dataset, testing)
+        if tested:
+            Shown.of(tested[1]).apart(material.shown, "the test samples and those of training or validation", recipe)
         seed_everything(recipe.seed)
         network = detector.build()
         if start is not None:
@@ -121,7 +126,7 @@ def train(
 
         watching = trackers(track, run)
         watching.start(settings, _step_of(run) if run.resumed else 0)
-        ending = "failed"
+        ending: Literal["finished", "failed"] = "failed"
         try:
             progress = fit(
                 detector,
@@ -148,11 +153,10 @@ def train(
             )
             ending = "finished"
         finally:
-            watching.close("finished" if ending == "finished" else "failed")
+            watching.close(ending)
         if accelerator.is_main_process:
             network.load_state_dict(load_file(run.best))
             _package(name, detector, network, material, progress.best, recipe, run, _spec(data), terms, start)
-            tested = None if test is False else test_samples(dataset, testing)
             _conclude(material, tested, recipe, run, device)
         accelerator.wait_for_everyone()
     return read_package(run.model)
@@ -172,7 +176,9 @@ def _package(
 ) -> None:
     """Calibrate the trained network on validation and write it, with its manifest, to ``model/``."""
     validation = material.validation
-    logit = scores(WithPreprocess(network.cpu(), detector.preprocess), validation.images)
+    model = WithPreprocess(network, detector.preprocess).to(next(network.parameters()).device)
+    logit = scores(model, validation.images)
+    network.cpu()
     fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
     manifest = detector.manifest(
         name,
@@ -189,9 +195,8 @@ def _package(
         weights,
         {MANIFEST_KEY: manifest.model_dump_json()},
     )
-    np.savez_compressed(
-        run.folder / "validation_scores.npz", logit=logit, fake=validation.fake, family=validation.family
-    )
+    with atomic_path(run.folder / "validation_scores.npz") as path, path.open("wb") as stream:
+        np.savez_compressed(stream, logit=logit, fake=validation.fake, family=validation.family)
     write_package(run.model, manifest, {"safetensors": weights})
     weights.unlink()
 
@@ -206,11 +211,15 @@ def _conclude(
 
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}
-    if tested is not None:
+    # Packages judge pictures one by one, so that a network of clips can be neither tested nor explained here.
+    clips = recipe.samples == "clips"
+    if clips and (tested is not None or recipe.explain):
+        log.warning("a network of clips cannot be tested or explained by single pictures: both are left out")
+    if tested is not None and not clips:
         measured = test_once(loaded, *tested, run)
         summary["test_metrics"] = {"auc": measured["auc"], "accuracy": measured["accuracy"]}
     validation = material.validation
-    if recipe.explain:
+    if recipe.explain and not clips:
         chosen = np.linspace(0, len(validation.fake) - 1, min(recipe.explain, len(validation.fake))).astype(int)
         write_overlays(
             loaded,

@@ -295,7 +295,7 @@ def _family_of_groups(
     return result
 
 
-def _counts(source: NDArray[np.int16], fake: NDArray[np.int8], names: list[str]) -> dict[str, dict[str, int]]:
+def _counts(source: NDArray[np.int32], fake: NDArray[np.int8], names: list[str]) -> dict[str, dict[str, int]]:
     table = np.bincount(source.astype(np.int64) * 2 + fake, minlength=2 * len(names)).reshape(-1, 2)
     return {name: {"real": int(real), "fake": int(fakes)} for name, (real, fakes) in zip(names, table, strict=True)}
 
@@ -350,7 +350,10 @@ def _parts(folder: Path) -> Iterator[dict[str, Any]]:
 def _write_rejected(folder: Path) -> str:
     """Write the table of what was left out; gives its first lines for a message."""
     shown: list[str] = []
-    with atomic_path(folder / REJECTED) as path, path.open("w", newline="", errors="surrogateescape") as stream:
+    with (
+        atomic_path(folder / REJECTED) as path,
+        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(("path", "frame", "reason"))
         for part in _parts(folder):

@@ -39,7 +39,7 @@ COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "box": (np.float32, (4,)),
     "fake": (np.int8, ()),
     "split": (np.int8, ()),
-    "source": (np.int16, ()),
+    "source": (np.int32, ()),
     "group": (np.int32, ()),
     "family": (np.int32, ()),
     "persons": (np.int32, ()),
@@ -113,15 +113,17 @@ class CropStore:
         spec: What decided the pictures.
         dataset: Name of the dataset that they come from.
         fingerprint: Hex sha256 over the specification and every row's picture, label and names.
+        samples: Pictures and videos that it was made from, those that were left out among them.
         rejected: Pictures and frames that were left out; ``rejected.csv`` says why.
         fake: ``int8 [N]``, 1 = fake.
-        sources: ``int16 [N]``: code in ``source_names``.
+        sources: ``int32 [N]``: code in ``source_names``.
         groups: ``int32 [N]``: code in ``group_names``.
         families: ``int32 [N]``: code in ``family_names``: groups that share identities, through any number of
             groups. Splits keep families whole.
         splits: ``int8 [N]``: code in :data:`SPLITS`.
         videos: ``int32 [N]``: rows with one number are frames of one video, or pictures of one sequence.
         frames: ``int32 [N]``: place of a frame in its video, or of a picture in its sequence; -1 without.
+        origins: ``int32 [N]``: rows with one number were made from one file.
         boxes: ``float32 [N, 4]``: x, y, width, height of the face in pixels of the stored picture; NaN without.
         sizes: ``uint16 [N, 2]``: height and width of the stored picture in pixels.
 
@@ -136,7 +138,8 @@ class CropStore:
             raise TrainingDataError(f"{self.folder}: preparing was interrupted; run it again to go on from there")
         try:
             self.spec = StoreSpec.model_validate(record["spec"])
-            self.dataset, self.fingerprint, self.rejected = record["dataset"], record["fingerprint"], record["rejected"]
+            self.dataset, self.fingerprint = record["dataset"], record["fingerprint"]
+            self.samples, self.rejected = record["samples"], record["rejected"]
             self.shards: tuple[str, ...] = tuple(shard["file"] for shard in record["shards"])
             for shard in record["shards"]:
                 self._check_size(self.folder / SHARDS / shard["file"], shard["bytes"])
@@ -150,6 +153,7 @@ class CropStore:
         self.fake, self.sources, self.groups = (self._columns[name] for name in ("fake", "source", "group"))
         self.families, self.splits, self.videos = (self._columns[name] for name in ("family", "split", "video"))
         self.frames, self.boxes, self.sizes = (self._columns[name] for name in ("frame", "box", "size"))
+        self.origins = self._columns["origin"]
         self.source_names, self.group_names, self.family_names = names["source"], names["group"], names["family"]
         self._persons, self._origins = names["persons"], names["origin"]
         self._files = _OpenFiles([self.folder / SHARDS / name for name in self.shards])
@@ -197,12 +201,17 @@ class CropStore:
 
     def origin(self, row: int) -> str:
         """The dataset's file that a row was made from; of a video also the number of the frame."""
-        name = self._origins[int(self._columns["origin"][row])]
+        name = self._origins[int(self.origins[row])]
         return f"{name} frame {self.frames[row]}" if self._columns["moving"][row] else name
 
     def identities(self, row: int) -> tuple[str, ...]:
         """The persons shown, where the dataset names them."""
         return tuple(json.loads(self._persons[int(self._columns["persons"][row])]))
+
+    def persons(self, rows: NDArray[np.intp]) -> set[str]:
+        """Everyone shown in any of the rows, where the dataset names them."""
+        codes = np.unique(self._columns["persons"][rows]).tolist()
+        return {person for code in codes for person in json.loads(self._persons[code])}
 
     def rows(self, split: str) -> NDArray[np.intp]:
         """Rows that the dataset itself puts into a split, ascending."""

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
-from crop_stores import face_store
+from crop_stores import Listed, face_store
 from PIL import Image
 
-from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crops import StoredCrops
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.decode import decode
@@ -21,22 +20,6 @@ from deepfake_core.training.prepare import prepare
 from deepfake_core.training.store import SPLITS, CropStore
 
 pytestmark = pytest.mark.torch
-
-
-class Listed(Dataset):
-    """Samples as a test lists them, each a flat picture whose level is its number."""
-
-    def __init__(self, root, samples):
-        super().__init__(root)
-        self.samples = samples
-
-    def __iter__(self):
-        for number, (name, facts) in enumerate(self.samples):
-            path = self.root / name
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(path)
-            yield Sample(path, **{"fake": number % 2, "source": "a", "group": name, **facts})
 
 
 @pytest.fixture
@@ -67,6 +50,7 @@ def test_rows_say_where_they_come_from(listed, tmp_path):
     assert [SPLITS[code] for code in store.splits] == ["train", "valid", "test", "", ""]
     assert store.rows("valid").tolist() == [1]
     assert store.identities(1) == ("anna", "ben")
+    assert store.persons(np.array([1, 3, 4])) == {"anna", "ben", "carl"}, "each row of a group counts"
     assert [store.read(row)[0, 0, 0] for row in range(5)] == list(range(5))
     assert store.box(0) is None
 
