@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from deepfake_core import metrics
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.sources import VIDEO_SUFFIXES
 from deepfake_core.progress import track
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.runfiles import read_json, to_csv
@@ -26,8 +28,9 @@ log = logging.getLogger("deepfake.training")
 def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample], run: RunDir) -> dict[str, Any]:
     """Judge every test sample, and write ``predictions.csv`` and ``metrics_test.json`` (001-10, 003-12, 004-8).
 
-    Frames of one sequence count as one sample: its score is their mean. Files that cannot be judged, and files
-    without a face, have no score; they are counted, and listed with their verdict.
+    Pictures of one group, source and class are frames of one sequence and count as one sample: its score is their
+    mean. A video file is a sample of its own. What cannot be judged, or has no face, has no score; it is counted, and
+    listed with its verdict.
 
     Args:
         loaded: The trained model.
@@ -46,14 +49,15 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     if done:
         log.info("the test split was measured before; metrics_test.json stands")
         return done
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    scores: dict[tuple[str, int], list[float]] = {}
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+    scores: dict[tuple[str, str, int], list[float]] = {}
     listed = list(samples)
     if not listed:
         raise TrainingDataError(f"{dataset.root}: no sample of the test split")
     inputs = (dataset.read(sample) for sample in listed)
     for sample, result in zip(listed, track(loaded.stream(inputs), "testing", total=len(listed)), strict=True):
-        key = (sample.group, sample.fake)
+        is_video = PurePath(sample.member or sample.path).suffix.lower() in VIDEO_SUFFIXES
+        key = (sample.name if is_video else sample.group, sample.source, sample.fake)
         row = rows.setdefault(
             key,
             {"sample": relative_name(sample, folder_of(dataset)), "source": sample.source, "group": sample.group,

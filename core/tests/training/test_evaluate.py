@@ -1,0 +1,89 @@
+"""The test split: what counts as one sample, and what has no score."""
+
+import csv
+from types import SimpleNamespace
+
+import pytest
+from crop_stores import Listed
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.training import evaluate
+from deepfake_core.training.rundir import RunDir
+from deepfake_registry.manifest import Calibration
+
+pytestmark = pytest.mark.torch
+
+
+class Judge:
+    """Answers with the scores that a test gives: a number, or a verdict without one."""
+
+    manifest = SimpleNamespace(calibration=Calibration(threshold=0.5, unsure_low=0.4, unsure_high=0.6))
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def stream(self, inputs):
+        for path in inputs:
+            answer = self.answers[path.name]
+            scored = isinstance(answer, float)
+            error = "torn" if answer == "error" else ""
+            yield SimpleNamespace(verdict="fake" if scored else answer, p_fake=answer if scored else None, error=error)
+
+
+def judged(tmp_path, dataset, answers):
+    with RunDir(tmp_path / "run") as run:
+        summary = evaluate.test_once(Judge(answers), dataset, dataset, run)
+    with (tmp_path / "run" / "predictions.csv").open() as stream:
+        return summary, {row["sample"]: row for row in csv.DictReader(stream)}
+
+
+def test_frames_of_one_sequence_count_once(tmp_path):  # 003-12
+    frames = [(f"a{frame}.png", {"fake": 0, "group": "s/a"}) for frame in range(3)]
+    frames += [(f"b{frame}.png", {"fake": 1, "group": "s/b"}) for frame in range(2)]
+    other = [("c.png", {"fake": 0, "group": "s/b", "source": "other"})]  # named alike, but of another source
+    answers = {"a0.png": 0.1, "a1.png": 0.3, "a2.png": "no_face", "b0.png": 0.9, "b1.png": 0.7, "c.png": 0.2}
+    summary, rows = judged(tmp_path, Listed(tmp_path / "data", frames + other), answers)
+    assert {name: (float(row["p_fake"]), row["files"]) for name, row in rows.items()} == {
+        "a0.png": (0.2, "3"),
+        "b0.png": (0.8, "2"),
+        "c.png": (0.2, "1"),
+    }
+    assert [rows[name]["verdict"] for name in ("a0.png", "b0.png")] == ["real", "fake"]
+    assert (summary["auc"], summary["accuracy"], summary["count"]) == (1.0, 1.0, 3)
+    assert summary["sources"]["a"] == {"auc": 1.0, "count": 2}
+
+
+class Videos(Dataset):
+    """Fakes that were all made from one original, as DFDC groups them."""
+
+    def __iter__(self):
+        for name, fake in (("original.mp4", 0), ("one.mp4", 1), ("two.mp4", 1)):
+            yield Sample(self.root / name, fake, "dfdc", "dfdc/original", "test")
+
+
+def test_every_video_is_a_sample_of_its_own(tmp_path):  # 003-12
+    summary, rows = judged(tmp_path, Videos(tmp_path), {"original.mp4": 0.1, "one.mp4": 0.9, "two.mp4": 0.3})
+    assert {name: float(row["p_fake"]) for name, row in rows.items()} == {
+        "original.mp4": 0.1,
+        "one.mp4": 0.9,
+        "two.mp4": 0.3,
+    }
+    assert (summary["count"], summary["recall"]) == (3, 0.5)
+
+
+def test_what_has_no_score_is_counted_and_listed(tmp_path):  # resolution 14
+    answers = {"0.png": 0.1, "1.png": 0.9, "2.png": "no_face", "3.png": "error"}
+    dataset = Listed(tmp_path / "data", [(name, {}) for name in answers])
+    summary, rows = judged(tmp_path, dataset, answers)
+    assert (summary["count"], summary["no_face"], summary["error"]) == (2, 1, 1)
+    assert (rows["3.png"]["p_fake"], rows["3.png"]["verdict"], rows["3.png"]["error"]) == ("", "error", "torn")
+
+
+def test_the_test_split_is_measured_once(tmp_path):  # 001-10
+    dataset = Listed(tmp_path / "data", [("0.png", {}), ("1.png", {})])
+    with RunDir(tmp_path / "run") as run:
+        with pytest.raises(TrainingDataError, match="no sample of the test split"):
+            evaluate.test_once(Judge({}), dataset, [], run)
+        first = evaluate.test_once(Judge({"0.png": 0.1, "1.png": 0.9}), dataset, dataset, run)
+        assert evaluate.test_once(Judge({"0.png": 0.9, "1.png": 0.1}), dataset, dataset, run) == first
