@@ -66,8 +66,7 @@ class Batches:
         accelerator: Each of its processes takes its own share of every batch.
 
     Raises:
-        TrainingDataError: The training set is empty.
-        ValueError: The batch cannot be shared out evenly.
+        TrainingDataError: The training set is empty, or the batch cannot be shared out evenly.
     """
 
     def __init__(self, data: TrainingSet, recipe: TrainRecipe, accelerator: Accelerator) -> None:
@@ -135,16 +134,16 @@ class Batches:
         """
         new = [item for item in part.unreadable() if item not in seen]
         seen += new
-        if new and len(seen) > self.recipe.max_bad * len(self.data):
-            raise TrainingDataError(
-                f"{len(seen)} of {len(self.data)} samples could not be read in this epoch, more than "
-                f"max_bad={self.recipe.max_bad:.3g} allows: {self._names(seen)}; repair or remove the files "
-                "(dfbench data check finds them all), or raise max_bad"
-            )
+        self._limit(seen)
 
     def close_epoch(self, seen: list[int]) -> list[str]:
-        """Count the epoch's unreadable items over all processes, begin anew, and return their names."""
+        """Count the epoch's unreadable items over all processes, begin anew, and return their names.
+
+        Raises:
+            TrainingDataError: All processes together have more than the recipe allows.
+        """
         items = sorted(set(gather_object(list(seen))))
+        self._limit(items)
         seen.clear()
         if items:
             log.warning(
@@ -154,7 +153,14 @@ class Batches:
             )
         return [self.data.name(item) for item in items]
 
+    def _limit(self, seen: list[int]) -> None:
+        if len(seen) > self.recipe.max_bad * len(self.data):
+            raise TrainingDataError(
+                f"{len(seen)} of {len(self.data)} samples could not be read in this epoch, more than "
+                f"max_bad={self.recipe.max_bad:.3g} allows: {self._names(seen)}; repair or remove the files "
+                "(dfbench data check finds them all), or raise max_bad"
+            )
+
     def _names(self, items: list[int]) -> str:
         shown = ", ".join(self.data.name(item) for item in items[:NAMED])
         return f"{shown}, …" if len(items) > NAMED else shown
-

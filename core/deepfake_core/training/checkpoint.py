@@ -99,8 +99,8 @@ def restore(
     """
     try:
         model.load_state_dict(state["model"])
-        if average is not None and state["average"] is not None:
-            average.module.load_state_dict(state["average"])
+        if average is not None:  # a run that kept none so far begins it at the weights that it has come to
+            average.module.load_state_dict(state["average"] or state["model"])
     except RuntimeError as error:
         raise ArtifactCorrupt(f"the resume state is of another network: {str(error).splitlines()[0]}") from error
     return Progress(**state["progress"])

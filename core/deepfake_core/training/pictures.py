@@ -40,7 +40,6 @@ class StoreSet(TrainingSet):
         rows: Rows that may be used.
         spec: The detector's preprocessing, around which training crops vary.
         recipe: Seed, balance and augmentation.
-        size: Side of the input in pixels; by default the detector's.
         overfit: Whether to leave out every variation: the crops are those of validation.
 
     Raises:
@@ -55,7 +54,6 @@ class StoreSet(TrainingSet):
         spec: PreprocessSpec,
         recipe: TrainRecipe,
         *,
-        size: int | None = None,
         overfit: bool = False,
     ) -> None:
         check_margin(store, spec)
@@ -63,8 +61,6 @@ class StoreSet(TrainingSet):
             raise TrainingDataError(f"{store.folder}: the training split is empty")
         cv2.setNumThreads(0)  # its thread pool does not survive the fork of a loading process
         self.store, self.rows, self.recipe, self.overfit = store, np.sort(rows), recipe, overfit
-        if size is not None:
-            spec = spec.model_copy(update={"resize": spec.resize.model_copy(update={"height": size, "width": size})})
         self.spec, self.policy = spec, policy("none" if overfit else recipe.augment)
         fake = store.fake[self._firsts()].astype(np.int64)
         counts = np.bincount(fake, minlength=2)
@@ -188,11 +184,10 @@ class ClipSet(StoreSet):
         spec: PreprocessSpec,
         recipe: TrainRecipe,
         *,
-        size: int | None = None,
         overfit: bool = False,
     ) -> None:
         self._videos = Videos(store, rows, recipe.clip)
-        super().__init__(store, rows, spec, recipe, size=size, overfit=overfit)
+        super().__init__(store, rows, spec, recipe, overfit=overfit)
 
     def _firsts(self) -> NDArray[np.intp]:
         return self._videos.firsts
@@ -321,10 +316,10 @@ def prepared(store: CropStore, rows: NDArray[np.intp], spec: PreprocessSpec) -> 
 
 
 def check_margin(store: CropStore, spec: PreprocessSpec) -> None:
-    """Refuse a store whose crops are tighter than the detector's.
+    """Refuse a store that the detector's crops cannot be cut from.
 
     Raises:
-        TrainingDataError: They are.
+        TrainingDataError: Its crops are tighter than the detector's, or it has faces for whole pictures or the reverse.
     """
     if store.spec.crop == "face" and isinstance(spec.crop, FaceCrop) and spec.crop.margin > store.spec.margin:
         raise TrainingDataError(
@@ -335,6 +330,11 @@ def check_margin(store: CropStore, spec: PreprocessSpec) -> None:
         raise TrainingDataError(
             f"{store.folder}: it holds cut faces, but the detector takes whole pictures; prepare the dataset again "
             "with crop='whole'"
+        )
+    if store.spec.crop == "whole" and isinstance(spec.crop, FaceCrop):
+        raise TrainingDataError(
+            f"{store.folder}: it holds whole pictures without boxes, but the detector takes faces; prepare the dataset "
+            "again with crop='face'"
         )
 
 

@@ -169,6 +169,14 @@ def test_unreadable_pictures_count_for_nothing_and_are_named(tmp_path, caplog): 
         run(tmp_path / "strict", data=Pixels(30, bad=(3, 7)))
 
 
+def test_the_limit_on_unreadable_pictures_is_one_for_all_processes(monkeypatch):  # resolution 14
+    batches = Batches(Pixels(30), changed(max_bad=0.1), engine("cpu"))
+    assert batches.close_epoch([1, 2]) == ["picture1.png", "picture2.png"]
+    monkeypatch.setattr("deepfake_core.training.batches.gather_object", lambda seen: [*seen, 7, 9])
+    with pytest.raises(TrainingDataError, match=r"4 of 30 .*picture1\.png, picture2\.png, picture7\.png, picture9"):
+        batches.close_epoch([1, 2])
+
+
 def test_nothing_to_train_on(tmp_path):
     with pytest.raises(TrainingDataError, match="training split is empty"):
         run(tmp_path, data=Pixels(0))

@@ -191,11 +191,6 @@ def test_validation_sees_exactly_the_host_half(faces):  # 001-4
     assert crops[3:].shape == (0, 64, 64, 3)
 
 
-def test_another_size_can_be_asked_for(faces):
-    data = PictureSet(faces, everything(faces), FACE, TrainRecipe(augment="degrade"), size=32)
-    assert data[0, 0]["images"].shape == (1, 32, 32, 3)
-
-
 def test_what_cannot_be_trained_is_refused(tiny, faces):
     real = np.flatnonzero(tiny.fake == 0)
     for balance in ("sampler", "loss"):
@@ -208,6 +203,8 @@ def test_what_cannot_be_trained_is_refused(tiny, faces):
         PictureSet(faces, everything(faces), wide, TrainRecipe())
     with pytest.raises(TrainingDataError, match="takes whole pictures"):
         StoreCrops(faces, everything(faces), WHOLE)
+    with pytest.raises(TrainingDataError, match="without boxes, but the detector takes faces"):
+        PictureSet(tiny, everything(tiny), FACE, TrainRecipe())
 
 
 class Sequences(Dataset):

@@ -13,7 +13,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_run import RECIPE, Bright, run
 
+from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import ArtifactCorrupt
+from deepfake_core.training import checkpoint
+from deepfake_core.training.optim import MovingAverage
 from deepfake_core.training.recipe import Optimizer, Phase, Schedule
 
 pytestmark = pytest.mark.torch
@@ -124,6 +127,16 @@ def test_an_optimizer_state_that_does_not_fit_is_left_out(tmp_path, caplog):  # 
         progress, _ = run(tmp_path, longer)
     assert "going on from the weights alone" in caplog.text
     assert progress.step == 16
+
+
+def test_an_average_that_begins_later_begins_at_the_weights(tmp_path):
+    _, files = run(tmp_path, RECIPE.model_copy(update={"ema": 0.0}))
+    state = checkpoint.read(files.last)
+    model = WithPreprocess(Bright().build(), Bright.preprocess)
+    average = MovingAverage(model, 0.9)
+    checkpoint.restore(state, model, average)
+    for name, value in average.module.state_dict().items():
+        assert torch.equal(value, state["model"][name]), name
 
 
 def test_another_networks_checkpoint_is_refused(tmp_path):
