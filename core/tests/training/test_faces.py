@@ -2,11 +2,11 @@
 
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_core.data.splits import families, held_out
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
@@ -70,18 +70,13 @@ def test_faces_are_read_through_the_dataset(tmp_path):
         faces.load_crops(tables[1], ImageFolder(tmp_path / "set"), tmp_path / "cache3")
 
 
-def test_the_split_of_a_table_is_that_of_its_families(tmp_path):
-    groups = [f"a/{index}" for index in range(20)]
-    count = len(groups)
-    table = faces.FaceTable(
-        paths=np.array(groups),
-        fake=np.zeros(count, np.int8),
-        sources=np.array(["a"] * count),
-        groups=np.array(groups),
-        families=np.array(families(groups)),
-        boxes=np.zeros((count, 4), np.float32),
-        points=np.zeros((count, 5, 2), np.float32),
-    )
-    rows, validation = faces.split_by_group(table, 0.2)
-    assert validation.tolist() == np.flatnonzero(held_out(groups, ["a"] * count, 0.2)).tolist()
-    assert sorted([*rows, *validation]) == list(range(count))
+def test_what_opencv_cannot_look_at_is_left_out(tmp_path, monkeypatch):  # 001-26
+    class Finder:
+        def find(self, pixels):
+            raise cv2.error("too small")
+
+    monkeypatch.setattr(faces, "_tools", lambda: (Finder(), None))
+    (tmp_path / "real").mkdir()
+    Image.fromarray(draw_face(0)).save(tmp_path / "real" / "0.png")
+    (sample,) = ImageFolder(tmp_path)
+    assert faces._find_one(sample, tmp_path) == "cannot be read: too small"

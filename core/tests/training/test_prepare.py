@@ -51,7 +51,7 @@ def test_a_stored_face_gives_the_detectors_crop_of_the_full_picture(tmp_path, bo
 
 def test_large_faces_are_reduced_and_small_ones_not_enlarged(tmp_path):
     write_faces(tmp_path / "data", 1, 1, side=200)
-    Image.fromarray(draw_face(1, 1600)).save(tmp_path / "data" / "real" / "large.jpg", quality=95)
+    Image.fromarray(draw_face(1, 400)).resize((1600, 1600)).save(tmp_path / "data" / "real" / "large.jpg", quality=95)
     store = prepare(ImageFolder(tmp_path / "data"), tmp_path / "store", side=128)
     rows = {store.origin(row): row for row in range(len(store))}
     box = store.box(rows["real/large.jpg"])

@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_run
 from tiny_run import RECIPE
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.batches import Batches
 from deepfake_core.training.recipe import Phase
 
 pytestmark = pytest.mark.torch
@@ -42,13 +44,7 @@ def launch(processes, *arguments):
 
 
 def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
-    alone = subprocess.run(
-        [sys.executable, tiny_run.__file__, str(tmp_path / "one"), STEADY.model_dump_json(), "--steady"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tiny_run.__file__).parent)},
-        timeout=120,
-        check=False,
-    )
-    assert alone.returncode == 0
+    tiny_run.run(tmp_path / "one", STEADY, detector=tiny_run.Steady())
     together = launch(2, tmp_path / "two", STEADY.model_dump_json(), "--steady")
     assert together.returncode == 0, together.stderr[-3000:]
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
@@ -58,9 +54,5 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
-    from types import SimpleNamespace
-
-    from deepfake_core.training.batches import Batches
-
     with pytest.raises(TrainingDataError, match=r"batch_size=8 does not give each of 3 processes.*multiple of 3"):
         Batches(tiny_run.Pixels(), STEADY, SimpleNamespace(num_processes=3))

@@ -5,13 +5,14 @@ import random
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 import tiny_run
 import torch
 from safetensors.torch import load_file
-from tiny_run import RECIPE, Bright, run
+from tiny_run import RECIPE, Bright, Pixels, run
 
 from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import ArtifactCorrupt
@@ -64,6 +65,33 @@ def launch(folder, recipe, *mode):
     )
 
 
+def within(folder, recipe):
+    """The same run as :func:`launch`, in this process: it need not load torch again."""
+    folder.mkdir(exist_ok=True)
+    run(folder, recipe, data=Pixels(reads=folder / "reads.csv"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the program has it: sums of floats depend on it
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Folder of a whole run, by the name of its recipe."""
+
+    @cache
+    def folder(name):
+        path = tmp_path_factory.mktemp(name)
+        within(path, RECIPES[name])
+        return path
+
+    return folder
+
+
 def assert_same_end(whole, other):
     states = [torch.load(folder / "last.pt", weights_only=True) for folder in (whole, other)]
     for part in ("model", "average"):
@@ -77,33 +105,31 @@ def assert_same_end(whole, other):
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_a_random_step_it_ends_with_the_same_bits(tmp_path, name, seed):  # 001-24, 003-13
-    recipe = RECIPES[name]
-    assert launch(tmp_path / "whole", recipe).returncode == 0
-    steps = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["progress"]["step"]
+def test_killed_at_a_random_step_it_ends_with_the_same_bits(tmp_path, uninterrupted, name, seed):  # 001-24, 003-13
+    recipe, whole = RECIPES[name], uninterrupted(name)
+    steps = torch.load(whole / "last.pt", weights_only=True)["progress"]["step"]
     at = random.Random(f"{name}{seed}").randrange(1, steps)
     cut = tmp_path / "cut"
     assert launch(cut, recipe, "--kill-at-step", at).returncode == -signal.SIGKILL
     before = (cut / "reads.csv").read_text().splitlines()
     (cut / "reads.csv").unlink()
-    assert launch(cut, recipe).returncode == 0
-    assert_same_end(tmp_path / "whole", cut)
+    within(cut, recipe)
+    assert_same_end(whole, cut)
     if recipe.workers == 0:  # with workers, reading runs ahead of training
-        order = (tmp_path / "whole" / "reads.csv").read_text().splitlines()
+        order = (whole / "reads.csv").read_text().splitlines()
         after = (cut / "reads.csv").read_text().splitlines()
         assert order[: len(before)] == before
         assert order[len(order) - len(after) :] == after
 
 
 @pytest.mark.parametrize("which", [1, 3])
-def test_a_checkpoint_torn_by_the_kill_is_never_loaded(tmp_path, which):  # 001-18
+def test_a_checkpoint_torn_by_the_kill_is_never_loaded(tmp_path, uninterrupted, which):  # 001-18
     recipe = RECIPES["two-phase"]
-    assert launch(tmp_path / "whole", recipe).returncode == 0
     cut = tmp_path / "cut"
     assert launch(cut, recipe, "--tear-checkpoint", which).returncode == -signal.SIGKILL
     assert list(cut.glob(".last.pt.*.tmp")), "the kill came while a checkpoint was being written"
-    assert launch(cut, recipe).returncode == 0
-    assert_same_end(tmp_path / "whole", cut)
+    within(cut, recipe)
+    assert_same_end(uninterrupted("two-phase"), cut)
 
 
 def test_a_damaged_checkpoint_is_refused_with_a_remedy(tmp_path):

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
+from deepfake_bench.cli import app
 
 pytestmark = pytest.mark.torch
 
@@ -134,12 +137,12 @@ def test_overfitting_a_few_samples(tmp_path, pictures):  # 003-18
 
 
 def test_a_refused_run_says_why(tmp_path, pictures):
-    run = tmp_path / "run"
-    (tmp_path / "one").mkdir()
+    def refused(data, *arguments):
+        command = ["train", "lite", "--data", data, "--run-dir", tmp_path / "run", "--smoke-run", *SMALL, *arguments]
+        done = CliRunner().invoke(app, [str(argument) for argument in command])
+        assert done.exit_code == 2
+        return " ".join(done.output.split())
+
     shutil.copytree(pictures / "train" / "stylegan" / "real", tmp_path / "one" / "real")
-    status, output = dfbench("train", "lite", "--data", tmp_path / "one", "--run-dir", run, "--smoke-run", *SMALL)
-    assert status == 2
-    assert "real faces only" in output or "Traceback" not in output
-    status, output = train(run, pictures, "--set", "phases.0.lr={}")
-    assert status == 2
-    assert "Traceback" not in output
+    assert "the validation split has real faces only" in refused(tmp_path / "one", "--recipe", "two-phase")
+    assert "lr must be positive" in refused(pictures / "train", "--set", "phases.0.lr={}")
