@@ -13,7 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from pydantic import ValidationError
+
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.runfiles import (
     LOCK,
     finite,
@@ -199,7 +202,7 @@ class RunDir:
         text = to_yaml(settings)
         config = self.folder / "config.yaml"
         if config.exists():
-            began = read_config(self.folder)
+            began = _completed(read_config(self.folder))
             changed = [key for key in ("detector", "config", "recipe", "start") if began.get(key) != settings.get(key)]
             before = read_json(self.folder / "data.json")
             changed += [key for key in ("fingerprint", "counts") if before and before.get(key) != data.get(key)]
@@ -295,6 +298,15 @@ class RunDir:
         if self._handler is not None:
             trace = (type(error), error, error.__traceback__) if error is not None else None
             self._handler.handle(log.makeRecord("deepfake.run", level, "", 0, message, (), trace))
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run that may have begun before the recipe had all of today's fields: their defaults are added."""
+    try:
+        recipe = TrainRecipe.model_validate(settings.get("recipe")).model_dump(mode="json")
+    except ValidationError:
+        return settings
+    return {**settings, "recipe": recipe}
 
 
 class _Lines(logging.Formatter):

@@ -21,6 +21,7 @@ import yaml
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training import environment, runfiles
 from deepfake_core.training.environment import frozen_requirements, git_state
+from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.runfiles import flat, read_config, read_history, status
 
@@ -222,6 +223,17 @@ def test_a_run_goes_on_with_what_it_began_with_or_not_at_all(tmp_path, settings,
         with pytest.raises(DeepfakeError, match=other):
             run.start({**SETTINGS, **settings}, {**DATA, **data})
     assert read_config(tmp_path) == SETTINGS
+
+
+def test_a_run_that_began_before_a_setting_existed_goes_on(tmp_path):
+    whole = TrainRecipe().model_dump(mode="json")
+    older = {name: value for name, value in whole.items() if name != "allow_shared_identities"}
+    with RunDir(tmp_path) as run:
+        run.start({**SETTINGS, "recipe": older}, DATA)
+    with RunDir(tmp_path, resume=True) as run:
+        run.start({**SETTINGS, "recipe": whole}, DATA)
+        with pytest.raises(DeepfakeError, match="another recipe"):
+            run.start({**SETTINGS, "recipe": {**whole, "allow_shared_identities": True}}, DATA)
 
 
 def test_a_process_beside_the_main_one_writes_nothing(tmp_path):
