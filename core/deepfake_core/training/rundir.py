@@ -202,8 +202,8 @@ class RunDir:
         text = to_yaml(settings)
         config = self.folder / "config.yaml"
         if config.exists():
-            began = _completed(read_config(self.folder))
-            changed = [key for key in ("detector", "config", "recipe", "start") if began.get(key) != settings.get(key)]
+            began, now = _completed(read_config(self.folder)), _completed(settings)
+            changed = [key for key in ("detector", "config", "recipe", "start") if began.get(key) != now.get(key)]
             before = read_json(self.folder / "data.json")
             changed += [key for key in ("fingerprint", "counts") if before and before.get(key) != data.get(key)]
             if changed:
@@ -300,12 +300,12 @@ class RunDir:
             self._handler.handle(log.makeRecord("deepfake.run", level, "", 0, message, (), trace))
 
 
-def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run that may have begun before the recipe had all of today's fields: their defaults are added."""
     try:
         recipe = TrainRecipe.model_validate(settings.get("recipe")).model_dump(mode="json")
     except ValidationError:
-        return settings
+        return dict(settings)
     return {**settings, "recipe": recipe}
 
 
