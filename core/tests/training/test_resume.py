@@ -20,7 +20,7 @@ from deepfake_core.training import checkpoint
 from deepfake_core.training.optim import MovingAverage
 from deepfake_core.training.recipe import Optimizer, Phase, Schedule
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 RECIPES = {
     "two-phase": RECIPE.model_copy(
@@ -69,14 +69,6 @@ def within(folder, recipe):
     """The same run as :func:`launch`, in this process: it need not load torch again."""
     folder.mkdir(exist_ok=True)
     run(folder, recipe, data=Pixels(reads=folder / "reads.csv"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the program has it: sums of floats depend on it
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -265,10 +265,12 @@ def real_search(folder: Path, kill_at: int = 0):
     return tune(RealTrain(kill_at), Search(recipe, space, trials=2, pruner="none"), folder)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_real_training_killed_within_a_trial_ends_to_the_bit_as_it_would_have(tmp_path):
     whole = real_search(tmp_path / "whole")
     paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(tiny_run.__file__).parent)))
-    code = f"from pathlib import Path; import test_tune; test_tune.real_search(Path({str(tmp_path / 'cut')!r}), 5)"
+    code = "from pathlib import Path; import test_tune, torch; torch.set_num_threads(1); "
+    code += f"test_tune.real_search(Path({str(tmp_path / 'cut')!r}), 5)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONPATH": paths}, check=False
     )
