@@ -25,6 +25,7 @@ from deepfake_bench.scenarios.robustness import ORIGINAL, RECODED, VARIANTS
 from deepfake_core import metrics
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.calibrate import balanced_weights
+from deepfake_core.training.runfiles import flat
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Calibration
 from deepfake_registry.provenance import find_terms
@@ -148,7 +149,7 @@ def recipe(findings: Findings) -> str:
     rows = [
         (group, f"`{key}`", f"`{value}`")
         for group, held in settings.items()
-        for key, value in sorted(_flat(held).items())
+        for key, value in sorted(flat(held).items())
     ]
     return table(("", "setting", "value"), rows)
 
@@ -354,11 +355,3 @@ def _why(findings: Findings, scenario: str) -> str:
     """What stands in place of numbers: the reason of each measurement that has none."""
     reasons = [row.reason for row in findings.report.measurements if row.scenario == scenario and row.reason]
     return f"Not measured: {'; '.join(dict.fromkeys(reasons)) or 'not asked for'}."
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested settings by dotted names, as ``dfbench train --set`` takes them."""
-    flat: dict[str, object] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
