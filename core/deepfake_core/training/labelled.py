@@ -69,6 +69,7 @@ def labelled_material(
         validation,
         dict(sorted(Counter(_strata(store, used)).items())),
         fingerprint("\n".join(validation.names), validation.fake),
+        fingerprint(store.fingerprint, held_store.fingerprint),
         files,
         shown | held_shown,
         [store.origin(int(row)) for row in rows[:10]],

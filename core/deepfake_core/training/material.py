@@ -88,6 +88,7 @@ class Material:
         validation: Held-out pictures; the same for every seed.
         counts: Pictures used of each source and class: ``(source, fake)`` → number.
         fingerprint: Hex sha256 that changes with the validation samples; runs with the same one can be compared.
+        content: Hex sha256 over all that was prepared: the pictures' files, faces and labels.
         files: Files that were looked at, whether or not they are used.
         shown: Groups and persons of training and validation, which no test sample may share.
         first: Names of the first training pictures, for the log.
@@ -99,6 +100,7 @@ class Material:
     validation: ValidationSet
     counts: Mapping[tuple[str, int], int]
     fingerprint: str
+    content: str
     files: int
     shown: Shown
     first: Sequence[str] = ()
@@ -110,6 +112,7 @@ class Material:
         return {
             "layout": type(dataset).__name__,
             "fingerprint": self.fingerprint,
+            "content": self.content,
             "counts": [
                 {"source": source, "fake": fake, "count": count} for (source, fake), count in self.counts.items()
             ],
@@ -198,6 +201,7 @@ def pairs_material(
         validation,
         dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
         fingerprint("\n".join(validation.names), validation.fake),
+        fingerprint("\n".join(table.paths.tolist()), table.boxes, table.fake.astype(np.float32)),
         len(samples),
         training_shows | validation_shows,
         table.paths[training.rows[:10]].tolist(),
