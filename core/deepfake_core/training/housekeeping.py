@@ -21,7 +21,7 @@ from deepfake_registry.files import atomic_path, sha256_file
 FILES: Mapping[str, str] = MappingProxyType(
     {
         "config.yaml": "every setting: detector, its hyper-parameters, the whole recipe, the data",
-        "data.json": "what the data were: counts, a hash of all that was prepared, fingerprint of the validation samples",
+        "data.json": "what the data were: counts, a hash of all that was prepared, fingerprint of validation",
         "git.json": "commit and branch of the code, and whether it was changed",
         "requirements.txt": "every installed package with its version",
         "system.json": "device, precision, library versions, threads",
