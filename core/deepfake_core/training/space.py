@@ -56,12 +56,14 @@ class Dimension:
 
     def suggest(self, trial: Trial) -> Scalar:
         """A value for one trial."""
+        value: Scalar
         if self.kind == "choice":
-            choice: Scalar = trial.suggest_categorical(self.key, self.choices)
-            return choice
-        if self.kind == "int":
-            return trial.suggest_int(self.key, int(self.low), int(self.high))
-        return trial.suggest_float(self.key, self.low, self.high, log=self.kind == "log")
+            value = trial.suggest_categorical(self.key, self.choices)
+        elif self.kind == "int":
+            value = trial.suggest_int(self.key, int(self.low), int(self.high))
+        else:
+            value = trial.suggest_float(self.key, self.low, self.high, log=self.kind == "log")
+        return value
 
     @property
     def ends(self) -> tuple[Scalar, ...]:
