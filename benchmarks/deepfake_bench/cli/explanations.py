@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from deepfake_bench.cli.writers import deciding_face
-from deepfake_core import plugins
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.explainers import Explainer
+from deepfake_core.explainers import load_explainer, picture_name
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.results import Result
 from deepfake_registry.files import atomic_path
@@ -27,15 +25,11 @@ class Explanations:
     """
 
     def __init__(self, folder: Path, method: str, detector: LoadedDetector) -> None:
-        known = plugins.explainers()
-        if method not in known:
-            raise DeepfakeError(f"unknown explainer {method!r}; installed: {', '.join(known)}")
+        self.explainer = load_explainer(method, detector)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DeepfakeError(f"{folder}: cannot be made ({error.strerror}); name another folder") from error
-        install = detector.spec.install if detector.spec is not None else "deepfake-core[torch]"
-        self.explainer: Explainer = plugins.import_object(known[method].spec.explainer, install=install)()
         self.folder = folder
         self.detector = detector
         self.count = 0
@@ -50,11 +44,5 @@ class Explanations:
             return
         heat = self.explainer.explain(self.detector, face.crop)
         picture = panel(face.crop, heat, p_fake=face.p_fake, title=f"{result.verdict}: {Path(result.source).name}")
-        with atomic_path(self.folder / file_name(self.count, result.source)) as temporary:
+        with atomic_path(self.folder / picture_name(self.count, result.source)) as temporary:
             picture.save(temporary, format="PNG")
-
-
-def file_name(index: int, source: str) -> str:
-    """A name that is unique by its number and stays inside its folder, whatever the source is called."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(source).stem, flags=re.ASCII)[:60]
-    return f"{index:04d}-{stem}.png"

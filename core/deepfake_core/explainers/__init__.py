@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+from deepfake_core import plugins
+from deepfake_core.errors import DeepfakeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,3 +37,24 @@ class Explainer(ABC):
         Raises:
             DeepfakeError: The detector does not have what this explainer needs.
         """
+
+
+def load_explainer(name: str, detector: LoadedDetector) -> Explainer:
+    """An installed explainer by its name, for a detector.
+
+    Raises:
+        DeepfakeError: There is no such explainer.
+        MissingExtra: What it needs is not installed.
+    """
+    known = plugins.explainers()
+    if name not in known:
+        raise DeepfakeError(f"unknown explainer {name!r}; installed: {', '.join(known)}")
+    install = detector.spec.install if detector.spec is not None else "deepfake-core[torch]"
+    explainer: Explainer = plugins.import_object(known[name].spec.explainer, install=install)()
+    return explainer
+
+
+def picture_name(number: int, source: str) -> str:
+    """A file name that is unique by its number and stays inside its folder, whatever the source is called."""
+    stem = re.sub(r"[^\w.-]+", "_", PurePath(source).stem, flags=re.ASCII)[:60]
+    return f"{number:04d}-{stem}.png"

@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from deepfake_core.datasets.labels import some
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.items import Key, TrainingSet
 from deepfake_core.training.recipe import TrainRecipe
 
 log = logging.getLogger("deepfake.training")
-
-NAMED = 5
-"""Most files that one message names."""
 
 
 @dataclass(frozen=True)
@@ -145,22 +143,20 @@ class Batches:
         items = sorted(set(gather_object(list(seen))))
         self._limit(items)
         seen.clear()
-        if items:
+        names = self._names(items)
+        if names:
             log.warning(
-                "%d samples of this epoch could not be read and counted for nothing: %s",
-                len(items),
-                self._names(items),
+                "%d samples of this epoch could not be read and counted for nothing: %s", len(names), some(names)
             )
-        return [self.data.name(item) for item in items]
+        return names
 
     def _limit(self, seen: list[int]) -> None:
         if len(seen) > self.recipe.max_bad * len(self.data):
             raise TrainingDataError(
                 f"{len(seen)} of {len(self.data)} samples could not be read in this epoch, more than "
-                f"max_bad={self.recipe.max_bad:.3g} allows: {self._names(seen)}; repair or remove the files "
+                f"max_bad={self.recipe.max_bad:.3g} allows: {some(self._names(seen))}; repair or remove the files "
                 "(dfbench data check finds them all), or raise max_bad"
             )
 
-    def _names(self, items: list[int]) -> str:
-        shown = ", ".join(self.data.name(item) for item in items[:NAMED])
-        return f"{shown}, …" if len(items) > NAMED else shown
+    def _names(self, items: list[int]) -> list[str]:
+        return [self.data.name(item) for item in items]

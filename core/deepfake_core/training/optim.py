@@ -89,9 +89,8 @@ def freeze(model: nn.Module, groups: Mapping[str, Sequence[nn.Parameter]], phase
             f"{', '.join(sorted(groups))}"
         )
     for name, parameters in groups.items():
-        learns = not isinstance(phase.lr, dict) or name in phase.lr
         for parameter in parameters:
-            parameter.requires_grad_(learns)
+            parameter.requires_grad_(phase.peak(name) is not None)
     train_mode(model)
 
 
@@ -113,7 +112,7 @@ def build_optimizer(
     """
     described: list[dict[str, Any]] = []
     for name, parameters in groups.items():
-        peak = phase.lr.get(name) if isinstance(phase.lr, dict) else phase.lr
+        peak = phase.peak(name)
         if peak is None:
             continue
         kernels = [parameter for parameter in parameters if parameter.ndim > 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core import plugins
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.explainers import Explainer
+from deepfake_core.explainers import Explainer, load_explainer, picture_name
 from deepfake_core.explainers.overlay import panel
 from deepfake_registry.files import atomic_path
 
@@ -85,11 +83,7 @@ def make_explainer(
             name = "gradcam"
         else:
             return None
-    known = plugins.explainers()
-    if name not in known:
-        raise DeepfakeError(f"unknown explainer {name!r}; installed: {', '.join(known)}")
-    install = loaded.spec.install if loaded.spec is not None else "deepfake-core[torch]"
-    made: Explainer = plugins.import_object(known[name].spec.explainer, install=install)()
+    made = load_explainer(name, loaded)
     if target != "predicted" and target not in made.targets:
         raise DeepfakeError(f"explainer {name!r} shows what speaks for {' or '.join(made.targets)} only; use gradcam")
     return made
@@ -115,8 +109,7 @@ def _write(
         sheet = panel(
             crop, heat, p_fake=p_fake, title=f"is {truth}: {PurePath(name).name}", shows=CAPTIONS[explainer.target]
         )
-        stem = re.sub(r"[^\w.-]+", "_", PurePath(name).stem, flags=re.ASCII)[:60]
-        file = out_dir / f"{number:04d}-{stem}.png"
+        file = out_dir / picture_name(number, name)
         with atomic_path(file) as temporary:
             sheet.save(temporary, format="PNG")
         files.append(file)

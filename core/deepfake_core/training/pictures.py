@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -177,24 +178,17 @@ class ClipSet(StoreSet):
     arguments are those of :class:`StoreSet`; length and skip are the recipe's.
     """
 
-    def __init__(
-        self,
-        store: CropStore,
-        rows: NDArray[np.intp],
-        spec: PreprocessSpec,
-        recipe: TrainRecipe,
-        *,
-        overfit: bool = False,
-    ) -> None:
-        self._videos = Videos(store, rows, recipe.clip)
-        super().__init__(store, rows, spec, recipe, overfit=overfit)
+    @cached_property
+    def _videos(self) -> Videos:
+        return Videos(self.store, self.rows, self.recipe.clip)
 
     def _firsts(self) -> NDArray[np.intp]:
         return self._videos.firsts
 
     def _rows(self, number: int, rng: np.random.Generator) -> NDArray[np.intp]:
-        spare = self._videos.spare(number)
-        return self._videos.clip(number, spare // 2 if self.overfit else int(rng.integers(spare + 1)))
+        if self.overfit:
+            return self._videos.middle(number)
+        return self._videos.clip(number, int(rng.integers(self._videos.spare(number) + 1)))
 
     def _grouped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return images[None]
@@ -232,6 +226,10 @@ class Videos:
         places = np.minimum(start + self._steps, self._frames(number) - 1)
         rows: NDArray[np.intp] = self._rows[self._starts[number] + places]
         return rows
+
+    def middle(self, number: int) -> NDArray[np.intp]:
+        """Rows of the clip in the middle of a video, ``intp [T]``."""
+        return self.clip(number, self.spare(number) // 2)
 
     def _frames(self, number: int) -> int:
         return int(self._starts[number + 1] - self._starts[number])
@@ -292,7 +290,7 @@ class StoreClips:
         return len(self._videos)
 
     def __getitem__(self, which: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
-        clips = [self._videos.clip(number, self._videos.spare(number) // 2) for number in np.arange(len(self))[which]]
+        clips = [self._videos.middle(number) for number in np.arange(len(self))[which]]
         frames = prepared(self.store, np.concatenate(clips), self.spec)
         return frames.reshape(len(clips), -1, *frames.shape[1:])
 

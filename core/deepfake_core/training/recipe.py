@@ -80,6 +80,10 @@ class Phase(Settings):
             raise ValueError("lr must be positive, and name at least one group")
         return self
 
+    def peak(self, group: str) -> float | None:
+        """Peak learning rate of one group of parameters; ``None`` where the phase freezes it."""
+        return self.lr.get(group) if isinstance(self.lr, dict) else self.lr
+
 
 class PseudoFakes(Settings):
     """Shares of each batch's fakes by the way they are made; they need not sum to one.
