@@ -63,12 +63,10 @@ def labelled_material(
     if not recipe.overfit:
         shown.apart(held_shown, "training and validation", recipe)
     used = np.union1d(rows, held) if held_store is store else rows
-    validation = _validation(held_store, held, spec, recipe)
     return Material(
         _training(store, rows, spec, recipe),
-        validation,
+        _validation(held_store, held, spec, recipe),
         dict(sorted(Counter(_strata(store, used)).items())),
-        fingerprint("\n".join(validation.names), validation.fake),
         fingerprint(store.fingerprint, held_store.fingerprint),
         files,
         shown | held_shown,

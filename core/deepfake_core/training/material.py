@@ -87,7 +87,6 @@ class Material:
         training: Samples by epoch and item.
         validation: Held-out pictures; the same for every seed.
         counts: Pictures used of each source and class: ``(source, fake)`` → number.
-        fingerprint: Hex sha256 that changes with the validation samples; runs with the same one can be compared.
         content: Hex sha256 over all that was prepared: the pictures' files, faces and labels.
         files: Files that were looked at, whether or not they are used.
         shown: Groups and persons of training and validation, which no test sample may share.
@@ -99,13 +98,17 @@ class Material:
     training: TrainingSet
     validation: ValidationSet
     counts: Mapping[tuple[str, int], int]
-    fingerprint: str
     content: str
     files: int
     shown: Shown
     first: Sequence[str] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     on_device: Callable[[torch.device], Augment] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 that changes with the validation samples; runs with the same one can be compared."""
+        return fingerprint("\n".join(self.validation.names), self.validation.fake)
 
     def described(self, dataset: Dataset) -> dict[str, Any]:
         """For the run's ``data.json``."""
@@ -200,7 +203,6 @@ def pairs_material(
         ),
         validation,
         dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
-        fingerprint("\n".join(validation.names), validation.fake),
         fingerprint("\n".join(table.paths.tolist()), table.boxes, table.fake.astype(np.float32)),
         len(samples),
         training_shows | validation_shows,
