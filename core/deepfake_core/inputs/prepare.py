@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -45,6 +45,7 @@ class Prepared:
         frames: Pictures looked at: 1, or the frames sampled from a video; 0 when nothing was decoded.
         error: Why there is nothing to judge; empty otherwise. No face is not an error.
         timings_ms: Milliseconds spent on ``decode``, ``faces`` and ``crop``.
+        others: The same faces cut for further detectors, ``uint8 [n, H, W, 3]`` RGB each.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Prepared:
     frames: int
     error: str
     timings_ms: dict[str, float]
+    others: tuple[NDArray[np.uint8], ...] = ()
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class _Work:
     width: int | None = None
     height: int | None = None
     mode: str = ""
-    crops: list[NDArray[np.uint8]] = field(default_factory=list)
+    crops: list[tuple[NDArray[np.uint8], ...]] = field(default_factory=list)  # of each face, one for each detector
     faces: list[Face] = field(default_factory=list)
     times_s: list[float | None] = field(default_factory=list)
     frames: int = 0
@@ -87,6 +89,7 @@ class Preparer:
 
     Args:
         spec: The host half to follow.
+        others: Host halves of further detectors: the same faces are cut as each of them says.
         max_pixels: Pictures and frames with more pixels are refused.
         frames: Frames sampled from a video.
         max_faces: Faces kept per picture or frame, most confident first.
@@ -97,12 +100,14 @@ class Preparer:
         self,
         spec: PreprocessSpec,
         *,
+        others: Sequence[PreprocessSpec] = (),
         max_pixels: int = MAX_PIXELS,
         frames: int = 16,
         max_faces: int = 16,
         finder: FaceFinder | None = None,
     ) -> None:
         self.spec = spec
+        self.specs = (spec, *others)
         self.max_pixels = max_pixels
         self.frames = frames
         self.max_faces = max_faces
@@ -125,17 +130,22 @@ class Preparer:
             # Frames that were read before a video's failure do not make up for it.
             work = _Work(name, timings_ms=work.timings_ms)
             error = problem.reason
+        crops, *others = (
+            np.stack([cuts[place] for cuts in work.crops]) if work.crops else np.empty((0, *spec.size, 3), np.uint8)
+            for place, spec in enumerate(self.specs)
+        )
         return Prepared(
             source=name,
             width=work.width,
             height=work.height,
             mode=work.mode,
-            crops=np.stack(work.crops) if work.crops else np.empty((0, *self.spec.size, 3), np.uint8),
+            crops=crops,
             faces=tuple(work.faces),
             times_s=tuple(work.times_s),
             frames=work.frames,
             error=error,
             timings_ms=work.timings_ms,
+            others=tuple(others),
         )
 
     def _prepare_picture(self, data: Any, work: _Work) -> None:
@@ -168,8 +178,8 @@ class Preparer:
             self._cut(frame.pixels, 1.0, self._find(frame.pixels, work), frame.time_s, work)
 
     def _find(self, pixels: NDArray[np.uint8], work: _Work) -> list[Face]:
-        """Faces in ``uint8 [h, w, 3]``; the whole picture as one, where the detector wants no face finder."""
-        if self.spec.crop.kind == "whole_image":
+        """Faces in ``uint8 [h, w, 3]``; the whole picture as one, where no detector wants the face finder."""
+        if all(spec.crop.kind == "whole_image" for spec in self.specs):
             height, width = pixels.shape[:2]
             return [Face(Box(0.0, 0.0, float(width), float(height)), 1.0)]
         with work.timed("faces"):
@@ -177,12 +187,7 @@ class Preparer:
 
     def _side_needed(self, picture: Picture, faces: list[Face]) -> int:
         """Longer side, in pixels, that the decoded picture must have to hold enough detail for every crop."""
-        height, width = self.spec.size
-        if self.spec.crop.kind == "whole_image":
-            scale = _ENOUGH * max(width / picture.width, height / picture.height)
-        else:
-            sides = [crop_side(face.box, self.spec.crop) for face in faces]
-            scale = _ENOUGH * max(width, height) / min(sides) if sides else 0.0
+        scale = max(_scale_needed(spec, picture, faces) for spec in self.specs)
         return round(min(1.0, scale) * max(picture.width, picture.height))
 
     def _cut(
@@ -190,9 +195,18 @@ class Preparer:
     ) -> None:
         with work.timed("crop"):
             for face in faces:
-                work.crops.append(prepare_crop(pixels, scale_box(face.box, scale, scale), self.spec))
+                box = scale_box(face.box, scale, scale)
+                work.crops.append(tuple(prepare_crop(pixels, box, spec) for spec in self.specs))
         work.faces += faces
         work.times_s += [time_s] * len(faces)
+
+
+def _scale_needed(spec: PreprocessSpec, picture: Picture, faces: list[Face]) -> float:
+    height, width = spec.size
+    if spec.crop.kind == "whole_image":
+        return _ENOUGH * max(width / picture.width, height / picture.height)
+    sides = [crop_side(face.box, spec.crop) for face in faces]
+    return _ENOUGH * max(width, height) / min(sides) if sides else 0.0
 
 
 def _scale_face(face: Face, factor: float) -> Face:
