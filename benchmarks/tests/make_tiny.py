@@ -19,7 +19,7 @@ from deepfake_registry.manifest import (
     Normalize,
     PreprocessSpec,
     Resize,
-    image_manifest,
+    manifest_of,
 )
 
 SIDE, CELLS = 64, 4
@@ -27,7 +27,7 @@ SIDE, CELLS = 64, 4
 
 def tiny_model() -> onnx.ModelProto:
     """The graph, with its manifest inside."""
-    manifest = image_manifest(
+    manifest = manifest_of(
         name="tiny",
         architecture="tiny",
         version="1",

@@ -20,7 +20,7 @@ from deepfake_bench.scenarios.robustness import VARIANTS
 from deepfake_bench.worker import run_job
 from deepfake_core import metrics
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
-from deepfake_registry.manifest import Calibration, DataSource, Normalize, PreprocessSpec, Resize, image_manifest
+from deepfake_registry.manifest import Calibration, DataSource, Normalize, PreprocessSpec, Resize, manifest_of
 from deepfake_registry.provenance import SourceTerms, read_terms
 
 MEASURES = ("auc", "average_precision", "eer", "tpr_at_5pct_fpr", "balanced_accuracy", "fakes_found", "reals_passed")
@@ -66,7 +66,7 @@ def findings() -> Findings:
     ]  # fmt: skip
     machine = Machine(cpu="CPU", cores=2, allowance=2, memory_mb=1, system="S", python="3.11", libraries={"numpy": "2"})
     spec = PreprocessSpec(resize=Resize(height=64, width=64), normalize=Normalize(mean=(0, 0, 0), std=(1, 1, 1)))
-    manifest = image_manifest(
+    manifest = manifest_of(
         name="x", architecture="x", preprocess=spec, weights="trained", version="3", calibration=FITTED,
         provenance=(DataSource(name="faces", role="real", count=1500, terms="not stated"),
                     DataSource(name="more", role="fake", count=2, terms="CC0")),

@@ -18,7 +18,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.training import housekeeping, runfiles
 from deepfake_core.training.record import RunRecord, entry_of
 from deepfake_core.training.rundir import RunDir
-from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, image_manifest
+from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
 
 ROOT = Path(__file__).parents[2]
 SPEC = PreprocessSpec(
@@ -39,7 +39,7 @@ def make_run(folder, auc, *, seed=1, finished=True, fingerprint="f1"):
         run.last.write_bytes(bytes(2_000_000))
         run.best.write_text(folder.name)
         if finished:
-            manifest = image_manifest(
+            manifest = manifest_of(
                 name="bright", architecture="bright", preprocess=SPEC, weights="trained", version="1"
             )
             write_package(run.model, manifest, {"safetensors": run.best})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepfake_core.training.losses import bce
 from deepfake_core.training.recipe import TrainRecipe
-from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, WeightsStatus, image_manifest
+from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, TensorSpec, WeightsStatus, manifest_of
 
 
 class DetectorConfig(Frozen):
@@ -43,11 +43,13 @@ class Detector(ABC):
         preprocess: From a decoded picture to the network's input.
         recipes: Named training presets; ``default`` and ``smoke`` are expected.
         evidence_size: Height and width of the evidence map, when :meth:`build` returns one.
+        extra_outputs: What :meth:`build`'s network returns after logits and evidence, float32 [N, …] each.
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
     recipes: ClassVar[Mapping[str, TrainRecipe]] = {}
     evidence_size: tuple[int, int] | None = None
+    extra_outputs: tuple[TensorSpec, ...] = ()
     preprocess: PreprocessSpec
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
@@ -57,7 +59,8 @@ class Detector(ABC):
     def build(self) -> nn.Module:
         """The network, randomly initialised: ``float32 [N, 3, H, W]`` normalised → logits ``[N]``.
 
-        It may return ``(logits [N], evidence logits [N, h, w])`` instead.
+        It may return a tuple instead: logits, evidence logits ``[N, h, w]`` where :attr:`evidence_size` is set, then
+        what :attr:`extra_outputs` names. Clips come as ``[N, T, 3, H, W]``.
         """
 
     def init_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - there may be none
@@ -90,13 +93,14 @@ class Detector(ABC):
             weights: What the network's weights are.
             **fields: Further fields of the manifest, such as ``calibration``.
         """
-        return image_manifest(
+        return manifest_of(
             name=name,
             architecture=name,
             preprocess=self.preprocess,
             weights=weights,
             config=self.config.model_dump(mode="json"),
             evidence=self.evidence_size,
+            extra_outputs=self.extra_outputs,
             **fields,
         )
 
@@ -106,7 +110,7 @@ class Detector(ABC):
 
 
 class WithPreprocess(nn.Module):
-    """The graph half: ``uint8 [N, H, W, 3]`` RGB → ``logit [N]`` (and ``evidence [N, h, w]``), all float32.
+    """The graph half: ``uint8 [N, H, W, 3]`` RGB (or clips ``[N, T, H, W, 3]``) → what the network returns, float32.
 
     Training validation, the torch runtime and every export run this very module.
     """
@@ -127,6 +131,6 @@ class WithPreprocess(nn.Module):
         pixels = images.permute(axes).to(torch.float32)
         return (pixels / 255.0 - self.mean) / self.std
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        output: Tensor | tuple[Tensor, Tensor] = self.network(self.normalize(images))
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        output: Tensor | tuple[Tensor, ...] = self.network(self.normalize(images))
         return output

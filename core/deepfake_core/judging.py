@@ -35,7 +35,7 @@ def judge(
         outputs: The network's answer to these n crops.
         manifest: Of the model that gave them.
         inference_ms: This input's share of the time spent in the network.
-        evidence: Keep each face's evidence map.
+        evidence: Keep each face's evidence map, and what else the network returned.
         keep_crops: Keep each face's crop.
     """
     error = prepared.error
@@ -77,6 +77,7 @@ def _faces(
     prepared: Prepared, outputs: Outputs, calibration: Calibration, evidence: bool, keep_crops: bool
 ) -> tuple[FaceResult, ...]:
     maps = outputs.evidence if evidence else None
+    extra = outputs.extra if evidence else {}
     results = []
     for index, (face, time_s) in enumerate(zip(prepared.faces, prepared.times_s, strict=True)):
         logit = float(outputs.logit[index])
@@ -90,6 +91,7 @@ def _faces(
                 verdict=calibration.verdict(p_fake),
                 time_s=time_s,
                 evidence=None if maps is None else probabilities(maps[index]),
+                extra={name: values[index] for name, values in extra.items()},
                 crop=prepared.crops[index] if keep_crops else None,
             )
         )

@@ -148,27 +148,24 @@ class LoadedDetector:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def score(self, images: NDArray[np.uint8], *, batch_size: int | None = None) -> Outputs:
-        """Run the network on prepared crops: ``uint8 [N, H, W, 3]`` RGB → logits float32 [N] and evidence.
+        """Run the network on prepared crops: ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]``.
 
         Args:
             images: Of the size that the manifest states.
-            batch_size: Most pictures that the network gets at a time; by default all of them.
+            batch_size: Most of them that the network gets at a time; by default all.
+
+        Returns:
+            Logits float32 [N], and what else the manifest's outputs name.
 
         Raises:
             InputError: The array has another type or shape.
         """
-        shape = (*self.manifest.preprocess.size, 3)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or len(images) == 0:
-            raise InputError(
-                "<array>",
-                f"is {images.dtype} {list(images.shape)}, expected uint8 [N, {shape[0]}, {shape[1]}, 3], N ≥ 1",
-            )
+        shape = self.manifest.preprocess.input_shape
+        if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
+            wanted = ", ".join(str(length) for length in shape)
+            raise InputError("<array>", f"is {images.dtype} {list(images.shape)}, expected uint8 [N, {wanted}], N ≥ 1")
         step = batch_size or len(images)
-        parts = [self.runtime.run(images[start : start + step]) for start in range(0, len(images), step)]
-        if len(parts) == 1:
-            return parts[0]
-        maps = [part.evidence for part in parts if part.evidence is not None]
-        return Outputs(np.concatenate([part.logit for part in parts]), np.concatenate(maps) if maps else None)
+        return Outputs.joined([self.runtime.run(images[start : start + step]) for start in range(0, len(images), step)])
 
     def _preparer(self, frames: int) -> Preparer:
         return self._preparers.setdefault(frames, Preparer(self.manifest.preprocess, frames=frames))
@@ -185,10 +182,9 @@ class LoadedDetector:
         for prepared, count in zip(group, counts, strict=True):
             own = slice(first, first + count)
             first += count
-            maps = outputs.evidence
             yield judge(
                 prepared,
-                Outputs(outputs.logit[own], None if maps is None else maps[own]),
+                outputs[own],
                 self.manifest,
                 inference_ms=each_ms * count,
                 evidence=keep.evidence,

@@ -123,7 +123,7 @@ def _untrained(
         )
     detector = import_torch("make_detector", spec.install)(spec, config)
     network = import_torch("untrained_network")(detector, seed)
-    manifest = detector.manifest(spec.name, "untrained", summary=spec.summary, kind=spec.kind)
+    manifest = detector.manifest(spec.name, "untrained", summary=spec.summary)
     return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,6 +52,8 @@ class FaceResult:
         time_s: Position in the video in seconds; ``None`` for a picture.
         evidence: ``float32 [h, w]`` in [0, 1]: where the crop looks manipulated; ``None`` when the network has
             no such output or it was not asked for.
+        extra: What else the network returned for this face, by name, as the manifest's outputs describe it; empty
+            when evidence was not asked for.
         crop: ``uint8 [H, W, 3]`` RGB, exactly what the network saw; only kept when asked for.
     """
 
@@ -61,6 +64,7 @@ class FaceResult:
     verdict: Literal["fake", "real", "unsure"]
     time_s: float | None = None
     evidence: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
     crop: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 

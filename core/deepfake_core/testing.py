@@ -13,8 +13,10 @@ No data and no network are needed: the pictures are drawn.
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -36,18 +38,21 @@ class DetectorContract:
 
     Attributes:
         detector: The name that the plugin registers.
+        config: Hyper-parameters of the network that is checked; by default the documented ones. A smaller one keeps
+            the contract quick where the real one is large.
         recipe: The recipe of a training run of a few steps.
         tolerance: Largest difference of logits and evidence between runtimes, and between batch sizes.
     """
 
     detector: ClassVar[str]
+    config: ClassVar[Mapping[str, Any]] = {}
     recipe: ClassVar[str] = "smoke"
     tolerance: ClassVar[float] = 1e-4
 
     @pytest.fixture
     def untrained(self) -> LoadedDetector:
         """The detector with random weights, in torch on the CPU."""
-        return _untrained(self.detector)
+        return _untrained(self.detector, json.dumps(self.config, sort_keys=True))
 
     @pytest.fixture
     def crops(self, untrained: LoadedDetector) -> NDArray[np.uint8]:
@@ -68,15 +73,15 @@ class DetectorContract:
         assert outputs.logit.shape == (len(crops),)
         assert outputs.logit.dtype == np.float32
         assert np.isfinite(outputs.logit).all()
-        size = untrained.detector.evidence_size
-        assert (outputs.evidence is None) == (size is None)
-        if outputs.evidence is not None and size is not None:
-            assert outputs.evidence.shape == (len(crops), *size)
-            assert outputs.evidence.dtype == np.float32
-            assert np.isfinite(outputs.evidence).all()
+        found = outputs.by_name()
+        assert list(found) == [spec.name for spec in untrained.manifest.outputs]
+        for spec in untrained.manifest.outputs:
+            assert found[spec.name].shape == (len(crops), *spec.shape[1:]), spec.name
+            assert found[spec.name].dtype == np.float32
+            assert np.isfinite(found[spec.name]).all(), spec.name
 
     def test_same_seed_same_network(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
-        again = load(self.detector, untrained=True, device="cpu")
+        again = load(self.detector, untrained=True, device="cpu", config=self.config)
         np.testing.assert_array_equal(untrained.score(crops).logit, again.score(crops).logit)
 
     def test_batch_size_does_not_matter(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
@@ -139,20 +144,30 @@ class DetectorContract:
         (result,) = exported.stream([draw_face(0)])
         assert result.verdict in {"fake", "real", "unsure"}
 
+    @pytest.mark.torchscript
+    def test_exports_to_torchscript(self, untrained: LoadedDetector, tmp_path: Path) -> None:
+        # Parity with the network is the exporter's own gate.
+        assert untrained.export("torchscript", out=tmp_path / "model.pt").stat().st_size > 0
+
+    @pytest.mark.openvino
+    def test_exports_to_openvino(self, untrained: LoadedDetector, tmp_path: Path) -> None:
+        pytest.importorskip("openvino")
+        assert untrained.export("openvino", out=tmp_path / "model.xml").stat().st_size > 0
+
     def assert_close(
         self, first: LoadedDetector, second: LoadedDetector, crops: NDArray[np.uint8], batch_size: int | None = None
     ) -> None:
         """Both answer the same to ``uint8 [N, H, W, 3]``, the second one in batches of ``batch_size``."""
         one, other = first.score(crops), second.score(crops, batch_size=batch_size)
-        np.testing.assert_allclose(one.logit, other.logit, atol=self.tolerance)
-        assert (one.evidence is None) == (other.evidence is None)
-        if one.evidence is not None and other.evidence is not None:
-            np.testing.assert_allclose(one.evidence, other.evidence, atol=self.tolerance)
+        wanted, found = one.by_name(), other.by_name()
+        assert wanted.keys() == found.keys()
+        for name in wanted:
+            np.testing.assert_allclose(wanted[name], found[name], atol=self.tolerance, err_msg=name)
 
 
 @functools.cache
-def _untrained(name: str) -> LoadedDetector:
-    return load(name, untrained=True, device="cpu")
+def _untrained(name: str, config: str) -> LoadedDetector:
+    return load(name, untrained=True, device="cpu", config=json.loads(config))
 
 
 def write_drawn_dataset(folder: Path, count: int = 12) -> None:

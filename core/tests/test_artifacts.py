@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from deepfake_core.artifacts import read_bare, read_package, write_package
 from deepfake_core.errors import ArtifactCorrupt, InputError
-from deepfake_registry.manifest import ModelManifest, Normalize, PreprocessSpec, Resize, image_manifest
+from deepfake_registry.manifest import ModelManifest, Normalize, PreprocessSpec, Resize, manifest_of
 
-MANIFEST = image_manifest(
+MANIFEST = manifest_of(
     name="mine",
     architecture="tiny",
     preprocess=PreprocessSpec(

@@ -11,9 +11,9 @@ from deepfake_core.inputs.prepare import Prepared
 from deepfake_core.judging import judge, probabilities
 from deepfake_core.results import Box, Face
 from deepfake_core.runtimes.base import Outputs
-from deepfake_registry.manifest import Calibration, Normalize, PreprocessSpec, Resize, image_manifest
+from deepfake_registry.manifest import Calibration, Normalize, PreprocessSpec, Resize, manifest_of
 
-MANIFEST = image_manifest(
+MANIFEST = manifest_of(
     name="mine",
     version="3",
     architecture="tiny",

@@ -109,15 +109,13 @@ class _ComputesWhileBuilt(nn.Module):
 
 @pytest.mark.parametrize("kind", [_WithConstant, _ComputesWhileBuilt])
 def test_networks_that_cannot_be_built_without_memory(tiny: Path, tmp_path: Path, kind: type[nn.Module]) -> None:
-    manifest = load("tiny").manifest.embedded()
-
     class Own(Detector):
-        preprocess = manifest.preprocess
+        preprocess = load("tiny").manifest.preprocess
 
         def build(self) -> nn.Module:
             return kind()
 
-    network = Own().build()
+    network, manifest = Own().build(), Own().manifest("own", "trained")
     path = tmp_path / "own.safetensors"
     save_file(network.state_dict(), path, {MANIFEST_KEY: manifest.model_dump_json()})
     from deepfake_core.artifacts import read_bare

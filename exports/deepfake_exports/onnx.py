@@ -1,4 +1,4 @@
-"""Export to ONNX: ``images`` uint8 [N, H, W, 3] → ``logit`` [N] (and ``evidence`` [N, h, w]), manifest inside."""
+"""Export to ONNX: ``images`` uint8 [N, H, W, 3] → ``logit`` [N] and the manifest's other outputs, manifest inside."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def export_onnx(
     check_request(detector, manifest, precision, ("fp32", "fp16-storage", "int8"), calibration_images)
     data = labelled(calibration_images, labels) if precision == "int8" else None
     model = graph_of(network, manifest)
-    images = probes(manifest.preprocess.size, calibration_images)
-    reference = torch_run(model)
+    images = probes(manifest.preprocess, calibration_images)
+    reference = torch_run(model, manifest)
     with atomic_path(out) as target, TemporaryDirectory() as scratch:
         plain = target if precision == "fp32" else Path(scratch) / "fp32.onnx"
         save(trace(model, manifest), manifest, plain, "fp32")
@@ -76,8 +76,8 @@ def export_onnx(
 
 def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
     """Trace the graph half and network with a dynamic batch."""
-    height, width = manifest.preprocess.size
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)  # a batch of 1 would be traced as a constant
+    # A batch of 1 would be traced as a constant.
+    example = torch.zeros(2, *manifest.preprocess.input_shape, dtype=torch.uint8)
     with warnings.catch_warnings():
         # torch.export's own use of a name that torch itself deprecates.
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
@@ -119,7 +119,6 @@ def ort_run(path: Path) -> Run:
     names = [output.name for output in session.get_outputs()]
 
     def run(images: NDArray[np.uint8]) -> Outputs:
-        found = dict(zip(names, session.run(names, {"images": images}), strict=True))
-        return Outputs(logit=found["logit"], evidence=found.get("evidence"))
+        return Outputs.named(dict(zip(names, session.run(names, {"images": images}), strict=True)))
 
     return run

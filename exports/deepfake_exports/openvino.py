@@ -54,8 +54,8 @@ def export_openvino(
         converted = openvino.convert_model(graph)
         converted.set_rt_info(manifest.embedded().model_dump_json(), RT_INFO)
         openvino.save_model(converted, xml, compress_to_fp16=False)
-        images = probes(manifest.preprocess.size, calibration_images)
-        gate_outputs(f"{out} (openvino)", torch_run(model), openvino_run(xml), images)
+        images = probes(manifest.preprocess, calibration_images)
+        gate_outputs(f"{out} (openvino)", torch_run(model, manifest), openvino_run(xml), images)
         # Weights first, and no graph beside weights that are not its own.
         out.unlink(missing_ok=True)
         for made, final in ((xml.with_suffix(".bin"), out.with_suffix(".bin")), (xml, out)):
@@ -70,7 +70,6 @@ def openvino_run(path: Path) -> Run:
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(images: NDArray[np.uint8]) -> Outputs:
-        found = dict(zip(names, compiled([images]).values(), strict=True))
-        return Outputs(logit=found["logit"], evidence=found.get("evidence"))
+        return Outputs.named(dict(zip(names, compiled([images]).values(), strict=True)))
 
     return run

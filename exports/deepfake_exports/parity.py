@@ -13,11 +13,12 @@ from torch import nn
 from deepfake_core.errors import ParityError
 from deepfake_core.metrics import roc_auc
 from deepfake_core.runtimes.base import Outputs
-from deepfake_registry.manifest import Calibration
+from deepfake_core.runtimes.torch import as_outputs
+from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec
 
 BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
-EVIDENCE_TOLERANCE = 1e-3
+OTHER_TOLERANCE = 1e-3
 MAX_AUC_CHANGE = 0.005
 MAX_MEAN_P_CHANGE = 0.02
 REAL_PROBES = 11
@@ -33,27 +34,25 @@ class LabelledImages:
     fake: NDArray[np.int64]
 
 
-def torch_run(model: nn.Module) -> Run:
-    """Make ``model`` (uint8 [N, H, W, 3] → logit, or logit and evidence) answer like a runtime."""
+def torch_run(model: nn.Module, manifest: ModelManifest) -> Run:
+    """Make ``model`` (uint8 [N, H, W, 3] → logit, or a tuple of the manifest's outputs) answer like a runtime."""
 
     def run(images: NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
-            return as_outputs(model(torch.from_numpy(images)))
+            return as_outputs(model(torch.from_numpy(images)), manifest)
 
     return run
 
 
-def as_outputs(output: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> Outputs:
-    """Outputs of a torch module as numpy arrays: logit float32 [N], evidence float32 [N, h, w] or ``None``."""
-    if isinstance(output, torch.Tensor):
-        return Outputs(logit=output.numpy())
-    logit, evidence = output
-    return Outputs(logit=logit.numpy(), evidence=evidence.numpy())
+def probes(spec: PreprocessSpec, images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Inputs that an export is tried on: five edge cases and up to 11 of ``images``, as one uint8 array [M, …].
 
-
-def probes(size: tuple[int, int], images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Pictures that an export is tried on: uint8 [M, H, W, 3], five edge cases and up to 11 of ``images``."""
-    edge = np.stack(list(_edge_images(size)))
+    For a network that takes clips, an edge case is the same picture in every frame but the last, which is black.
+    """
+    edge = np.stack(list(_edge_images(spec.size)))
+    if spec.clip is not None:
+        edge = np.repeat(edge[:, None], spec.clip.length, axis=1)
+        edge[:, -1] = 0
     if images is None:
         return edge
     picked = np.linspace(0, len(images) - 1, min(REAL_PROBES, len(images))).round().astype(int)
@@ -72,9 +71,9 @@ def _edge_images(size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
 
 
 def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.uint8]) -> None:
-    """Demand equal outputs on ``images`` uint8 [M, H, W, 3] in batches of 1, 2 and 5.
+    """Demand equal outputs on ``images`` uint8 [M, H, W, 3] (or clips) in batches of 1, 2 and 5.
 
-    The tolerance is 1e-4 for logits and 1e-3 for the evidence map, relative where a value exceeds 1.
+    The tolerance is 1e-4 for logits and 1e-3 for every other output, relative where a value exceeds 1.
 
     Raises:
         ParityError: The outputs differ by more, have other shapes, or are not finite.
@@ -82,14 +81,13 @@ def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.ui
     for size in BATCHES:
         for start in range(0, len(images), size):
             batch = images[start : start + size]
-            want, got = reference(batch), exported(batch)
+            want, got = reference(batch).by_name(), exported(batch).by_name()
             case = f"{what}, batch of {len(batch)}"
-            _compare(f"{case}: logit", want.logit, got.logit, TOLERANCE)
-            if want.evidence is None and got.evidence is None:
-                continue
-            if want.evidence is None or got.evidence is None:
-                raise ParityError(f"{case}: only one of network and export has an evidence map")
-            _compare(f"{case}: evidence", want.evidence, got.evidence, EVIDENCE_TOLERANCE)
+            if want.keys() != got.keys():
+                raise ParityError(f"{case}: has the outputs {', '.join(got)}, the network has {', '.join(want)}")
+            for name in want:
+                tolerance = TOLERANCE if name == "logit" else OTHER_TOLERANCE
+                _compare(f"{case}: {name}", want[name], got[name], tolerance)
 
 
 def _compare(case: str, want: NDArray[np.float32], got: NDArray[np.float32], tolerance: float) -> None:

@@ -40,11 +40,10 @@ def check_request(
             f"the manifest of {manifest.name!r} states other preprocessing than its detector; "
             "make it from detector.preprocess"
         )
-    shape = (*manifest.preprocess.size, 3)
+    shape = manifest.preprocess.input_shape
     if images is not None and (images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0):
-        raise DeepfakeError(
-            f"calibration images must be uint8 [N, {shape[0]}, {shape[1]}, 3], got {images.dtype} {list(images.shape)}"
-        )
+        wanted = ", ".join(str(length) for length in shape)
+        raise DeepfakeError(f"calibration images must be uint8 [N, {wanted}], got {images.dtype} {list(images.shape)}")
 
 
 def labelled(images: NDArray[np.uint8] | None, labels: NDArray[np.int64] | None) -> LabelledImages:

@@ -37,14 +37,13 @@ def export_torchscript(
     """
     check_request(detector, manifest, precision, ("fp32",), calibration_images)
     model = graph_of(network, manifest)
-    height, width = manifest.preprocess.size
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *manifest.preprocess.input_shape, dtype=torch.uint8)
     with atomic_path(out) as target, warnings.catch_warnings():
         # Upstream deprecates the format as such; users choose it knowingly.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
         traced = torch.jit.freeze(torch.jit.trace(model, (example,)))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target), _extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
-        exported = torch_run(torch.jit.load(str(target), map_location="cpu"))  # type: ignore[no-untyped-call]
-        images = probes(manifest.preprocess.size, calibration_images)
-        gate_outputs(f"{out} (torchscript)", torch_run(model), exported, images)
+        exported = torch_run(torch.jit.load(str(target), map_location="cpu"), manifest)  # type: ignore[no-untyped-call]
+        images = probes(manifest.preprocess, calibration_images)
+        gate_outputs(f"{out} (torchscript)", torch_run(model, manifest), exported, images)
     return Path(out)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.detector import Detector, WithPreprocess
-from deepfake_registry.manifest import Calibration, ModelManifest, Normalize, PreprocessSpec, Resize, image_manifest
+from deepfake_registry.manifest import Calibration, ModelManifest, Normalize, PreprocessSpec, Resize, manifest_of
 
 SIZE = 32
 
@@ -87,7 +87,7 @@ def case() -> Case:
             nn.init.uniform_(module.running_var, 0.5, 2)
     images, fake = images_of_two_kinds(24)
     fit_logit(network.eval(), images, fake)
-    manifest = image_manifest(
+    manifest = manifest_of(
         name="tiny",
         architecture="tiny",
         version="1.2.3",

@@ -21,7 +21,7 @@ def test_the_files_agree_with_the_network_and_carry_its_manifest(case, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.bin", "model.xml"]
     info = openvino.Core().read_model(out).get_rt_info(RT_INFO)
     assert ModelManifest.model_validate_json(info.astype(str)) == case.manifest
-    want = torch_run(graph_of(case.network, case.manifest))(case.images)
+    want = torch_run(graph_of(case.network, case.manifest), case.manifest)(case.images)
     got = openvino_run(out)(case.images)
     np.testing.assert_allclose(got.logit, want.logit, atol=1e-4)
     np.testing.assert_allclose(got.evidence, want.evidence, atol=1e-3)

@@ -25,7 +25,8 @@ def test_the_file_agrees_with_the_network_and_carries_its_manifest(case, tmp_pat
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.load` is deprecated", category=DeprecationWarning)
         loaded = torch.jit.load(str(out), _extra_files=extra)
     assert ModelManifest.model_validate_json(extra[MANIFEST_KEY]) == case.manifest
-    want, got = (torch_run(model)(case.images) for model in (graph_of(case.network, case.manifest), loaded))
+    models = (graph_of(case.network, case.manifest), loaded)
+    want, got = (torch_run(model, case.manifest)(case.images) for model in models)
     np.testing.assert_allclose(got.logit, want.logit, atol=1e-4)
     np.testing.assert_allclose(got.evidence, want.evidence, atol=1e-3)
 
@@ -37,7 +38,7 @@ def test_a_disagreeing_file_is_refused_and_nothing_stays_behind(case, tmp_path, 
 
     models = iter([graph_of(case.network, case.manifest), other_weights(case.network, case.manifest)])
     real_run = torchscript.torch_run
-    monkeypatch.setattr(torchscript, "torch_run", lambda _: real_run(next(models)))
+    monkeypatch.setattr(torchscript, "torch_run", lambda _, manifest: real_run(next(models), manifest))
     with pytest.raises(ParityError, match="torchscript"):
         export_torchscript(case.detector, case.network, case.manifest, tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []

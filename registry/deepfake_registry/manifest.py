@@ -7,7 +7,7 @@ under :data:`MANIFEST_KEY`, so a bare file is enough to run a model correctly.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,13 +74,22 @@ class Normalize(Frozen):
         return self
 
 
-class PreprocessSpec(Frozen):
-    """From a decoded RGB picture to the network's input, as data.
+class Clip(Frozen):
+    """Take ``length`` frames of a video, every ``skip``-th one, as one input of the network."""
 
-    ``crop`` and ``resize`` are the host half and yield ``uint8 [N, H, W, 3]`` RGB; ``normalize`` is the graph
-    half and lies inside every exported artefact.
+    length: int = Field(gt=0, le=1024)
+    skip: int = Field(1, gt=0)
+
+
+class PreprocessSpec(Frozen):
+    """From a decoded RGB picture or video to the network's input, as data.
+
+    ``clip``, ``crop`` and ``resize`` are the host half and yield ``uint8 [N, H, W, 3]`` RGB, or
+    ``uint8 [N, T, H, W, 3]`` for a network that takes clips; ``normalize`` is the graph half and lies inside every
+    exported artefact.
     """
 
+    clip: Clip | None = None
     crop: Annotated[FaceCrop | WholeImage, Field(discriminator="kind")] = FaceCrop()
     resize: Resize
     normalize: Normalize
@@ -89,6 +98,11 @@ class PreprocessSpec(Frozen):
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input, in pixels."""
         return self.resize.height, self.resize.width
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: ``(H, W, 3)``, or ``(T, H, W, 3)`` for a network that takes clips."""
+        return (*((self.clip.length,) if self.clip else ()), *self.size, 3)
 
 
 # ── tensors, labels, calibration ─────────────────────────────────────────────────────────────────────────────
@@ -217,7 +231,7 @@ class ModelManifest(Frozen):
         config: The detector's hyper-parameters (its ``Config``), as JSON.
         weights: ``trained`` here, ``pretrained`` elsewhere, or ``untrained`` (random).
         outputs: ``logit`` float32 [N], positive = fake; optionally ``evidence`` float32 [N, h, w], logits of
-            "this cell was manipulated".
+            "this cell was manipulated"; then what else the network returns, float32 [N, …].
         metrics: Measured results, each keyed by dataset and split.
         files: Artefacts by format; empty in the copy that is embedded in an artefact.
     """
@@ -245,7 +259,7 @@ class ModelManifest(Frozen):
         return self.model_copy(update={"files": {}})
 
 
-def image_manifest(
+def manifest_of(
     *,
     name: str,
     architecture: str,
@@ -253,20 +267,21 @@ def image_manifest(
     weights: WeightsStatus,
     version: str = "0",
     evidence: tuple[int, int] | None = None,
+    extra_outputs: Iterable[TensorSpec] = (),
     **fields: Any,
 ) -> ModelManifest:
-    """Manifest of an image detector, with the tensors that the contract prescribes filled in."""
-    height, width = preprocess.size
+    """Manifest of a detector, with its kind and the tensors that the contract prescribes filled in."""
     outputs = [TensorSpec(name="logit", dtype="float32", shape=("N",))]
     if evidence is not None:
         outputs.append(TensorSpec(name="evidence", dtype="float32", shape=("N", *evidence)))
     return ModelManifest(
         name=name,
         version=version,
+        kind="video" if preprocess.clip else "image",
         architecture=architecture,
         preprocess=preprocess,
         weights=weights,
-        inputs=(TensorSpec(name="images", dtype="uint8", shape=("N", height, width, 3)),),
-        outputs=tuple(outputs),
+        inputs=(TensorSpec(name="images", dtype="uint8", shape=("N", *preprocess.input_shape)),),
+        outputs=(*outputs, *extra_outputs),
         **fields,
     )

@@ -17,7 +17,7 @@ from deepfake_registry.manifest import (
     PreprocessSpec,
     Resize,
     WholeImage,
-    image_manifest,
+    manifest_of,
 )
 
 PREPROCESS = PreprocessSpec(
@@ -27,7 +27,7 @@ LOGITS = st.floats(-1e4, 1e4, allow_nan=False)
 
 
 def manifest(**fields) -> ModelManifest:
-    return image_manifest(name="lite", architecture="lite", preprocess=PREPROCESS, weights="trained", **fields)
+    return manifest_of(name="lite", architecture="lite", preprocess=PREPROCESS, weights="trained", **fields)
 
 
 # ── manifest ──
@@ -45,7 +45,7 @@ def test_an_image_manifest_states_the_tensors_of_the_contract():
 
 @pytest.mark.parametrize("crop", [FaceCrop(margin=1.6, border="constant"), WholeImage()])
 def test_json_round_trip_keeps_everything(crop):
-    made = image_manifest(
+    made = manifest_of(
         name="lite",
         architecture="lite",
         weights="trained",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from deepfake_registry.manifest import ModelManifest
 
 
@@ -24,10 +25,34 @@ class Outputs:
         logit: ``float32 [N]``, positive = fake.
         evidence: ``float32 [N, h, w]``, logits of "this cell was manipulated"; ``None`` where the network has
             no such output.
+        extra: What else it returns, by name, each ``float32 [N, …]``.
     """
 
     logit: NDArray[np.float32]
     evidence: NDArray[np.float32] | None = None
+    extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @classmethod
+    def named(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Outputs:
+        """From all outputs by their names; ``logit`` must be among them."""
+        extra = {name: array for name, array in arrays.items() if name not in ("logit", "evidence")}
+        return cls(arrays["logit"], arrays.get("evidence"), extra)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outputs]) -> Outputs:
+        """Outputs of one network for several batches, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        tables = [part.by_name() for part in parts]
+        return cls.named({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+
+    def by_name(self) -> dict[str, NDArray[np.float32]]:
+        """All outputs by their names."""
+        evidence = {} if self.evidence is None else {"evidence": self.evidence}
+        return {"logit": self.logit, **evidence, **self.extra}
+
+    def __getitem__(self, rows: slice) -> Outputs:
+        return Outputs.named({name: array[rows] for name, array in self.by_name().items()})
 
 
 class Runtime(ABC):
@@ -39,7 +64,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Run the graph half and the network on ``uint8 [N, H, W, 3]`` RGB, N ≥ 1."""
+        """Run the graph half and the network on ``uint8 [N, H, W, 3]`` RGB (clips ``[N, T, H, W, 3]``), N ≥ 1."""
 
 
 def check_device(device: str) -> None:

@@ -64,7 +64,7 @@ class OnnxRuntime(Runtime):
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         values = dict(zip(self._outputs, self.session.run(self._outputs, {self._input: images}), strict=True))
-        return Outputs(logit=values["logit"], evidence=values.get("evidence"))
+        return Outputs.named(values)
 
 
 def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int | None = None) -> ort.InferenceSession:

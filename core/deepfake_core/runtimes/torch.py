@@ -54,8 +54,22 @@ class TorchRuntime(Runtime):
             # Crops can be read-only views, which torch warns about; they are never written to.
             pixels = torch.from_numpy(images if images.flags.writeable else images.copy()).to(self.device)
             output = self._module(pixels)
-        logit, evidence = output if isinstance(output, tuple) else (output, None)
-        return Outputs(logit=_array(logit), evidence=None if evidence is None else _array(evidence))
+        return as_outputs(output, self.manifest)
+
+
+def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> Outputs:
+    """What a network returned, by the names that its manifest gives them.
+
+    Raises:
+        DeepfakeError: It returned more or fewer outputs.
+    """
+    tensors = output if isinstance(output, tuple) else (output,)
+    names = [spec.name for spec in manifest.outputs]
+    if len(tensors) != len(names):
+        raise DeepfakeError(
+            f"the network of {manifest.name!r} returns {len(tensors)} outputs, its manifest names {', '.join(names)}"
+        )
+    return Outputs.named({name: _array(tensor) for name, tensor in zip(names, tensors, strict=True)})
 
 
 def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None) -> Detector:

@@ -17,7 +17,7 @@ from deepfake_core.artifacts import read_package, write_package
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.record import RunEntry, RunRecord, entry_of
 from deepfake_core.training.rundir import RunDir
-from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, image_manifest
+from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
 
 SPEC = PreprocessSpec(
     crop=WholeImage(), resize=Resize(height=8, width=8), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -29,9 +29,7 @@ def finished(runs, name, value, detector="bright", fingerprint="f1", **fields):
     file = runs / name / "weights.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(name)
-    manifest = image_manifest(
-        name=detector, architecture=detector, preprocess=SPEC, weights="trained", version=name[-8:]
-    )
+    manifest = manifest_of(name=detector, architecture=detector, preprocess=SPEC, weights="trained", version=name[-8:])
     write_package(runs / name / "model", manifest, {"safetensors": file})
     return RunEntry(run=name, detector=detector, monitor="auc", value=value, fingerprint=fingerprint, **fields)
 
