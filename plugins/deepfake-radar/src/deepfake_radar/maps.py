@@ -1,0 +1,102 @@
+"""What the two artefact branches look at: edges, and the high frequencies of the spectrum. Neither is learnt.
+
+Both are computed in float32 whatever the precision around them: in bfloat16 the log-spectrum is off by .026.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SPECTRUM_SIZE = 112
+"""Side in pixels of the picture whose spectrum is taken."""
+CUTOFF, SOFTNESS = 14.0, 10.0
+"""The high-pass filter is sigmoid((d - CUTOFF) / SOFTNESS) at a distance of d bins from frequency zero."""
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_TINY = 1e-12  # inside the root, so that its gradient is finite where a picture is flat
+
+
+def exact(images: Tensor) -> AbstractContextManager[object]:
+    """Leave autocast, where it is on: a graph that is being exported must not see the switch."""
+    kind = images.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext()
+
+
+class EdgeMap(nn.Module):
+    """Sobel gradient magnitude of the luma: ``float32 [N, 3, H, W]`` → ``float32 [N, 1, H, W]`` in [0, 1].
+
+    Each picture's strongest edge is 1.
+    """
+
+    luma: Tensor
+    kernels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+        self.register_buffer("luma", _luma(), persistent=False)
+        self.register_buffer("kernels", torch.stack([across, across.T])[:, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with exact(images):
+            grey = (images.float() * self.luma).sum(1, keepdim=True)
+            # Repeated borders: zeros would draw a frame that is stronger than any edge of the face.
+            slopes = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), self.kernels)
+            magnitude = (slopes.square().sum(1, keepdim=True) + _TINY).sqrt()
+            return magnitude / magnitude.amax((2, 3), keepdim=True).clamp_min(1e-6)
+
+
+class SpectrumMap(nn.Module):
+    """High-passed log-spectrum of the luma: ``float32 [N, 3, H, W]`` → ``float32 [N, 1, 112, 112]``, ≥ 0.
+
+    ``log1p(|F| · h)`` with frequency zero in the middle, F the discrete Fourier transform of the picture at
+    112 × 112 and h a soft high-pass filter. The transform is two products with one constant matrix: real and
+    imaginary part of the transform along one axis, one above the other, with its rows in the order of
+    ``fftshift``. Any runtime computes that exactly, and samples cannot mix.
+    """
+
+    luma: Tensor
+    basis: Tensor
+    high_pass: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("luma", _luma(), persistent=False)
+        self.register_buffer("basis", torch.from_numpy(_fourier_basis(SPECTRUM_SIZE)), persistent=False)
+        self.register_buffer("high_pass", torch.from_numpy(_high_pass(SPECTRUM_SIZE)), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        size = SPECTRUM_SIZE
+        with exact(images):
+            small = F.interpolate(images.float(), size=(size, size), mode="bilinear", align_corners=False)
+            grey = (small * self.luma).sum(1)
+            both = self.basis @ grey @ self.basis.T
+            # (C - iS) X (C - iS)ᵀ, in blocks of C and S = [real; imaginary] of the basis
+            real = both[:, :size, :size] - both[:, size:, size:]
+            imaginary = both[:, :size, size:] + both[:, size:, :size]
+            magnitude = (real.square() + imaginary.square() + _TINY).sqrt()
+            return torch.log1p(magnitude * self.high_pass)[:, None]
+
+
+def _luma() -> Tensor:
+    return torch.tensor(_LUMA).view(1, 3, 1, 1)
+
+
+def _fourier_basis(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Real above imaginary part of the shifted transform of one axis, float32 [2·size, size]."""
+    frequencies = np.arange(size) - size // 2
+    angles = 2 * np.pi * np.outer(frequencies, np.arange(size)) / size
+    return np.concatenate([np.cos(angles), -np.sin(angles)]).astype(np.float32)
+
+
+def _high_pass(size: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Filter float32 [size, size] in (0, 1) over the shifted spectrum."""
+    frequencies = np.arange(size) - size // 2
+    distance = np.hypot(frequencies[:, None], frequencies[None, :])
+    return (1 / (1 + np.exp(-(distance - CUTOFF) / SOFTNESS))).astype(np.float32)

