@@ -42,12 +42,14 @@ class Detector(ABC):
         Config: The class of its hyper-parameters.
         preprocess: From a decoded picture to the network's input.
         recipes: Named training presets; ``default`` and ``smoke`` are expected.
+        configs: Hyper-parameters that go with a recipe of that name, where they are not the defaults.
         evidence_size: Height and width of the evidence map, when :meth:`build` returns one.
         extra_outputs: What :meth:`build`'s network returns after logits and evidence, float32 [N, …] each.
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
     recipes: ClassVar[Mapping[str, TrainRecipe]] = {}
+    configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     evidence_size: tuple[int, int] | None = None
     extra_outputs: tuple[TensorSpec, ...] = ()
     preprocess: PreprocessSpec
