@@ -21,6 +21,8 @@ from deepfake_registry.files import atomic_path, sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_KEY, SCHEMA_VERSION, FileRef, ModelManifest
 
 MANIFEST_FILE = "manifest.json"
+ENSEMBLE_FILE = "ensemble.json"
+"""What stands in a folder that :meth:`deepfake_core.ensemble.Ensemble.save` wrote."""
 FORMATS = {".onnx": "onnx", ".safetensors": "safetensors"}
 """Suffix of a bare file that can be loaded → its format."""
 

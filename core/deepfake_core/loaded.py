@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -32,9 +32,10 @@ from deepfake_registry.manifest import ModelManifest
 if TYPE_CHECKING:
     from torch import nn
 
-    from deepfake_core.artifacts import Package
+    from deepfake_core.artifacts import Artifact, Package
     from deepfake_core.datasets import Dataset
     from deepfake_core.detector import Detector
+    from deepfake_core.inputs.sources import Single
     from deepfake_core.training.recipe import TrainRecipe
 
 EXPORTERS = "deepfake.exporters"
@@ -59,12 +60,26 @@ class LoadedDetector:
             can be run but not trained.
         manifest: What the model is, how its input is prepared and how its score is to be read.
         runtime: What runs the network.
+        artifacts: The model files that run, verified; none where the network was built or read otherwise.
+        origin: Arguments of :func:`deepfake_core.load` that give the same weights again; empty for untrained ones.
     """
 
-    def __init__(self, spec: DetectorSpec | None, runtime: Runtime, *, package: Package | None = None) -> None:
+    def __init__(
+        self,
+        spec: DetectorSpec | None,
+        runtime: Runtime,
+        *,
+        package: Package | None = None,
+        artifacts: Sequence[Artifact] = (),
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
         self.spec = spec
         self.manifest: ModelManifest = runtime.manifest
         self.runtime = runtime
+        self.artifacts = tuple(artifacts)
+        self.origin = dict(origin or {})
+        self.repository = repository
+        self.load_ms = dict(load_ms or {})
         self._package = package
         self._preparers: dict[int, Preparer] = {}
         self._batch = _BATCH[runtime.device.partition(":")[0]]
@@ -167,6 +182,13 @@ class LoadedDetector:
         step = batch_size or len(images)
         return Outputs.joined([self.runtime.run(images[start : start + step]) for start in range(0, len(images), step)])
 
+    def prepare(self, source: Single, *, frames: int = 16) -> Prepared:
+        """One input, decoded and cut as the network takes it, without being judged.
+
+        ``score(prepared.crops, *prepared.others)`` judges it; a bad input has ``error`` set, and raises nothing.
+        """
+        return self._preparer(frames).prepare(source)
+
     def _preparer(self, frames: int) -> Preparer:
         return self._preparers.setdefault(frames, Preparer(self.manifest.preprocess, frames=frames))
 
@@ -175,8 +197,8 @@ class LoadedDetector:
         start = perf_counter()
         outputs = Outputs(np.zeros(0, np.float32))
         if total := sum(counts):
-            crops = [prepared.crops for prepared in group if len(prepared.crops)]
-            outputs = self.score(crops[0] if len(crops) == 1 else np.concatenate(crops), batch_size=batch_size)
+            cuts = zip(*((item.crops, *item.others) for item in group if len(item.crops)), strict=True)
+            outputs = self.score(*(np.concatenate(cut) for cut in cuts), batch_size=batch_size)
         each_ms = 1000.0 * (perf_counter() - start) / max(total, 1)
         first = 0
         for prepared, count in zip(group, counts, strict=True):
@@ -204,6 +226,16 @@ class LoadedDetector:
         spec = self.spec or detector_spec(self.manifest.architecture)
         detector: Detector = import_torch("make_detector", spec.install)(spec, self.manifest.config)
         return detector
+
+    @property
+    def parameters(self) -> int:
+        """Number of the network's parameters, as it is trained (imports torch).
+
+        Raises:
+            UnknownDetector, MissingExtra: As for :attr:`detector`.
+        """
+        network = import_torch("skeleton")(self.detector)
+        return sum(parameter.numel() for parameter in network.parameters())
 
     @cached_property
     def network(self) -> nn.Module:

@@ -8,11 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepfake_core.artifacts import FORMATS, MANIFEST_FILE, Artifact, Package, read_bare, read_package
+from deepfake_core.artifacts import ENSEMBLE_FILE, FORMATS, MANIFEST_FILE, Artifact, Package, read_bare, read_package
 from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
 from deepfake_core.loaded import LoadedDetector, import_torch
 from deepfake_core.plugins import detector_spec, detectors
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.stages import Stages
+from deepfake_registry.manifest import DataSource
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +35,8 @@ def load(
     backend: Backend = "auto",
     device: str = "auto",
     threads: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    download: bool = False,
     untrained: bool = False,
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
@@ -41,10 +45,15 @@ def load(
 
     Args:
         name_or_path: The name of an installed detector; or a path, which has a separator or a model file's
-            suffix: an ``.onnx`` or ``.safetensors`` file with its manifest inside, or the folder of a package.
+            suffix: an ``.onnx`` or ``.safetensors`` file with its manifest inside, or the folder of a package or of
+            an ensemble.
         backend: What runs it. ``auto`` takes ONNX Runtime where there is an ``.onnx`` file, and torch otherwise.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``.
         threads: Threads of one inference; by default what the machine allows.
+        weights: For a detector's name: whose weights to load instead of its own. A repository of the Hugging Face
+            Hub (``"owner/name"``, ``"owner/name@revision"``) or a folder with such a repository's files.
+        download: Let the Hub be asked, and what is missing be downloaded to its cache. By default no network is
+            used: a repository must be in the cache.
         untrained: Build the network with random weights instead, drawn from ``seed`` (needs torch). Its scores
             mean nothing and are stamped ``untrained``; use it to train, or to measure speed.
         seed: Of the random weights.
@@ -58,6 +67,11 @@ def load(
     """
     if backend not in ("auto", *_NEEDS):
         raise DeepfakeError(f"unknown backend {backend!r}; use auto, {' or '.join(_NEEDS)}")
+    if weights is not None and (untrained or _is_path(name_or_path)):
+        raise DeepfakeError(
+            f"weights go with the name of a detector that is to have them, not with "
+            f"{'untrained=True' if untrained else f'the model {os.fspath(name_or_path)}'}"
+        )
     if untrained:
         return _untrained(detector_spec(os.fspath(name_or_path)), backend, device, threads, seed, config)
     if config is not None:
@@ -67,8 +81,14 @@ def load(
     bare: Artifact | None = None
     if not _is_path(name_or_path):
         spec = detector_spec(str(name_or_path))
+        if (repository := weights or (None if spec.weights else spec.hub)) is not None:
+            return _from_repository(spec, repository, download, backend, device, threads)
         package = read_package(_packaged_weights(spec))
     elif (path := Path(name_or_path)).is_dir():
+        if (path / ENSEMBLE_FILE).is_file():
+            from deepfake_core.ensemble import load_ensemble
+
+            return load_ensemble(path, backend=backend, device=device, threads=threads)
         package = read_package(path)
     else:
         bare = read_bare(path)
@@ -78,7 +98,9 @@ def load(
     assert artifact is not None
     if spec is None and (registered := detectors().get(artifact.manifest.architecture)) is not None:
         spec = registered.spec
-    return LoadedDetector(spec, _runtime(chosen, spec, artifact, device, threads), package=package)
+    runtime = _runtime(chosen, spec, artifact, device, threads)
+    origin = str(Path(name_or_path).resolve()) if _is_path(name_or_path) else str(name_or_path)
+    return LoadedDetector(spec, runtime, package=package, artifacts=(artifact,), origin={"name_or_path": origin})
 
 
 def _choose(backend: Backend, offered: tuple[str, ...], label: str) -> str:
@@ -90,22 +112,80 @@ def _choose(backend: Backend, offered: tuple[str, ...], label: str) -> str:
     raise WeightsUnavailable(f"{label}: backend {backend!r} needs a {needs} file, and there is {has}")
 
 
-def _runtime(backend: str, spec: DetectorSpec | None, artifact: Artifact, device: str, threads: int | None) -> Runtime:
+def _runtime(
+    backend: str, spec: DetectorSpec | None, artifact: Artifact, device: str, threads: int | None, stages: Stages
+) -> Runtime:
     if backend == "onnxruntime":
-        from deepfake_core.runtimes.onnxruntime import OnnxRuntime
+        with stages.timed("import"):
+            from deepfake_core.runtimes.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime(artifact, device=device, threads=threads)
+        with stages.timed("load"):
+            return OnnxRuntime(artifact, device=device, threads=threads)
     spec = spec or detector_spec(artifact.manifest.architecture)
-    detector = import_torch("make_detector", spec.install)(spec, artifact.manifest.config)
-    network = import_torch("load_network")(detector, artifact)
-    return _torch_runtime(network, artifact.manifest, device, threads)
+    with stages.timed("import"):
+        import_torch("detector_class", spec.install)(spec)
+    with stages.timed("load"):
+        detector = import_torch("make_detector", spec.install)(spec, artifact.manifest.config)
+        network = import_torch("load_network")(detector, artifact)
+    return _torch_runtime(network, artifact.manifest, device, threads, stages)
 
 
-def _torch_runtime(network: nn.Module, manifest: ModelManifest, device: str, threads: int | None) -> Runtime:
-    runtime: Runtime = import_torch("TorchRuntime")(
-        network, manifest, device=device, threads=threads or allowed_threads()
-    )
+def _torch_runtime(
+    network: nn.Module, manifest: ModelManifest, device: str, threads: int | None, stages: Stages
+) -> Runtime:
+    with stages.timed("device"):
+        chosen = import_torch("torch_device")(device)
+    with stages.timed("transfer"):
+        runtime: Runtime = import_torch("TorchRuntime")(
+            network, manifest, device=chosen, threads=threads or allowed_threads()
+        )
     return runtime
+
+
+def _from_repository(
+    spec: DetectorSpec,
+    name: str | os.PathLike[str],
+    download: bool,
+    backend: Backend,
+    device: str,
+    threads: int | None,
+) -> LoadedDetector:
+    """The detector with the weights of a repository of the Hugging Face Hub, which torch runs."""
+    stages = Stages()
+    with stages.timed("cache"):
+        from deepfake_core import hub
+
+        try:
+            repository = hub.find(os.fspath(name), download=download, install=spec.install)
+            files = repository.references()
+        except WeightsUnavailable as error:
+            speed = f"or, to measure speed alone: load({spec.name!r}, untrained=True)"
+            raise WeightsUnavailable(f"{spec.name}: {error}; {speed}") from error
+    if backend == "onnxruntime":
+        raise WeightsUnavailable(
+            f"{spec.name}: {repository.name} runs in torch; to run it elsewhere, export it: "
+            f"dfbench export {spec.name} --weights {repository.name} --out {spec.name}.onnx"
+        )
+    with stages.timed("import"):
+        kind = import_torch("detector_class", spec.install)(spec)
+    with stages.timed("load"):
+        detector, network = import_torch("repository_network")(kind, repository)
+    manifest = detector.manifest(
+        spec.name,
+        "pretrained",
+        version=repository.version(files),
+        summary=spec.summary,
+        license=repository.license(),
+        provenance=(
+            DataSource(
+                name=repository.title, role="published weights", count=0, terms=repository.license() or "not stated"
+            ),
+        ),
+        # Of several files none is the model: a manifest names one for each format.
+        files={"safetensors": files[0]} if len(files) == 1 else {},
+    )
+    runtime = _torch_runtime(network, manifest, device, threads, stages)
+    return LoadedDetector(spec, runtime, repository=repository, load_ms=stages.spent_ms)
 
 
 def _untrained(
@@ -124,7 +204,8 @@ def _untrained(
     detector = import_torch("make_detector", spec.install)(spec, config)
     network = import_torch("untrained_network")(detector, seed)
     manifest = detector.manifest(spec.name, "untrained", summary=spec.summary)
-    return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads))
+    stages = Stages()
+    return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads, stages), load_ms=stages.spent_ms)
 
 
 def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
