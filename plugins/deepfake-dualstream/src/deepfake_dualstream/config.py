@@ -1,0 +1,60 @@
+"""Hyper-parameters of ``dualstream`` (003-1 to 003-6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from deepfake_core.detector import DetectorConfig
+
+Backbone = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
+Filters = Annotated[int, Field(gt=0, le=4096)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class DualStreamConfig(DetectorConfig):
+    """Hyper-parameters of :class:`~deepfake_dualstream.detector.DualStreamDetector`.
+
+    Attributes:
+        frames: T, frames of a clip.
+        skip: Distance between two of them in the video.
+        size: Side of the crop in pixels, which the high-quality stream sees.
+        low_size: Side that the low-quality stream sees; it divides ``size``.
+        margin: Side of the crop over the longer side of the face box.
+        high_backbone: EfficientNet of the high-quality stream.
+        low_backbone: EfficientNet of the low-quality stream.
+        projection: Channels of both streams before their ConvLSTMs.
+        filters: Channels of the ConvLSTMs of each stream; one layer for each number.
+        embedding: Numbers that describe one stream.
+        fusion: ``attention`` weighs the streams, ``self_attention`` lets them look at each other, ``gate`` chooses
+            between them number by number, ``concat`` leaves them as they are.
+        attention_heads: Of ``self_attention``; they divide ``embedding``.
+        hidden: Widths of the classifier's hidden layers.
+        dropout: After each of them.
+    """
+
+    frames: int = Field(10, gt=0, le=256)
+    skip: int = Field(3, gt=0)
+    size: int = Field(224, ge=32, multiple_of=2)
+    low_size: int = Field(112, ge=16)
+    margin: float = Field(1.3, gt=0.5, le=4)
+    high_backbone: Backbone = "b4"
+    low_backbone: Backbone = "b0"
+    projection: int = Field(256, gt=0)
+    filters: tuple[Filters, ...] = Field((256, 128), min_length=1)
+    embedding: int = Field(256, gt=0)
+    fusion: Literal["attention", "self_attention", "concat", "gate"] = "attention"
+    attention_heads: int = Field(4, gt=0)
+    hidden: tuple[Filters, ...] = Field((256, 128), min_length=1)
+    dropout: tuple[Dropout, ...] = (0.5, 0.3)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.size % self.low_size:
+            raise ValueError(f"low_size={self.low_size} must divide size={self.size}")
+        if len(self.dropout) != len(self.hidden):
+            raise ValueError(f"dropout needs {len(self.hidden)} values, one for each of hidden={self.hidden}")
+        if self.fusion == "self_attention" and self.embedding % self.attention_heads:
+            raise ValueError(f"attention_heads={self.attention_heads} must divide embedding={self.embedding}")
+        return self

@@ -1,0 +1,105 @@
+"""The detector of videos: its recipes, its ImageNet weights and what training may freeze or recompute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.errors import WeightsUnavailable
+from deepfake_core.training.presets import PRESETS
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_dualstream.config import DualStreamConfig
+from deepfake_dualstream.network import DualStream, Features, Stream, library
+from deepfake_registry.manifest import Clip, FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
+
+DEFAULT = PRESETS["plateau"]
+"""003-6, 8, 10: batch 12, Adam's family at 1e-4, the rate halved on a plateau, stopped early on validation loss."""
+
+
+def _frozen(recipe: TrainRecipe) -> TrainRecipe:
+    """The same recipe with both EfficientNets as they came (003-5)."""
+    phases = tuple(phase.model_copy(update={"lr": {"head": 1e-4}}) for phase in recipe.phases)
+    return recipe.model_copy(update={"phases": phases})
+
+
+class DualStreamDetector(Detector):
+    """Two views of every frame, followed through a clip (003)."""
+
+    Config = DualStreamConfig
+    config: DualStreamConfig
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {
+        "default": DEFAULT,
+        "baseline": DEFAULT,
+        "fast": DEFAULT,
+        "high-accuracy": DEFAULT,
+        "frozen": _frozen(DEFAULT),
+        "smoke": DEFAULT.smoke(),
+    }
+    # The presets of 003-14 differ in the network; its training is the same.
+    configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "fast": {"high_backbone": "b0", "low_backbone": "b0", "frames": 8},
+        "high-accuracy": {"high_backbone": "b5", "low_backbone": "b1", "frames": 12},
+    }
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        self.preprocess = PreprocessSpec(
+            clip=Clip(length=self.config.frames, skip=self.config.skip),
+            crop=FaceCrop(margin=self.config.margin),
+            resize=Resize(height=self.config.size, width=self.config.size),
+            normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        )
+        self.extra_outputs = (TensorSpec(name="frame_logit", dtype="float32", shape=("N", self.config.frames)),)
+
+    def build(self) -> nn.Module:
+        return DualStream(self.config)
+
+    def init_pretrained(self, network: nn.Module) -> None:
+        """Load the ImageNet-1k weights that ``efficientnet-pytorch`` names, from torch's cache or by download.
+
+        Raises:
+            WeightsUnavailable: They are neither in the cache nor can they be downloaded.
+        """
+        for features in _features(network):
+            _load_imagenet(features)
+
+    def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
+        backbone = [parameter for features in _features(network) for parameter in features.parameters()]
+        known = {id(parameter) for parameter in backbone}
+        return {"backbone": backbone, "head": [one for one in network.parameters() if id(one) not in known]}
+
+    def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return tuple(block for features in _features(network) for block in features.net._blocks)
+
+    def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
+        """The last feature maps of both streams, ``[N·T, C, h, w]``: the frames of a clip lie one after the other."""
+        return tuple(ExplainLayer(features) for features in _features(network))
+
+
+def _features(network: nn.Module) -> tuple[Features, Features]:
+    """The EfficientNets of the high-quality and of the low-quality stream."""
+    high, low = network.get_submodule("high"), network.get_submodule("low")
+    assert isinstance(high, Stream)
+    assert isinstance(low, Stream)
+    return high.features, low.features
+
+
+def _load_imagenet(features: Features) -> None:
+    url = library().utils.url_map[features.name]
+    file = f"{torch.hub.get_dir()}/checkpoints/{url.rpartition('/')[2]}"
+    remedy = f"put the file there by hand from {url}, or start from random weights: --set pretrained=false"
+    try:
+        state = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+        features.net.load_state_dict({name: value for name, value in state.items() if not name.startswith("_fc.")})
+    except OSError as error:
+        raise WeightsUnavailable(f"{file}: is not here and cannot be downloaded ({error}); {remedy}") from error
+    except Exception as error:
+        # A damaged or foreign file fails in many ways: in the container, in unpickling, in names or shapes.
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsUnavailable(f"{file}: holds no weights of {features.name} ({reason}); {remedy}") from error
