@@ -114,4 +114,4 @@ class Radar(Detector):
 def patch_grid(tokens: Tensor) -> Tensor:
     """Tokens ``[N, 1 + n², D]``, the class token first → patches ``[N, D, n, n]``."""
     side = round((tokens.shape[1] - 1) ** 0.5)
-    return tokens[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return tokens[:, 1:].reshape(len(tokens), side, side, -1).permute(0, 3, 1, 2)

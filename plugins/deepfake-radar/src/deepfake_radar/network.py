@@ -143,8 +143,8 @@ class RADAR(nn.Module):
         # Asked of training alone: a traced graph must hold neither the question nor the resampling.
         if self.training:
             positions = resampled(positions, images.shape[-2] // PATCH, images.shape[-1] // PATCH)
-        tokens = torch.cat([encoder.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
-        tokens: Tensor = encoder.norm(encoder.blocks(tokens))
+        embedded = torch.cat([encoder.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
+        tokens: Tensor = encoder.norm(encoder.blocks(embedded))
         return tokens
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -163,7 +163,7 @@ def resampled(positions: Tensor, rows: int, columns: int) -> Tensor:
     side = round((positions.shape[1] - 1) ** 0.5)
     if (rows, columns) == (side, side):
         return positions
-    grid = positions[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    grid = positions[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
@@ -270,8 +270,10 @@ class CrossAttention(nn.Module):
 
     def forward(self, state: Tensor, tokens: Tensor) -> Tensor:
         """``[N, D]`` asks ``[N, T, D]`` → ``[N, D]``."""
-        query = self.query(state).unflatten(1, (self.heads, 1, -1))
-        key, value = self.key_value(tokens).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        count, length, width = tokens.shape
+        query = self.query(state).reshape(count, self.heads, 1, width // self.heads)
+        both = self.key_value(tokens).reshape(count, length, 2, self.heads, width // self.heads)
+        key, value = both.permute(2, 0, 3, 1, 4).unbind(0)
         weights = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1)
         answer: Tensor = self.out((weights @ value).flatten(1))
         return answer

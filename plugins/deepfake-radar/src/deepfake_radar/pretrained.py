@@ -44,7 +44,8 @@ def load_imagenet(encoder: nn.Module, name: str) -> None:
     import timm
     from huggingface_hub.errors import HfHubHTTPError
 
-    source = timm.get_pretrained_cfg(name).hf_hub_id
+    known = timm.get_pretrained_cfg(name)
+    source = str(known.hf_hub_id if known else name)
     try:
         donor = timm.create_model(name, pretrained=True, num_classes=0)
     # What timm and the Hub's client raise when offline, unreachable or refused.
