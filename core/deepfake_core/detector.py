@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.losses import bce
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, TensorSpec, WeightsStatus, manifest_of
@@ -68,13 +70,27 @@ class Detector(ABC):
     def init_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - there may be none
         """Load the backbone's public weights into a new network before training; by default there are none."""
 
+    def before_training(  # noqa: B027 - most need nothing
+        self, training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+    ) -> None:
+        """Make what :meth:`loss` needs beside the network, such as networks to train against; by default nothing.
+
+        It runs once before the first step, and again when a run goes on: what takes long is kept in ``cache_dir``.
+
+        Args:
+            training: What the network will learn from.
+            recipe: How.
+            cache_dir: For files that other runs can use too.
+            device: Where the loss will be computed.
+        """
+
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """Training loss, a scalar.
 
         Args:
             output: What the network returned.
-            batch: ``fake`` float32 [N] in {0, 1}; ``weight`` float32 [N]; with self-blended data also ``mask``
-                float32 [N, h, w] in [0, 1], NaN where unknown.
+            batch: ``images`` as they were loaded; ``fake`` float32 [N] in {0, 1}; ``weight`` float32 [N]; with
+                self-blended data also ``mask`` float32 [N, h, w] in [0, 1], NaN where unknown.
         """
         logit = output[0] if isinstance(output, tuple) else output
         return bce(logit, batch["fake"], batch["weight"])
