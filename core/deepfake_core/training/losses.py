@@ -35,6 +35,24 @@ def bce(logit: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return weighted_mean(F.binary_cross_entropy_with_logits(logit, fake, reduction="none"), weight)
 
 
+def evidence_bce(evidence: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of an evidence map against the mask that a fake was blended with, over the cells that are known.
+
+    Args:
+        evidence: Logits float32 [N, h, w], positive = manipulated.
+        mask: Targets float32 [N, h, w] in [0, 1]; NaN where unknown, which counts nowhere.
+        weight: float32 [N] ≥ 0.
+
+    Returns:
+        A scalar.
+    """
+    known = ~torch.isnan(mask)
+    target = torch.where(known, mask, torch.zeros_like(mask))
+    cells = F.binary_cross_entropy_with_logits(evidence, target, reduction="none")
+    weights = known * weight[:, None, None]
+    return (cells * weights).sum() / weights.sum().clamp_min(1.0)
+
+
 def branch_bce(logits: Sequence[Tensor], fake: Tensor, weight: Tensor) -> Tensor:
     """Mean of the cross-entropies of several branches that each judge by themselves (004-5).
 

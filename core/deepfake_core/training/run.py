@@ -103,7 +103,9 @@ def train(
     with run, run.logging():
         with accelerator.main_process_first():
             seed_everything(recipe.seed)
-            material = gather(detector, dataset, validating, recipe, cache_dir or run_dir / "cache", accelerator.device)
+            cache = cache_dir or run_dir / "cache"
+            material = gather(detector, dataset, validating, recipe, cache, accelerator.device)
+            detector.before_training(material.training, recipe, cache, accelerator.device)
         run.start(
             settings,
             {"data": _spec(data), **material.described(dataset)},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from deepfake_core._torchvision import ensure_importable
 from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
 from deepfake_core.errors import MissingExtra
+from deepfake_core.training.losses import evidence_bce
 from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
@@ -152,11 +153,7 @@ class Lite(Detector):
         mask = batch.get("mask")
         if mask is None or self.config.evidence_weight == 0:
             return loss
-        known = ~torch.isnan(mask)
-        target = torch.where(known, mask, torch.zeros_like(mask))
-        cells = F.binary_cross_entropy_with_logits(evidence, target, reduction="none")
-        weight = known * batch["weight"][:, None, None]
-        return loss + self.config.evidence_weight * (cells * weight).sum() / weight.sum().clamp_min(1.0)
+        return loss + self.config.evidence_weight * evidence_bce(evidence, mask, batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
         backbone = {id(p) for p in network.get_submodule("backbone").parameters()}
