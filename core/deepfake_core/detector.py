@@ -6,15 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from deepfake_core.errors import WeightsUnavailable
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.losses import bce
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, TensorSpec, WeightsStatus, manifest_of
+
+if TYPE_CHECKING:
+    from deepfake_core.hub import Repository
 
 
 class DetectorConfig(Frozen):
@@ -58,6 +62,23 @@ class Detector(ABC):
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         self.config = config if config is not None else self.Config()
+
+    @classmethod
+    def from_repository(cls, repository: Repository) -> tuple[DetectorConfig, dict[str, Tensor]]:
+        """Read a model that others published in a repository of the Hugging Face Hub.
+
+        Returns:
+            The hyper-parameters, labels and preprocessing among them, and the weights as the network of
+            :meth:`build` names them.
+
+        Raises:
+            WeightsUnavailable: A file is missing; or, by default, the detector reads no such repositories.
+            ArtifactCorrupt: A file is damaged, or it is a model of another kind.
+        """
+        raise WeightsUnavailable(
+            f"{repository.name}: {cls.__name__} reads no repositories of the Hugging Face Hub; load a model file or "
+            "the folder of a package by its path"
+        )
 
     @abstractmethod
     def build(self) -> nn.Module:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from deepfake_core.artifacts import Artifact, Package
     from deepfake_core.datasets import Dataset
     from deepfake_core.detector import Detector
+    from deepfake_core.hub import Repository
     from deepfake_core.inputs.sources import Single
     from deepfake_core.training.recipe import TrainRecipe
 
@@ -45,7 +46,7 @@ TORCH = "deepfake-core[torch]"
 _BATCH = {"cpu": 4, "cuda": 32}
 
 
-class _Keep(NamedTuple):
+class Keep(NamedTuple):
     """What stays in a result beside the scores."""
 
     evidence: bool
@@ -62,6 +63,8 @@ class LoadedDetector:
         runtime: What runs the network.
         artifacts: The model files that run, verified; none where the network was built or read otherwise.
         origin: Arguments of :func:`deepfake_core.load` that give the same weights again; empty for untrained ones.
+        repository: The repository of the Hugging Face Hub that they came from; ``None`` for any other origin.
+        load_ms: Milliseconds that loading took, by stage (``cache``, ``import``, ``load``, ``device``, ``transfer``).
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class LoadedDetector:
         package: Package | None = None,
         artifacts: Sequence[Artifact] = (),
         origin: Mapping[str, str] | None = None,
+        repository: Repository | None = None,
+        load_ms: Mapping[str, float] | None = None,
     ) -> None:
         self.spec = spec
         self.manifest: ModelManifest = runtime.manifest
@@ -107,10 +112,10 @@ class LoadedDetector:
         """
         sources = list(expand(inputs)) if isinstance(inputs, str | os.PathLike) else expand(inputs)
         if _gives_list(inputs, sources):
-            keep = _Keep(evidence, keep_crops)
+            keep = Keep(evidence, keep_crops)
             return list(self._stream(iter(sources), self._preparer(frames), self._batch, allowed_threads(), keep))
         prepared = [self._preparer(frames).prepare(source) for source in sources]
-        (result,) = self._judge(prepared, self._batch, _Keep(evidence, keep_crops))
+        (result,) = self._judge(prepared, self._batch, Keep(evidence, keep_crops))
         return result
 
     def stream(
@@ -136,13 +141,13 @@ class LoadedDetector:
             keep_crops: Keep each face's crop, as the network saw it.
             frames: Frames to judge of each video, spread evenly over it.
         """
-        keep = _Keep(evidence, keep_crops)
+        keep = Keep(evidence, keep_crops)
         return self._stream(
             expand(inputs), self._preparer(frames), batch_size or self._batch, workers or allowed_threads(), keep
         )
 
     def _stream(
-        self, sources: Iterator[Source], preparer: Preparer, batch_size: int, workers: int, keep: _Keep
+        self, sources: Iterator[Source], preparer: Preparer, batch_size: int, workers: int, keep: Keep
     ) -> Iterator[Result]:
         pending: deque[Future[Prepared]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="deepfake-prepare")
@@ -192,7 +197,7 @@ class LoadedDetector:
     def _preparer(self, frames: int) -> Preparer:
         return self._preparers.setdefault(frames, Preparer(self.manifest.preprocess, frames=frames))
 
-    def _judge(self, group: Sequence[Prepared], batch_size: int, keep: _Keep) -> Iterator[Result]:
+    def _judge(self, group: Sequence[Prepared], batch_size: int, keep: Keep) -> Iterator[Result]:
         counts = [len(prepared.crops) for prepared in group]
         start = perf_counter()
         outputs = Outputs(np.zeros(0, np.float32))

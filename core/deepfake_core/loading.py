@@ -98,9 +98,17 @@ def load(
     assert artifact is not None
     if spec is None and (registered := detectors().get(artifact.manifest.architecture)) is not None:
         spec = registered.spec
-    runtime = _runtime(chosen, spec, artifact, device, threads)
+    stages = Stages()
+    runtime = _runtime(chosen, spec, artifact, device, threads, stages)
     origin = str(Path(name_or_path).resolve()) if _is_path(name_or_path) else str(name_or_path)
-    return LoadedDetector(spec, runtime, package=package, artifacts=(artifact,), origin={"name_or_path": origin})
+    return LoadedDetector(
+        spec,
+        runtime,
+        package=package,
+        artifacts=(artifact,),
+        origin={"name_or_path": origin},
+        load_ms=stages.spent_ms,
+    )
 
 
 def _choose(backend: Backend, offered: tuple[str, ...], label: str) -> str:
@@ -185,7 +193,14 @@ def _from_repository(
         files={"safetensors": files[0]} if len(files) == 1 else {},
     )
     runtime = _torch_runtime(network, manifest, device, threads, stages)
-    return LoadedDetector(spec, runtime, repository=repository, load_ms=stages.spent_ms)
+    return LoadedDetector(
+        spec,
+        runtime,
+        artifacts=[Artifact(repository.folder / file.path, "safetensors", file.sha256, manifest) for file in files],
+        origin={"name_or_path": spec.name, "weights": repository.origin},
+        repository=repository,
+        load_ms=stages.spent_ms,
+    )
 
 
 def _untrained(

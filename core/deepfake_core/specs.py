@@ -41,6 +41,8 @@ class DetectorSpec:
         summary: One line for listings.
         detector: ``"package.module:Class"`` of a :class:`deepfake_core.detector.Detector` (imports torch).
         weights: ``"package:folder"`` of the packaged model (``manifest.json`` and artefacts), or ``None``.
+        hub: Repository on the Hugging Face Hub of its default weights, where none are packaged; the detector's
+            ``from_repository`` reads it.
         install: The requirement that brings what training needs, such as ``"deepfake-lite[torch]"``.
         kind: What one input is.
         targets: Documented numbers.
@@ -52,6 +54,7 @@ class DetectorSpec:
     detector: str
     install: str
     weights: str | None = None
+    hub: str | None = None
     kind: Literal["image", "video"] = "image"
     targets: tuple[Target, ...] = ()
     api_version: int = API_VERSION

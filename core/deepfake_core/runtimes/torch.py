@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,11 @@ from deepfake_core.plugins import import_object
 from deepfake_core.runtimes.base import Outputs, Runtime, check_device
 from deepfake_core.specs import DetectorSpec
 from deepfake_registry.manifest import ModelManifest
+
+if TYPE_CHECKING:
+    from deepfake_core.hub import Repository
+
+_LONGEST_REASON = 400  # characters; torch names every tensor that does not fit
 
 
 class TorchRuntime(Runtime):
@@ -72,6 +78,20 @@ def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> 
     return Outputs.named({name: _array(tensor) for name, tensor in zip(names, tensors, strict=True)})
 
 
+def detector_class(spec: DetectorSpec) -> type[Detector]:
+    """Import what a plugin's record names.
+
+    Raises:
+        MissingExtra: A module that the detector needs is absent.
+        PluginLoadError: The record names no detector.
+    """
+    ensure_importable()
+    kind = import_object(spec.detector, install=spec.install)
+    if not (isinstance(kind, type) and issubclass(kind, Detector)):
+        raise PluginLoadError(f"{spec.detector!r} of detector {spec.name!r} is no subclass of deepfake_core.Detector")
+    return kind
+
+
 def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None) -> Detector:
     """Construct a plugin's detector, without weights.
 
@@ -83,10 +103,7 @@ def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None
         MissingExtra: A module that the detector needs is absent.
         PluginLoadError: The record names no detector, or its configuration does not fit.
     """
-    ensure_importable()
-    kind = import_object(spec.detector, install=spec.install)
-    if not (isinstance(kind, type) and issubclass(kind, Detector)):
-        raise PluginLoadError(f"{spec.detector!r} of detector {spec.name!r} is no subclass of deepfake_core.Detector")
+    kind = detector_class(spec)
     try:
         return kind(kind.Config.model_validate(config or {}))
     except ValidationError as error:
@@ -101,11 +118,32 @@ def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
     """
     try:
         stored = load_file(artifact.path)
-        state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
-        network = _skeleton(detector)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactCorrupt(f"{artifact.path}: its weights cannot be read: {error}") from error
+    state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
+    return _filled(detector, state, str(artifact.path))
+
+
+def repository_network(kind: type[Detector], repository: Repository) -> tuple[Detector, nn.Module]:
+    """What a repository of the Hugging Face Hub holds: a detector, and its network on the CPU.
+
+    Raises:
+        WeightsUnavailable: A file is missing.
+        ArtifactCorrupt: A file is damaged, or it is a model of another kind.
+    """
+    config, state = kind.from_repository(repository)
+    detector = kind(config)
+    return detector, _filled(detector, state, repository.name)
+
+
+def _filled(detector: Detector, state: Mapping[str, Tensor], source: str) -> nn.Module:
+    """The network with the given weights."""
+    network = skeleton(detector)
+    try:
         network.load_state_dict(state, assign=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ArtifactCorrupt(f"{artifact.path}: its weights do not fit {type(detector).__name__}: {error}") from error
+    except RuntimeError as error:
+        reason = textwrap.shorten(" ".join(str(error).split()), _LONGEST_REASON, placeholder=" …")
+        raise ArtifactCorrupt(f"{source}: its weights do not fit {type(detector).__name__}: {reason}") from error
     return network
 
 
@@ -116,8 +154,8 @@ def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
         return detector.build()
 
 
-def _skeleton(detector: Detector) -> nn.Module:
-    """The network with room for its weights.
+def skeleton(detector: Detector) -> nn.Module:
+    """The network with room for its weights, which hold nothing yet.
 
     On torch's meta device nothing is drawn at random, which makes loading many times faster. A network that
     computes with tensors while it is built, or keeps constants that are not in its weights, is built as usual.

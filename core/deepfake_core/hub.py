@@ -1,0 +1,244 @@
+"""Weights in repositories of the Hugging Face Hub: in its cache on this machine, or in any folder of that layout.
+
+Only the cache is read unless a download is asked for, and pickled weights are never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfake_core.errors import ArtifactCorrupt, InputError, MissingExtra, WeightsUnavailable
+from deepfake_registry.files import sha256_file
+from deepfake_registry.manifest import FileRef
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Lists the files of weights that are too large for one."""
+DOWNLOADED = (CONFIG, "preprocessor_config.json", "README.md", WEIGHTS, INDEX, "model-*.safetensors")
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHORT = 12  # hex digits of a commit that name a version
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository whose files are on this machine.
+
+    Attributes:
+        name: As the user named it: ``owner/name``, or a folder.
+        folder: Where its files are.
+        commit: Its revision on the Hub; empty for a folder.
+        cache: The Hub's cache; ``None`` for a folder.
+        cached: Whether it was on this machine already, rather than downloaded now.
+    """
+
+    name: str
+    folder: Path
+    commit: str = ""
+    cache: Path | None = None
+    cached: bool = True
+
+    @property
+    def title(self) -> str:
+        """Its name for others: a folder's path on this machine is nobody else's business."""
+        return self.name if self.commit else self.folder.resolve().name
+
+    @property
+    def origin(self) -> str:
+        """What names these very files on this machine: the revision on the Hub, or the folder's full path."""
+        return f"{self.name.partition('@')[0]}@{self.commit}" if self.commit else str(self.folder.resolve())
+
+    def file(self, name: str) -> Path:
+        """One of its files.
+
+        Raises:
+            WeightsUnavailable: It is missing.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise WeightsUnavailable(f"{self.name}: {name} is missing in {self.folder}; {self._remedy()}")
+        return path
+
+    def json(self, name: str) -> dict[str, Any]:
+        """One of its files, a JSON object.
+
+        Raises:
+            WeightsUnavailable: It is missing.
+            ArtifactCorrupt: It is not a JSON object.
+        """
+        path = self.file(name)
+        try:
+            value = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ArtifactCorrupt(f"{path}: not readable JSON ({error}); {self._remedy()}") from error
+        if not isinstance(value, dict):
+            raise ArtifactCorrupt(f"{path}: expected a JSON object; {self._remedy()}")
+        return value
+
+    def weights(self) -> tuple[Path, ...]:
+        """Its safetensors files.
+
+        Raises:
+            WeightsUnavailable: One is missing, or there are only pickled weights.
+            ArtifactCorrupt: The list of files is not one.
+        """
+        if (self.folder / INDEX).is_file() and not (self.folder / WEIGHTS).exists():
+            table = self.json(INDEX).get("weight_map")
+            names = set(table.values()) if isinstance(table, dict) else set()
+            if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+                raise ArtifactCorrupt(f"{self.folder / INDEX}: lists no files of weights; {self._remedy()}")
+            return tuple(self.file(name) for name in sorted(names))
+        if not (self.folder / WEIGHTS).exists():
+            pickled = sorted(path.name for path in self.folder.glob("*") if path.suffix in _PICKLED)
+            if pickled:
+                raise WeightsUnavailable(
+                    f"{self.name}: there is {pickled[0]} but no {WEIGHTS}; pickled weights can run any code and are "
+                    f"never opened: convert them, as with transformers' save_pretrained(safe_serialization=True)"
+                )
+        return (self.file(WEIGHTS),)
+
+    def references(self) -> tuple[FileRef, ...]:
+        """Its files of weights, hashed, and checked where the Hub's cache knows the hash.
+
+        Raises:
+            WeightsUnavailable: One is missing.
+            ArtifactCorrupt: One differs from what the Hub has.
+        """
+        found = []
+        for path in self.weights():
+            digest = sha256_file(path)
+            blob = path.resolve().name  # the cache names large files by their sha256
+            if self.cache is not None and _SHA256.fullmatch(blob) and blob != digest:
+                raise ArtifactCorrupt(
+                    f"{path}: its sha256 differs from the Hub's, it is damaged; delete {path.resolve()} and "
+                    f"{self._remedy()}"
+                )
+            found.append(FileRef(path=path.name, sha256=digest, size_bytes=path.stat().st_size))
+        return tuple(found)
+
+    def version(self, references: tuple[FileRef, ...]) -> str:
+        """Short commit; for a folder, short hash of the weights."""
+        if self.commit:
+            return self.commit[:_SHORT]
+        hashes = "".join(reference.sha256 for reference in references)
+        return (hashes if len(references) == 1 else hashlib.sha256(hashes.encode()).hexdigest())[:_SHORT]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights by name, floating-point ones as float32 (imports torch).
+
+        Raises:
+            WeightsUnavailable: A file is missing.
+            ArtifactCorrupt: A file is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        state: dict[str, Tensor] = {}
+        for path in self.weights():
+            try:
+                stored = load_file(path)
+            except (SafetensorError, OSError) as error:
+                raise ArtifactCorrupt(f"{path}: damaged ({error}); {self._remedy()}") from error
+            state |= {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
+        return state
+
+    def license(self) -> str:
+        """The licence that the front matter of its README names; empty where it names none."""
+        readme = self.folder / "README.md"
+        if not readme.is_file():
+            return ""
+        matter = re.match(r"---\s*\n(.*?)\n---", readme.read_text("utf-8", errors="replace"), re.DOTALL)
+        found = re.search(r"^license:[ \t]*([\w.+-]+)", matter[1], re.MULTILINE) if matter else None
+        return found[1] if found else ""
+
+    def _remedy(self) -> str:
+        return "complete the folder" if self.cache is None else _remedies(self.name)
+
+
+def find(name: str | Path, *, download: bool = False, install: str = "huggingface_hub") -> Repository:
+    """Find a repository on this machine; or download it, where that is asked for.
+
+    Args:
+        name: A folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. A folder that exists goes first.
+        download: Ask the Hub, and download what is missing here.
+        install: The requirement that brings the Hub's library.
+
+    Raises:
+        WeightsUnavailable: It is not in the cache, or cannot be downloaded; the message says what would help.
+        InputError: There is no such folder, and this is no name on the Hub.
+        MissingExtra: The Hub's library is not installed.
+    """
+    if Path(name).is_dir():
+        return Repository(str(name), Path(name))
+    text = str(name)
+    parts = _ID.fullmatch(text)
+    if parts is None or text.startswith("."):
+        raise InputError(text, "no such folder, and not a repository of the Hugging Face Hub (owner/name)")
+    try:
+        from huggingface_hub import constants
+    except ModuleNotFoundError:
+        raise MissingExtra("reading the Hugging Face cache", install) from None
+    cache = Path(constants.HF_HUB_CACHE).expanduser()
+    kept = _snapshot(text, parts["repo"], parts["revision"], cache)
+    folder = kept
+    if download:
+        folder = _download(text, parts["repo"], parts["revision"], cache)
+    if folder is None:
+        raise WeightsUnavailable(f"{text} is not in the Hugging Face cache {cache}; {_remedies(text)}")
+    return Repository(text, folder, folder.name, cache, cached=folder == kept)
+
+
+def is_cached(name: str) -> bool:
+    """Whether a repository is in the Hub's cache; ``False`` where the Hub's library is not installed."""
+    try:
+        return find(name).weights() != ()
+    except (WeightsUnavailable, ArtifactCorrupt, MissingExtra):
+        return False
+
+
+def _snapshot(name: str, repo: str, revision: str | None, cache: Path) -> Path | None:
+    """The folder of a revision in the cache. That its files are there shows when they are read."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        # Only one file is asked for: the library takes a snapshot for incomplete where any other is absent.
+        found = snapshot_download(
+            repo, revision=revision, cache_dir=cache, allow_patterns=[CONFIG], local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise InputError(name, f"not a repository of the Hugging Face Hub: {error}") from error
+    return Path(found)
+
+
+def _download(name: str, repo: str, revision: str | None, cache: Path) -> Path:
+    import httpx
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
+    except (OSError, httpx.HTTPError) as error:  # every error of the Hub's library is one of the two
+        reason = " ".join(str(error).split())
+        raise WeightsUnavailable(f"{name} cannot be downloaded: {reason} {_remedies(name)}") from error
+
+
+def _remedies(name: str) -> str:
+    from huggingface_hub import constants
+
+    repo, _, revision = name.partition("@")
+    offline = "HF_HUB_OFFLINE=1 forbids downloads, unset it; then " if constants.HF_HUB_OFFLINE else ""
+    fetch = f"{offline}use --download (download=True), or run: hf download {repo}"
+    fetch += f" --revision {revision}" if revision else ""
+    return f"{fetch}; or name a folder or another repository: --weights PATH (weights=…)"
