@@ -54,6 +54,7 @@ class FaceResult:
             no such output or it was not asked for.
         extra: What else the network returned for this face, by name, as the manifest's outputs describe it; empty
             when evidence was not asked for.
+        spread: Of an ensemble: the largest P(fake) of its members less the smallest; ``None`` otherwise.
         crop: ``uint8 [H, W, 3]`` RGB, exactly what the network saw; only kept when asked for.
     """
 
@@ -65,6 +66,7 @@ class FaceResult:
     time_s: float | None = None
     evidence: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
+    spread: float | None = None
     crop: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 
@@ -114,6 +116,7 @@ class Result:
                     "p_fake": face.p_fake,
                     "verdict": face.verdict,
                     "time_s": face.time_s,
+                    "spread": face.spread,
                 }
                 for face in self.faces
             ],
