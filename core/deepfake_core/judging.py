@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.results import FaceResult, Result
+from deepfake_core.results import FaceResult, FrameResult, Result
 from deepfake_core.runtimes.base import Outputs
 from deepfake_registry.manifest import Calibration, ModelManifest
 
 if TYPE_CHECKING:
     from deepfake_core.inputs.prepare import Prepared
+
+
+FRAME_LOGIT = "frame_logit"
+"""Name of an extra output float32 [N, T]: the logit after each frame of a clip."""
 
 
 def judge(
@@ -27,8 +32,8 @@ def judge(
 ) -> Result:
     """Judge one input.
 
-    The score of a picture is the maximum over its faces. The score of a video is the mean over its frames of
-    each frame's maximum; frames without a face are left out.
+    The score of a picture is the maximum over its faces. The score of a video is the mean over its frames, or over its
+    clips, of each one's maximum; those without a face are left out.
 
     Args:
         prepared: The input, and its n crops.
@@ -60,10 +65,12 @@ def judge(
 
 
 def file_score(faces: tuple[FaceResult, ...]) -> float | None:
-    """P(fake) of a whole file: mean over frames of the maximum over faces; ``None`` without a face."""
-    frames: dict[float | None, float] = {}
+    """P(fake) of a whole file: mean over frames or clips of the maximum over faces; ``None`` without a face."""
+    frames: dict[tuple[float | None, int], float] = {}
     for face in faces:
-        frames[face.time_s] = max(face.p_fake, frames.get(face.time_s, 0.0))
+        # The frames of a clip may be pictures, which have a number but no time.
+        place = face.time_s, face.frames[0].number if face.frames else 0
+        frames[place] = max(face.p_fake, frames.get(place, 0.0))
     return math.fsum(frames.values()) / len(frames) if frames else None
 
 
@@ -73,13 +80,26 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
+def _frames(
+    track: tuple[FrameResult, ...], logits: NDArray[np.float32] | None, index: int, calibration: Calibration
+) -> tuple[FrameResult, ...]:
+    """A track with its scores; that of the last frame is the one after its last repetition."""
+    if logits is None or not track:
+        return track
+    own = [*logits[index][: len(track) - 1], logits[index][-1]]
+    return tuple(
+        replace(frame, p_fake=calibration.p_fake(float(logit))) for frame, logit in zip(track, own, strict=True)
+    )
+
+
 def _faces(
     prepared: Prepared, outputs: Outputs, calibration: Calibration, evidence: bool, keep_crops: bool
 ) -> tuple[FaceResult, ...]:
     maps = outputs.evidence if evidence else None
     extra = outputs.extra if evidence else {}
     results = []
-    for index, (face, time_s) in enumerate(zip(prepared.faces, prepared.times_s, strict=True)):
+    tracks = prepared.tracks or ((),) * len(prepared.faces)
+    for index, (face, time_s, track) in enumerate(zip(prepared.faces, prepared.times_s, tracks, strict=True)):
         logit = float(outputs.logit[index])
         p_fake = calibration.p_fake(logit)
         results.append(
@@ -90,6 +110,7 @@ def _faces(
                 p_fake=p_fake,
                 verdict=calibration.verdict(p_fake),
                 time_s=time_s,
+                frames=_frames(track, outputs.extra.get(FRAME_LOGIT), index, calibration),
                 evidence=None if maps is None else probabilities(maps[index]),
                 extra={name: values[index] for name, values in extra.items()},
                 crop=prepared.crops[index] if keep_crops else None,

@@ -40,22 +40,42 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
-class FaceResult:
-    """The judgement of one face.
+class FrameResult:
+    """The judgement of one face in one frame of a clip.
 
     Attributes:
-        box: Where the face is; the whole picture when the detector uses no face finder.
+        number: The frame's number in the video, from 0; by the stated frame rate for a video file.
+        time_s: When it is shown, in seconds; ``None`` where the frames are pictures.
+        box: Where the face is, in pixels of the frame; between two frames where it was found, in the middle.
+        p_fake: Calibrated probability in [0, 1] of what was seen up to this frame; ``None`` where the network has no
+            scores of frames (an output ``frame_logit`` [N, T]).
+    """
+
+    number: int
+    time_s: float | None
+    box: Box
+    p_fake: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaceResult:
+    """The judgement of one face in a picture, or followed through a clip.
+
+    Attributes:
+        box: Where the face is, in a clip in its first frame; the whole picture when the detector uses no face finder.
         confidence: The face finder's score in [0, 1].
         logit: Raw output of the network; positive = fake.
         p_fake: Calibrated probability in [0, 1].
         verdict: What the shipped threshold makes of it.
-        time_s: Position in the video in seconds; ``None`` for a picture.
+        time_s: Position in the video in seconds, of a clip that of its first frame; ``None`` for a picture.
+        frames: For a detector of clips, each frame of the clip.
         evidence: ``float32 [h, w]`` in [0, 1]: where the crop looks manipulated; ``None`` when the network has
             no such output or it was not asked for.
         extra: What else the network returned for this face, by name, as the manifest's outputs describe it; empty
             when evidence was not asked for.
         spread: Of an ensemble: the largest P(fake) of its members less the smallest; ``None`` otherwise.
-        crop: ``uint8 [H, W, 3]`` RGB, exactly what the network saw; only kept when asked for.
+        crop: ``uint8 [H, W, 3]`` RGB, a clip's ``[T, H, W, 3]``, exactly what the network saw; only kept when asked
+            for.
     """
 
     box: Box
@@ -64,6 +84,7 @@ class FaceResult:
     p_fake: float
     verdict: Literal["fake", "real", "unsure"]
     time_s: float | None = None
+    frames: tuple[FrameResult, ...] = ()
     evidence: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
     spread: float | None = None
@@ -77,8 +98,8 @@ class Result:
     Attributes:
         source: The input as the user named it.
         verdict: ``fake``, ``real``, ``unsure``, ``no_face`` or ``error``.
-        p_fake: For a picture the maximum over its faces; for a video see ``DESIGN``: the mean over frames of
-            the maximum over faces. ``None`` for ``no_face`` and ``error``: there is no made-up 0.5.
+        p_fake: For a picture the maximum over its faces; for a video the mean over frames, or over clips, of the
+            maximum over faces. ``None`` for ``no_face`` and ``error``: there is no made-up 0.5.
         faces: The faces, most suspicious first.
         detector: Name and version of the model that judged.
         weights: Status of its weights; ``untrained`` scores mean nothing.
@@ -110,12 +131,16 @@ class Result:
             "p_fake": self.p_fake,
             "faces": [
                 {
-                    "box": [face.box.x, face.box.y, face.box.width, face.box.height],
+                    "box": _corners(face.box),
                     "confidence": face.confidence,
                     "logit": face.logit,
                     "p_fake": face.p_fake,
                     "verdict": face.verdict,
                     "time_s": face.time_s,
+                    "frames": [
+                        {"number": one.number, "time_s": one.time_s, "box": _corners(one.box), "p_fake": one.p_fake}
+                        for one in face.frames
+                    ],
                     "spread": face.spread,
                 }
                 for face in self.faces
@@ -129,3 +154,7 @@ class Result:
             "error": self.error,
             "timings_ms": {stage: round(value, 3) for stage, value in self.timings_ms.items()},
         }
+
+
+def _corners(box: Box) -> list[float]:
+    return [box.x, box.y, box.width, box.height]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 MEDIA_SUFFIXES = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-
-_DIGITS = re.compile(r"(\d+)")
 
 
 def inside(root: Path, name: str, where: str, *, absolute: bool = False) -> Path:
@@ -105,11 +102,6 @@ def walk(folder: Path, order: Callable[[str], Any] = str) -> Iterator[Path]:
             yield from walk(folder / name, order)
         else:
             yield folder / name
-
-
-def by_number(name: str) -> tuple[tuple[int, str], ...]:
-    """Key that sorts ``2.jpg`` before ``10.jpg``."""
-    return tuple((int(part), part) if part.isdecimal() else (-1, part) for part in _DIGITS.split(name))
 
 
 def _unlistable(folder: Path, error: OSError) -> TrainingDataError:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepfake_core.datasets import Sample
-from deepfake_core.datasets.files import MEDIA_SUFFIXES, by_number, folders, listed, walk
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, folders, listed, walk
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.datasets.labels import video_identities
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.inputs.sources import PICTURE_SUFFIXES
+from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
 
 
 class FrameFolders(ImageFolder):

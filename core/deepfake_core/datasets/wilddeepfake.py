@@ -9,10 +9,9 @@ from typing import BinaryIO
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, Opener, members, read_member
-from deepfake_core.datasets.files import by_number
 from deepfake_core.datasets.labels import LABELS
 from deepfake_core.errors import MissingExtra, TrainingDataError
-from deepfake_core.inputs.sources import PICTURE_SUFFIXES
+from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
 
 SOURCE = "wilddeepfake"
 _TOP = "deepfake_in_the_wild"

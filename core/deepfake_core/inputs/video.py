@@ -1,4 +1,4 @@
-"""Sample frames evenly over a whole video, streaming: one frame in memory at a time, however long it is."""
+"""Sample frames or clips evenly over a whole video, streaming: one of them in memory at a time, however long it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from deepfake_core.inputs.sniff import sniff
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Ends", "Frame", "end_frames", "is_video", "sample_frames"]
+    from deepfake_registry.manifest import Clip
+
+__all__ = ["Ends", "Frame", "clip_starts", "end_frames", "is_video", "sample_clips", "sample_frames"]
 
 # Between two samples that are further apart than this, jump to the key frame before the later one: encoders place
 # key frames at most about 10 s apart, so a shorter jump would decode as much again.
@@ -29,6 +31,7 @@ _SEEK_GAP_S = 10.0
 _FAILURES = (av.error.FFmpegError, OSError, ValueError, IndexError, OverflowError)
 # Assumed where a stream states no frame rate.
 _FALLBACK_RATE = 25.0
+_NOTHING_DECODES = "no frame of this video can be decoded; it is damaged or incomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,13 @@ class Frame:
     """One frame of a video, upright.
 
     Attributes:
-        index: Its place among the sampled frames, from 0.
-        time_s: When it is shown, in seconds from the first frame.
+        index: Its place among the sampled frames, from 0; of a clip, its number in the video.
+        time_s: When it is shown, in seconds from the first frame; ``None`` for one that is a file of its own.
         pixels: ``uint8 [h, w, 3]`` RGB.
     """
 
     index: int
-    time_s: float
+    time_s: float | None
     pixels: NDArray[np.uint8]
 
 
@@ -71,6 +74,60 @@ def sample_frames(
         start, end = clip.span()
         targets = [start + (index + 0.5) * (end - start) / count for index in range(count)]
         yield from _frames(clip, targets, start, max_pixels)
+
+
+def sample_clips(
+    source: str | os.PathLike[str] | bytes,
+    clip: Clip,
+    count: int = 4,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> Iterator[list[Frame]]:
+    """Yield up to ``count`` clips, evenly spread in time over the whole video and apart from each other.
+
+    Where fewer fit, there are fewer, but at least one; that of a video shorter than a clip has less than
+    ``clip.length`` frames. No frame comes twice. The frames of a video may differ in size.
+
+    Args:
+        source: A path, or the bytes of a video file.
+        clip: How many frames, and how far apart by the stated frame rate.
+        count: Clips wanted, at least 1.
+        max_pixels: A video with larger frames is refused.
+        name: What to call the input, instead of its path.
+
+    Raises:
+        InputError: No frame can be decoded: not a video, no picture stream, or damaged.
+    """
+    name = name_of(source) if name is None else name
+    with _opened(source, name) as video:
+        start, end = video.span()
+        starts = clip_starts(round((end - start) / video.step), count, clip)
+        numbers = [first + place * clip.skip for first in starts for place in range(clip.length)]
+        # The middle of each frame's time, so that rounded time stamps do no harm.
+        targets = [start + (number + 0.5) * video.step for number in numbers]
+        current, frames = -1, list[Frame]()
+        for place, time, shown in video.shown_at(targets):
+            if place // clip.length != current:
+                if frames:
+                    yield frames
+                current, frames = place // clip.length, []
+            time_s = max(0.0, time - start)
+            if not frames or frames[-1].time_s != time_s:
+                frames.append(Frame(round(time_s / video.step), time_s, _pixels(shown, name, max_pixels)))
+        if not frames:
+            raise InputError(name, _NOTHING_DECODES)
+        yield frames
+
+
+def clip_starts(frames: int, count: int, clip: Clip) -> list[int]:
+    """First frames of up to ``count`` clips, each in the middle of an equal part of a video of ``frames`` frames.
+
+    There are as many as fit side by side, but at least one.
+    """
+    reach = (clip.length - 1) * clip.skip + 1
+    clips = max(1, min(count, frames // reach))
+    return [max(0, int((number + 0.5) * frames / clips - reach / 2)) for number in range(clips)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +189,13 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[_Clip
 
 def _frames(clip: _Clip, targets: list[float], start: float, max_pixels: int) -> Iterator[Frame]:
     """The frames shown at ``targets`` in seconds, each once; the clip begins at ``start``."""
-    index = -1
-    for index, (time, frame) in enumerate(clip.shown_at(targets)):
-        if frame.width * frame.height > max_pixels:
-            raise InputError(
-                clip.name, f"frames of {frame.width} × {frame.height} pixels, more than the limit of {max_pixels:,}"
-            )
-        yield Frame(index, max(0.0, time - start), _upright_rgb(frame, clip.name))
-    if index < 0:
-        raise InputError(clip.name, "no frame of this video can be decoded; it is damaged or incomplete")
+    index, last = 0, -math.inf
+    for _, time, frame in clip.shown_at(targets):
+        if time > last:
+            yield Frame(index, max(0.0, time - start), _pixels(frame, clip.name, max_pixels))
+            index, last = index + 1, time
+    if not index:
+        raise InputError(clip.name, _NOTHING_DECODES)
 
 
 class _Clip:
@@ -247,14 +302,14 @@ class _Clip:
         base = self.stream.time_base
         return float(first * base), float(last * base) + self.step
 
-    def shown_at(self, targets: list[float]) -> Iterator[tuple[float, Any]]:
-        """Time and frame shown at each of the ``targets`` (seconds, ascending), each frame once."""
+    def shown_at(self, targets: list[float]) -> Iterator[tuple[int, float, Any]]:
+        """Place, time and frame shown at each of the ``targets`` (seconds, ascending); times never go back."""
         frames = self._decoded()
         shown: tuple[float, Any] | None = None
         ahead = next(frames, None)
         last_yielded = -math.inf
         can_seek = True
-        for target in targets:
+        for place, target in enumerate(targets):
             if can_seek and ahead is not None and target - ahead[0] > _SEEK_GAP_S:
                 position, shown = ahead[0], None
                 frames = self._jump(target)
@@ -269,9 +324,9 @@ class _Clip:
             while ahead is not None and ahead[0] <= target:
                 shown, ahead = ahead, next(frames, None)
             best = shown or ahead
-            if best is not None and best[0] > last_yielded:
+            if best is not None and best[0] >= last_yielded:
                 last_yielded = best[0]
-                yield best
+                yield place, *best
 
     def _jump(self, target: float) -> Iterator[tuple[float, Any]]:
         """What decodes from the key frame before ``target`` seconds on; nothing where the file cannot seek."""
@@ -301,12 +356,16 @@ class _Clip:
                 yield time, frame
 
 
-def _upright_rgb(frame: Any, name: str) -> NDArray[np.uint8]:
+def _pixels(frame: Any, name: str, max_pixels: int) -> NDArray[np.uint8]:
     """A decoded frame → ``uint8 [h, w, 3]`` RGB, turned as its display matrix says.
 
     Raises:
-        InputError: The pixel format cannot be converted.
+        InputError: It is too large, or its pixel format cannot be converted.
     """
+    if frame.width * frame.height > max_pixels:
+        raise InputError(
+            name, f"frames of {frame.width} × {frame.height} pixels, more than the limit of {max_pixels:,}"
+        )
     try:
         pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     except _FAILURES as error:

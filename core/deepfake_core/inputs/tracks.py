@@ -1,0 +1,81 @@
+"""Follow faces through the frames of a clip: by overlap, and by interpolation where one was not found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfake_core.inputs.crop import scale_box
+from deepfake_core.results import Box, Face
+
+# A face in one frame is the one of an earlier frame where their boxes overlap by more than this (intersection over
+# union). Frames are a tenth of a second apart, in which a head may move by half of its width.
+_LEAST_OVERLAP = 0.2
+# A track that was found in a smaller share of the frames is mostly a mistake, or somebody passing through.
+_LEAST_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One face through a clip.
+
+    Attributes:
+        boxes: Where it is in every frame, in the frame's pixels; between frames where it was found, its box moves
+            evenly, and before the first and after the last of them it stands still.
+        confidence: Mean of the face finder's scores in [0, 1] where it was found.
+    """
+
+    boxes: tuple[Box, ...]
+    confidence: float
+
+
+def follow(faces: Sequence[Sequence[Face]], sizes: Sequence[tuple[int, int]]) -> list[Track]:
+    """The tracks of a clip, the most confident first.
+
+    Args:
+        faces: The faces found in each frame.
+        sizes: Height and width of each frame in pixels; they may differ, as where a stream changes its resolution.
+
+    Returns:
+        Tracks of faces that were found in at least half of the frames.
+    """
+    tracks: list[dict[int, Face]] = []
+    for number, (found, (height, width)) in enumerate(zip(faces, sizes, strict=True)):
+        # In shares of the frame, so that its size does not matter.
+        here = [Face(scale_box(face.box, 1 / width, 1 / height), face.confidence) for face in found]
+        last = [track[max(track)].box for track in tracks]
+        pairs = [(_overlap(box, face.box), old, new) for old, box in enumerate(last) for new, face in enumerate(here)]
+        pairs.sort(key=lambda pair: -pair[0])
+        taken: set[int] = set()
+        continued: set[int] = set()
+        for overlap, old, new in pairs:
+            if overlap > _LEAST_OVERLAP and old not in continued and new not in taken:
+                tracks[old][number] = here[new]
+                continued.add(old)
+                taken.add(new)
+        tracks += [{number: face} for new, face in enumerate(here) if new not in taken]
+    kept = [_filled(track, sizes) for track in tracks if len(track) >= _LEAST_SHARE * len(sizes)]
+    return sorted(kept, key=lambda track: -track.confidence)
+
+
+def _filled(track: dict[int, Face], sizes: Sequence[tuple[int, int]]) -> Track:
+    known = sorted(track)
+    corners = np.array([[box.x, box.y, box.width, box.height] for box in (track[number].box for number in known)])
+    every = np.arange(len(sizes))
+    moved = np.stack([np.interp(every, known, corners[:, column]) for column in range(4)], axis=1)
+    boxes = (
+        scale_box(Box(*values), width, height) for values, (height, width) in zip(moved.tolist(), sizes, strict=True)
+    )
+    return Track(tuple(boxes), sum(face.confidence for face in track.values()) / len(track))
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (one.width * one.height + other.width * other.height - shared)
