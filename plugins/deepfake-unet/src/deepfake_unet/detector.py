@@ -1,0 +1,126 @@
+"""The ``unet`` detector: localises blended regions, and returns the perturbation that protects a face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.training.items import TrainingSet
+from deepfake_core.training.losses import evidence_bce
+from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
+from deepfake_core.training.step import working_precision
+from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
+from deepfake_unet.network import STRIDE, UNet
+from deepfake_unet.protection import Protection, training_surrogates
+
+PERTURBATION = "perturbation"
+
+DEFAULT = TrainRecipe(
+    phases=(Phase(steps=2000, lr=1e-3),),
+    samples="pairs",
+    batch_size=16,
+    ema=0.998,
+    precision="bf16",
+    # Validation sees the localiser only, so one at the end is enough: what protects best is what trained longest.
+    eval_every=2000,
+    save_every=200,
+    workers=1,
+    pairs=Pairs(
+        pseudo=PseudoFakes(self_blend=0.6, composite=0.15, reconstruct=0.0, labelled=0.25),
+        validation=60,
+        autoencoder_steps=700,
+        small_until=0.94,
+        small_size=128,
+    ),
+)
+"""How the shipped weights were trained: surrogates first, then both heads together; about half an hour on two cores."""
+
+# A few steps show whether everything works, and so do face swappers that have seen two batches.
+SMOKE = DEFAULT.smoke()
+SMOKE = SMOKE.model_copy(update={"pairs": SMOKE.pairs.model_copy(update={"autoencoder_steps": 2})})
+
+
+class UnetConfig(DetectorConfig):
+    """Hyper-parameters of :class:`Unet`.
+
+    Attributes:
+        image_size: Side of the square input in pixels, a multiple of 32.
+        margin: Side of the crop over the longer side of the face box.
+        widths: Channels of the trunk at full, half, quarter … resolution (002-11).
+        epsilon: Largest change of a pixel's channel, in units of the pixel range [0, 1].
+        evidence_weight: Weight of the evidence map's loss beside the classification loss of weight 1.
+        protect_weight: Weight of the perturbation's effect; 0 trains a detector alone.
+        visibility: Weight of the perturbation's mean square, in units of the bound, within its loss.
+        surrogates: Trained detectors whose features the perturbation is to disturb.
+    """
+
+    image_size: int = Field(256, ge=32, multiple_of=32)
+    margin: float = Field(1.3, gt=0.5, le=4)
+    widths: tuple[int, ...] = Field((32, 64, 128, 256, 264), min_length=2, max_length=6)
+    epsilon: float = Field(0.03, gt=0, le=1)
+    evidence_weight: float = Field(0.5, ge=0)
+    protect_weight: float = Field(1.0, ge=0)
+    visibility: float = Field(0.5, ge=0)
+    surrogates: tuple[str, ...] = ("lite",)
+
+
+class Unet(Detector):
+    """A localiser of blended regions and a protector in one network (002-7)."""
+
+    Config = UnetConfig
+    config: UnetConfig
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {"default": DEFAULT, "smoke": SMOKE}
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        size = self.config.image_size
+        self.evidence_size = (size // STRIDE, size // STRIDE)
+        self.extra_outputs = (TensorSpec(name=PERTURBATION, dtype="float32", shape=("N", size, size, 3)),)
+        self.preprocess = PreprocessSpec(
+            crop=FaceCrop(margin=self.config.margin),
+            resize=Resize(height=size, width=size),
+            normalize=Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        )
+        self.protection: Protection | None = None
+
+    def build(self) -> nn.Module:
+        return UNet(self.config.widths, self.config.epsilon)
+
+    def before_training(
+        self, training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+    ) -> None:
+        """Train the surrogates that the perturbation is to disturb, or load them from the cache."""
+        config = self.config
+        if config.protect_weight:
+            surrogates = training_surrogates(training, config.surrogates, recipe, cache_dir, device, config.margin)
+            precision = working_precision(recipe.precision, device)
+            self.protection = Protection(surrogates, config.epsilon, config.visibility, precision)
+
+    def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        """Classification, the map against the blend mask where one is known, and the perturbation's effect."""
+        logit, evidence, perturbation = output
+        loss = super().loss(logit, batch)
+        if self.config.evidence_weight and (mask := batch.get("mask")) is not None:
+            loss = loss + self.config.evidence_weight * evidence_bce(evidence, mask, batch["weight"])
+        if self.protection is not None:
+            loss = loss + self.config.protect_weight * self.protection.loss(batch["images"], perturbation)
+        return loss
+
+    def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return (*network.get_submodule("down").children(), *network.get_submodule("up").children())
+
+    def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
+        trunk = {id(p) for name in ("down", "enlarge", "up") for p in network.get_submodule(name).parameters()}
+        return {
+            "backbone": [p for p in network.parameters() if id(p) in trunk],
+            "head": [p for p in network.parameters() if id(p) not in trunk],
+        }
+
+    def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
+        return (ExplainLayer(network.get_submodule(f"up.{len(self.config.widths) - 2}")),)

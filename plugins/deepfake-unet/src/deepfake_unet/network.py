@@ -1,0 +1,81 @@
+"""The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): one trunk, a head for protection and one for detection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDE = 4
+"""Pixels of the input per cell of the evidence map and side."""
+
+
+class UNet(nn.Module):
+    """Features at full resolution → a bounded perturbation, and a map of where the face was blended.
+
+    The trunk with the perturbation's head is the documented protector (002-11): 4,787,975 parameters at the
+    default widths. The map's head adds 33, and the score that is pooled from it 2.
+
+    Args:
+        widths: Channels at full, half, quarter … resolution. The input's sides must be multiples of
+            ``2 ** (len(widths) - 1)``.
+        epsilon: Largest change of a pixel's channel, in units of the pixel range [0, 1].
+    """
+
+    def __init__(self, widths: Sequence[int], epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.down = nn.ModuleList(
+            _double_conv(before, after) for before, after in zip((3, *widths), widths, strict=False)
+        )
+        self.enlarge = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            self.enlarge.append(nn.ConvTranspose2d(deep, deep // 2, 2, stride=2))
+            self.up.append(_double_conv(shallow + deep // 2, shallow))
+        self.perturbation = nn.Conv2d(widths[0], 3, 1)
+        self.mask = nn.Conv2d(widths[0], 1, 1)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def features(self, images: Tensor) -> Tensor:
+        """``float32 [N, 3, H, W]`` normalised → ``float32 [N, C, H, W]``."""
+        x = images
+        skipped = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            skipped.append(x)
+        skipped.pop()
+        for enlarge, block in zip(self.enlarge, self.up, strict=True):
+            x = block(torch.cat([skipped.pop(), enlarge(x)], dim=1))
+        return x
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Judge and protect ``float32 [N, 3, H, W]`` normalised.
+
+        Returns:
+            Logits ``[N]``; evidence logits ``[N, H/4, W/4]``; the perturbation ``[N, H, W, 3]`` to be added to
+            pixels in [0, 1], within ±epsilon.
+        """
+        features = self.features(images)
+        evidence = F.avg_pool2d(self.mask(features), STRIDE).squeeze(1)
+        # A soft maximum over the cells, log(mean(exp)): a small blended region decides, and every cell learns.
+        cells = evidence.shape[1] * evidence.shape[2]
+        logit = self.scale * (torch.logsumexp(evidence.flatten(1), dim=1) - math.log(cells)) + self.bias
+        perturbation = self.epsilon * torch.tanh(self.perturbation(features))
+        return logit, evidence, perturbation.permute(0, 2, 3, 1)
+
+
+def _double_conv(before: int, after: int) -> nn.Sequential:
+    # Without biases: the normalisation that follows has its own.
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(after, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    )

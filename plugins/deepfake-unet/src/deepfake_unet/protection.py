@@ -1,0 +1,175 @@
+"""What the U-Net's perturbation is trained for: to disturb surrogates, through everything that may happen to a picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepfake_core.errors import MissingExtra, TrainingDataError, UnknownDetector, WeightsUnavailable
+from deepfake_core.loading import load
+from deepfake_core.training.faces import STORE_MARGIN
+from deepfake_core.training.items import TrainingSet
+from deepfake_core.training.pairs import PairDataset, PairSource
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_unet.degrade import add_bounded, degraded
+from deepfake_unet.surrogates import TRAINING_SWAPPERS, Faces, FeatureSurrogate, Surrogate, SwapSpec, load_swapper
+
+log = logging.getLogger("deepfake.training")
+
+FACES = 1500
+"""Faces of each set that a face swapper is trained on, at most."""
+FACE_SIDE = 96
+"""Side in pixels at which they are kept."""
+_FLOOR = 1e-5
+"""Added to a relative change before its logarithm."""
+
+
+class Protection:
+    """The objective: the larger the change of every surrogate's answer, the smaller the loss.
+
+    Args:
+        surrogates: Frozen networks on one device.
+        epsilon: Bound of the perturbation.
+        visibility: Weight of the perturbation's mean square, in units of the bound.
+        precision: ``fp32``, ``bf16`` or ``fp16``, in which the surrogates compute.
+    """
+
+    def __init__(
+        self, surrogates: Sequence[Surrogate], epsilon: float, visibility: float, precision: str = "fp32"
+    ) -> None:
+        self.surrogates, self.epsilon, self.visibility, self.precision = surrogates, epsilon, visibility, precision
+
+    def loss(self, images: Tensor, perturbation: Tensor) -> Tensor:
+        """A scalar: minus the mean logarithm of the relative changes, plus what can be seen.
+
+        The logarithm makes surrogates count alike, however easily one of them is disturbed.
+
+        Args:
+            images: uint8 [N, H, W, 3] RGB.
+            perturbation: float32 [N, H, W, 3] for pixels in [0, 1].
+        """
+        clean = images.permute(0, 3, 1, 2).float() / 255
+        protected = add_bounded(clean, perturbation.permute(0, 3, 1, 2), self.epsilon)
+        clean, protected = degraded(torch.stack([clean, protected]))
+        with torch.autocast(
+            images.device.type,
+            torch.float16 if self.precision == "fp16" else torch.bfloat16,
+            enabled=self.precision != "fp32",
+        ):
+            changes = [surrogate.change(clean, protected) for surrogate in self.surrogates]
+        effect = torch.stack([(change + _FLOOR).log().mean() for change in changes]).mean()
+        return self.visibility * (perturbation / self.epsilon).square().mean() - 0.5 * effect
+
+
+def training_surrogates(
+    training: TrainingSet,
+    detectors: Sequence[str],
+    recipe: TrainRecipe,
+    cache_dir: Path,
+    device: torch.device,
+    margin: float,
+) -> list[Surrogate]:
+    """Face swappers, trained on the first call, and the networks of trained detectors.
+
+    Args:
+        training: Whose real faces the face swappers are trained on.
+        detectors: Names of detectors with weights; left out where the recipe does without public weights.
+        recipe: ``pairs.autoencoder_steps`` is the length of each face swapper's training.
+        cache_dir: Where face swappers are kept.
+        device: Where everything runs.
+        margin: Side of the detector's crop over the longer side of the face box.
+
+    Raises:
+        TrainingDataError: There are not two real faces.
+        MissingExtra: A detector is not installed, or has no weights that torch can run.
+    """
+    faces = two_sets(training, margin)
+    steps = recipe.pairs.autoencoder_steps
+    log.info("face swappers: %d and %d faces, %d steps each", *map(len, faces), steps)
+    found: list[Surrogate] = [
+        load_swapper(spec, faces, cache_dir, steps=steps, device=device, name=f"swapper {number}")
+        for number, spec in enumerate(TRAINING_SWAPPERS, 1)
+    ]
+    if recipe.pretrained:
+        found += [feature_surrogate(name).to(device) for name in detectors]
+    return found
+
+
+def held_out_swapper(faces: Faces, spec: SwapSpec, cache_dir: Path, *, steps: int, device: torch.device) -> Surrogate:
+    """A face swapper that no training sees, on the same faces in another order."""
+    mixed = np.random.default_rng(spec.seed)
+    shuffled = tuple(one[mixed.permutation(len(one))] for one in faces)
+    return load_swapper(
+        spec, (shuffled[0], shuffled[1]), cache_dir, steps=steps, device=device, name="held-out swapper"
+    )
+
+
+def feature_surrogate(name: str) -> FeatureSurrogate:
+    """The network of an installed, trained detector.
+
+    Raises:
+        MissingExtra: It is not installed, or its weights are not.
+    """
+    try:
+        return FeatureSurrogate(load(name, backend="torch", device="cpu"))
+    except (UnknownDetector, WeightsUnavailable) as error:
+        raise MissingExtra(f"training against the detector {name!r}", "deepfake-unet[train]") from error
+
+
+def two_sets(training: TrainingSet, margin: float) -> Faces:
+    """Two sets of real faces for a face swapper: ``uint8 [N, S, S, 3]`` each, at most :data:`FACES`.
+
+    They are the two largest sources of real faces where the training set knows sources; else every other face.
+
+    Raises:
+        TrainingDataError: There are not two real faces.
+    """
+    if isinstance(training, PairDataset):
+        return _of_sources(training.maker.source, margin)
+    faces = []
+    for item in range(len(training)):
+        sample = training[0, item]
+        real = sample["images"][sample["fake"] < 0.5].numpy()
+        faces += [_reduced(face) for face in real]
+        if len(faces) >= 2 * FACES:
+            break
+    return _halves(faces)
+
+
+def _of_sources(source: PairSource, margin: float) -> Faces:
+    real = source.rows[source.table.fake[source.rows] == 0]
+    names, counts = np.unique(source.table.sources[real], return_counts=True)
+    largest = names[np.argsort(-counts, kind="stable")][:2]
+    sets = [[_stored(source, int(row), margin) for row in _spread(real[source.table.sources[real] == name])]
+            for name in largest]  # fmt: skip
+    if len(sets) == 2 and min(map(len, sets)) >= max(map(len, sets)) // 4:
+        return np.stack(sets[0]), np.stack(sets[1])
+    return _halves([face for one in sets for face in one])
+
+
+def _spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    return rows[np.linspace(0, len(rows) - 1, min(FACES, len(rows))).astype(int)]
+
+
+def _stored(source: PairSource, row: int, margin: float) -> NDArray[np.uint8]:
+    """The detector's crop of a stored face."""
+    pixels = np.asarray(source.pixels[row])
+    cut = round(len(pixels) * (1 - min(1.0, margin / STORE_MARGIN)) / 2)
+    return _reduced(pixels[cut : len(pixels) - cut, cut : len(pixels) - cut])
+
+
+def _reduced(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.resize(face, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _halves(faces: Sequence[NDArray[np.uint8]]) -> Faces:
+    if len(faces) < 2:
+        raise TrainingDataError("a face swapper needs real faces; there are fewer than two to train it on")
+    return np.stack(faces[::2]), np.stack(faces[1::2])

@@ -1,0 +1,251 @@
+"""Stand-ins for the systems that a protected picture is meant to disturb: small networks that are trained here.
+
+A face swapper of the shared-encoder kind has one encoder and a decoder for each of two sets of faces; a face of one
+set, decoded by the other's decoder, is the swap. A feature extractor is a detector's own network, read at the layers
+that it names for explanations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from deepfake_core.progress import track
+from deepfake_registry.files import atomic_path
+from deepfake_registry.manifest import Frozen
+
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
+PEAK_RATE = 1e-3
+BATCH = 16
+"""Faces of each of the two sets in one training step."""
+
+Faces = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Two sets of real faces, each ``uint8 [N, S, S, 3]`` RGB."""
+
+
+class SwapSpec(Frozen):
+    """One face swapper.
+
+    Attributes:
+        size: Side of its pictures in pixels.
+        width: Channels at half resolution, doubled at each level below, up to 256.
+        levels: Halvings of the resolution.
+        latent: Channels of the bottleneck, which is ``size / 2 ** levels`` cells wide.
+        upsampling: How the decoders enlarge.
+        seed: Of the weights, the order of the faces and their distortions.
+    """
+
+    size: int = Field(64, gt=0, multiple_of=16)
+    width: int = Field(32, gt=0)
+    levels: int = Field(4, gt=0, le=5)
+    latent: int = Field(96, gt=0)
+    upsampling: Literal["nearest", "transposed", "shuffle"] = "shuffle"
+    seed: int = 0
+
+
+TRAINING_SWAPPERS = (
+    SwapSpec(seed=1),
+    SwapSpec(width=24, levels=3, latent=24, upsampling="nearest", seed=2),
+)
+"""What the U-Net is trained against."""
+
+HELD_OUT_SWAPPER = SwapSpec(size=80, width=40, levels=4, latent=64, upsampling="transposed", seed=3)
+"""What it is only measured on: another size, width, bottleneck, decoder, seed and order of the faces."""
+
+
+class SwapAutoencoder(nn.Module):
+    """``float32 [N, 3, S, S]`` in [0, 1] → the face as each of the two decoders shows it."""
+
+    def __init__(self, spec: SwapSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        widths = [min(256, spec.width * 2**level) for level in range(spec.levels)]
+        encoder: list[nn.Module] = []
+        for before, after in zip([3, *widths], widths, strict=False):
+            encoder += [nn.Conv2d(before, after, 5, stride=2, padding=2), nn.LeakyReLU(0.1)]
+        self.encoder = nn.Sequential(*encoder, nn.Conv2d(widths[-1], spec.latent, 1))
+        self.decoders = nn.ModuleList(_decoder(spec, widths) for _ in range(2))
+
+    def forward(self, images: Tensor, decoder: int) -> Tensor:
+        """``float32 [N, 3, S, S]`` in [0, 1] → the same, as decoder 0 or 1 shows it."""
+        decoded: Tensor = torch.sigmoid(self.decoders[decoder](self.encoder(images * 2 - 1)))
+        return decoded
+
+
+def _decoder(spec: SwapSpec, widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(spec.latent, widths[-1], 3, padding=1), nn.LeakyReLU(0.1)]
+    for before, after in zip(widths[::-1], [*widths[-2::-1], max(16, spec.width // 2)], strict=True):
+        if spec.upsampling == "transposed":
+            layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1))
+        elif spec.upsampling == "shuffle":
+            layers += [nn.Conv2d(before, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
+        else:
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1)]
+        layers.append(nn.LeakyReLU(0.1))
+    return nn.Sequential(*layers, nn.Conv2d(max(16, spec.width // 2), 3, 3, padding=1))
+
+
+class Surrogate(nn.Module):
+    """A frozen network that answers to pictures; how far its answer moves is a perturbation's effect.
+
+    Attributes:
+        name: For reports.
+    """
+
+    name: str
+
+    def answer(self, images: Tensor) -> Sequence[Tensor]:
+        """``float32 [N, 3, H, W]`` in [0, 1] of any size → its answers, each ``float32 [N, …]``."""
+        raise NotImplementedError
+
+    def change(self, clean: Tensor, protected: Tensor) -> Tensor:
+        """Relative squared change of the answer, the mean over its parts: ``float32 [N]``.
+
+        Of each part, the squared distance between the answers over the squared distance of the clean answer from
+        its own mean.
+
+        Args:
+            clean: float32 [N, 3, H, W] in [0, 1].
+            protected: The same pictures with a perturbation.
+        """
+        with torch.no_grad():
+            before = self.answer(clean)
+        parts = []
+        for old, new in zip(before, self.answer(protected), strict=True):
+            old, new = old.float().flatten(1), new.float().flatten(1)
+            spread = (old - old.mean(1, keepdim=True)).square().mean(1)
+            parts.append((new - old).square().mean(1) / spread.clamp_min(1e-6))
+        return torch.stack(parts).mean(0)
+
+
+class SwapSurrogate(Surrogate):
+    """A face swapper; its answers are what both decoders show."""
+
+    def __init__(self, name: str, network: SwapAutoencoder) -> None:
+        super().__init__()
+        self.name, self.network = name, network.eval().requires_grad_(False)
+
+    def shown(self, images: Tensor, decoder: int) -> Tensor:
+        """``float32 [N, 3, H, W]`` in [0, 1] → ``float32 [N, 3, S, S]`` in [0, 1] by decoder 0 or 1."""
+        swapped: Tensor = self.network(_sized(images, self.network.spec.size), decoder)
+        return swapped
+
+    def answer(self, images: Tensor) -> Sequence[Tensor]:
+        return [self.shown(images, decoder) for decoder in range(2)]
+
+
+class FeatureSurrogate(Surrogate):
+    """A detector's network; its answers are the activations of the layers that it names for explanations.
+
+    Args:
+        loaded: A trained detector in torch.
+    """
+
+    def __init__(self, loaded: LoadedDetector) -> None:
+        super().__init__()
+        self.name = loaded.manifest.name
+        spec = loaded.manifest.preprocess
+        self.size = max(spec.size)
+        self.register_buffer("mean", torch.tensor(spec.normalize.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.normalize.std).view(1, 3, 1, 1))
+        self.network = loaded.network.eval().requires_grad_(False)
+        self.layers = loaded.detector.explain_layers(loaded.network)
+
+    def answer(self, images: Tensor) -> Sequence[Tensor]:
+        found: list[Tensor] = []
+        hooks = [
+            layer.module.register_forward_hook(
+                lambda _module, _inputs, output, reshape=layer.reshape: found.append(
+                    reshape(output) if reshape else output
+                )
+            )
+            for layer in self.layers
+        ]
+        try:
+            # Never enlarged: what a small picture lacks, the network would not miss.
+            pixels = _sized(images, min(self.size, images.shape[2]))
+            self.network((pixels - self.get_buffer("mean")) / self.get_buffer("std"))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+
+def _sized(images: Tensor, side: int) -> Tensor:
+    if images.shape[2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
+
+def load_swapper(
+    spec: SwapSpec, faces: Faces, cache_dir: Path, *, steps: int, device: torch.device, name: str
+) -> SwapSurrogate:
+    """A trained face swapper; trained on the first call, and kept in ``cache_dir``.
+
+    Args:
+        spec: What it is.
+        faces: The two sets of real faces.
+        cache_dir: Where its weights are kept, under a hash of all that decided them.
+        steps: Of training.
+        device: Where it trains, and where it will be used.
+        name: For reports.
+    """
+    key = hashlib.sha256(f"{spec!r} {steps}".encode())
+    for one in faces:
+        key.update(repr(one.shape).encode())
+        key.update(np.ascontiguousarray(one).tobytes())
+    path = cache_dir / f"swapper-{key.hexdigest()[:16]}.safetensors"
+    network = SwapAutoencoder(spec)
+    if path.exists():
+        network.load_state_dict(load_file(path))
+    else:
+        network = train_swapper(spec, faces, steps=steps, device=device)
+        with atomic_path(path) as temporary:
+            save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
+    return SwapSurrogate(name, network.to(device))
+
+
+def train_swapper(spec: SwapSpec, faces: Faces, *, steps: int, device: torch.device) -> SwapAutoencoder:
+    """Train a face swapper: each decoder learns to undo distortions of the faces of its own set."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        rng = np.random.default_rng(spec.seed)
+        network = SwapAutoencoder(spec).to(device)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, betas=(0.5, 0.99), weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE, total_steps=steps)
+        for _ in track(range(steps), f"face swapper, {spec.size} px, {spec.upsampling}"):
+            loss = torch.zeros((), device=device)
+            for decoder, one in enumerate(faces):
+                rows = np.sort(rng.integers(len(one), size=BATCH))
+                pixels = torch.from_numpy(one[rows]).to(device).permute(0, 3, 1, 2).float() / 255
+                target = _sized(pixels.flip(3) if rng.random() < 0.5 else pixels, spec.size)
+                loss = loss + F.l1_loss(network(distorted(target), decoder), target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+    return network.eval()
+
+
+def distorted(images: Tensor) -> Tensor:
+    """Random zoom, shift and elastic warp of ``float32 [N, 3, S, S]``, so that an encoder learns faces, not pixels."""
+    count, device = len(images), images.device
+    theta = torch.zeros(count, 2, 3, device=device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.1 * (torch.rand(count, device=device) - 0.5)
+    theta[:, :, 2] = 0.1 * (torch.rand(count, 2, device=device) - 0.5)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    warp = F.interpolate(0.03 * torch.randn(count, 2, 5, 5, device=device), images.shape[2:], mode="bicubic")
+    return F.grid_sample(images, grid + warp.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
