@@ -180,9 +180,10 @@ class Ensemble(LoadedDetector):
         starts = range(0, len(images), step)
         return Outputs.joined([runtime.run_cuts([cut[start : start + step] for cut in cuts]) for start in starts])
 
-    def _preparer(self, frames: int) -> Preparer:
+    def _preparer(self, frames: int, clips: int) -> Preparer:
         first, *others = self._specs
-        return self._preparers.setdefault(frames, Preparer(first, others=others, frames=frames))
+        made = Preparer(first, others=others, frames=frames, clips=clips)
+        return self._preparers.setdefault((frames, clips), made)
 
     def _judge(self, group: Sequence[Prepared], batch_size: int, keep: Keep) -> Iterator[Result]:
         """As for any detector; each face is also told how far its members lie apart."""

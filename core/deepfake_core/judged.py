@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.sources import Frames, Source
 
 if TYPE_CHECKING:
+    from deepfake_core.inputs.sources import Picture
     from deepfake_core.loaded import LoadedDetector
     from deepfake_core.results import Result
 
@@ -44,7 +45,7 @@ def judged(
 ) -> Iterator[tuple[Sample, Result]]:
     """Every sample with the detector's result, in the order that is cheapest to read.
 
-    A detector of clips is given folders of frames whole: one sample and one result for each.
+    A detector of clips is given the frames of one video together: the first of them stands for all.
 
     Args:
         detector: What judges.
@@ -54,14 +55,19 @@ def judged(
         frames: Likewise.
 
     Raises:
-        TrainingDataError: An archive cannot be read, or holds single frames and the detector takes clips.
+        TrainingDataError: An archive cannot be read.
     """
     whole = detector.manifest.preprocess.clip is not None
     waiting: deque[Sample] = deque()
 
-    def inputs() -> Iterator[Path | bytes]:
+    def inputs() -> Iterator[Path | bytes | Source]:
         try:
-            for sample, data in _videos(dataset) if whole else dataset.stream():
+            if whole:
+                for shown, video in whole_videos(dataset, dataset):
+                    waiting.append(shown[0])
+                    yield video
+                return
+            for sample, data in dataset.stream():
                 waiting.append(sample)
                 yield data
         except OSError as error:
@@ -71,16 +77,38 @@ def judged(
         yield waiting.popleft(), result
 
 
-def _videos(dataset: Dataset) -> Iterator[tuple[Sample, Path | bytes]]:
-    """Samples as they are, but for frames: one sample, whose path is their folder, for all frames of a video."""
-    seen: set[Path] = set()
-    for sample, data in dataset.stream():
-        if sample.frame < 0:
-            yield sample, data
-        elif not isinstance(data, Path):
-            raise TrainingDataError(
-                f"{sample.name}: is a frame in an archive, and clips need its neighbours; unpack it"
-            )
-        elif data.parent not in seen:
-            seen.add(data.parent)
-            yield dataclasses.replace(sample, path=data.parent, frame=-1), data.parent
+def whole_videos(dataset: Dataset, samples: Iterable[Sample]) -> Iterator[tuple[list[Sample], Path | bytes | Source]]:
+    """Samples as a detector of clips takes them: the frames of one video together, everything else alone.
+
+    Frames are read when they are needed, in their order, wherever they lie.
+    """
+    found: dict[tuple[str, str, int] | str, list[Sample]] = {}
+    for sample in samples:
+        one = (sample.group, sample.source, sample.fake) if sample.frame >= 0 else sample.name
+        found.setdefault(one, []).append(sample)
+    for shown in found.values():
+        if shown[0].frame < 0:
+            yield shown, dataset.read(shown[0])
+        else:
+            shown.sort(key=lambda sample: sample.frame)
+            yield shown, Source(shown[0].group, Frames(_Read(dataset, shown)))
+
+
+class _Read(Sequence["Picture"]):
+    """Frames of a dataset, each read when it is asked for."""
+
+    def __init__(self, dataset: Dataset, samples: Sequence[Sample]) -> None:
+        self.dataset = dataset
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, which: int) -> Picture: ...
+    @overload
+    def __getitem__(self, which: slice) -> Sequence[Picture]: ...
+    def __getitem__(self, which: int | slice) -> Picture | Sequence[Picture]:
+        if isinstance(which, slice):
+            return _Read(self.dataset, self.samples[which])
+        return self.dataset.read(self.samples[which])

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake_core.errors import DeepfakeError, InputError, WeightsUnavailable
+from deepfake_core.inputs.decode import name_of
 from deepfake_core.inputs.prepare import Prepared, Preparer
-from deepfake_core.inputs.sources import Source, expand
+from deepfake_core.inputs.sources import Frames, Source, expand
 from deepfake_core.judging import judge
 from deepfake_core.plugins import detector_spec, import_object
 from deepfake_core.results import Result
@@ -86,7 +87,7 @@ class LoadedDetector:
         self.repository = repository
         self.load_ms = dict(load_ms or {})
         self._package = package
-        self._preparers: dict[int, Preparer] = {}
+        self._preparers: dict[tuple[int, int], Preparer] = {}
         self._batch = _BATCH[runtime.device.partition(":")[0]]
 
     def __repr__(self) -> str:
@@ -99,24 +100,29 @@ class LoadedDetector:
     # ── infer ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def predict(
-        self, inputs: Any, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16
+        self, inputs: Any, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16, clips: int = 4
     ) -> Result | list[Result]:
         """Judge pictures or videos. An input that cannot be read gives a result with the verdict ``error``.
 
         Args:
             inputs: A path, ``bytes``, an array or a PIL image gives one result; a folder, a glob pattern, an
-                array ``uint8 [N, H, W, 3]`` or a list of any of these gives a list.
+                array ``uint8 [N, H, W, 3]`` or a list of any of these gives a list. For a detector of clips, a folder
+                that holds pictures itself, or an array ``uint8 [T, H, W, 3]``, is one video (:func:`expand`).
             evidence: Keep each face's evidence map.
             keep_crops: Keep each face's crop, as the network saw it.
             frames: Frames to judge of each video, spread evenly over it.
+            clips: By a detector of clips, clips to judge of each video instead.
         """
-        sources = list(expand(inputs)) if isinstance(inputs, str | os.PathLike) else expand(inputs)
-        if _gives_list(inputs, sources):
-            keep = Keep(evidence, keep_crops)
-            return list(self._stream(iter(sources), self._preparer(frames), self._batch, allowed_threads(), keep))
-        prepared = [self._preparer(frames).prepare(source) for source in sources]
-        (result,) = self._judge(prepared, self._batch, Keep(evidence, keep_crops))
+        sources = list(self.expand(inputs)) if isinstance(inputs, str | os.PathLike) else self.expand(inputs)
+        preparer, keep = self._preparer(frames, clips), Keep(evidence, keep_crops)
+        if _gives_list(inputs, sources, arrays=5 if self._takes_clips else 4):
+            return list(self._stream(iter(sources), preparer, self._batch, allowed_threads(), keep))
+        (result,) = self._judge([preparer.prepare(source) for source in sources], self._batch, keep)
         return result
+
+    def expand(self, inputs: Any) -> Iterator[Source]:
+        """Every single input that :meth:`predict` or :meth:`stream` would judge, in their order."""
+        return expand(inputs, clips=self._takes_clips)
 
     def stream(
         self,
@@ -127,6 +133,7 @@ class LoadedDetector:
         evidence: bool = False,
         keep_crops: bool = False,
         frames: int = 16,
+        clips: int = 4,
     ) -> Iterator[Result]:
         """Judge many inputs in their order, decoding the next ones while the network runs.
 
@@ -140,10 +147,11 @@ class LoadedDetector:
             evidence: Keep each face's evidence map.
             keep_crops: Keep each face's crop, as the network saw it.
             frames: Frames to judge of each video, spread evenly over it.
+            clips: By a detector of clips, clips to judge of each video instead.
         """
-        keep = Keep(evidence, keep_crops)
+        preparer, keep = self._preparer(frames, clips), Keep(evidence, keep_crops)
         return self._stream(
-            expand(inputs), self._preparer(frames), batch_size or self._batch, workers or allowed_threads(), keep
+            self.expand(inputs), preparer, batch_size or self._batch, workers or allowed_threads(), keep
         )
 
     def _stream(
@@ -187,15 +195,20 @@ class LoadedDetector:
         step = batch_size or len(images)
         return Outputs.joined([self.runtime.run(images[start : start + step]) for start in range(0, len(images), step)])
 
-    def prepare(self, source: Single, *, frames: int = 16) -> Prepared:
+    def prepare(self, source: Single, *, frames: int = 16, clips: int = 4) -> Prepared:
         """One input, decoded and cut as the network takes it, without being judged.
 
         ``score(prepared.crops, *prepared.others)`` judges it; a bad input has ``error`` set, and raises nothing.
         """
-        return self._preparer(frames).prepare(source)
+        return self._preparer(frames, clips).prepare(source)
 
-    def _preparer(self, frames: int) -> Preparer:
-        return self._preparers.setdefault(frames, Preparer(self.manifest.preprocess, frames=frames))
+    @property
+    def _takes_clips(self) -> bool:
+        return self.manifest.preprocess.clip is not None
+
+    def _preparer(self, frames: int, clips: int) -> Preparer:
+        made = Preparer(self.manifest.preprocess, frames=frames, clips=clips)
+        return self._preparers.setdefault((frames, clips), made)
 
     def _judge(self, group: Sequence[Prepared], batch_size: int, keep: Keep) -> Iterator[Result]:
         counts = [len(prepared.crops) for prepared in group]
@@ -324,10 +337,18 @@ def import_torch(name: str, install: str = TORCH) -> Any:
     return import_object(f"deepfake_core.runtimes.torch:{name}", install=install)
 
 
-def _gives_list(inputs: Any, sources: Iterable[Source]) -> bool:
-    """Whether ``predict`` answers with a list: for all but one path, ``bytes``, picture array or PIL image."""
+def _gives_list(inputs: Any, sources: Iterable[Source], *, arrays: int) -> bool:
+    """Whether ``predict`` answers with a list: for all but one path, ``bytes``, array, PIL image or video's frames.
+
+    Args:
+        inputs: As for :meth:`LoadedDetector.predict`.
+        sources: What they expand to.
+        arrays: Axes of an array that holds several inputs.
+    """
     if isinstance(inputs, str | os.PathLike):
         path = os.fsdecode(inputs)
         is_pattern = glob.has_magic(path) and not os.path.lexists(path)
-        return is_pattern or [source.data for source in sources] != [path]
-    return inputs.ndim == 4 if isinstance(inputs, np.ndarray) else not isinstance(inputs, bytes | Image.Image)
+        return is_pattern or [source.name for source in sources] != [name_of(path)]
+    if isinstance(inputs, np.ndarray):
+        return inputs.ndim == arrays
+    return not isinstance(inputs, bytes | Image.Image | Frames | Source)

@@ -38,6 +38,7 @@ def predict(
     device: Device = "auto",
     threads: Threads = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames judged per video, spread over the whole clip.")] = 16,
+    clips: Annotated[int, typer.Option(min=1, help="Clips judged per video instead, by detectors of clips.")] = 4,
 ) -> None:
     """Judge pictures and videos: a verdict, P(fake) and the face that decided, for each file.
 
@@ -48,7 +49,6 @@ def predict(
     from deepfake_bench.cli.explanations import Explanations
     from deepfake_bench.cli.text import printable
     from deepfake_bench.cli.writers import open_writer
-    from deepfake_core.inputs.sources import expand
     from deepfake_core.loading import load
     from deepfake_core.progress import track
 
@@ -56,12 +56,12 @@ def predict(
     loaded = load(detector, backend=backend.value, device=device, threads=threads)
     account.mark("load")
     explanations = Explanations(explain, method, loaded) if explain is not None else None
-    sources = [source.data for source in expand(paths)]
+    sources = list(loaded.expand(paths))
     if not sources:
         typer.echo(f"dfbench: no pictures or videos in {', '.join(map(printable, paths))}", err=True)
     # With one file at a time nothing overlaps, so that the stages of --timings add up.
     batches = [[source] for source in sources] if timings else [sources]
-    judge = partial(loaded.stream, frames=frames, keep_crops=explain is not None)
+    judge = partial(loaded.stream, frames=frames, clips=clips, keep_crops=explain is not None)
     results = chain.from_iterable(map(judge, batches))
     judged = 0
     with open_writer(output.value) as writer:
