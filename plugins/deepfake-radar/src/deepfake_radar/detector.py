@@ -51,6 +51,7 @@ class Radar(Detector):
         "self-blended": SELF_BLENDED,
         "smoke": DEFAULT.smoke(),
     }
+    configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"self-blended": {"init": "dinov2"}}
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
@@ -114,4 +115,4 @@ class Radar(Detector):
 def patch_grid(tokens: Tensor) -> Tensor:
     """Tokens ``[N, 1 + n², D]``, the class token first → patches ``[N, D, n, n]``."""
     side = round((tokens.shape[1] - 1) ** 0.5)
-    return tokens[:, 1:].reshape(len(tokens), side, side, -1).permute(0, 3, 1, 2)
+    return tokens[:, 1:].reshape(tokens.shape[0], side, side, -1).permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ CUTOFF, SOFTNESS = 14.0, 10.0
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _TINY = 1e-12  # inside the root, so that its gradient is finite where a picture is flat
+_FAINTEST = 0.01  # slope below which a picture has no edges but rounding errors, of which every runtime has its own
 
 
 def exact(images: Tensor) -> AbstractContextManager[object]:
@@ -31,7 +32,7 @@ def exact(images: Tensor) -> AbstractContextManager[object]:
 class EdgeMap(nn.Module):
     """Sobel gradient magnitude of the luma: ``float32 [N, 3, H, W]`` → ``float32 [N, 1, H, W]`` in [0, 1].
 
-    Each picture's strongest edge is 1.
+    Each picture's strongest edge is 1; a flat picture has none.
     """
 
     luma: Tensor
@@ -49,7 +50,7 @@ class EdgeMap(nn.Module):
             # Repeated borders: zeros would draw a frame that is stronger than any edge of the face.
             slopes = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), self.kernels)
             magnitude = (slopes.square().sum(1, keepdim=True) + _TINY).sqrt()
-            return magnitude / magnitude.amax((2, 3), keepdim=True).clamp_min(1e-6)
+            return magnitude / magnitude.amax((2, 3), keepdim=True).clamp_min(_FAINTEST)
 
 
 class SpectrumMap(nn.Module):

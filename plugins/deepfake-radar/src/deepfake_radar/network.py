@@ -143,7 +143,7 @@ class RADAR(nn.Module):
         # Asked of training alone: a traced graph must hold neither the question nor the resampling.
         if self.training:
             positions = resampled(positions, images.shape[-2] // PATCH, images.shape[-1] // PATCH)
-        embedded = torch.cat([encoder.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
+        embedded = torch.cat([encoder.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1) + positions
         tokens: Tensor = encoder.norm(encoder.blocks(embedded))
         return tokens
 
