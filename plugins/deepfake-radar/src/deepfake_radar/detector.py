@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
-from deepfake_core.training.losses import radar_loss
+from deepfake_core.training.losses import evidence_bce, radar_loss
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
-from deepfake_radar.network import ENCODER, RADAR, Answer, RADARConfig
+from deepfake_radar.network import ENCODER, PATCH, RADAR, Answer, RADARConfig
 from deepfake_radar.pretrained import load_dinov2, load_imagenet
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
 
@@ -51,7 +51,7 @@ class Radar(Detector):
         "self-blended": SELF_BLENDED,
         "smoke": DEFAULT.smoke(),
     }
-    configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"self-blended": {"init": "dinov2"}}
+    configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {"self-blended": {"init": "dinov2", "locate": 1.0}}
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
@@ -61,6 +61,8 @@ class Radar(Detector):
             resize=Resize(height=size, width=size),
             normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         )
+        if self.config.locate:
+            self.evidence_size = (size // PATCH, size // PATCH)
         evidence, iterations = self.config.evidence_dim, self.config.reasoning_iterations
         shapes: dict[str, tuple[int, ...]] = {
             "boundary": (),
@@ -85,9 +87,16 @@ class Radar(Detector):
             load_imagenet(encoder, ENCODER)
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        """The loss of 004-5: verdict, branches, orthogonality of their evidence, and every iteration's verdict."""
+        """The loss of 004-5: verdict, branches, orthogonality of their evidence, and every iteration's verdict.
+
+        With ``config.locate`` the evidence map's is added, where the mask is known.
+        """
+        evidence = None
+        if self.evidence_size is not None:
+            logit, evidence, *rest = output
+            output = (logit, *rest)
         answer = Answer(*output)
-        return radar_loss(
+        loss = radar_loss(
             answer.logit,
             (answer.boundary, answer.frequency),
             (answer.boundary_evidence, answer.frequency_evidence),
@@ -95,6 +104,9 @@ class Radar(Detector):
             batch["fake"],
             batch["weight"],
         )
+        if evidence is None or "mask" not in batch:
+            return loss
+        return loss + self.config.locate * evidence_bce(evidence, batch["mask"], batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
         encoder = {id(parameter) for parameter in network.get_submodule("encoder").parameters()}

