@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from deepfake_core.specs import DatasetSpec, DetectorSpec, ExplainerSpec
+from deepfake_core.specs import DatasetSpec, DetectorSpec, ExplainerSpec, ProtectorSpec
 
 hookspec = pluggy.HookspecMarker("deepfake")
 hookimpl = pluggy.HookimplMarker("deepfake")
@@ -63,5 +63,21 @@ def deepfake_explainers() -> Iterable[ExplainerSpec]:  # type: ignore[empty-body
                 name="evidence",
                 summary="the detector's own evidence map",
                 explainer="deepfake_core.explainers.evidence:EvidenceMap",
+            )
+    """
+
+
+@hookspec
+def deepfake_protectors() -> Iterable[ProtectorSpec]:  # type: ignore[empty-body]
+    """Offer protectors: detectors whose network also makes a perturbation that protects a face.
+
+    Example::
+
+        @hookimpl
+        def deepfake_protectors():
+            yield ProtectorSpec(
+                name="unet",
+                summary="a perturbation that disturbs face swappers",
+                protector="deepfake_unet.protector:UnetProtector",
             )
     """

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
     from deepfake_core.detector import Detector
     from deepfake_core.hub import Repository
+    from deepfake_core.inputs.decode import PictureSource
     from deepfake_core.inputs.sources import Single
     from deepfake_core.training.recipe import TrainRecipe
 
@@ -230,6 +231,41 @@ class LoadedDetector:
                 evidence=keep.evidence,
                 keep_crops=keep.crops,
             )
+
+    # ── protect ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def protect(
+        self, source: PictureSource, *, epsilon: float = 0.03, save: str | os.PathLike[str] | None = None
+    ) -> Image.Image:
+        """Add a small perturbation to a picture, which disturbs what would manipulate its faces.
+
+        Every face is protected at the picture's full resolution; where none is found, the picture as a whole. Size,
+        colour mode, transparency, EXIF data and colour profile stay; a palette becomes RGB.
+
+        Args:
+            source: A path, the bytes of a file, an array or a PIL image.
+            epsilon: Largest change of any channel of a pixel, in units of the pixel range: at most
+                ``floor(255 · epsilon)`` levels.
+            save: Where to write it, too, EXIF data and colour profile included. The bound holds in the picture that
+                is returned and in lossless files; JPEG changes pixels once more.
+
+        Returns:
+            The protected picture. Its ``info["protection"]`` holds ``psnr_db`` and ``ssim`` against the original,
+            ``epsilon``, the number of ``faces``, and the status of the ``weights``.
+
+        Raises:
+            DeepfakeError: The detector is no protector, epsilon is not in (0, 1], or ``save`` is the source itself
+                or cannot hold the picture.
+            InputError: The source cannot be read; it names the file.
+        """
+        from deepfake_core import protectors
+
+        if save is not None:
+            protectors.check_target(source, save)
+        image = protectors.protect(self, source, epsilon)
+        if save is not None:
+            protectors.save(image, save)
+        return image
 
     # ── train and export ─────────────────────────────────────────────────────────────────────────────────────
 

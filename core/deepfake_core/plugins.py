@@ -25,12 +25,12 @@ import pluggy
 
 from deepfake_core import hookspecs
 from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, TrainingDataError, UnknownDetector
-from deepfake_core.specs import API_VERSION, DatasetSpec, DetectorSpec, ExplainerSpec
+from deepfake_core.specs import API_VERSION, DatasetSpec, DetectorSpec, ExplainerSpec, ProtectorSpec
 
 GROUP = "deepfake"
 STRICT = "DEEPFAKE_STRICT_PLUGINS"
 
-Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec)
+Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec, ProtectorSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Catalogue:
     detectors: Mapping[str, Registered[DetectorSpec]]
     datasets: Mapping[str, Registered[DatasetSpec]]
     explainers: Mapping[str, Registered[ExplainerSpec]]
+    protectors: Mapping[str, Registered[ProtectorSpec]]
     failures: tuple[Failure, ...]
     clashes: Mapping[tuple[type[Any], str], str]
 
@@ -137,7 +138,8 @@ def discover(found: Iterable[EntryPoint], *, strict: bool = False) -> Catalogue:
     detectors = loader.collect("deepfake_detectors", DetectorSpec)
     datasets = loader.collect("deepfake_datasets", DatasetSpec)
     explainers = loader.collect("deepfake_explainers", ExplainerSpec)
-    return Catalogue(detectors, datasets, explainers, tuple(loader.failures), loader.clashes)
+    protectors = loader.collect("deepfake_protectors", ProtectorSpec)
+    return Catalogue(detectors, datasets, explainers, protectors, tuple(loader.failures), loader.clashes)
 
 
 @cache
@@ -160,6 +162,11 @@ def datasets() -> Mapping[str, Registered[DatasetSpec]]:
 def explainers() -> Mapping[str, Registered[ExplainerSpec]]:
     """Installed explainers by name, in alphabetical order."""
     return catalogue().explainers
+
+
+def protectors() -> Mapping[str, Registered[ProtectorSpec]]:
+    """Installed protectors by the name of their detector, in alphabetical order."""
+    return catalogue().protectors
 
 
 def failures() -> tuple[Failure, ...]:

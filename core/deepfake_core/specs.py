@@ -78,6 +78,23 @@ class DatasetSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectorSpec:
+    """A way to protect pictures of faces, which a detector's network brings along.
+
+    Attributes:
+        name: Of the detector: ``deepfake_core.load(name).protect(…)``.
+        summary: One line for listings.
+        protector: ``"package.module:Class"`` of a :class:`deepfake_core.protectors.Protector`.
+        api_version: Version of the plugin interface that the record was written for.
+    """
+
+    name: str
+    summary: str
+    protector: str
+    api_version: int = API_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainerSpec:
     """A way to show where a detector looked.
 

@@ -43,6 +43,16 @@ def crop_side(box: Box, spec: FaceCrop) -> int:
     return max(1, round(spec.margin * max(box.width, box.height)))
 
 
+def crop_square(box: Box, spec: FaceCrop) -> tuple[int, int, int]:
+    """Left, top and side of the square around a face box, in pixels; it may reach out of the picture.
+
+    Raises:
+        ValueError: The box is empty or not finite.
+    """
+    side = crop_side(box, spec)
+    return round(box.x + box.width / 2 - side / 2), round(box.y + box.height / 2 - side / 2), side
+
+
 def crop_face(pixels: NDArray[np.uint8], box: Box, spec: FaceCrop) -> NDArray[np.uint8]:
     """Cut the square around a face: ``uint8 [h, w, 3]`` and a box in its pixels → ``uint8 [s, s, 3]``.
 
@@ -51,9 +61,7 @@ def crop_face(pixels: NDArray[np.uint8], box: Box, spec: FaceCrop) -> NDArray[np
     Raises:
         ValueError: The box is empty or not finite.
     """
-    side = crop_side(box, spec)
-    left = round(box.x + box.width / 2 - side / 2)
-    top = round(box.y + box.height / 2 - side / 2)
+    left, top, side = crop_square(box, spec)
     height, width = pixels.shape[:2]
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         return np.ascontiguousarray(pixels[top : top + side, left : left + side])

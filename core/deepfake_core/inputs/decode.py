@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import os
 import stat
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -99,6 +100,55 @@ def decode(
         return _from_array(source, name, max_pixels)
     if isinstance(source, Image.Image):
         return _from_image(source, name, max_pixels, None)
+    with _opened(source, name, max_pixels) as image:
+        return _from_image(image, name, max_pixels, min_side)
+
+
+def stored_picture(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
+    """A picture as it is stored: loaded, in its own colour mode, not turned, with what its file says besides.
+
+    Args:
+        source: As for :func:`decode`, which must have read it without an error.
+        max_pixels: Pictures with more pixels are refused before they are decoded.
+
+    Returns:
+        The picture, of which a video-like file gives the first; and its EXIF orientation, 1 where it is upright.
+
+    Raises:
+        InputError: The input is not a whole picture of a known format within the limit.
+    """
+    name = name_of(source)
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(_from_array(source, name, max_pixels).pixels), 1
+    if isinstance(source, Image.Image):
+        return source.copy(), _orientation(source)
+    with _opened(source, name, max_pixels) as image:
+        _check_size(image.width, image.height, name, max_pixels)
+        try:
+            image.load()
+        except Exception as error:
+            raise InputError(name, _decode_failure(image.mode, error)) from error
+        return image.copy(), _orientation(image)
+
+
+def turned_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Upright values ``[h, w, …]`` as a picture of that EXIF orientation stores them."""
+    sideways = pixels.swapaxes(0, 1)
+    turned = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: sideways,
+        6: sideways[::-1],
+        7: sideways[::-1, ::-1],
+        8: sideways[:, ::-1],
+    }
+    return np.ascontiguousarray(turned.get(orientation, pixels))
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
+    """The header of a file, read by the one decoder that fits."""
     if not isinstance(source, str | bytes | os.PathLike):
         raise InputError(name, f"cannot read a picture from {type(source).__name__}; pass a path, bytes or an array")
     with open_stream(source, name) as stream:
@@ -111,7 +161,7 @@ def decode(
             raise InputError(name, f"more pixels than the limit of {max_pixels:,}; reduce the picture") from error
         except Exception as error:
             raise InputError(name, f"damaged or incomplete; get the file again ({one_line(error)})") from error
-        return _from_image(image, name, max_pixels, min_side)
+        yield image
 
 
 def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractContextManager[IO[bytes]]:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepfake_core.protectors import levels
+
 # ITU-T T.81, tables K.1 and K.2.
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -48,7 +50,7 @@ def add_bounded(images: Tensor, perturbation: Tensor, epsilon: float) -> Tensor:
     Returns:
         float32 [N, 3, H, W] in [0, 1], on whole levels.
     """
-    most = math.floor(255 * epsilon) / 255
+    most = levels(epsilon) / 255
     return (images + _rounded(perturbation.clamp(-most, most))).clamp(0, 1)
 
 

@@ -18,8 +18,7 @@ from deepfake_core.training.step import working_precision
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
 from deepfake_unet.network import STRIDE, UNet
 from deepfake_unet.protection import Protection, training_surrogates
-
-PERTURBATION = "perturbation"
+from deepfake_unet.protector import PERTURBATION
 
 DEFAULT = TrainRecipe(
     phases=(Phase(steps=2000, lr=1e-3),),

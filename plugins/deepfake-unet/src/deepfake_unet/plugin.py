@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DetectorSpec, Target
+from deepfake_core.specs import DetectorSpec, ProtectorSpec, Target
 
 
 @hookimpl
@@ -24,8 +24,18 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
                 comparison="<=",
                 value=400.0,
                 source="002-10",
-                condition="per picture on a CPU",
+                condition="CPU",
             ),
             Target(metric="file_mb", scenario="cold_start", comparison="<=", value=8.0, source="002-11"),
         ),
+    )
+
+
+@hookimpl
+def deepfake_protectors() -> Iterable[ProtectorSpec]:
+    """The perturbation that ``unet`` returns beside its score."""
+    yield ProtectorSpec(
+        name="unet",
+        summary="a perturbation that disturbs face swappers and face features",
+        protector="deepfake_unet.protector:UnetProtector",
     )

@@ -1,4 +1,4 @@
-"""What the U-Net's perturbation is trained for: to disturb surrogates, through everything that may happen to a picture."""
+"""The perturbation's objective: to disturb surrogates, through all that may happen to a picture."""
 
 from __future__ import annotations
 

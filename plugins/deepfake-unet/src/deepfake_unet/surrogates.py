@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -135,7 +135,7 @@ class SwapSurrogate(Surrogate):
 
     def __init__(self, name: str, network: SwapAutoencoder) -> None:
         super().__init__()
-        self.name, self.network = name, network.eval().requires_grad_(False)
+        self.name, self.network = name, _frozen(network)
 
     def shown(self, images: Tensor, decoder: int) -> Tensor:
         """``float32 [N, 3, H, W]`` in [0, 1] → ``float32 [N, 3, S, S]`` in [0, 1] by decoder 0 or 1."""
@@ -160,7 +160,7 @@ class FeatureSurrogate(Surrogate):
         self.size = max(spec.size)
         self.register_buffer("mean", torch.tensor(spec.normalize.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.normalize.std).view(1, 3, 1, 1))
-        self.network = loaded.network.eval().requires_grad_(False)
+        self.network = _frozen(loaded.network)
         self.layers = loaded.detector.explain_layers(loaded.network)
 
     def answer(self, images: Tensor) -> Sequence[Tensor]:
@@ -181,6 +181,14 @@ class FeatureSurrogate(Surrogate):
             for hook in hooks:
                 hook.remove()
         return found
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def _frozen(network: Network) -> Network:
+    frozen = network.eval().requires_grad_(False)
+    return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _sized(images: Tensor, side: int) -> Tensor:
