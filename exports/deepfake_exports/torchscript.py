@@ -41,6 +41,8 @@ def export_torchscript(
     with atomic_path(out) as target, warnings.catch_warnings():
         # Upstream deprecates the format as such; users choose it knowingly.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
+        # Tracing reads every attribute of every module, deprecated ones of other libraries among them.
+        warnings.filterwarnings("ignore", message=r".*is deprecated", category=FutureWarning)
         traced = torch.jit.freeze(torch.jit.trace(model, (example,)))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target), _extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
         exported = torch_run(torch.jit.load(str(target), map_location="cpu"), manifest)  # type: ignore[no-untyped-call]

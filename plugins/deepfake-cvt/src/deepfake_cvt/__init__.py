@@ -1,0 +1,1 @@
+"""CvT-13 with a two-logit head, fine-tuned in two phases."""

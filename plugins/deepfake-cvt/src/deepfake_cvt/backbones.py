@@ -1,0 +1,191 @@
+"""The networks that :class:`~deepfake_cvt.detector.Cvt` can be built on: CvT of transformers, and those of timm."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from deepfake_core._torchvision import ensure_importable
+from deepfake_core.detector import ExplainLayer
+from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
+
+Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+CVT: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
+    {
+        # Table 2 of the paper.
+        "cvt-13": {"embed_dim": (64, 192, 384), "num_heads": (1, 3, 6), "depth": (1, 2, 10)},
+        "cvt-21": {"embed_dim": (64, 192, 384), "num_heads": (1, 3, 6), "depth": (1, 4, 16)},
+        "cvt-test": {"embed_dim": (8, 16, 32), "num_heads": (1, 2, 2), "depth": (1, 2, 3)},
+    }
+)
+
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+_OFFLINE = (
+    "train once where the Hugging Face Hub can be reached, which fills its cache; or, for CvT, name a local folder: "
+    "--set config.pretrained_from=FOLDER; or start from random weights: --set pretrained=false"
+)
+
+
+def statistics(name: str) -> Statistics:
+    """Mean and standard deviation per RGB channel, in units of 255, that a backbone's input is normalised with.
+
+    Raises:
+        DeepfakeError: There is no such backbone.
+        MissingExtra: It is none of CvT's, and timm is not installed.
+    """
+    if name in CVT:
+        return IMAGENET
+    card = _timm_card(name)
+    return tuple(card.mean), tuple(card.std)
+
+
+def build(name: str, image_size: int) -> nn.Module:
+    """A backbone with a head of two logits, randomly initialised.
+
+    Raises:
+        DeepfakeError: There is no such backbone.
+        MissingExtra: What it comes from is not installed.
+    """
+    network: nn.Module
+    if name in CVT:
+        transformers = _transformers()
+        network = transformers.CvtForImageClassification(transformers.CvtConfig(num_labels=2, **CVT[name]))
+    else:
+        network = _timm().create_model(name, num_classes=2, **_timm_size(name, image_size))
+    return network
+
+
+def head(network: nn.Module) -> nn.Module:
+    """The layer that makes the two logits."""
+    named: Any = network
+    found: nn.Module = named.classifier if _is_cvt(network) else named.get_classifier()
+    return found
+
+
+def blocks(network: nn.Module) -> tuple[nn.Module, ...]:
+    """The backbone's blocks one after another; none where timm's network does not name any."""
+    if _is_cvt(network):
+        return tuple(layer for stage in _stages(network) for layer in stage.layers)
+    found = getattr(network, "blocks", ())
+    return tuple(found) if isinstance(found, nn.Sequential | nn.ModuleList) else ()
+
+
+def explain_layers(network: nn.Module) -> tuple[ExplainLayer, ...]:
+    """Where GradCAM looks.
+
+    Only the class token of CvT's last layer is read, so that the gradient at that layer's *output* is zero for every
+    place of the picture. Its input still matters through attention. The same holds for timm's vision transformers.
+    """
+    if _is_cvt(network):
+        return (ExplainLayer(_stages(network)[-1].layers[-1].layernorm_before, _cells),)
+    layers: Any = blocks(network)
+    if layers and hasattr(network, "patch_embed") and hasattr(layers[-1], "norm1"):
+        return (ExplainLayer(layers[-1].norm1, _cells),)
+    if features := getattr(network, "feature_info", None):
+        channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        layer = network.get_submodule(features[-1]["module"])
+        return (ExplainLayer(layer, (lambda cells: cells.permute(0, 3, 1, 2)) if channels_last else None),)
+    return ()
+
+
+def load_public(name: str, network: nn.Module, source: str, image_size: int) -> None:
+    """Load public weights into everything but the head.
+
+    Args:
+        name: Of the backbone.
+        network: As :func:`build` made it.
+        source: Hugging Face repository or local folder of a CvT; empty for the backbone's own.
+        image_size: Side of the input in pixels.
+
+    Raises:
+        WeightsUnavailable: They are neither on disk nor to be had, or are another network's.
+    """
+    state = _cvt_weights(name, source or f"microsoft/{name}") if name in CVT else _timm_weights(name, image_size)
+    kept = {id(value) for value in head(network).state_dict(keep_vars=True).values()}
+    wanted = {key for key, value in network.state_dict(keep_vars=True).items() if id(value) not in kept}
+    network.load_state_dict({**network.state_dict(), **{key: state[key] for key in wanted}})
+
+
+def _cvt_weights(name: str, source: str) -> Mapping[str, Tensor]:
+    transformers = _transformers()
+    try:
+        config = transformers.AutoConfig.from_pretrained(source)
+        found = {key: tuple(getattr(config, key, ())) for key in CVT[name]}
+        if config.model_type != "cvt" or found != CVT[name]:
+            raise WeightsUnavailable(
+                f"{source}: holds a network of the kind {config.model_type!r} with {found}, and {name} has "
+                f"{dict(CVT[name])}; name the repository or the backbone that fits: --set config.backbone=NAME"
+            )
+        network, report = transformers.CvtForImageClassification.from_pretrained(source, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsUnavailable(f"{source}: its weights cannot be had ({reason[:200]}); {_OFFLINE}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("classifier."))
+    if missing:
+        raise WeightsUnavailable(f"{source}: lacks weights of the network, such as {missing[0]}; name another source")
+    weights: Mapping[str, Tensor] = network.state_dict()
+    return weights
+
+
+def _timm_weights(name: str, image_size: int) -> Mapping[str, Tensor]:
+    try:
+        network = _timm().create_model(name, pretrained=True, num_classes=2, **_timm_size(name, image_size))
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsUnavailable(f"{name}: its weights cannot be had ({reason[:200]}); {_OFFLINE}") from error
+    weights: Mapping[str, Tensor] = network.state_dict()
+    return weights
+
+
+def _cells(tokens: Tensor) -> Tensor:
+    """``[N, extra + h·w, C]`` → ``[N, C, h, w]`` of a square picture; tokens that are no place go in front."""
+    side = math.isqrt(tokens.shape[1])
+    return tokens[:, -side * side :].transpose(1, 2).reshape(len(tokens), -1, side, side)
+
+
+def _is_cvt(network: nn.Module) -> bool:
+    return hasattr(network, "cvt")
+
+
+def _stages(network: nn.Module) -> Any:
+    return network.get_submodule("cvt.encoder.stages")
+
+
+@functools.cache
+def _timm_card(name: str) -> Any:
+    timm = _timm()
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, [*CVT, *timm.list_models()], n=3)
+        meant = f"; did you mean {', '.join(close)}?" if close else ""
+        raise DeepfakeError(f"unknown backbone {name!r}: neither {', '.join(CVT)} nor the name of a timm model{meant}")
+    return timm.get_pretrained_cfg(name)
+
+
+def _timm_size(name: str, image_size: int) -> dict[str, int]:
+    return {"img_size": image_size} if _timm_card(name).fixed_input_size else {}
+
+
+def _timm() -> Any:
+    ensure_importable()
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingExtra("a backbone of timm", "deepfake-cvt[timm]") from None
+    return timm
+
+
+def _transformers() -> Any:
+    ensure_importable()
+    try:
+        import transformers
+    except ModuleNotFoundError:
+        raise MissingExtra("CvT", "deepfake-cvt[torch]") from None
+    return transformers

@@ -1,0 +1,110 @@
+"""CvT (Wu et al. 2021, arXiv 2103.15808) as a detector, or any timm backbone in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.training.presets import PRESETS
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_cvt import backbones
+from deepfake_registry.manifest import FaceCrop, LabelMap, Normalize, PreprocessSpec, Resize, WholeImage
+
+LABELS = LabelMap(real=1, fake=0)
+"""Order of the head's two logits: that of the system whose checkpoints and tables this detector shares (001-2)."""
+
+DEFAULT = PRESETS["two-phase"]
+"""Three epochs of the head alone at 1e-3, then five of everything, the backbone at 1e-5 (001-8, 001-13, 001-14)."""
+
+
+class CvtDetectorConfig(DetectorConfig):
+    """Hyper-parameters of :class:`Cvt`.
+
+    Attributes:
+        backbone: ``cvt-13``, ``cvt-21``, or the timm name of any network that classifies pictures; ``cvt-test``
+            is a CvT of 57 thousand parameters for tests.
+        image_size: Side of the square input in pixels, a multiple of 32.
+        crop: ``face``: a square around each face. ``whole``: the whole picture, for data sets of pictures that are
+            cut to the face already; then nothing looks for faces.
+        margin: Side of the crop over the longer side of the face box. At 1.3, what the network sees of an ordinary
+            photograph is framed as the pictures of FFHQ and of the 140k real and fake faces are.
+        pretrained_from: Hugging Face repository or local folder of the weights that CvT's training starts from; by
+            default ``microsoft/<backbone>``. A backbone of timm has its own, and takes none.
+    """
+
+    backbone: str = Field("cvt-13", min_length=1)
+    image_size: int = Field(256, ge=64, multiple_of=32)
+    crop: Literal["face", "whole"] = "face"
+    margin: float = Field(1.3, gt=0.5, le=4)
+    pretrained_from: str = ""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.pretrained_from and self.backbone not in backbones.CVT:
+            raise ValueError(f"pretrained_from is for CvT; timm knows where the weights of {self.backbone!r} are")
+        return self
+
+
+class CvtNetwork(nn.Module):
+    """Backbone with a head of two logits; its answer is their difference."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``float32 [N, 3, H, W]`` normalised → logits ``[N]``: fake minus real, the log odds of their softmax."""
+        answer: Any = self.backbone(images)
+        logits: Tensor = answer if isinstance(answer, Tensor) else answer.logits
+        return logits[:, LABELS.fake] - logits[:, LABELS.real]
+
+
+class Cvt(Detector):
+    """CvT-13 at 256×256, trained head first (001-1)."""
+
+    Config = CvtDetectorConfig
+    config: CvtDetectorConfig
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = MappingProxyType({"default": DEFAULT, "smoke": DEFAULT.smoke()})
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        size = self.config.image_size
+        mean, std = backbones.statistics(self.config.backbone)
+        # No random part: validation, test and use see the same pixels (001-4).
+        self.preprocess = PreprocessSpec(
+            crop=FaceCrop(margin=self.config.margin) if self.config.crop == "face" else WholeImage(),
+            resize=Resize(height=size, width=size),
+            normalize=Normalize(mean=mean, std=std),
+        )
+
+    def build(self) -> nn.Module:
+        return CvtNetwork(backbones.build(self.config.backbone, self.config.image_size))
+
+    def init_pretrained(self, network: nn.Module) -> None:
+        """Load the backbone's public weights, by default those trained on ImageNet; the head stays as it is.
+
+        Raises:
+            WeightsUnavailable: They are neither on disk nor to be had, or are another network's.
+        """
+        backbones.load_public(
+            self.config.backbone, network.get_submodule("backbone"), self.config.pretrained_from, self.config.image_size
+        )
+
+    def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
+        head = backbones.head(network.get_submodule("backbone"))
+        own = {id(parameter) for parameter in head.parameters()}
+        return {
+            "backbone": [parameter for parameter in network.parameters() if id(parameter) not in own],
+            "head": list(head.parameters()),
+        }
+
+    def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return backbones.blocks(network.get_submodule("backbone"))
+
+    def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
+        return backbones.explain_layers(network.get_submodule("backbone"))
