@@ -1,0 +1,1 @@
+"""The detector ``siglip``: SigLIP image classifiers from the Hugging Face Hub."""

@@ -1,0 +1,152 @@
+"""SigLIP's vision tower with a classifier of two classes, as the Transformers library builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepfake_core import hub
+from deepfake_core._torchvision import ensure_importable
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.errors import ArtifactCorrupt
+from deepfake_core.hub import CONFIG, Repository
+from deepfake_core.training.presets import two_phase
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec, WholeImage
+from deepfake_siglip.config import ARCHITECTURE, SiglipConfig, read_config
+from deepfake_siglip.plugin import INSTALL
+
+ensure_importable()
+from transformers.models.siglip import configuration_siglip  # noqa: E402 - torchvision must be importable first
+from transformers.models.siglip.modeling_siglip import SiglipForImageClassification  # noqa: E402
+
+TOWER = "vision_model."
+CLASSIFIER = ("classifier.weight", "classifier.bias")
+
+# The classifier first, on frozen features; then everything, the tower a hundred times slower. The
+# lengths are this project's choice: the source only judges, it does not train.
+DEFAULT = two_phase(32, 1, 5).model_copy(update={"precision": "auto", "patience": 3})
+
+
+class SiglipNetwork(nn.Module):
+    """Patches → transformer → mean of the tokens → one logit for each class.
+
+    Its tensors have the names that published weights have. The tower's attention-pooling head is among them, and is
+    never run.
+    """
+
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        model: Any = SiglipForImageClassification(_described(config))
+        # The tower's parts under its own names, without the library's model around them, which cannot be traced.
+        self.vision_model = nn.Module()
+        for name, part in model.vision_model.named_children():
+            self.vision_model.add_module(name, part)
+        # The numbers 0, 1, 2 …, by which the tower looks up all of its positions; used here without looking up.
+        del model.vision_model.embeddings.position_ids
+        self.classifier = model.classifier
+        self.labels = config.labels
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """``float32 [N, 3, H, W]`` normalised → logits ``[N]`` and both classes' logits ``[N, 2]``, fake first."""
+        tower: Any = self.vision_model
+        patches = tower.embeddings.patch_embedding(images).flatten(2).transpose(1, 2)
+        tokens = tower.encoder(inputs_embeds=patches + tower.embeddings.position_embedding.weight).last_hidden_state
+        classes = self.classifier(tower.post_layernorm(tokens).mean(1))
+        fake, real = classes[:, self.labels.fake], classes[:, self.labels.real]
+        return fake - real, torch.stack([fake, real], dim=1)
+
+
+class Siglip(Detector):
+    """Any ``SiglipForImageClassification`` of two classes."""
+
+    Config = SiglipConfig
+    config: SiglipConfig
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {"default": DEFAULT, "smoke": DEFAULT.smoke()}
+    extra_outputs = (TensorSpec(name="logits", dtype="float32", shape=("N", 2)),)
+
+    def __init__(self, config: DetectorConfig | None = None) -> None:
+        super().__init__(config)
+        side, margin = self.config.image_size, self.config.margin
+        self.preprocess = PreprocessSpec(
+            crop=WholeImage() if margin is None else FaceCrop(margin=margin),
+            resize=Resize(height=side, width=side, interpolation=self.config.interpolation),
+            normalize=Normalize(mean=self.config.mean, std=self.config.std),
+        )
+
+    @classmethod
+    def from_repository(cls, repository: Repository) -> tuple[SiglipConfig, dict[str, Tensor]]:
+        return read_config(repository), repository.tensors()
+
+    def build(self) -> nn.Module:
+        return SiglipNetwork(self.config)
+
+    def init_pretrained(self, network: nn.Module) -> None:
+        """Load the tower of ``config.initial``, and its classifier where that has the same two classes.
+
+        Raises:
+            WeightsUnavailable: The repository is not on this machine.
+            ArtifactCorrupt: Its tower is another one.
+        """
+        repository = hub.find(self.config.initial, install=INSTALL)
+        state = {name: value for name, value in repository.tensors().items() if name.startswith((TOWER, *CLASSIFIER))}
+        if ARCHITECTURE in (repository.json(CONFIG).get("architectures") or ()):
+            labels = read_config(repository).labels
+            order = [0, 1] if labels == self.config.labels else [1, 0]
+            state |= {name: state[name][order] for name in CLASSIFIER if name in state}
+        own = network.state_dict()
+        wanted = {name for name in own if name.startswith(TOWER)}
+        if missing := sorted(wanted - set(state)):
+            raise ArtifactCorrupt(f"{repository.name}: has no {missing[0]}, and is no start for this network")
+        for name, value in own.items():
+            if name in state and state[name].shape != value.shape:
+                raise ArtifactCorrupt(
+                    f"{repository.name}: {name} is {list(state[name].shape)}, this network's is {list(value.shape)}; "
+                    "change config.initial, or the network to fit it"
+                )
+        network.load_state_dict({name: state.get(name, value) for name, value in own.items()})
+
+    def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
+        return {
+            "backbone": list(network.get_submodule("vision_model").parameters()),
+            "head": list(network.get_submodule("classifier").parameters()),
+        }
+
+    def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return tuple(network.get_submodule("vision_model.encoder.layers").children())
+
+    def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
+        side = self.config.image_size // self.config.patch_size
+        last = self.checkpoint_modules(network)[-1]
+
+        # The normalised input of the last block: every token of its output weighs the same in the mean. There is no
+        # class token to leave out.
+        def as_map(tokens: Tensor) -> Tensor:
+            return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+
+        return (ExplainLayer(last.get_submodule("layer_norm1"), as_map),)
+
+
+def _described(config: SiglipConfig) -> Any:
+    """The configuration as the Transformers library wants it."""
+    vision = configuration_siglip.SiglipVisionConfig(
+        hidden_size=config.hidden,
+        intermediate_size=config.intermediate,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        hidden_act=config.activation,
+        layer_norm_eps=config.layer_norm_eps,
+        vision_use_head=config.pooling_head,
+    )
+    # There is no text tower; the library warns of these default numbers beside its default vocabulary.
+    text = configuration_siglip.SiglipTextConfig(bos_token_id=None, eos_token_id=None)
+    # Attention in plain steps: it can be traced, and its weights can be looked at.
+    described: Any = configuration_siglip.SiglipConfig
+    return described(
+        vision_config=vision.to_dict(), text_config=text.to_dict(), num_labels=2, attn_implementation="eager"
+    )
