@@ -54,7 +54,7 @@ def run(python: str, *arguments: str, cwd: Path) -> str:
 
 
 def test_listed_with_its_distribution(python: str, tmp_path: Path) -> None:
-    listing = json.loads(run(python, "-m", "deepfake_bench", "list", "--json", cwd=tmp_path))
+    listing = json.loads(run(python, "-m", "deepfake_bench", "list", "--format", "json", cwd=tmp_path))
     (mine,) = [entry for entry in listing["detectors"] if entry["name"] == "mine"]
     assert mine["distribution"].startswith("deepfake-mine")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,16 +12,16 @@ from pydantic import Field
 from deepfake_bench.report import Measurement, Record
 from deepfake_bench.targets import check_targets
 from deepfake_core import plugins
-from deepfake_core.errors import TrainingDataError
-from deepfake_registry.files import sha256_file
+from deepfake_core.datasets.opening import Address, open_address, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from deepfake_core.datasets import Dataset
     from deepfake_core.loaded import LoadedDetector
 
 DATA = Path(__file__).parent / "data"
-_FORMATS = {"onnxruntime": "onnx", "torch": "safetensors"}  # which file of a package each runtime runs
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
 
 
 class DatasetRef(Record):
@@ -28,7 +30,16 @@ class DatasetRef(Record):
     name: str
     layout: str = Field(description="the dataset plugin that reads it")
     path: str
+    options: dict[str, str] = Field({}, description="of the layout, as text")
     note: str = ""
+
+    def open(self) -> Dataset:
+        """The dataset itself.
+
+        Raises:
+            TrainingDataError: It is not there, or the layout has no such option.
+        """
+        return open_address(Address(self.layout, self.path, self.options))
 
 
 class Job(Record):
@@ -54,24 +65,22 @@ PLUMBING = DatasetRef(
 
 
 def parse_dataset(text: str) -> DatasetRef:
-    """Read ``PATH`` (an image folder), ``LAYOUT:PATH`` or ``NAME=LAYOUT:PATH``.
+    """Read ``[NAME=][LAYOUT:]PATH[?key=value&…]``; but for the name, see ``deepfake_core.datasets.opening``.
 
-    Without a name, the dataset is called after its folder.
+    Without a name, the dataset is called after its folder, or its layout.
 
     Raises:
-        TrainingDataError: There is no such layout or path.
+        TrainingDataError: There is no such layout, path or option.
     """
-    name, equals, rest = text.partition("=")
-    if not equals or Path(text).exists():
-        name, rest = "", text
-    layout, colon, path = rest.partition(":")
-    if not colon or Path(rest).exists():
-        layout, path = "image-folder", rest
-    if layout not in plugins.datasets():
-        raise TrainingDataError(f"unknown dataset layout {layout!r}; installed: {', '.join(plugins.datasets())}")
-    if not Path(path).exists():
-        raise TrainingDataError(f"{path}: no such dataset; give PATH, LAYOUT:PATH or NAME=LAYOUT:PATH")
-    return DatasetRef(name=name or Path(path).resolve().name, layout=layout, path=path)
+    named = _NAME.match(text) if not Path(text).exists() else None
+    address = resolved(text[named.end() :] if named else text)
+    name = named[1] if named else Path(address.path).resolve().name if address.path else address.name
+    reference = DatasetRef(name=name, layout=address.name, path=address.path, options=dict(address.options))
+    # What is wrong is said now rather than after an hour of measuring; not every layout needs a path that exists.
+    dataset = reference.open()
+    if not Path(address.path).exists():
+        next(iter(dataset), None)
+    return reference
 
 
 def plan(
@@ -129,10 +138,14 @@ def unmeasured(job: Job, status: Literal["skipped", "failed"], reason: str) -> M
     return row.model_copy(update={"targets": check_targets(known.spec.targets if known else (), row)})
 
 
-def artefact_of(job: Job, detector: LoadedDetector) -> tuple[str, int | None]:
-    """Hex sha256 and size in bytes of the model file that runs; ``("", None)`` when there is none."""
-    path = Path(job.detector)
-    if path.is_file():
-        return sha256_file(path), path.stat().st_size
-    reference = detector.manifest.files.get(_FORMATS[detector.runtime.name])
-    return ("", None) if reference is None else (reference.sha256, reference.size_bytes)
+def artefact_of(detector: LoadedDetector) -> tuple[str, int | None]:
+    """Hex sha256 and size in bytes of the model file that runs; ``("", None)`` when there is none.
+
+    Of several files, as an ensemble has them, the sha256 over theirs, and the sum of their sizes.
+    """
+    files = [(file.sha256, file.path.stat().st_size) for file in detector.artifacts]
+    if not files:
+        return "", None
+    digests, sizes = zip(*files, strict=True)
+    sha256 = digests[0] if len(files) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return sha256, sum(sizes)

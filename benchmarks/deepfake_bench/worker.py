@@ -9,6 +9,7 @@ from deepfake_bench.jobs import Job, artefact_of, unmeasured
 from deepfake_bench.report import Measurement
 from deepfake_bench.scenarios import SCENARIOS, Outcome, Scenario
 from deepfake_bench.targets import check_targets
+from deepfake_core import plugins
 from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.loading import load
@@ -22,15 +23,22 @@ def run_job(job: Job) -> Measurement:
     What this machine cannot run (no weights, a missing extra) is skipped with the reason; any other error of ours
     is a failed measurement. What is not ours propagates: the launcher reports how the process ended.
     """
+    scenario = SCENARIOS[job.scenario]
     try:
-        detector = open_detector(job)
-    except (WeightsUnavailable, MissingExtra) as error:
+        detector = open_detector(job, untrained=not scenario.needs_training)
+    except WeightsUnavailable as error:
+        if scenario.needs_training:
+            reason = f"without weights, scores mean nothing: {error}"
+            return unmeasured(job, "skipped", reason).model_copy(update={"weights": "untrained"})
+        return unmeasured(job, "skipped", str(error))
+    except MissingExtra as error:
         return unmeasured(job, "skipped", str(error))
     except DeepfakeError as error:
         return unmeasured(job, "failed", str(error))
-    scenario = SCENARIOS[job.scenario]
     if scenario.needs_training and detector.manifest.weights == "untrained":
         return _measured(job, detector, "skipped", "untrained weights: the scores mean nothing", Outcome({}))
+    if scenario.of_pictures and detector.manifest.preprocess.clip is not None:
+        return _measured(job, detector, "skipped", "about single pictures; this detector takes clips", Outcome({}))
     return _run(scenario, detector, job)
 
 
@@ -44,11 +52,17 @@ def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
     return _measured(job, detector, "measured", "", outcome)
 
 
-def open_detector(job: Job) -> LoadedDetector:
-    """Load with weights where there are any, otherwise untrained: speed needs no training."""
+def open_detector(job: Job, *, untrained: bool = True) -> LoadedDetector:
+    """Load with weights where there are any, otherwise untrained, if that may be: speed needs no training.
+
+    Raises:
+        WeightsUnavailable: There are no weights, and the detector may not or cannot be untrained.
+    """
     try:
         return load(job.detector, backend=job.backend, device=job.device, threads=job.threads)
     except WeightsUnavailable:
+        if not untrained or job.detector not in plugins.detectors():
+            raise
         return load(job.detector, backend=job.backend, device=job.device, threads=job.threads, untrained=True)
 
 
@@ -59,7 +73,7 @@ def _measured(job: Job, detector: LoadedDetector, status: str, reason: str, outc
             "detector": job.detector,
             "version": manifest.version,
             "weights": manifest.weights,
-            "artefact_sha256": artefact_of(job, detector)[0],
+            "artefact_sha256": artefact_of(detector)[0],
             "backend": detector.runtime.name,
             "device": _device_name(detector.runtime.device),
             "threads": job.threads or allowed_threads(),

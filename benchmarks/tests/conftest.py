@@ -30,13 +30,15 @@ def deepfake_detectors():
         ),
     )
     yield DetectorSpec(name="bare", summary="no weights", detector="tiny_plugin_gone:X", install="bare[torch]")
+    yield DetectorSpec(name="from-hub", summary="published elsewhere", detector="tiny_plugin_gone:X",
+        hub="someone/faces", install="from-hub[torch]")
 """
 BROKEN_PLUGIN = "raise ImportError('half of it is missing')\n"
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for ``sys.path`` that holds two installed plugins: ``tiny`` (and ``bare``), and a broken one."""
+    """A folder for ``sys.path`` with two installed plugins: ``tiny`` (and ``bare``, ``from-hub``), and a broken one."""
     root = tmp_path_factory.mktemp("site")
     for name, code in {"tiny": TINY_PLUGIN, "broken": BROKEN_PLUGIN}.items():
         (root / f"{name}_plugin.py").write_text(code)

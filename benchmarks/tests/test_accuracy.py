@@ -23,9 +23,12 @@ THRESHOLD = 0.4
 class Scripted:
     """Answers each path as its file says: a score, or a verdict without one."""
 
-    manifest = SimpleNamespace(calibration=Calibration(threshold=THRESHOLD, unsure_low=0.4, unsure_high=0.45))
+    manifest = SimpleNamespace(
+        preprocess=SimpleNamespace(clip=None),
+        calibration=Calibration(threshold=THRESHOLD, unsure_low=0.4, unsure_high=0.45),
+    )
 
-    def stream(self, paths):
+    def stream(self, paths, **options):
         for path in paths:
             text = Path(path).read_text()
             p_fake = None if text.isalpha() or "_" in text else float(text)

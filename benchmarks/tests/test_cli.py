@@ -40,15 +40,45 @@ def test_start_up_imports_nothing_heavy(arguments, environment):
     assert done.stderr.strip() == "[]"
 
 
-def test_list_shows_detectors_weights_and_failed_plugins(dfbench):
-    listing = json.loads(dfbench("list", "--json").stdout)
+def test_list_shows_detectors_weights_datasets_explainers_and_failed_plugins(dfbench, site):
+    listing = json.loads(dfbench("list", "--format", "json").stdout)
     found = {entry["name"]: entry for entry in listing["detectors"]}
     assert found["tiny"]["distribution"] == "tiny-plugin"
-    assert found["bare"]["weights"] == "none"
+    (model,) = (site / "tiny_plugin_data" / "weights").glob("*.onnx")
+    assert found["tiny"]["weights"] == {"status": "trained", "version": "1", "bytes": model.stat().st_size}
+    assert found["bare"]["weights"] == {"status": "none"}
+    assert found["bare"]["kind"] == "image"
     assert {"broken"} <= {entry["name"] for entry in listing["failed"]}
+    assert {"image-folder", "sample"} <= {entry["name"] for entry in listing["datasets"]}
+    assert {"evidence", "gradcam"} <= {entry["name"] for entry in listing["explainers"]}
     table = dfbench("list").stdout.decode()
-    assert "brightness of the face" in table
+    rows = {line.split()[0]: line for line in table.splitlines() if line}
+    assert "trained 1, 0.0 MB" in rows["tiny"]
+    assert "brightness of the face" in rows["tiny"]
+    assert "none: untrained" in rows["bare"]
+    assert rows["image-folder"].split()[1] == "deepfake-core"
     assert "half of it is missing" in table
+
+
+def test_list_tells_whether_the_hub_cache_holds_a_repository(dfbench, tmp_path):  # 000-4
+    def row() -> dict:
+        listing = json.loads(dfbench("list", "--format", "json", env={"HF_HUB_CACHE": str(tmp_path)}).stdout)
+        return next(entry["weights"] for entry in listing["detectors"] if entry["name"] == "from-hub")
+
+    empty = {"version": None, "bytes": None, "repository": "someone/faces"}
+    assert row() == {"status": "not cached", **empty}
+    shown = dfbench("list", env={"HF_HUB_CACHE": str(tmp_path)}).stdout.decode()
+    assert "someone/faces, not in the Hugging Face cache" in shown
+    commit = "0123456789abcdef" * 2 + "01234567"
+    folder = tmp_path / "models--someone--faces"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    assert row()["status"] == "not cached"  # its weights are still missing
+    (folder / "snapshots" / commit / "model.safetensors").write_bytes(b"12345")
+    assert row() == {"status": "cached", "version": commit[:12], "bytes": 5, "repository": "someone/faces"}
+    shown = dfbench("list", env={"HF_HUB_CACHE": str(tmp_path)}).stdout.decode()
+    assert f"someone/faces {commit[:12]}, 0.0 MB, in the Hugging Face cache" in shown
 
 
 def test_predict_table_says_verdict_score_and_box(invoke):

@@ -174,12 +174,15 @@ def test_a_picture_too_long_for_a_jpeg_is_not_coded():
 
 
 def test_a_limit_takes_files_evenly_of_each_source_and_class(coded_apart):
-    everything = accuracy.read_samples(coded_apart)
-    few = accuracy.read_samples(coded_apart, 3)
+    everything = list(accuracy.read_dataset(coded_apart))
+    few = list(accuracy.read_dataset(coded_apart, 3))
     assert [sample.fake for sample in few] == [1, 1, 1, 0, 0, 0]
     assert [everything.index(sample) for sample in few] == [0, 2, 5, 8, 10, 13]
-    assert accuracy.read_samples(coded_apart, 99) == everything
-    assert measure(Judge(blockiness), coded_apart, limit=2).dataset.note == "at most 2 files of each source and class"
+    assert list(accuracy.read_dataset(coded_apart, 99)) == everything
+    assert (
+        measure(Judge(blockiness), coded_apart, limit=2).dataset.note
+        == "at most 2 files or videos of each source and class"
+    )
 
 
 # ── the untrained probe ──────────────────────────────────────────────────────────────────────────────────────
@@ -235,7 +238,7 @@ def test_the_probe_measures_each_source_that_is_large_enough(tmp_path):
                 layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
                 return torch.nn.Sequential(*layers, torch.nn.Linear(8, 1))
 
-        def stream(self, paths, keep_crops):
+        def stream(self, paths, *, keep_crops, **options):
             for path in paths:
                 level = 150 if path.parent.name == "fake" else 100
                 crop = np.full((16, 16, 3), level + int(path.stem), np.uint8)

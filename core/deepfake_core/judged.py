@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Subset(Dataset):
-    """Some samples of a dataset, in its order.
+    """Some samples of a dataset, which is not listed again.
 
     Args:
         dataset: What they are of.
@@ -28,13 +28,16 @@ class Subset(Dataset):
     def __init__(self, dataset: Dataset, samples: Iterable[Sample]) -> None:
         super().__init__(dataset.root)
         self.dataset = dataset
-        self.samples = frozenset(samples)
+        self.samples = tuple(samples)
 
     def __iter__(self) -> Iterator[Sample]:
-        return (sample for sample in self.dataset if sample in self.samples)
+        return iter(self.samples)
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
-        return ((sample, data) for sample, data in self.dataset.stream() if sample in self.samples)
+        if type(self.dataset).stream is Dataset.stream:
+            return super().stream()
+        wanted = frozenset(self.samples)
+        return ((sample, data) for sample, data in self.dataset.stream() if sample in wanted)
 
     def read(self, sample: Sample) -> Path | bytes:
         return self.dataset.read(sample)

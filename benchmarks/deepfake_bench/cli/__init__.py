@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import card, data, develop, listing, predict, protect, run, runs, tune
+from deepfake_bench.cli import card, data, develop, ensemble, listing, predict, protect, run, runs, tune
 from deepfake_core.errors import DeepfakeError
 
 
@@ -74,6 +74,7 @@ app.command("train")(develop.train)
 app.command("recipes")(develop.recipes)
 app.command("tune")(tune.tune)
 app.command("export")(develop.export)
+app.command("ensemble")(ensemble.ensemble)
 app.command("card")(card.card)
 app.add_typer(data.app)
 app.add_typer(runs.app)

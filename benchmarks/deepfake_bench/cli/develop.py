@@ -243,7 +243,8 @@ def export(
     format_: Annotated[str, typer.Option("--format", help="An installed exporter.")] = "onnx",
     precision: Annotated[str, typer.Option(help="fp32, or a smaller one that the format offers.")] = "fp32",
     data: Annotated[
-        Path | None, typer.Option(help="Folder of labelled pictures that a low precision is tuned and checked on.")
+        str | None,
+        typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that a low precision is tuned and checked on."),
     ] = None,
 ) -> None:
     """Write a detector in another format, once the export has been shown to agree with the network."""
@@ -261,27 +262,30 @@ def trained_model(source: str) -> LoadedDetector:
     """A detector's name, a model file or the folder of a run, loaded in torch."""
     from deepfake_core.loading import load
 
+    return load(model_of(source), backend="torch")
+
+
+def model_of(source: str) -> str:
+    """The packaged model, where the folder of a run is named; anything else as it is."""
     packaged = Path(source) / "model"
-    return load(str(packaged) if packaged.is_dir() else source, backend="torch")
+    return str(packaged) if packaged.is_dir() else source
 
 
-def labelled_crops(loaded: LoadedDetector, data: Path) -> dict[str, Any]:
+def labelled_crops(loaded: LoadedDetector, data: str) -> dict[str, Any]:
     """The most prominent face of each picture with its label, as an exporter's ``calibration_images`` and ``labels``.
 
     Raises:
-        TrainingDataError: The folder holds no labelled pictures, or no face is found in any.
+        TrainingDataError: The data cannot be opened, or no face is found in any of it.
     """
     import numpy as np
 
-    from deepfake_core.datasets.image_folder import ImageFolder
+    from deepfake_core.datasets.opening import open_dataset
     from deepfake_core.errors import TrainingDataError
+    from deepfake_core.judged import judged
 
-    samples = list(ImageFolder(data))
-    results = loaded.stream([sample.path for sample in samples], keep_crops=True)
-    found = [
-        (result.faces[0].crop, sample.fake) for sample, result in zip(samples, results, strict=True) if result.faces
-    ]
+    results = list(judged(loaded, open_dataset(data), keep_crops=True))
+    found = [(result.faces[0].crop, sample.fake) for sample, result in results if result.faces]
     if not found:
-        raise TrainingDataError(f"{data}: no face was found in any of {len(samples)} files")
+        raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")
     crops, labels = zip(*found, strict=True)
     return {"calibration_images": np.stack(crops), "labels": np.array(labels)}

@@ -2,65 +2,156 @@
 
 from __future__ import annotations
 
+import enum
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepfake_bench.cli.text import columns, printable
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deepfake_core.specs import DetectorSpec
+
+
+class Format(enum.StrEnum):
+    """How the list is printed."""
+
+    table = "table"
+    json = "json"
+
 
 def list_detectors(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    output: Annotated[Format, typer.Option("--format", help="How the list is printed.")] = Format.table,
 ) -> None:
-    """List the installed detectors, and the plugins that failed to load with the reason."""
+    """List the installed detectors with their weights, dataset layouts, explainers, and plugins that failed to load."""
     from deepfake_core import plugins
 
     detectors = [
         {
             "name": name,
-            "weights": _weights_status(entry.spec.weights),
             "kind": entry.spec.kind,
+            "weights": _weights(entry.spec),
             "distribution": entry.distribution,
             "version": entry.version,
             "summary": entry.spec.summary,
         }
         for name, entry in plugins.detectors().items()
     ]
+    others = {
+        kind: [
+            {"name": name, "distribution": entry.distribution, "version": entry.version, "summary": entry.spec.summary}
+            for name, entry in found.items()
+        ]
+        for kind, found in (("datasets", plugins.datasets()), ("explainers", plugins.explainers()))
+    }
     failed = [
         {"name": failure.name, "distribution": failure.distribution, "reason": failure.reason}
         for failure in plugins.failures()
     ]
-    if as_json:
-        typer.echo(json.dumps({"detectors": detectors, "failed": failed}, indent=2))
-        return
+    if output is Format.json:
+        typer.echo(json.dumps({"detectors": detectors, **others, "failed": failed}, indent=2))
+    else:
+        _print(detectors, others, failed)
+
+
+Items = list[dict[str, Any]]
+
+
+def _print(detectors: Items, others: dict[str, Items], failed: Items) -> None:
     if detectors:
-        head = ("detector", "weights", "from", "summary")
-        rows = [(d["name"], d["weights"], f"{d['distribution']} {d['version']}", d["summary"]) for d in detectors]
-        typer.echo(columns([head, *(tuple(map(printable, row)) for row in rows)]))
+        head = ("detector", "kind", "weights", "from", "summary")
+        rows = [
+            (item["name"], item["kind"], _described(item["weights"]), _origin(item), item["summary"])
+            for item in detectors
+        ]
+        typer.echo(_columns([head, *rows]))
     else:
         typer.echo("no detector is installed; run: pip install deepfake-lite", err=True)
+    for kind, items in others.items():
+        named = [(item["name"], _origin(item), item["summary"]) for item in items]
+        typer.echo(f"\n{_columns([(kind.removesuffix('s'), 'from', 'summary'), *named])}")
+    if failed:
+        typer.echo("")
     for failure in failed:
         typer.echo(f"failed: {printable(failure['name'])} ({failure['distribution']}): {printable(failure['reason'])}")
 
 
-def _weights_status(weights: str | None) -> str:
-    """``trained``, ``pretrained`` or ``untrained`` as packaged; ``none`` or ``missing`` otherwise.
+def _columns(rows: list[tuple[str, ...]]) -> str:
+    return columns([tuple(map(printable, row)) for row in rows])
 
-    The manifest is read as plain JSON, and not verified: that would take longer than listing may.
+
+def _origin(item: dict[str, Any]) -> str:
+    return f"{item['distribution']} {item['version']}"
+
+
+def _weights(spec: DetectorSpec) -> dict[str, Any]:
+    """Status of a detector's weights.
+
+    ``trained``, ``pretrained`` or ``untrained`` as packaged, with version and bytes; ``damaged`` or ``missing`` where
+    the package is not as it should be; ``cached`` or ``not cached`` for a repository of the Hugging Face Hub; ``none``.
+    Nothing is verified: that would take longer than listing may.
     """
-    if weights is None:
-        return "none"
+    if spec.weights is not None:
+        return _packaged(spec.weights)
+    if spec.hub is not None:
+        folder = _cached(spec.hub)
+        status = "not cached" if folder is None else "cached"
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder is not None else None
+        version = folder.name[:12] if folder is not None else None
+        return {"status": status, "version": version, "bytes": size, "repository": spec.hub}
+    return {"status": "none"}
+
+
+def _packaged(weights: str) -> dict[str, Any]:
     from importlib.util import find_spec
     from pathlib import Path
 
-    package, _, folder = weights.partition(":")
+    package, _, name = weights.partition(":")
     found = find_spec(package)
     for root in (found.submodule_search_locations or ()) if found else ():
-        manifest = Path(root, folder, "manifest.json")
-        if manifest.is_file():
+        file = Path(root, name, "manifest.json")
+        if file.is_file():
             try:
-                return str(json.loads(manifest.read_bytes())["weights"])
-            except (ValueError, KeyError, TypeError):
-                return "damaged"
-    return "missing"
+                manifest = json.loads(file.read_bytes())
+                sizes = {format: int(entry["size_bytes"]) for format, entry in manifest["files"].items()}
+                # The exported file is the one that runs by default.
+                size = sizes.get("onnx", next(iter(sizes.values()), 0))
+                return {"status": str(manifest["weights"]), "version": str(manifest["version"]), "bytes": size}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return {"status": "damaged"}
+    return {"status": "missing"}
+
+
+def _cached(repository: str) -> Path | None:
+    """The folder of a repository's newest revision in the cache of the Hugging Face Hub, with weights in it.
+
+    Found by the cache's documented layout, as the Hub's library takes long to import.
+    """
+    import os
+    from pathlib import Path
+
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub")
+    name, _, revision = repository.partition("@")
+    folder = Path(hub).expanduser() / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    snapshot = folder / "snapshots" / commit
+    return snapshot if any(snapshot.glob("*.safetensors")) else None
+
+
+def _described(weights: dict[str, Any]) -> str:
+    """``trained 174167f6, 7.2 MB``."""
+    status, repository = weights["status"], weights.get("repository")
+    if status == "not cached":
+        return f"{repository}, not in the Hugging Face cache"
+    if status == "none":
+        return "none: untrained"
+    size = f", {weights['bytes'] / 1e6:.1f} MB" if weights.get("bytes") else ""
+    version = f" {weights['version']}" if weights.get("version") else ""
+    return f"{repository or status}{version}{size}{', in the Hugging Face cache' if repository else ''}"

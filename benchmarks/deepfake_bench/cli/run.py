@@ -17,7 +17,7 @@ def run(
         list[str] | None, typer.Option(help="A name, a model file or a packaged folder; by default every detector.")
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="PATH (an image folder), LAYOUT:PATH or NAME=LAYOUT:PATH.")
+        list[str] | None, typer.Option(help="[NAME=][LAYOUT:]PATH, with options as for train --data.")
     ] = None,
     backend: Annotated[list[Backend] | None, typer.Option(help="What runs the network; may be repeated.")] = None,
     scenario: Annotated[

@@ -35,6 +35,7 @@ class Scenario:
         also: Further metrics that tables show.
         needs_dataset: It runs once per dataset.
         needs_training: It means nothing on untrained weights, which are skipped.
+        of_pictures: It looks at single pictures, so that detectors of clips are skipped.
         by_default: It runs when no scenario is asked for.
     """
 
@@ -44,6 +45,7 @@ class Scenario:
     also: tuple[str, ...] = ()
     needs_dataset: bool = False
     needs_training: bool = False
+    of_pictures: bool = False
     by_default: bool = True
 
     def measure(self, detector: LoadedDetector, job: Job) -> Outcome:
@@ -72,6 +74,7 @@ SCENARIOS = {
             also=("recoded_change",),
             needs_dataset=True,
             needs_training=True,
+            of_pictures=True,
             by_default=False,
         ),
         Scenario(
@@ -80,6 +83,7 @@ SCENARIOS = {
             headline="auc_network",
             also=("auc_pixels",),
             needs_dataset=True,
+            of_pictures=True,
             by_default=False,
         ),
     )

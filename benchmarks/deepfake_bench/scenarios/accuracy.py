@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,12 +13,16 @@ import numpy as np
 from deepfake_bench.jobs import DatasetRef, Job
 from deepfake_bench.report import DatasetInfo, Estimate, SourceAccuracy
 from deepfake_bench.scenarios import Outcome
-from deepfake_core import metrics, plugins
+from deepfake_core import metrics
+from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.judged import Subset
+from deepfake_core.judged import judged as judge
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.results import Result
-from deepfake_registry.files import atomic_path, sha256_file
+from deepfake_registry.files import atomic_path
 
 Judged: TypeAlias = tuple[Sample, Result]
 
@@ -31,9 +34,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         TrainingDataError: The dataset holds no samples.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
-    samples = read_samples(job.dataset, job.limit)
-    results = detector.stream([sample.path for sample in samples])
-    judged = list(zip(samples, results, strict=True))
+    dataset = read_dataset(job.dataset, job.limit)
+    judged = list(judge(detector, dataset))
     if job.predictions:
         write_predictions(Path(job.predictions), {"": judged})
     threshold = detector.manifest.calibration.threshold
@@ -41,7 +43,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     return Outcome(
         metrics=means(sources),
         sources=sources,
-        dataset=describe(job.dataset, samples, job.limit),
+        dataset=describe(job.dataset, dataset, len(judged), job.limit),
         conditions={
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
@@ -52,25 +54,46 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     )
 
 
-def read_samples(reference: DatasetRef, limit: int | None = None) -> list[Sample]:
-    """Every sample of a dataset, or at most ``limit`` of each source and class, evenly spread.
+def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Dataset:
+    """A dataset, or at most ``limit`` files or videos of each source and class, evenly spread.
+
+    Args:
+        reference: What the user named.
+        limit: By default everything.
+        pictures: Leave videos out.
 
     Raises:
         TrainingDataError: The dataset holds no samples.
     """
-    dataset: Dataset = plugins.import_object(plugins.datasets()[reference.layout].spec.dataset)(reference.path)
+    dataset = reference.open()
     samples = list(dataset)
     if not samples:
         raise TrainingDataError(f"{reference.path}: no samples; expected the layout {reference.layout!r}")
-    return samples if limit is None else _spread(samples, limit)
+    chosen = [sample for sample in samples if not (pictures and is_video(sample))]
+    if not chosen:
+        raise TrainingDataError(f"{reference.path}: only videos, and this scenario is about pictures; add some")
+    if limit is not None:
+        chosen = _spread(chosen, limit)
+    return Subset(dataset, chosen)
+
+
+def is_video(sample: Sample) -> bool:
+    """Whether a sample is a video file, by its suffix."""
+    return sample.path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _spread(samples: Sequence[Sample], limit: int) -> list[Sample]:
-    places: dict[tuple[str, int], list[int]] = {}
+    """Frames of one video stay together, as a detector of clips needs them."""
+    cells: dict[tuple[str, int], dict[object, list[Sample]]] = {}
     for place, sample in enumerate(samples):
-        places.setdefault((sample.source, sample.fake), []).append(place)
-    kept = {here[rank * len(here) // limit] for here in places.values() for rank in range(limit)}
-    return [samples[place] for place in sorted(kept)]
+        unit = sample.group if sample.frame >= 0 else place
+        cells.setdefault((sample.source, sample.fake), {}).setdefault(unit, []).append(sample)
+    kept: list[Sample] = []
+    for units in cells.values():
+        here = list(units.values())
+        for place in sorted({rank * len(here) // limit for rank in range(limit)}):
+            kept += here[place]
+    return kept
 
 
 def by_source(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
@@ -168,21 +191,15 @@ def means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
     return found
 
 
-def describe(reference: DatasetRef, samples: Sequence[Sample], limit: int | None = None) -> DatasetInfo:
-    """What was measured on; a limit that was set is noted."""
-    limited = f"at most {limit} files of each source and class" if limit is not None else ""
-    digest = hashlib.sha256()
-    root = Path(reference.path).resolve()
-    for sample in sorted(samples, key=lambda sample: sample.path):
-        path = sample.path.resolve()
-        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-        digest.update(f"{sample.fake} {sha256_file(path)} {name}\n".encode(errors="surrogateescape"))
+def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:
+    """What was measured on, and how many samples that were; a limit that was set is noted."""
+    limited = f"at most {limit} files or videos of each source and class" if limit is not None else ""
     return DatasetInfo(
         name=reference.name,
         layout=reference.layout,
         path=reference.path,
-        samples=len(samples),
-        sha256=digest.hexdigest(),
+        samples=samples,
+        sha256=manifest_hash(dataset),
         note="; ".join(filter(None, (reference.note, limited))),
     )
 
@@ -200,5 +217,5 @@ def write_predictions(target: Path, judged: Mapping[str, Sequence[Judged]]) -> N
                 score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
                 picture = result.faces and result.faces[0].time_s is None
                 logit = f"{result.faces[0].logit:.6f}" if picture else ""
-                labels = (sample.path, sample.source, sample.group, variant, sample.fake)
+                labels = (sample.name, sample.source, sample.group, variant, sample.fake)
                 writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import io
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
@@ -26,16 +28,16 @@ from deepfake_bench.scenarios.accuracy import (
     Judged,
     by_source,
     describe,
+    is_video,
     means,
-    read_samples,
+    read_dataset,
     source_accuracy,
     write_predictions,
 )
 from deepfake_core import metrics
-from deepfake_core.datasets import Sample
-from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import decode
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES
 from deepfake_core.loaded import LoadedDetector
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -96,11 +98,9 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         TrainingDataError: The dataset holds no pictures.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
-    everything = read_samples(job.dataset, job.limit)
-    samples = [sample for sample in everything if sample.path.suffix.lower() not in VIDEO_SUFFIXES]
-    if not samples:
-        raise TrainingDataError(f"{job.dataset.path}: only videos, and this scenario changes pictures; add some")
-    judged = _judge(detector, samples)
+    videos = sum(map(is_video, job.dataset.open()))
+    dataset = read_dataset(job.dataset, job.limit, pictures=True)
+    judged = _judge(detector, dataset)
     if job.predictions:
         write_predictions(Path(job.predictions), judged)
     threshold = detector.manifest.calibration.threshold
@@ -113,13 +113,13 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     return Outcome(
         metrics=summary(rows),
         sources=rows,
-        dataset=describe(job.dataset, samples, job.limit),
+        dataset=describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit),
         conditions={
             "variants": "made from the decoded picture, before the face finder; sizes and blur in its own pixels",
             "jpeg": "saved once more at that quality, 4:2:0",
             RECODED: f"longer side {RECODED_SIDE} px, then JPEG quality {RECODED_QUALITY} 4:2:0, whatever the file was",
             "auc_change": "less the AUC of the same pictures as they are, where both are scored; paired interval",
-            "videos": f"left out: {len(everything) - len(samples)}",
+            "videos": f"left out: {videos}",
         },
     )
 
@@ -141,21 +141,30 @@ def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
     return found | lowest
 
 
-def _judge(detector: LoadedDetector, samples: Sequence[Sample]) -> dict[str, list[Judged]]:
-    results = detector.stream(item for sample in samples for item in _variants(sample.path))
+def _judge(detector: LoadedDetector, dataset: Dataset) -> dict[str, list[Judged]]:
+    waiting: deque[Sample] = deque()
+
+    def inputs() -> Iterator[Any]:
+        for sample, data in dataset.stream():
+            waiting.append(sample)
+            yield from _variants(data)
+
+    results = detector.stream(inputs())
     judged: dict[str, list[Judged]] = {variant: [] for variant in VARIANTS}
-    for sample in samples:
-        for rows in judged.values():
-            rows.append((sample, next(results)))
+    for first in results:
+        sample = waiting.popleft()
+        # The variants come in the order of the table, the picture as it is first.
+        for rows, result in zip(judged.values(), chain([first], results), strict=False):
+            rows.append((sample, result))
     return judged
 
 
-def _variants(path: Path) -> Iterator[Any]:
+def _variants(data: Path | bytes) -> Iterator[Any]:
     """One input for each variant; a file that cannot be decoded stands for itself, and is judged an error."""
     try:
-        pixels = decode(path).pixels
+        pixels = decode(data).pixels
     except InputError:
-        yield from [path] * len(VARIANTS)
+        yield from [data] * len(VARIANTS)
         return
     for change in VARIANTS.values():
         yield change(pixels)

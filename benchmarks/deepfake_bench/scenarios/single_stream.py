@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfake_bench.jobs import DATA, Job
 from deepfake_bench.machine import peak_rss_mb
@@ -16,12 +17,12 @@ from deepfake_core.loaded import LoadedDetector
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """Keep the raw samples of both latencies; the first calls and the warm-up are apart."""
-    crop = network_input(detector)
+    cuts = network_input(detector)
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(Path(folder))
-        first_ms = timed_ms(lambda: detector.score(crop))
-        warm_up = sample_ms(lambda: detector.score(crop), min(1.0, job.seconds / 3))
-        forward = sample_ms(lambda: detector.score(crop), job.seconds, minimum=20)
+        first_ms = timed_ms(lambda: detector.score(*cuts))
+        warm_up = sample_ms(lambda: detector.score(*cuts), min(1.0, job.seconds / 3), minimum=2)
+        forward = sample_ms(lambda: detector.score(*cuts), job.seconds, minimum=20)
         detector.predict(picture)
         predict = sample_ms(lambda: detector.predict(picture), job.seconds)
     return Outcome(
@@ -33,15 +34,23 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         },
         samples={"warm_up_ms": warm_up, "latency_ms": forward, "predict_ms": predict},
         conditions={
-            "latency_ms": "batch 1, from the uint8 crop to the logit; decoding, face finder and crop not included",
+            "latency_ms": f"batch 1, from uint8 {_shapes(cuts)} to the logit; decoding, face finder and crop not "
+            "included",
             "predict_ms": f"from the file to the verdict, {PICTURE}; decoding, face finder and crop included",
         },
     )
 
 
-def network_input(detector: LoadedDetector) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The portrait as the network sees it, ``uint8 [1, H, W, 3]``."""
-    (result,) = detector.stream([DATA / "portrait.jpg"], keep_crops=True)
-    if not result.faces or result.faces[0].crop is None:
-        raise RuntimeError(f"the embedded portrait gave no face: {result.verdict} {result.error}")
-    return result.faces[0].crop[None]
+def network_input(detector: LoadedDetector) -> list[NDArray[np.uint8]]:
+    """The portrait as the network takes it: ``[uint8 [1, H, W, 3]]``, a clip of it ``[1, T, H, W, 3]``.
+
+    An ensemble whose members cut faces in several ways takes one array for each.
+    """
+    prepared = detector.prepare(DATA / "portrait.jpg")
+    if len(prepared.crops) != 1:
+        raise RuntimeError(f"the embedded portrait gave {len(prepared.crops)} faces, expected one: {prepared.error}")
+    return [prepared.crops, *prepared.others]
+
+
+def _shapes(cuts: list[NDArray[np.uint8]]) -> str:
+    return " and ".join("×".join(map(str, cut.shape[1:-1])) for cut in cuts)

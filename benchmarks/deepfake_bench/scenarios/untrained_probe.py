@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from deepfake_bench.jobs import Job
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_samples, source_accuracy
+from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_dataset, source_accuracy
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.judged import judged as judge
 from deepfake_core.loaded import LoadedDetector, import_torch
 from deepfake_core.results import Verdict
 
@@ -43,11 +43,9 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         TrainingDataError: The dataset holds no samples.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
-    samples = [
-        sample for sample in read_samples(job.dataset, job.limit) if sample.path.suffix.lower() not in VIDEO_SUFFIXES
-    ]
-    results = detector.stream([sample.path for sample in samples], keep_crops=True)
-    judged = by_source(zip(samples, results, strict=True))
+    dataset = read_dataset(job.dataset, job.limit, pictures=True)
+    rows = list(judge(detector, dataset, keep_crops=True))
+    judged = by_source(rows)
     probes = {"network": untrained_features(detector), "pixels": thumbnails}
     sources = [
         source_accuracy(name, _probed(rows, extract), 0.5, variant=probe, only=("auc",))
@@ -61,7 +59,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             if "auc" in (mean := means(row for row in sources if row.variant == probe))
         },
         sources=sources,
-        dataset=describe(job.dataset, samples, job.limit),
+        dataset=describe(job.dataset, dataset, len(rows), job.limit),
         conditions={
             "probe": f"L2-regularised logistic regression (C = {PENALTY:g}) on standardised features, {FOLDS}-fold "
             "cross-validation by groups; scores of all folds together",

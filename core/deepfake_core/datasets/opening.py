@@ -8,7 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 from urllib.parse import unquote
@@ -89,10 +89,27 @@ def open_dataset(spec: str | Path) -> Dataset:
             recognised.
         DuplicatePlugin, PluginLoadError: The layout's plugin cannot be used.
     """
+    return open_address(resolved(spec))
+
+
+def resolved(spec: str | Path) -> Address:
+    """:func:`parse`, and the layout recognised where it is not named.
+
+    Raises:
+        TrainingDataError: The text is no address, nothing is there, or its layout cannot be recognised.
+    """
     address = parse(spec)
-    name = address.name or _recognise(address.path)
-    kind: type[Dataset] = import_object(dataset_spec(name).dataset)
-    return kind(*[address.path] if address.path else [], **_options(name, kind, address))
+    return replace(address, name=address.name or _recognise(address.path))
+
+
+def open_address(address: Address) -> Dataset:
+    """The dataset at an address whose layout is named.
+
+    Raises:
+        TrainingDataError, DuplicatePlugin, PluginLoadError: As by :func:`open_dataset`.
+    """
+    kind: type[Dataset] = import_object(dataset_spec(address.name).dataset)
+    return kind(*[address.path] if address.path else [], **_options(address.name, kind, address))
 
 
 def _recognise(path: str) -> str:
