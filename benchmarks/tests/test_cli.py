@@ -139,8 +139,12 @@ def test_an_error_is_one_line_and_debug_shows_the_traceback(dfbench):
 
 def test_timings_account_for_all_of_the_time(invoke):
     done = invoke("predict", PORTRAIT, "--detector", "tiny", "--timings")  # 000-2, 000-6, 000-8
-    stages = {line.split()[0]: line.split()[1:] for line in done.stderr.splitlines() if line.endswith("%")}
-    assert list(stages) == ["import", "load", "decode", "faces", "crop", "inference", "other", "total"]
+    rows = [line.rsplit(maxsplit=2) for line in done.stderr.splitlines() if line.endswith("%")]
+    stages = {stage: numbers for stage, *numbers in rows}
+    assert list(stages) == [
+        "import", "device", "cache", "load", "transfer",
+        "image load", "faces", "preprocess", "inference", "results", "other", "total",
+    ]  # fmt: skip
     parts = [float(value[0]) for name, value in stages.items() if name != "total"]
     assert sum(parts) == pytest.approx(float(stages["total"][0]), abs=1e-3)
     assert "cpu (onnxruntime)" in done.stderr

@@ -198,14 +198,6 @@ def find(name: str | Path, *, download: bool = False, install: str = "huggingfac
     return Repository(text, folder, folder.name, cache, cached=folder == kept)
 
 
-def is_cached(name: str) -> bool:
-    """Whether a repository is in the Hub's cache; ``False`` where the Hub's library is not installed."""
-    try:
-        return find(name).weights() != ()
-    except (WeightsUnavailable, ArtifactCorrupt, MissingExtra):
-        return False
-
-
 def _snapshot(name: str, repo: str, revision: str | None, cache: Path) -> Path | None:
     """The folder of a revision in the cache. That its files are there shows when they are read."""
     from huggingface_hub import snapshot_download

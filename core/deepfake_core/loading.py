@@ -94,11 +94,12 @@ def load(
         bare = read_bare(path)
     offered = tuple(package.manifest.files) if package else (bare.format,) if bare else ()
     chosen = _choose(backend, offered, str(name_or_path))
-    artifact = bare or (package.artifact(_NEEDS[chosen]) if package else None)
+    stages = Stages()
+    with stages.timed("cache"):
+        artifact = bare or (package.artifact(_NEEDS[chosen]) if package else None)
     assert artifact is not None
     if spec is None and (registered := detectors().get(artifact.manifest.architecture)) is not None:
         spec = registered.spec
-    stages = Stages()
     runtime = _runtime(chosen, spec, artifact, device, threads, stages)
     origin = str(Path(name_or_path).resolve()) if _is_path(name_or_path) else str(name_or_path)
     return LoadedDetector(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfake_bench.cli.options import Device
+from deepfake_bench.cli.options import Device, Download, Weights
 
 if TYPE_CHECKING:
     from deepfake_core.detector import DetectorConfig
@@ -246,9 +246,11 @@ def export(
         str | None,
         typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that a low precision is tuned and checked on."),
     ] = None,
+    weights: Weights = None,
+    download: Download = False,
 ) -> None:
     """Write a detector in another format, once the export has been shown to agree with the network."""
-    loaded = trained_model(source)
+    loaded = trained_model(source, weights=weights, download=download)
     options = labelled_crops(loaded, data) if data is not None else {}
     if out.suffix:
         typer.echo(f"wrote {loaded.export(format_, precision, out=out, **options)}")
@@ -258,11 +260,11 @@ def export(
         typer.echo(f"wrote {export_package(loaded, format_, precision, out, **options).folder}")
 
 
-def trained_model(source: str) -> LoadedDetector:
+def trained_model(source: str, *, weights: str | None = None, download: bool = False) -> LoadedDetector:
     """A detector's name, a model file or the folder of a run, loaded in torch."""
     from deepfake_core.loading import load
 
-    return load(model_of(source), backend="torch")
+    return load(model_of(source), backend="torch", weights=weights, download=download)
 
 
 def model_of(source: str) -> str:

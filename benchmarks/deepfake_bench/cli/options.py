@@ -18,3 +18,13 @@ class Backend(enum.StrEnum):
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; by default what the machine allows.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="OWNER/NAME|FOLDER",
+        help="Weights for a named detector: a repository of the Hugging Face Hub, or a folder.",
+    ),
+]
+Download = Annotated[
+    bool, typer.Option("--download", help="Let the Hugging Face Hub be asked for weights that are not in its cache.")
+]

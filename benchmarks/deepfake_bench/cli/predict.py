@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deepfake_bench.cli.options import Backend, Device, Threads
+from deepfake_bench.cli.options import Backend, Device, Download, Threads, Weights
 
 EXIT_NOTHING_JUDGED = 3
 
@@ -37,6 +37,8 @@ def predict(
     backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
+    weights: Weights = None,
+    download: Download = False,
     frames: Annotated[int, typer.Option(min=1, help="Frames judged per video, spread over the whole clip.")] = 16,
     clips: Annotated[int, typer.Option(min=1, help="Clips judged per video instead, by detectors of clips.")] = 4,
 ) -> None:
@@ -53,24 +55,28 @@ def predict(
     from deepfake_core.progress import track
 
     account = Account(start)
-    loaded = load(detector, backend=backend.value, device=device, threads=threads)
-    account.mark("load")
+    with account.timed("load"):
+        loaded = load(
+            detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download
+        )
+    account.loaded(loaded)
     explanations = Explanations(explain, method, loaded) if explain is not None else None
     sources = list(loaded.expand(paths))
     if not sources:
         typer.echo(f"dfbench: no pictures or videos in {', '.join(map(printable, paths))}", err=True)
     # With one file at a time nothing overlaps, so that the stages of --timings add up.
     batches = [[source] for source in sources] if timings else [sources]
-    judge = partial(loaded.stream, frames=frames, clips=clips, keep_crops=explain is not None)
+    judge = partial(loaded.stream, frames=frames, clips=clips, keep_crops=explain is not None, evidence=timings)
     results = chain.from_iterable(map(judge, batches))
     judged = 0
     with open_writer(output.value) as writer:
         for result in track(results, "judging", total=len(sources)):
-            writer.row(result)
             judged += result.p_fake is not None
             account.add(result)
-            if explanations is not None:
-                explanations.add(result)
+            with account.timed("results"):
+                writer.row(result)
+                if explanations is not None:
+                    explanations.add(result)
     if timings:
         account.show(loaded, detector)
     if not judged:
