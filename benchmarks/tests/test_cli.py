@@ -239,3 +239,52 @@ def test_a_closed_pipe_is_not_an_error_message(environment):
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_an_ensemble_is_made_judges_and_is_measured_like_any_detector(invoke, tmp_path):
+    pytest.importorskip("deepfake_lite")
+    folder = tmp_path / "pair"
+    done = invoke("ensemble", "tiny", "lite", "--out", folder, "--name", "pair")
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["member", "tiny", "lite", "wrote"]
+    assert f"--detector {folder}/" in done.stdout
+    (result,) = json.loads(invoke("predict", PORTRAIT, "--detector", f"{folder}/", "--format", "json").stdout)
+    assert result["detector"].startswith("pair ")
+    assert 0 < result["faces"][0]["spread"] < 1
+    table = invoke("predict", PORTRAIT, "--detector", f"{folder}/").stdout.splitlines()
+    assert table[0].split() == ["file", "verdict", "P(fake)", "spread", "faces", "box"]
+    report = tmp_path / "report.json"
+    arguments = ("--scenario", "single_stream", "--scenario", "accuracy", "--seconds", "0.05", "--json", report)
+    assert invoke("run", "--detector", f"{folder}/", *arguments).exit_code == 0
+    rows = json.loads(report.read_text())["measurements"]
+    assert [(row["status"], row["weights"], row["backend"]) for row in rows] == [
+        ("measured", "trained", "ensemble")
+    ] * 2
+    assert len(rows[0]["artefact_sha256"]) == 64
+    assert "64×64 and 224×224" in rows[0]["conditions"]["latency_ms"]
+
+
+def test_an_ensemble_is_fitted_on_any_layout_and_says_how_well(invoke, tmp_path):
+    labelled = tmp_path / "faces.csv"
+    rows = [f"{path},{index % 2}" for index, path in enumerate(sorted((DATA / "plumbing" / "real").iterdir()))]
+    labelled.write_text("path,label\n" + "\n".join(rows) + "\n")
+    second = tmp_path / "again.onnx"
+    second.write_bytes((Path(__file__).parent / "tiny.onnx").read_bytes())
+    refused = invoke("ensemble", "tiny", second, "--data", f"csv:{labelled}", "--out", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "is there twice" in refused.stderr
+    pytest.importorskip("deepfake_lite")
+    done = invoke("ensemble", "tiny", "lite", "--data", f"csv:{labelled}", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "AUC of the ensemble on 12 faces of 12 groups" in done.stdout
+    stored = json.loads((tmp_path / "out" / "ensemble.json").read_text())
+    assert sum(stored["weights"]) == pytest.approx(1)
+    assert stored["calibration"]["fitted_on"].endswith(": 12 faces")
+
+
+@pytest.mark.parametrize("members", [["tiny"], ["tiny", "tiny"], ["tiny", "tinny"], ["tiny", "bare"]])
+def test_members_that_make_no_ensemble_are_one_line(invoke, tmp_path, members):
+    done = invoke("ensemble", *members, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("dfbench: ")
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from deepfake_bench.cli.text import columns, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from deepfake_core.plugins import Registered
     from deepfake_core.specs import DetectorSpec
 
 
@@ -26,7 +28,7 @@ class Format(enum.StrEnum):
 def list_detectors(
     output: Annotated[Format, typer.Option("--format", help="How the list is printed.")] = Format.table,
 ) -> None:
-    """List the installed detectors with their weights, dataset layouts, explainers, and plugins that failed to load."""
+    """List installed detectors with their weights, dataset layouts, explainers, protectors, and plugins that failed."""
     from deepfake_core import plugins
 
     detectors = [
@@ -45,7 +47,7 @@ def list_detectors(
             {"name": name, "distribution": entry.distribution, "version": entry.version, "summary": entry.spec.summary}
             for name, entry in found.items()
         ]
-        for kind, found in (("datasets", plugins.datasets()), ("explainers", plugins.explainers()))
+        for kind, found in _others()
     }
     failed = [
         {"name": failure.name, "distribution": failure.distribution, "reason": failure.reason}
@@ -55,6 +57,14 @@ def list_detectors(
         typer.echo(json.dumps({"detectors": detectors, **others, "failed": failed}, indent=2))
     else:
         _print(detectors, others, failed)
+
+
+def _others() -> Iterator[tuple[str, Mapping[str, Registered[Any]]]]:
+    from deepfake_core import plugins
+
+    yield "datasets", plugins.datasets()
+    yield "explainers", plugins.explainers()
+    yield "protectors", plugins.protectors()
 
 
 Items = list[dict[str, Any]]
@@ -71,6 +81,8 @@ def _print(detectors: Items, others: dict[str, Items], failed: Items) -> None:
     else:
         typer.echo("no detector is installed; run: pip install deepfake-lite", err=True)
     for kind, items in others.items():
+        if not items:
+            continue
         named = [(item["name"], _origin(item), item["summary"]) for item in items]
         typer.echo(f"\n{_columns([(kind.removesuffix('s'), 'from', 'summary'), *named])}")
     if failed:
@@ -152,6 +164,8 @@ def _described(weights: dict[str, Any]) -> str:
         return f"{repository}, not in the Hugging Face cache"
     if status == "none":
         return "none: untrained"
+    if status == "missing":
+        return "missing from its package"
     size = f", {weights['bytes'] / 1e6:.1f} MB" if weights.get("bytes") else ""
     version = f" {weights['version']}" if weights.get("version") else ""
     return f"{repository or status}{version}{size}{', in the Hugging Face cache' if repository else ''}"

@@ -124,7 +124,7 @@ def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
     for row, check in checks:
         cells = (
             *_who(row),
-            f"{check.metric} {check.comparison} {check.target:g}",
+            f"{check.metric} {check.comparison} {check.target:.8g}",
             _number(check.measured),
             check.verdict,
             printable(check.reason or check.source + (f" ({check.condition})" if check.condition else "")),

@@ -125,7 +125,8 @@ class Table(Writer):
         if self.results:
             table = RichTable(box=None, header_style="bold", pad_edge=False)
             table.add_column("file", overflow="fold")
-            for name in ("verdict", "P(fake)", "faces", "box"):
+            together = any(face.spread is not None for result in self.results for face in result.faces)
+            for name in ("verdict", "P(fake)", *(["spread"] if together else []), "faces", "box"):
                 table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
             if any(result.error for result in self.results):
                 table.add_column("why", overflow="fold")
@@ -135,6 +136,7 @@ class Table(Writer):
                     Text(printable(result.source)),
                     Text(result.verdict, style=STYLES[result.verdict]),
                     Text("" if result.p_fake is None else f"{result.p_fake:.1%}"),
+                    *([Text(_spread(face))] if together else []),
                     Text(str(len(result.faces))),
                     Text("" if face is None else box_text(face)),
                 ]
@@ -163,6 +165,11 @@ def box_text(face: FaceResult) -> str:
     """``412,118 203×251``: left, top, width, height in pixels."""
     box = face.box
     return f"{box.x:.0f},{box.y:.0f} {box.width:.0f}×{box.height:.0f}"
+
+
+def _spread(face: FaceResult | None) -> str:
+    """How far the members of an ensemble lie apart."""
+    return "" if face is None or face.spread is None else f"{face.spread:.1%}"
 
 
 def wide_console(stream: TextIO, least: int = 0) -> Any:

@@ -57,7 +57,9 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("cold_start", "from a fresh process to the first verdict", headline="total_ms_p50"),
+        Scenario(
+            "cold_start", "from a fresh process to the first verdict", headline="total_ms_p50", also=("parameters",)
+        ),
         Scenario("single_stream", "latency at batch 1, warm", headline="latency_ms_p50", also=("predict_ms_p50",)),
         Scenario("offline", "best throughput over batch sizes", headline="images_per_s", also=("files_per_s",)),
         Scenario(
