@@ -1,4 +1,4 @@
-"""Smaller and faster graphs: weights stored as float16, and static int8."""
+"""Smaller and faster graphs: weights stored as float16 or int8, and static int8."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-HALF_FROM = 64
+LARGE_FROM = 64
 """Elements from which an initialiser is worth a cast; smaller ones are biases and constants."""
 CALIBRATION_IMAGES = 256
 _NORMALISATIONS = {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "Softmax"}
@@ -33,17 +33,72 @@ def store_as_half(proto: onnx.ModelProto) -> onnx.ModelProto:
         stored = f"{name}.half"
         tensor.CopyFrom(numpy_helper.from_array(_to_half(tensor), stored))
         casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    return _preceded(proto, casts)
+
+
+def round_to_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Round each layer's weights to int8 per output channel, still stored as float32."""
+    for tensor, axis in _layer_weights(proto):
+        whole, scale = _to_int8(tensor, axis)
+        tensor.CopyFrom(numpy_helper.from_array(whole.astype(np.float32) * scale, tensor.name))
+    return proto
+
+
+def store_as_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Store each layer's weights as int8 per output channel; the graph still computes in float32.
+
+    A Cast and a Mul unpack them, which runtimes fold when they load. DequantizeLinear would say the same, but ONNX
+    Runtime keeps it for its integer kernels, and would unpack all weights anew for every picture.
+    """
+    unpacking = []
+    for tensor, axis in _layer_weights(proto):
+        name = tensor.name
+        whole, scale = _to_int8(tensor, axis)
+        tensor.CopyFrom(numpy_helper.from_array(whole, f"{name}.int8"))
+        proto.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+        unpacking += [
+            helper.make_node("Cast", [f"{name}.int8"], [f"{name}.whole"], name=f"{name}.cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [name], name=f"{name}.unpack"),
+        ]
+    return _preceded(proto, unpacking)
+
+
+def _preceded(proto: onnx.ModelProto, first: list[onnx.NodeProto]) -> onnx.ModelProto:
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
-    proto.graph.node.extend([*casts, *nodes])
+    proto.graph.node.extend([*first, *nodes])
     return proto
+
+
+def _layer_weights(proto: onnx.ModelProto) -> list[tuple[TensorProto, int]]:
+    """The large float32 weights of layers, each once, with the axis of their output channels."""
+    axes: dict[str, int] = {}
+    for node in proto.graph.node:
+        if node.op_type in _WEIGHTED:
+            axes.setdefault(node.input[1], _output_axis(node))
+    return [(tensor, axes[tensor.name]) for tensor in _large_floats(proto) if tensor.name in axes]
+
+
+def _output_axis(node: onnx.NodeProto) -> int:
+    if node.op_type == "Gemm":
+        return 0 if any(item.name == "transB" and item.i for item in node.attribute) else 1
+    return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}[node.op_type]
+
+
+def _to_int8(tensor: TensorProto, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Nearest multiples of a scale per output channel, in [-127, 127], and the scales, shaped to multiply them."""
+    weights = numpy_helper.to_array(tensor)
+    others = tuple(other for other in range(weights.ndim) if other != axis % weights.ndim)
+    scale = np.abs(weights).max(axis=others, keepdims=True) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.rint(weights / scale).astype(np.int8), scale
 
 
 def _large_floats(proto: onnx.ModelProto) -> list[TensorProto]:
     return [
         tensor
         for tensor in proto.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= HALF_FROM
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE_FROM
     ]
 
 
@@ -98,20 +153,31 @@ def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> onnx.Mode
 def float_nodes(proto: onnx.ModelProto) -> set[str]:
     """Names of the nodes that int8 leaves alone: those before the first layer with weights, and each head.
 
-    A head is what lies between an output and its nearest layers with weights, these included.
+    A head is what lies between an output and its nearest layers with weights, these included. Products and
+    convolutions of small or no constants, such as an edge filter or attention, are no layers with weights.
     """
+    large = {tensor.name for tensor in _large_floats(proto)}
     maker = {output: node for node in proto.graph.node for output in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in proto.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    backward = _reach([output.name for output in proto.graph.output], lambda n: [maker[n]] if n in maker else [], False)
-    forward = _reach([entry.name for entry in proto.graph.input], lambda n: readers.get(n, []), True)
-    return {node.name for node in backward} | {node.name for node in forward if node.op_type not in _WEIGHTED}
+
+    def weighted(node: onnx.NodeProto) -> bool:
+        return node.op_type in _WEIGHTED and node.input[1] in large
+
+    backward = _reach(
+        [output.name for output in proto.graph.output], lambda n: [maker[n]] if n in maker else [], weighted, False
+    )
+    forward = _reach([entry.name for entry in proto.graph.input], lambda n: readers.get(n, []), weighted, True)
+    return {node.name for node in backward} | {node.name for node in forward if not weighted(node)}
 
 
 def _reach(
-    names: list[str], neighbours: Callable[[str], list[onnx.NodeProto]], downstream: bool
+    names: list[str],
+    neighbours: Callable[[str], list[onnx.NodeProto]],
+    weighted: Callable[[onnx.NodeProto], bool],
+    downstream: bool,
 ) -> list[onnx.NodeProto]:
     """Nodes reached from the tensors ``names`` without passing through a layer with weights."""
     found: list[onnx.NodeProto] = []
@@ -120,6 +186,6 @@ def _reach(
             if any(node is seen for seen in found):
                 continue
             found.append(node)
-            if node.op_type not in _WEIGHTED:
+            if not weighted(node):
                 names.extend(node.output if downstream else node.input)
     return found

@@ -23,6 +23,12 @@ from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
 OPSET = 18  # what the exporter writes natively; any other passes through its version converter
 PRODUCER = "deepfake-core"
+STORAGE = {
+    "fp16-storage": (lowprecision.round_to_half, lowprecision.store_as_half),
+    "int8-weights": (lowprecision.round_to_int8, lowprecision.store_as_int8),
+}
+"""Precisions that make the file smaller and compute in float32: how they round, and how they store."""
+PRECISIONS = ("fp32", *STORAGE, "int8")
 
 
 def export_onnx(
@@ -42,8 +48,8 @@ def export_onnx(
         network: The trained network, on any device; it is not changed.
         manifest: Goes inside the file, and decides preprocessing and outputs.
         out: The file; an older one is replaced, and only after success.
-        precision: ``fp16-storage`` halves the file and still computes in float32; ``int8`` quantises
-            statically, per channel, with normalisation and heads in float.
+        precision: ``fp16-storage`` halves the file and still computes in float32; ``int8-weights`` makes it a
+            quarter, likewise; ``int8`` quantises statically, per channel, with normalisation and heads in float.
         calibration_images: uint8 [N, H, W, 3] RGB from the validation split; parity is checked on them too.
         labels: int [N], 1 = fake; ``int8`` needs them.
 
@@ -51,7 +57,7 @@ def export_onnx(
         ParityError: The file would not agree with the network; nothing is written.
         DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
     """
-    check_request(detector, manifest, precision, ("fp32", "fp16-storage", "int8"), calibration_images)
+    check_request(detector, manifest, precision, PRECISIONS, calibration_images)
     data = labelled(calibration_images, labels) if precision == "int8" else None
     model = graph_of(network, manifest)
     images = probes(manifest.preprocess, calibration_images)
@@ -61,11 +67,12 @@ def export_onnx(
         save(trace(model, manifest), manifest, plain, "fp32")
         exact = ort_run(plain)
         gate_outputs(f"{out} (fp32)", reference, exact, images)
-        if precision == "fp16-storage":
+        if precision in STORAGE:
             # Two questions, two gates: is the storage lossless, and is the rounding of the weights harmless?
+            round_weights, store_weights = STORAGE[precision]
             rounded = Path(scratch) / "rounded.onnx"
-            save(lowprecision.round_to_half(onnx.load(plain)), manifest, rounded, "fp32")
-            save(lowprecision.store_as_half(onnx.load(plain)), manifest, target, precision)
+            save(round_weights(onnx.load(plain)), manifest, rounded, "fp32")
+            save(store_weights(onnx.load(plain)), manifest, target, precision)
             gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images)
             gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
         elif data is not None:

@@ -15,7 +15,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_exports.parity import LabelledImages
 from deepfake_registry.manifest import ModelManifest
 
-Precision = Literal["fp32", "fp16-storage", "int8"]
+Precision = Literal["fp32", "fp16-storage", "int8-weights", "int8"]
 
 
 def check_request(

@@ -7,13 +7,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from torch import nn
 
 import deepfake_core
 from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import DeepfakeError, ParityError
 from deepfake_exports import onnx as exporter
-from deepfake_exports.lowprecision import float_nodes
+from deepfake_exports.lowprecision import float_nodes, store_as_int8
 from deepfake_exports.onnx import OPSET, export_onnx, ort_run
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
@@ -123,6 +124,68 @@ def test_runtimes_fold_the_casts_of_half_storage_away(case, tmp_path):
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     assert [n.name for n in graph.node if n.op_type == "Cast"] == ["node__to_copy"]  # uint8 pixels to float
     assert all(t.data_type != onnx.TensorProto.FLOAT16 for t in graph.initializer)
+
+
+@pytest.fixture(scope="module")
+def int8_weights(case, tmp_path_factory):
+    out = tmp_path_factory.mktemp("int8-weights") / "model.onnx"
+    return export_onnx(
+        case.detector, case.network, case.manifest, out, precision="int8-weights", calibration_images=case.images
+    )
+
+
+def test_int8_weights_make_the_file_a_quarter_and_keep_the_judgement(case, exported, int8_weights):
+    overhead = 16_000  # nodes and manifest, of which the tiny network has more than of weights
+    assert int8_weights.stat().st_size - overhead <= 0.3 * exported.stat().st_size
+    want, got = ort_run(exported)(case.images).logit, ort_run(int8_weights)(case.images).logit
+    assert 0 < np.abs(want - got).max() < 0.1
+
+
+def test_int8_weights_are_the_nearest_per_output_channel(case, exported, int8_weights):
+    before, after = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+        for path in (exported, int8_weights)
+    )
+    stored = [name.removesuffix(".int8") for name in after if name.endswith(".int8")]
+    layers = ["network.body.2.weight", "network.logit.weight"]
+    assert set(layers) <= set(stored)
+    for name in stored:
+        whole, scale = after[f"{name}.int8"], after[f"{name}.scale"]
+        assert whole.dtype == np.int8
+        assert np.abs(whole).max(axis=tuple(range(1, whole.ndim))).tolist() == [127] * len(whole)
+        assert np.abs(whole * scale - before[name]).max() <= 0.5001 * scale.max()
+    assert not [name for name in stored if before[name].ndim < 2], "biases stay as they are"
+
+
+def test_runtimes_unpack_int8_weights_once(int8_weights, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(str(int8_weights), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    assert not [n.name for n in graph.node if n.name.endswith(".unpack")]
+    assert [n.name for n in graph.node if n.op_type == "Cast"] == ["node__to_copy"]
+    assert all(t.data_type != onnx.TensorProto.INT8 for t in graph.initializer)
+
+
+@pytest.mark.parametrize(
+    ("node", "shape", "channels"),
+    [
+        (helper.make_node("MatMul", ["x", "w"], ["y"]), (8, 16), 1),
+        (helper.make_node("Gemm", ["x", "w"], ["y"]), (8, 16), 1),
+        (helper.make_node("Gemm", ["x", "w"], ["y"], transB=1), (16, 8), 0),
+        (helper.make_node("Conv", ["x", "w"], ["y"]), (16, 2, 2, 2), 0),
+        (helper.make_node("ConvTranspose", ["x", "w"], ["y"]), (2, 16, 2, 2), 1),
+    ],
+)
+def test_the_output_channels_of_every_layer_are_known(node, shape, channels):
+    weights = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.moveaxis(weights, channels, 0)[3] = 0
+    graph = helper.make_graph([node], "g", [], [], [numpy_helper.from_array(weights, "w")])
+    stored = {t.name: numpy_helper.to_array(t) for t in store_as_int8(helper.make_model(graph)).graph.initializer}
+    assert stored["w.scale"].shape == tuple(16 if axis == channels else 1 for axis in range(len(shape)))
+    peaks = np.abs(np.moveaxis(stored["w.int8"], channels, 0).reshape(16, -1)).max(1)
+    assert peaks.tolist() == [0 if channel == 3 else 127 for channel in range(16)]
 
 
 def test_weights_beyond_float16_are_refused(case, tmp_path):
