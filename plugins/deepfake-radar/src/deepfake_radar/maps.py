@@ -77,7 +77,9 @@ class SpectrumMap(nn.Module):
         with exact(images):
             small = F.interpolate(images.float(), size=(size, size), mode="bilinear", align_corners=False)
             grey = (small * self.luma).sum(1)
-            both = self.basis @ grey @ self.basis.T
+            # The constant stands on the left both times: on the right it would look like a layer's weights, and
+            # be rounded as such where an export rounds those.
+            both = self.basis @ (self.basis @ grey.transpose(1, 2)).transpose(1, 2)
             # (C - iS) X (C - iS)ᵀ, in blocks of C and S = [real; imaginary] of the basis
             real = both[:, :size, :size] - both[:, size:, size:]
             imaginary = both[:, :size, size:] + both[:, size:, :size]
