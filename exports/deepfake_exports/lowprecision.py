@@ -48,7 +48,7 @@ def store_as_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Store each layer's weights as int8 per output channel; the graph still computes in float32.
 
     A Cast and a Mul unpack them, which runtimes fold when they load. DequantizeLinear would say the same, but ONNX
-    Runtime keeps it for its integer kernels, and would unpack all weights anew for every picture.
+    Runtime answers it with integer kernels that round activations, too (MatMulNBits at accuracy level 4).
     """
     unpacking = []
     for tensor, axis in _layer_weights(proto):
