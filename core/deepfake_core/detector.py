@@ -147,6 +147,13 @@ class Detector(ABC):
         """Layers for gradient-based explainers, best first; by default none."""
         return ()
 
+    def attention_layers(self, network: nn.Module) -> Sequence[nn.Module]:  # noqa: ARG002 - for overriding
+        """Self-attention of a vision transformer, first layer first, for attention rollout; by default none.
+
+        Every layer attends from all tokens to all tokens, and is of timm's or of Transformers' kind.
+        """
+        return ()
+
 
 class WithPreprocess(nn.Module):
     """The graph half: ``uint8 [N, H, W, 3]`` RGB (or clips ``[N, T, H, W, 3]``) → what the network returns, float32.

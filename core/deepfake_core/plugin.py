@@ -28,6 +28,19 @@ _DATASETS = (
     ("sample", "forty drawn faces and their fakes, to see whether training runs", "sample:SampleFaces"),
 )
 
+_EXPLAINERS = (
+    ("evidence", "the detector's own evidence map: where the face looks manipulated", "evidence:EvidenceMap", False),
+    ("gradcam", "GradCAM: where the network's activations argue for the class", "gradcam:GradCam", True),
+    ("gradcam++", "GradCAM++: likewise, for several places of one kind", "gradcam:GradCamPlusPlus", True),
+    ("hirescam", "HiResCAM: likewise, each place by its own gradient", "gradcam:HiResCam", True),
+    ("layercam", "LayerCAM: likewise, by positive gradients alone", "gradcam:LayerCam", True),
+    ("xgradcam", "XGradCAM: likewise, gradients weighed by activations", "gradcam:XGradCam", True),
+    ("eigencam", "EigenCAM: where activations vary most, whatever the class", "gradcam:EigenCam", True),
+    ("rollout", "attention rollout: where a vision transformer attends", "rollout:AttentionRollout", True),
+    ("occlusion", "how the score falls when a place is hidden; runs any model file", "perturb:Occlusion", False),
+    ("rise", "mean of random masks by their scores; runs any model file", "perturb:Rise", False),
+)
+
 
 @hookimpl
 def deepfake_datasets() -> Iterable[DatasetSpec]:
@@ -38,15 +51,8 @@ def deepfake_datasets() -> Iterable[DatasetSpec]:
 
 @hookimpl
 def deepfake_explainers() -> Iterable[ExplainerSpec]:
-    """The network's own evidence map, and GradCAM."""
-    yield ExplainerSpec(
-        name="evidence",
-        summary="the detector's own evidence map: where the face looks manipulated",
-        explainer="deepfake_core.explainers.evidence:EvidenceMap",
-    )
-    yield ExplainerSpec(
-        name="gradcam",
-        summary="GradCAM: where the network's activations argue for the class",
-        explainer="deepfake_core.explainers.gradcam:GradCam",
-        needs_torch=True,
-    )
+    """The network's own evidence map; what needs the network; what needs nothing but its score."""
+    for name, summary, home, needs_torch in _EXPLAINERS:
+        yield ExplainerSpec(
+            name=name, summary=summary, explainer=f"deepfake_core.explainers.{home}", needs_torch=needs_torch
+        )

@@ -1,9 +1,13 @@
-"""GradCAM (Selvaraju et al. 2017, arXiv 1610.02391) by the ``grad-cam`` library, through the network in torch."""
+"""GradCAM and its kin by the ``grad-cam`` library, through the network in torch.
+
+Each looks at the detector's first explain layer. The strongest place of every picture, or frame, is 1: the map says
+where, and P(fake) says how much.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +16,20 @@ from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.explainers import Explainer
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from deepfake_core.loaded import LoadedDetector
 
 EXTRA = "deepfake-core[explain]"
 
 
 class GradCam(Explainer):
-    """Where activations of the detector's first explain layer argue for the target class (001-21).
+    """Where activations argue for the target class (001-21): Selvaraju et al. 2017, arXiv 1610.02391.
 
-    The strongest place of every picture is 1: the map says where, and P(fake) says how much.
+    Attributes:
+        method: The library's name for it.
     """
 
-    targets = ("fake", "real")
+    targets: ClassVar[tuple[str, ...]] = ("fake", "real")
+    method: ClassVar[str] = "GradCAM"
 
     def explain(self, detector: LoadedDetector, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         layers = detector.detector.explain_layers(detector.network)
@@ -34,39 +38,52 @@ class GradCam(Explainer):
                 f"detector {detector.manifest.name!r} names no layers for GradCAM; choose another explainer, or let "
                 "its explain_layers return some"
             )
-        grad_cam = _library()
+        method = getattr(_library(), self.method)
         import torch
 
-        from deepfake_core.detector import WithPreprocess
+        from deepfake_core.explainers.network import one_input
 
-        network = detector.network
-        device = next(network.parameters()).device
-        model = WithPreprocess(network, detector.detector.preprocess).to(device)
+        network, images = one_input(detector, crop)
         sign = 1.0 if self.target == "fake" else -1.0
         with torch.enable_grad():
-            images = model.normalize(torch.from_numpy(np.ascontiguousarray(crop[None])).to(device))
             images.requires_grad_()  # so that there is a gradient even where every parameter is frozen
-            with grad_cam.GradCAM(_single_logit(network), [layers[0].module], layers[0].reshape) as cam:
-                heat = cam(images, [lambda logit: sign * logit])[0]
+            with method(network, [layers[0].module], layers[0].reshape) as cam:
+                heat = cam(images, [lambda logit: sign * logit])
         network.zero_grad(set_to_none=True)
-        return np.clip(np.asarray(heat, dtype=np.float32), 0.0, 1.0)
+        maps = np.clip(np.nan_to_num(np.asarray(heat, dtype=np.float32)), 0.0, 1.0)
+        return maps if crop.ndim == 4 else maps[0]
 
 
-def _single_logit(network: nn.Module) -> nn.Module:
-    """The network without its evidence: the library takes every output for the scores of one picture."""
-    from torch import nn
+class GradCamPlusPlus(GradCam):
+    """Higher derivatives weigh the places of a channel: Chattopadhay et al. 2018, arXiv 1710.11063."""
 
-    class Logit(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
+    method = "GradCAMPlusPlus"
 
-        def forward(self, images: Tensor) -> Tensor:
-            output = self.network(images)
-            logit: Tensor = output[0] if isinstance(output, tuple) else output
-            return logit
 
-    return Logit()
+class HiResCam(GradCam):
+    """Activation times gradient at each place, no averaging: Draelos & Carin 2020, arXiv 2011.08891."""
+
+    method = "HiResCAM"
+
+
+class LayerCam(GradCam):
+    """Activation times positive gradient at each place: Jiang et al. 2021, doi 10.1109/TIP.2021.3089943."""
+
+    method = "LayerCAM"
+
+
+class XGradCam(GradCam):
+    """Gradients weighed by the activations' share: Fu et al. 2020, arXiv 2008.02312."""
+
+    method = "XGradCAM"
+
+
+class EigenCam(GradCam):
+    """First principal component of the activations, whatever the class: Muhammad & Yeasin 2020, arXiv 2008.00299."""
+
+    targets = ()
+    caption = "where its activations vary most"
+    method = "EigenCAM"
 
 
 def _library() -> Any:

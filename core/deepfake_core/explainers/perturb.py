@@ -1,0 +1,134 @@
+"""Explainers that hide parts of the crop and watch the score: they need nothing but a file that can be run.
+
+What is hidden is replaced by a blurred copy of the crop: it takes the detail away and adds neither edges nor colours
+that no photograph has. A detector that takes blur itself for a trace of forgery is misread by that; compare with
+another explainer. The strongest place is 1; places that speak for the other class are 0.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from deepfake_core.explainers import Explainer
+
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
+_BATCH = 16
+BLUR = 1 / 12
+"""Standard deviation of the Gaussian that hides, over the crop's height."""
+
+
+class Perturbation(Explainer):
+    """Base of both: scores of the crop under masks."""
+
+    targets = ("fake", "real")
+
+    def explain(self, detector: LoadedDetector, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        height, width = crop.shape[-3:-1]
+        masks = list(self.masks(height, width))
+        sign = 1.0 if self.target == "fake" else -1.0
+        logits = sign * masked_logits(detector, crop, masks)
+        heat = np.maximum(self.heat(np.stack(masks), logits), 0.0)
+        heat = (heat / max(float(heat.max()), 1e-12)).astype(np.float32)
+        return np.repeat(heat[None], len(crop), axis=0) if crop.ndim == 4 else heat
+
+    @abstractmethod
+    def masks(self, height: int, width: int) -> Iterator[NDArray[np.float32]]:
+        """Masks ``[height, width]`` in [0, 1]: 1 shows the crop, and 0 hides it."""
+
+    @abstractmethod
+    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Masks ``[M, H, W]`` and what the target class scored under each, ``[M]`` → how each place matters."""
+
+
+class Occlusion(Perturbation):
+    """How much the score falls when a window hides a place (Zeiler & Fergus 2014, arXiv 1311.2901).
+
+    Windows of a sixth of the side move by half of it; a place gets the mean over the windows that hide it. In a clip,
+    the same place is hidden in all frames.
+    """
+
+    windows: ClassVar[int] = 6
+
+    def masks(self, height: int, width: int) -> Iterator[NDArray[np.float32]]:
+        yield np.ones((height, width), np.float32)
+        tall, wide = -(-height // self.windows), -(-width // self.windows)
+        steps = 2 * self.windows - 1
+        for top in np.linspace(0, height - tall, steps).round().astype(int):
+            for left in np.linspace(0, width - wide, steps).round().astype(int):
+                mask = np.ones((height, width), np.float32)
+                mask[top : top + tall, left : left + wide] = 0.0
+                yield mask
+
+    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        hidden = 1.0 - masks[1:]
+        falls: NDArray[np.float64] = np.tensordot(logits[0] - logits[1:], hidden, 1) / hidden.sum(0)
+        return falls
+
+
+class Rise(Perturbation):
+    """Mean of random masks, weighed by the score under each (Petsiuk et al. 2018, arXiv 1806.07421).
+
+    The score is the logit less its mean over all masks: the weights are then positive and negative, which takes out
+    the noise of how often a place was shown. The masks come from a fixed seed, so that the same crop gives the same
+    map. In a clip, all frames have the same mask.
+
+    Attributes:
+        count: Masks.
+        cells: Cells on a side of the grid that a mask is drawn on, before it is enlarged and shifted.
+        shown: Share of the cells that show the crop.
+    """
+
+    count: ClassVar[int] = 600
+    cells: ClassVar[int] = 7
+    shown: ClassVar[float] = 0.5
+    seed: ClassVar[int] = 0
+
+    def masks(self, height: int, width: int) -> Iterator[NDArray[np.float32]]:
+        random = np.random.default_rng(self.seed)
+        tall, wide = -(-height // self.cells), -(-width // self.cells)
+        size = ((self.cells + 1) * wide, (self.cells + 1) * tall)
+        for _ in range(self.count):
+            grid = (random.random((self.cells + 1, self.cells + 1)) < self.shown).astype(np.float32)
+            large = np.asarray(Image.fromarray(grid).resize(size, Image.Resampling.BILINEAR))
+            top, left = random.integers(tall), random.integers(wide)
+            yield large[top : top + height, left : left + width]
+
+    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        weighed: NDArray[np.float64] = np.tensordot(logits - logits.mean(), masks, 1) / len(masks)
+        return weighed
+
+
+def blurred(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``uint8 [..., H, W, 3]`` RGB, each picture blurred until no detail is left."""
+    soft = ImageFilter.GaussianBlur(BLUR * crop.shape[-3])
+    frames = crop.reshape(-1, *crop.shape[-3:])
+    return np.stack([np.asarray(Image.fromarray(frame).filter(soft)) for frame in frames]).reshape(crop.shape)
+
+
+def masked_logits(
+    detector: LoadedDetector, crop: NDArray[np.uint8], masks: Iterable[NDArray[np.float32]]
+) -> NDArray[np.float64]:
+    """The detector's logits, float64 [M], of a crop under masks.
+
+    Args:
+        detector: Any.
+        crop: ``uint8 [H, W, 3]`` RGB, or a clip ``[T, H, W, 3]``.
+        masks: M masks ``[H, W]`` in [0, 1]; 0 shows the blurred crop.
+    """
+    soft = blurred(crop).astype(np.float32)
+    detail = crop.astype(np.float32) - soft
+    pending = iter(masks)
+    logits: list[NDArray[np.float32]] = []
+    while batch := list(islice(pending, _BATCH)):
+        pictures = [(soft + detail * mask[..., None]).round().astype(np.uint8) for mask in batch]
+        logits.append(detector.score(np.stack(pictures)).logit)
+    return np.concatenate(logits).astype(np.float64)

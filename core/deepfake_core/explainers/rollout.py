@@ -1,0 +1,140 @@
+"""Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928), for vision transformers in torch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.explainers import Explainer
+from deepfake_core.explainers.evidence import enlarge
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class AttentionRollout(Explainer):
+    """Which places the network attends to, over all of its layers; it argues for no class.
+
+    The attention of a layer is the mean over its heads, and half of what passes goes past it: ``(A + I) / 2``. The
+    product of all layers says how much of each patch reaches the class token; or, where there is none, all of them on
+    average. The least attended place is 0 and the most attended one 1.
+    """
+
+    targets = ()
+    caption = "where the network attends"
+
+    def explain(self, detector: Any, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        layers = detector.detector.attention_layers(detector.network)
+        if not layers:
+            raise DeepfakeError(
+                f"detector {detector.manifest.name!r} names no layers of attention between all of its places; choose "
+                "another explainer, or let its attention_layers return some"
+            )
+        import torch
+
+        from deepfake_core.explainers.network import one_input
+
+        network, images = one_input(detector, crop)
+        with attention(layers) as matrices, torch.inference_mode():
+            network(images)
+        if len(matrices) != len(layers):
+            raise DeepfakeError(
+                f"attention rollout saw {len(matrices)} of {len(layers)} layers of {detector.manifest.name!r} at work; "
+                "choose another explainer"
+            )
+        maps = rollout(matrices).float().cpu().numpy()
+        heats = np.stack([enlarge(_stretched(map_), *crop.shape[-3:-1]) for map_ in maps])
+        return heats if crop.ndim == 4 else heats[0]
+
+
+@contextlib.contextmanager
+def attention(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect each layer's attention, ``[N, heads, L, L]``, while the network runs.
+
+    It is computed from the queries and keys that the layer's own projections give, so that it does not matter
+    whether the layer computes it in one fused step; the network is left as it was.
+
+    Args:
+        layers: Attention of timm (``qkv``), or of Transformers (``q_proj`` and ``k_proj``, or ``query`` and ``key``).
+
+    Raises:
+        DeepfakeError: A layer is neither.
+    """
+    found: list[Tensor] = []
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            for handle in _hooks(layer, found):
+                hooks.callback(handle.remove)
+        yield found
+
+
+def _hooks(layer: Any, found: list[Tensor]) -> Iterator[Any]:
+    parts: dict[str, Tensor] = {}
+
+    def split(tokens: Tensor) -> Tensor:
+        return tokens.reshape(*tokens.shape[:-1], heads, -1).transpose(-3, -2)  # [N, heads, L, D]
+
+    def weigh() -> None:
+        query, key = parts.pop("query"), parts.pop("key")
+        found.append((query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1))
+
+    def joint(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        query, key, _ = output.chunk(3, -1)
+        parts["query"], parts["key"] = layer.q_norm(split(query)), layer.k_norm(split(key))
+        weigh()
+
+    def one(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            parts[name] = split(output)
+            if len(parts) == 2:
+                weigh()
+
+        return hook
+
+    heads = getattr(layer, "num_heads", None) or getattr(layer, "num_attention_heads", None)
+    if heads and hasattr(layer, "qkv"):
+        yield layer.qkv.register_forward_hook(joint)
+        return
+    for query, key in (("q_proj", "k_proj"), ("query", "key")):
+        if heads and hasattr(layer, query) and hasattr(layer, key):
+            yield getattr(layer, query).register_forward_hook(one("query"))
+            yield getattr(layer, key).register_forward_hook(one("key"))
+            return
+    raise DeepfakeError(
+        f"attention rollout cannot read {type(layer).__name__}: it has neither qkv nor q_proj and k_proj; choose "
+        "another explainer"
+    )
+
+
+def rollout(matrices: Sequence[Tensor]) -> Tensor:
+    """What of each patch reaches the end.
+
+    Args:
+        matrices: One ``[N, heads, L, L]`` per layer in their order, each row summing to 1. Of the L tokens, the last
+            n² are the patches of a square picture; the first is the class token, where there are others.
+
+    Returns:
+        ``[N, n, n]``, not negative.
+    """
+    import torch
+
+    length = matrices[0].shape[-1]
+    side = math.isqrt(length)
+    extra = length - side * side
+    identity = torch.eye(length, device=matrices[0].device, dtype=matrices[0].dtype)
+    total = identity.expand(len(matrices[0]), -1, -1)
+    for matrix in matrices:
+        total = (matrix.mean(1) + identity) / 2 @ total
+    reached = total[:, 0] if extra else total.mean(1)
+    return reached[:, extra:].reshape(-1, side, side)
+
+
+def _stretched(map_: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = map_.min(), map_.max()
+    return (map_ - low) / (high - low) if high > low else np.zeros_like(map_)
