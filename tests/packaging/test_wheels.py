@@ -19,6 +19,9 @@ pytestmark = pytest.mark.skipif(
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
+PLUGINS = sorted(path.name for path in (ROOT / "plugins").glob("deepfake-*"))
+LIMITS_MB = {"lite": 16.0, "radar": 25.0, "unet": 8.0}
+"""Most that a detector's weights may take, all files together; the others ship none."""
 HEAVY = ("torch", "transformers", "timm", "torchvision", "onnx", "sklearn")
 
 
@@ -40,15 +43,15 @@ def run(*command: str | Path, cwd: Path, **options) -> str:
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("wheels")
-    for project in (ROOT, ROOT / "plugins" / "deepfake-lite"):
+    for project in (ROOT, *(ROOT / "plugins" / name for name in PLUGINS)):
         run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, project, cwd=out)
-    assert len(list(out.glob("*.tar.gz"))) == 2
+    assert len(list(out.glob("*.tar.gz"))) == 1 + len(PLUGINS)
     return {path.name.split("-")[0]: path for path in out.glob("*.whl")}
 
 
 @pytest.fixture(scope="module")
 def installed(wheels, tmp_path_factory) -> Path:
-    """The scripts folder of an environment that holds the two wheels and what they ask for."""
+    """The scripts folder of an environment that holds all wheels and what they ask for."""
     folder = tmp_path_factory.mktemp("user")
     venv.create(folder / "env", with_pip=True)
     scripts = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
@@ -67,15 +70,28 @@ def test_what_the_wheels_hold(wheels):
         assert f"{package}/py.typed" in core
     assert any(name.startswith("deepfake_bench/data/") and name.endswith(".jpg") for name in core)
     assert any(name.endswith("licenses/LICENSE") for name in core)
-    lite = names["deepfake_lite"]
-    assert "deepfake_lite/weights/manifest.json" in lite
-    sizes = {Path(item.filename).suffix: item.file_size for item in zipfile.ZipFile(wheels["deepfake_lite"]).infolist()
-             if item.filename.startswith("deepfake_lite/weights/")}  # fmt: skip
-    assert sizes[".onnx"] <= 8e6
-    assert sizes[".safetensors"] <= 8e6
-    for name in core | lite:
+    for plugin in PLUGINS:
+        package = plugin.replace("-", "_")
+        assert {f"{package}/plugin.py", f"{package}/py.typed"} <= names[package]
+        assert any(name.endswith("entry_points.txt") for name in names[package])
+    for name in set().union(*names.values()):
         assert not name.startswith(("tests/", "docs/", "plugins/")), f"{name} does not belong into a wheel"
         assert "/tests/" not in name, f"{name} does not belong into a wheel"
+
+
+def test_weights_are_small(wheels):  # 002-11
+    total = 0.0
+    for plugin in PLUGINS:
+        package, short = plugin.replace("-", "_"), plugin.removeprefix("deepfake-")
+        weights = {
+            Path(item.filename).name: item.file_size / 1e6
+            for item in zipfile.ZipFile(wheels[package]).infolist()
+            if item.filename.startswith(f"{package}/weights/")
+        }
+        total += sum(weights.values())
+        assert sum(weights.values()) <= LIMITS_MB.get(short, 0.0), weights
+        assert not weights or "manifest.json" in weights
+    assert total <= 80
 
 
 def test_the_base_install_is_light(installed, tmp_path):
@@ -85,8 +101,16 @@ def test_the_base_install_is_light(installed, tmp_path):
     assert found.isdisjoint(HEAVY)
 
 
-def test_the_detector_is_listed(installed, tmp_path):
-    assert "lite" in run(installed / "dfbench", "list", cwd=tmp_path)
+def test_every_detector_is_listed(installed, tmp_path):
+    listing = run(installed / "dfbench", "list", cwd=tmp_path)
+    for plugin in PLUGINS:
+        assert plugin.removeprefix("deepfake-") in listing
+
+
+def test_a_picture_is_protected(installed, tmp_path):  # 002-7
+    run(installed / "dfbench", "protect", PICTURE, "--out", tmp_path / "out", cwd=tmp_path)
+    assert (tmp_path / "out").is_dir()
+    assert any((tmp_path / "out").iterdir())
 
 
 def test_a_picture_is_judged(installed, tmp_path):
