@@ -32,9 +32,9 @@ DEFAULT = TrainRecipe(
     workers=1,
     pairs=Pairs(
         pseudo=PseudoFakes(self_blend=0.6, composite=0.15, reconstruct=0.0, labelled=0.25),
-        validation=60,
+        validation=50,
         autoencoder_steps=700,
-        small_until=0.94,
+        small_until=0.95,
         small_size=128,
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -63,8 +62,9 @@ class UNet(nn.Module):
         features = self.features(images)
         evidence = F.avg_pool2d(self.mask(features), STRIDE).squeeze(1)
         # A soft maximum over the cells, log(mean(exp)): a small blended region decides, and every cell learns.
-        cells = evidence.shape[1] * evidence.shape[2]
-        logit = self.scale * (torch.logsumexp(evidence.flatten(1), dim=1) - math.log(cells)) + self.bias
+        cells = evidence.flatten(1)
+        peak = cells.amax(1, keepdim=True)
+        logit = self.scale * ((cells - peak).exp().mean(1).log() + peak.squeeze(1)) + self.bias
         perturbation = self.epsilon * torch.tanh(self.perturbation(features))
         return logit, evidence, perturbation.permute(0, 2, 3, 1)
 

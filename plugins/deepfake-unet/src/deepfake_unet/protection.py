@@ -58,13 +58,19 @@ class Protection:
         clean = images.permute(0, 3, 1, 2).float() / 255
         protected = add_bounded(clean, perturbation.permute(0, 3, 1, 2), self.epsilon)
         clean, protected = degraded(torch.stack([clean, protected]))
+        # Each surrogate gets its share of the pictures: as many of them cost no more than one.
+        shares = torch.randperm(len(images)).to(images.device).tensor_split(len(self.surrogates))
         with torch.autocast(
             images.device.type,
             torch.float16 if self.precision == "fp16" else torch.bfloat16,
             enabled=self.precision != "fp32",
         ):
-            changes = [surrogate.change(clean, protected) for surrogate in self.surrogates]
-        effect = torch.stack([(change + _FLOOR).log().mean() for change in changes]).mean()
+            effects = [
+                (surrogate.change(clean[rows], protected[rows]) + _FLOOR).log().mean()
+                for surrogate, rows in zip(self.surrogates, shares, strict=True)
+                if len(rows)
+            ]
+        effect = torch.stack(effects).mean()
         return self.visibility * (perturbation / self.epsilon).square().mean() - 0.5 * effect
 
 
