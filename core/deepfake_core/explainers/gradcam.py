@@ -7,6 +7,7 @@ where, and P(fake) says how much.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,9 @@ from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.explainers import Explainer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepfake_core.detector import ExplainLayer
     from deepfake_core.loaded import LoadedDetector
 
 EXTRA = "deepfake-core[explain]"
@@ -47,11 +51,18 @@ class GradCam(Explainer):
         sign = 1.0 if self.target == "fake" else -1.0
         with torch.enable_grad():
             images.requires_grad_()  # so that there is a gradient even where every parameter is frozen
-            with method(network, [layers[0].module], layers[0].reshape) as cam:
+            with method(network, [layers[0].module], self.reshape(layers[0])) as cam:
                 heat = cam(images, [lambda logit: sign * logit])
         network.zero_grad(set_to_none=True)
-        maps = np.clip(np.nan_to_num(np.asarray(heat, dtype=np.float32)), 0.0, 1.0)
+        maps = np.maximum(np.nan_to_num(np.asarray(heat, dtype=np.float32)), 0.0)
+        # The library's own scaling falls short of 1 where gradients are tiny, as those of long clips are.
+        strongest = maps.max(axis=(1, 2), keepdims=True)
+        maps = np.divide(maps, strongest, out=np.zeros_like(maps), where=strongest > 0)
         return maps if crop.ndim == 4 else maps[0]
+
+    def reshape(self, layer: ExplainLayer) -> Callable[[Tensor], Tensor] | None:
+        """How the layer's activations become ``[N, C, h, w]``."""
+        return layer.reshape
 
 
 class GradCamPlusPlus(GradCam):
@@ -84,6 +95,17 @@ class EigenCam(GradCam):
     targets = ()
     caption = "where its activations vary most"
     method = "EigenCAM"
+    largest: ClassVar[int] = 32
+
+    def reshape(self, layer: ExplainLayer) -> Callable[[Tensor], Tensor]:
+        """At most 32 × 32 places: the library needs memory for the square of their number."""
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        def pooled(activations: Tensor) -> Tensor:
+            cells = activations if layer.reshape is None else layer.reshape(activations)
+            return adaptive_avg_pool2d(cells, [min(side, self.largest) for side in cells.shape[2:]])
+
+        return pooled
 
 
 def _library() -> Any:

@@ -97,7 +97,7 @@ def _hooks(layer: Any, found: list[Tensor]) -> Iterator[Any]:
 
         return hook
 
-    heads = getattr(layer, "num_heads", None) or getattr(layer, "num_attention_heads", None)
+    heads: int = getattr(layer, "num_heads", 0) or getattr(layer, "num_attention_heads", 0)
     if heads and hasattr(layer, "qkv"):
         yield layer.qkv.register_forward_hook(joint)
         return

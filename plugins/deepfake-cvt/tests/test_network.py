@@ -143,6 +143,20 @@ def test_cells_lie_where_their_tokens_do():
     np.testing.assert_array_equal(_cells(tokens)[0, 0], np.arange(1, 10).reshape(3, 3))
 
 
+def test_attention_rollout_is_for_plain_vision_transformers():
+    pytest.importorskip("timm")
+    from deepfake_core.explainers import load_explainer
+
+    crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    plain = load("cvt", untrained=True, config={"backbone": "test_vit.r160_in1k", "image_size": 64}, device="cpu")
+    heat = load_explainer("rollout", plain).explain(plain, crop)
+    assert (heat.shape, heat.dtype) == ((64, 64), np.float32)
+    assert heat.min() < 0.1 < 0.5 < heat.max()
+    convolutional = load("cvt", untrained=True, config=SMALL, device="cpu")
+    with pytest.raises(DeepfakeError, match="names no layers of attention"):
+        load_explainer("rollout", convolutional).explain(convolutional, crop)
+
+
 def test_gradcam_sees_something_before_the_last_layer_and_nothing_behind_it():  # 001-21
     pytest.importorskip("pytorch_grad_cam")
     from deepfake_core.detector import ExplainLayer

@@ -96,6 +96,12 @@ def explain_layers(network: nn.Module) -> tuple[ExplainLayer, ...]:
     return ()
 
 
+def attention_layers(network: nn.Module) -> tuple[nn.Module, ...]:
+    """Attention from all tokens to all: that of timm's vision transformers. CvT's keys are fewer than its places."""
+    found = () if _is_cvt(network) else tuple(getattr(block, "attn", None) for block in blocks(network))
+    return tuple(layer for layer in found if isinstance(layer, nn.Module) and hasattr(layer, "qkv"))
+
+
 def load_public(name: str, network: nn.Module, source: str, image_size: int) -> None:
     """Load public weights into everything but the head.
 

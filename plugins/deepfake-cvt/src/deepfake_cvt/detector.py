@@ -108,3 +108,6 @@ class Cvt(Detector):
 
     def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
         return backbones.explain_layers(network.get_submodule("backbone"))
+
+    def attention_layers(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return backbones.attention_layers(network.get_submodule("backbone"))

@@ -15,7 +15,7 @@ from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.hub import CONFIG, Repository
 from deepfake_core.training.presets import two_phase
 from deepfake_core.training.recipe import TrainRecipe
-from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec, WholeImage
+from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize, TensorSpec, WholeImage
 from deepfake_siglip.config import ARCHITECTURE, SiglipConfig, read_config
 from deepfake_siglip.plugin import INSTALL
 
@@ -74,7 +74,7 @@ class Siglip(Detector):
         self.preprocess = PreprocessSpec(
             crop=WholeImage() if margin is None else FaceCrop(margin=margin),
             resize=Resize(height=side, width=side, interpolation=self.config.interpolation),
-            normalize=Normalize(mean=self.config.mean, std=self.config.std),
+            normalize=self.config.normalize,
         )
 
     @classmethod
@@ -85,18 +85,18 @@ class Siglip(Detector):
         return SiglipNetwork(self.config)
 
     def init_pretrained(self, network: nn.Module) -> None:
-        """Load the tower of ``config.initial``, and its classifier where that has the same two classes.
+        """Load the tower of ``config.initial``, and its classifier where it has one.
 
         Raises:
             WeightsUnavailable: The repository is not on this machine.
             ArtifactCorrupt: Its tower is another one.
         """
         repository = hub.find(self.config.initial, install=INSTALL)
-        state = {name: value for name, value in repository.tensors().items() if name.startswith((TOWER, *CLASSIFIER))}
+        stored = repository.tensors()
+        state = {name: value for name, value in stored.items() if name.startswith(TOWER)}
         if ARCHITECTURE in (repository.json(CONFIG).get("architectures") or ()):
-            labels = read_config(repository).labels
-            order = [0, 1] if labels == self.config.labels else [1, 0]
-            state |= {name: state[name][order] for name in CLASSIFIER if name in state}
+            order = [0, 1] if read_config(repository).labels == self.config.labels else [1, 0]
+            state |= {name: stored[name][order] for name in CLASSIFIER if name in stored}
         own = network.state_dict()
         wanted = {name for name in own if name.startswith(TOWER)}
         if missing := sorted(wanted - set(state)):
@@ -128,6 +128,9 @@ class Siglip(Detector):
             return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
 
         return (ExplainLayer(last.get_submodule("layer_norm1"), as_map),)
+
+    def attention_layers(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return tuple(layer.get_submodule("self_attn") for layer in self.checkpoint_modules(network))
 
 
 def _described(config: SiglipConfig) -> Any:
