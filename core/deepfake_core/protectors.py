@@ -36,6 +36,8 @@ EPSILON = 0.03
 
 # Share of a face's square along which its perturbation fades out, so that no edge is seen.
 _FADE = 0.06
+# Rows that are enlarged at a time, to bound memory.
+_STRIP = 256
 # Saved so that nothing more is lost than the format takes.
 _FORMATS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -189,7 +191,7 @@ def _fading(side: int) -> NDArray[np.float32]:
     """``float32 [side, side]``: 1, falling to 0 along the edges."""
     ramp = np.minimum(1.0, (0.5 + np.arange(side)) / max(1.0, _FADE * side)).astype(np.float32)
     edge = np.minimum(ramp, ramp[::-1])
-    return np.minimum.outer(edge, edge)
+    return np.asarray(np.minimum(edge[:, None], edge), np.float32)
 
 
 def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tuple[int, int, int, int]) -> None:
@@ -208,17 +210,19 @@ def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tup
         change = np.asarray(cv2.resize(change, size, interpolation=cv2.INTER_AREA), np.float32)
         scale_x, scale_y = change.shape[1] / width, change.shape[0] / height
     # Only the part inside of the picture is computed: a face's square can be much larger than the picture.
-    columns = (np.arange(x0, x1, dtype=np.float32) - left + 0.5) * scale_x - 0.5
-    rows = (np.arange(y0, y1, dtype=np.float32) - top + 0.5) * scale_y - 0.5
+    wide = _between(change.swapaxes(0, 1), (np.arange(x0, x1) - left + 0.5) * scale_x - 0.5).swapaxes(0, 1)
+    rows = (np.arange(y0, y1) - top + 0.5) * scale_y - 0.5
     for start in range(0, len(rows), _STRIP):
-        band = rows[start : start + _STRIP]
-        maps = np.broadcast_to(columns, (len(band), len(columns))), np.repeat(band[:, None], len(columns), axis=1)
-        part = cv2.remap(change, *map(np.ascontiguousarray, maps), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        field[y0 + start : y0 + start + len(band), x0:x1] += part
+        field[y0 + start : min(y0 + start + _STRIP, y1), x0:x1] += _between(wide, rows[start : start + _STRIP])
 
 
-_STRIP = 256
-"""Rows that are enlarged at a time, to bound memory."""
+def _between(values: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of ``float32 [n, …]`` at places between them, by linear interpolation: ``float32 [len(places), …]``."""
+    places = places.clip(0, len(values) - 1)
+    low = np.minimum(places.astype(np.intp), max(len(values) - 2, 0))
+    share = (places - low).astype(np.float32)[:, None, None]
+    mixed = (1 - share) * values[low] + share * values[np.minimum(low + 1, len(values) - 1)]
+    return np.asarray(mixed, np.float32)
 
 
 def _changed(stored: Image.Image, change: NDArray[np.int16], name: str) -> Image.Image:

@@ -65,7 +65,7 @@ def degraded(images: Tensor, generator: torch.Generator | None = None) -> tuple[
         The M versions, each float32 [N, 3, h, w] in [0, 1].
     """
     kind, amount, place_x, place_y = torch.rand(4, generator=generator).tolist()
-    versions, height, width = images.shape[0], images.shape[3], images.shape[4]
+    height, width = images.shape[3:]
     flat = _window(images.flatten(0, 1), torch.rand(1, generator=generator).item(), place_x, place_y)
     if kind < 0.35:
         flat = jpeg(flat, 40 + 55 * amount)
@@ -74,7 +74,7 @@ def degraded(images: Tensor, generator: torch.Generator | None = None) -> tuple[
     elif kind < 0.8:
         flat = jpeg(reduced(flat, 0.4 + 0.5 * amount), 60 + 35 * place_x)
     assert flat.shape[2:] == (height, width)
-    return flat.unflatten(0, (versions, -1)).unbind(0)
+    return flat.reshape(images.shape).unbind(0)
 
 
 def _window(images: Tensor, share: float, place_x: float, place_y: float) -> Tensor:

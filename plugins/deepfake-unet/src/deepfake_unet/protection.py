@@ -19,7 +19,7 @@ from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.pairs import PairDataset, PairSource
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_unet.degrade import add_bounded, degraded
-from deepfake_unet.surrogates import TRAINING_SWAPPERS, Faces, FeatureSurrogate, Surrogate, SwapSpec, load_swapper
+from deepfake_unet.surrogates import TRAINING_SWAPPERS, Faces, FeatureSurrogate, Surrogate, load_swapper
 
 log = logging.getLogger("deepfake.training")
 
@@ -108,15 +108,6 @@ def training_surrogates(
     return found
 
 
-def held_out_swapper(faces: Faces, spec: SwapSpec, cache_dir: Path, *, steps: int, device: torch.device) -> Surrogate:
-    """A face swapper that no training sees, on the same faces in another order."""
-    mixed = np.random.default_rng(spec.seed)
-    shuffled = tuple(one[mixed.permutation(len(one))] for one in faces)
-    return load_swapper(
-        spec, (shuffled[0], shuffled[1]), cache_dir, steps=steps, device=device, name="held-out swapper"
-    )
-
-
 def feature_surrogate(name: str) -> FeatureSurrogate:
     """The network of an installed, trained detector.
 
@@ -129,53 +120,59 @@ def feature_surrogate(name: str) -> FeatureSurrogate:
         raise MissingExtra(f"training against the detector {name!r}", "deepfake-unet[train]") from error
 
 
+def two_sources(training: TrainingSet) -> tuple[str, str] | None:
+    """Names of the two largest sources of real faces, where the smaller one has a quarter of the larger one's."""
+    if not isinstance(training, PairDataset):
+        return None
+    source = training.maker.source
+    names, counts = np.unique(source.table.sources[training.maker.real], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:2]
+    if len(order) < 2 or 4 * counts[order[1]] < counts[order[0]]:
+        return None
+    return str(names[order[0]]), str(names[order[1]])
+
+
 def two_sets(training: TrainingSet, margin: float) -> Faces:
     """Two sets of real faces for a face swapper: ``uint8 [N, S, S, 3]`` each, at most :data:`FACES`.
 
-    They are the two largest sources of real faces where the training set knows sources; else every other face.
+    They are those of :func:`two_sources`; where there are none, every other face.
 
     Raises:
         TrainingDataError: There are not two real faces.
     """
     if isinstance(training, PairDataset):
-        return _of_sources(training.maker.source, margin)
+        real, source = training.maker.real, training.maker.source
+        if (names := two_sources(training)) is not None:
+            one, other = (real[source.table.sources[real] == name] for name in names)
+            return _stored(source, one, margin), _stored(source, other, margin)
+        faces = _stored(source, real, margin)
+    else:
+        faces = _of_items(training)
+    if len(faces) < 2:
+        raise TrainingDataError("a face swapper needs real faces; there are fewer than two to train it on")
+    return faces[::2], faces[1::2]
+
+
+def _stored(source: PairSource, rows: NDArray[np.intp], margin: float) -> NDArray[np.uint8]:
+    """The detector's crops of stored faces, spread evenly over the rows."""
     faces = []
+    for row in rows[np.linspace(0, len(rows) - 1, min(FACES, len(rows))).astype(int)]:
+        pixels = np.asarray(source.pixels[int(row)])
+        cut = round(len(pixels) * (1 - min(1.0, margin / STORE_MARGIN)) / 2)
+        faces.append(_reduced(pixels[cut : len(pixels) - cut, cut : len(pixels) - cut]))
+    return np.stack(faces)
+
+
+def _of_items(training: TrainingSet) -> NDArray[np.uint8]:
+    """The first real faces of any training set."""
+    faces: list[NDArray[np.uint8]] = []
     for item in range(len(training)):
         sample = training[0, item]
-        real = sample["images"][sample["fake"] < 0.5].numpy()
-        faces += [_reduced(face) for face in real]
+        faces += [_reduced(face) for face in sample["images"][sample["fake"] < 0.5].numpy()]
         if len(faces) >= 2 * FACES:
             break
-    return _halves(faces)
-
-
-def _of_sources(source: PairSource, margin: float) -> Faces:
-    real = source.rows[source.table.fake[source.rows] == 0]
-    names, counts = np.unique(source.table.sources[real], return_counts=True)
-    largest = names[np.argsort(-counts, kind="stable")][:2]
-    sets = [[_stored(source, int(row), margin) for row in _spread(real[source.table.sources[real] == name])]
-            for name in largest]  # fmt: skip
-    if len(sets) == 2 and min(map(len, sets)) >= max(map(len, sets)) // 4:
-        return np.stack(sets[0]), np.stack(sets[1])
-    return _halves([face for one in sets for face in one])
-
-
-def _spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    return rows[np.linspace(0, len(rows) - 1, min(FACES, len(rows))).astype(int)]
-
-
-def _stored(source: PairSource, row: int, margin: float) -> NDArray[np.uint8]:
-    """The detector's crop of a stored face."""
-    pixels = np.asarray(source.pixels[row])
-    cut = round(len(pixels) * (1 - min(1.0, margin / STORE_MARGIN)) / 2)
-    return _reduced(pixels[cut : len(pixels) - cut, cut : len(pixels) - cut])
+    return np.stack(faces) if faces else np.empty((0, FACE_SIDE, FACE_SIDE, 3), np.uint8)
 
 
 def _reduced(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cv2.resize(face, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-
-def _halves(faces: Sequence[NDArray[np.uint8]]) -> Faces:
-    if len(faces) < 2:
-        raise TrainingDataError("a face swapper needs real faces; there are fewer than two to train it on")
-    return np.stack(faces[::2]), np.stack(faces[1::2])

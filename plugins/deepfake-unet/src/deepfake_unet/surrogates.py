@@ -162,6 +162,8 @@ class FeatureSurrogate(Surrogate):
         self.register_buffer("std", torch.tensor(spec.normalize.std).view(1, 3, 1, 1))
         self.network = _frozen(loaded.network)
         self.layers = loaded.detector.explain_layers(loaded.network)
+        # A network of patches takes one size only; a convolutional one also a smaller one, for less work.
+        self.smallest = self.size if any(layer.reshape for layer in self.layers) else 0
 
     def answer(self, images: Tensor) -> Sequence[Tensor]:
         found: list[Tensor] = []
@@ -174,8 +176,7 @@ class FeatureSurrogate(Surrogate):
             for layer in self.layers
         ]
         try:
-            # Never enlarged: what a small picture lacks, the network would not miss.
-            pixels = _sized(images, min(self.size, images.shape[2]))
+            pixels = _sized(images, max(self.smallest, min(self.size, images.shape[2])))
             self.network((pixels - self.get_buffer("mean")) / self.get_buffer("std"))
         finally:
             for hook in hooks:

@@ -1,0 +1,186 @@
+"""``python -m deepfake_unet.evaluate``: what the protection does, measured on faces that no training saw.
+
+The run's own validation faces, its surrogates, and networks that it was not trained against: another face swapper,
+and the features of any other detector. Everything is written as JSON, a chart and a sheet of pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from deepfake_core.datasets.opening import open_dataset
+from deepfake_core.errors import DeepfakeError, WeightsUnavailable
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.loading import load
+from deepfake_core.quality import psnr, ssim
+from deepfake_core.training.material import Material, gather
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.seeding import seed_everything
+from deepfake_registry.files import write_atomic
+from deepfake_unet.detector import DEFAULT
+from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, effect, noise, pgd
+from deepfake_unet.figures import draw_chart, draw_sheet
+from deepfake_unet.protection import training_surrogates, two_sets, two_sources
+from deepfake_unet.protector import UnetProtector
+from deepfake_unet.surrogates import HELD_OUT_SWAPPER, Faces, FeatureSurrogate, Surrogate, SwapSurrogate, load_swapper
+
+
+@dataclass(frozen=True)
+class HeldOutFaces:
+    """Real faces of the validation split.
+
+    Attributes:
+        images: uint8 [N, H, W, 3] RGB, as the network sees them.
+        decoders: Of each, the decoder of the set of faces that it does not belong to.
+    """
+
+    images: Images
+    decoders: list[int]
+
+
+def evaluate(
+    data: Annotated[str, typer.Option(help="The data that the model was trained on: NAME:PATH or a folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for protection.json, protection.png and sheet.png.")],
+    cache_dir: Annotated[Path, typer.Option(help="The run's cache of faces and surrogates.")],
+    model: Annotated[str, typer.Option(help="The protector: a name, a model file or a packaged folder.")] = "unet",
+    features: Annotated[
+        list[str] | None,
+        typer.Option(help="Detector whose features were not trained against; NAME?key=value: its public weights."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, help="Faces, at most.")] = 64,
+    epsilon: Annotated[float | None, typer.Option(help="Bound; by default the one that it was trained at.")] = None,
+    pgd_steps: Annotated[int, typer.Option(min=1, help="Steps of the reference.")] = 30,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Measure what the protection does to surrogates that it was and was not trained against."""
+    loaded = load(model, device=device)
+    settings = {key: value for key, value in loaded.manifest.training.items() if key != "start"}
+    recipe = TrainRecipe.model_validate(settings) if settings else DEFAULT
+    where = torch.device(device)
+    seed_everything(recipe.seed)
+    material = gather(loaded.detector, open_dataset(data), None, recipe, cache_dir, where)
+    config = loaded.manifest.config
+    margin = config["margin"]
+    trained: list[Surrogate] = training_surrogates(
+        material.training, config["surrogates"], recipe, cache_dir, where, margin
+    )
+    sets = two_sets(material.training, margin)
+    held_out: list[Surrogate] = [held_out_swapper(sets, cache_dir, recipe, where)]
+    held_out += [feature_extractor(name).to(where) for name in features or ()]
+    faces = held_out_faces(material, count)
+    bound = config["epsilon"] if epsilon is None else epsilon
+    result, protected = measure(loaded, faces, trained, held_out, bound, where, pgd_steps)
+    write_atomic(out / "protection.json", json.dumps(result, indent=2) + "\n")
+    draw_chart(result, out / "protection.png")
+    swapper = next(surrogate for surrogate in held_out if isinstance(surrogate, SwapSurrogate))
+    draw_sheet(swapper, faces.images[:8], protected[:8], faces.decoders[:8], out / "sheet.png", where)
+    typer.echo(f"wrote {out / 'protection.json'}")
+
+
+def measure(
+    loaded: LoadedDetector,
+    faces: HeldOutFaces,
+    trained: list[Surrogate],
+    held_out: list[Surrogate],
+    epsilon: float,
+    device: torch.device,
+    pgd_steps: int,
+) -> tuple[dict[str, Any], Images]:
+    """All figures as JSON, and the protected faces ``uint8 [N, H, W, 3]``."""
+    clean = faces.images
+    change = UnetProtector().perturbation(loaded, clean, epsilon)
+    protected = protected_crops(clean, change, epsilon)
+    attacks = {"protector": protected, "noise": noise(clean, epsilon)}
+    effects: list[Effect] = []
+    for surrogate in (*trained, *held_out):
+        own = {**attacks, "PGD": pgd(surrogate, clean, epsilon, device, pgd_steps)}
+        effects += [
+            effect(surrogate, attack, path, clean, changed, faces.decoders, device)
+            for attack, changed in own.items()
+            for path in PATHS
+        ]
+    result = {
+        "model": f"{loaded.manifest.name} {loaded.manifest.version}",
+        "weights": loaded.manifest.weights,
+        "runtime": loaded.runtime.name,
+        "epsilon": epsilon,
+        "faces": len(clean),
+        "pgd_steps": pgd_steps,
+        "quality": {name: quality(clean, changed) for name, changed in attacks.items()},
+        "trained_against": [surrogate.name for surrogate in trained],
+        "held_out": [surrogate.name for surrogate in held_out],
+        "effects": [asdict(found) for found in effects],
+    }
+    return result, protected
+
+
+def protected_crops(clean: Images, change: NDArray[np.float32], epsilon: float) -> Images:
+    """Faces ``uint8 [N, H, W, 3]`` with a perturbation for pixels in [0, 1] added as whole levels."""
+    return bounded(clean, np.round(255 * change).astype(np.int16), epsilon)
+
+
+def quality(clean: Images, changed: Images) -> dict[str, Any]:
+    """PSNR in dB and SSIM of changed faces against the clean ones, and the largest change in levels."""
+    pairs = list(zip(clean, changed, strict=True))
+    return {
+        "psnr_db": asdict(Measured.of(np.array([psnr(one, other) for one, other in pairs]))),
+        "ssim": asdict(Measured.of(np.array([ssim(one, other) for one, other in pairs]))),
+        "largest_change_levels": int(np.abs(changed.astype(np.int16) - clean.astype(np.int16)).max()),
+    }
+
+
+def held_out_faces(material: Material, count: int) -> HeldOutFaces:
+    """Real faces of the validation split, spread evenly over the two sources that the face swappers know.
+
+    Raises:
+        DeepfakeError: There are none.
+    """
+    names = two_sources(material.training)
+    validation = material.validation
+    real = validation.fake == 0
+    known = np.isin(validation.family, names) if names else np.ones(len(real), bool)
+    rows = np.flatnonzero(real & known)
+    if not len(rows):
+        raise DeepfakeError("the validation split holds no real faces of the sources that the face swappers know")
+    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    images = np.stack([np.asarray(validation.images[int(row) : int(row) + 1])[0] for row in rows])
+    decoders = [0 if names and validation.family[row] == names[1] else 1 for row in rows]
+    return HeldOutFaces(images, decoders)
+
+
+def held_out_swapper(sets: Faces, cache_dir: Path, recipe: TrainRecipe, device: torch.device) -> SwapSurrogate:
+    """A face swapper that no training saw; its own seed also decides the order of the faces."""
+    steps = recipe.pairs.autoencoder_steps
+    return load_swapper(HELD_OUT_SWAPPER, sets, cache_dir, steps=steps, device=device, name="held-out swapper")
+
+
+def feature_extractor(name: str) -> FeatureSurrogate:
+    """The features of a trained detector; ``NAME?key=value&…``: of its public weights, before any training here.
+
+    Raises:
+        WeightsUnavailable: There are no such weights.
+    """
+    plain, _, settings = name.partition("?")
+    if not settings:
+        return FeatureSurrogate(load(name, backend="torch", device="cpu"))
+    config = dict(part.partition("=")[::2] for part in settings.split("&"))
+    loaded = load(plain, untrained=True, device="cpu", config=config)
+    try:
+        loaded.detector.init_pretrained(loaded.network)
+    except DeepfakeError as error:
+        raise WeightsUnavailable(f"{name}: {error}") from error
+    surrogate = FeatureSurrogate(loaded)
+    surrogate.name = name
+    return surrogate
+
+
+if __name__ == "__main__":
+    typer.run(evaluate)
