@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from deepfake_bench.jobs import PLUMBING, DatasetRef, Job
+from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset
 from deepfake_bench.scenarios import accuracy
 from deepfake_core import metrics
+from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.results import Result
 from deepfake_registry.manifest import Calibration
@@ -30,7 +33,7 @@ class Scripted:
 
     def stream(self, paths, **options):
         for path in paths:
-            text = Path(path).read_text()
+            text = path.decode() if isinstance(path, bytes) else Path(path).read_text()
             p_fake = None if text.isalpha() or "_" in text else float(text)
             verdict = text if p_fake is None else self.manifest.calibration.verdict(p_fake)
             yield Result(str(path), verdict, p_fake, (), "scripted 1", "trained", error="cut short" * (text == "error"))
@@ -112,6 +115,21 @@ def test_frames_of_a_video_count_once_in_the_video_auc(tmp_path):
     assert source.metrics["auc"].value < 1.0
     assert source.metrics["video_auc"].value == 1.0
     assert not math.isnan(source.metrics["video_auc"].value)
+
+
+def test_any_layout_is_measured_pictures_in_archives_too(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name, content in {"0.jpg": b"0.2", "0.cls": b"0", "1.jpg": b"0.7", "1.cls": b"1"}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    reference = parse_dataset(f"tarred=shards:{tmp_path / 'set.tar'}?labels=0:real,1:fake")
+    outcome = measure(reference, str(tmp_path / "p.csv"))
+    assert outcome.metrics["auc"] == 1.0
+    assert (outcome.dataset.name, outcome.dataset.layout, outcome.dataset.samples) == ("tarred", "shards", 2)
+    assert outcome.dataset.sha256 == manifest_hash(reference.open())
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert [Path(row["path"]).name for row in rows] == ["set.tar!0.jpg", "set.tar!1.jpg"]
 
 
 def test_the_dataset_hash_follows_content_names_and_labels(tmp_path):

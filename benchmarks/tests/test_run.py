@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +15,7 @@ from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan
 from deepfake_bench.launcher import launch
 from deepfake_bench.machine import make_report
 from deepfake_bench.report import Measurement, Report, schema
+from deepfake_core import plugins
 from deepfake_core.errors import TrainingDataError
 
 
@@ -27,7 +30,7 @@ def test_run_measures_everything_and_writes_a_report(tiny, tmp_path):
     assert {row.backend for row in rows.values()} == {"onnxruntime"}
     assert rows["single_stream"].metrics["latency_ms_p50"] <= rows["single_stream"].metrics["latency_ms_p99"]
     assert len(rows["single_stream"].samples["latency_ms"]) >= 20
-    assert len(rows["cold_start"].samples["total_ms"]) == 5
+    assert 2 <= len(rows["cold_start"].samples["total_ms"]) <= 5  # fewer on a machine that is slow
     assert rows["cold_start"].metrics["total_ms_p50"] > rows["cold_start"].metrics["predict_ms"]
     assert rows["accuracy"].dataset.name == "plumbing-check"
     assert "says nothing about accuracy" in done.stdout
@@ -42,6 +45,101 @@ def test_a_detector_without_weights_or_torch_is_skipped_with_the_reason(tiny):
     row = launch(Job(detector="bare", scenario="single_stream"))
     assert row.status in ("skipped", "failed")  # without torch it is torch that is missing, with it the plugin's code
     assert "tiny_plugin_gone" in row.reason or "pip install" in row.reason
+
+
+CLIPS_PLUGIN = """
+from deepfake_core.hookspecs import hookimpl
+from deepfake_core.specs import DetectorSpec, Target
+
+@hookimpl
+def deepfake_detectors():
+    yield DetectorSpec(
+        name="flicker", summary="brightness over time", detector="clips_detector:Flicker", install="clips[torch]",
+        kind="video", targets=(
+            Target(metric="parameters", scenario="cold_start", comparison="<=", value=92_885_762, source="test"),
+        ),
+    )
+"""
+CLIPS_DETECTOR = """
+from torch import nn
+from deepfake_core.detector import Detector
+from deepfake_registry.manifest import Clip, Normalize, PreprocessSpec, Resize
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(9, 1)
+
+    def forward(self, clips):  # float32 [N, 3, 3, H, W]
+        return self.linear(clips.mean((3, 4)).flatten(1)).squeeze(1)
+
+class Flicker(Detector):
+    preprocess = PreprocessSpec(
+        clip=Clip(length=3, skip=1),
+        resize=Resize(height=32, width=32),
+        normalize=Normalize(mean=(0, 0, 0), std=(1, 1, 1)),
+    )
+
+    def build(self):
+        return Network()
+"""
+
+
+@pytest.fixture
+def clips(tiny, tmp_path, monkeypatch):
+    """A detector of clips without weights, installed beside the others."""
+    (tmp_path / "clips_plugin.py").write_text(CLIPS_PLUGIN)
+    (tmp_path / "clips_detector.py").write_text(CLIPS_DETECTOR)
+    info = tmp_path / "clips_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: clips-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[deepfake]\nclips = clips_plugin\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    plugins.catalogue.cache_clear()
+    yield "flicker"
+    plugins.catalogue.cache_clear()
+
+
+@pytest.mark.torch
+def test_a_detector_of_clips_without_weights_gets_latency_but_no_accuracy(clips, tmp_path):
+    pytest.importorskip("torch")
+    arguments = ["run", "--detector", clips, "--seconds", "0.05", "--json", str(tmp_path / "report.json")]
+    for scenario in ("cold_start", "single_stream", "accuracy"):
+        arguments += ["--scenario", scenario]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    rows = {
+        row.scenario: row for row in Report.model_validate_json((tmp_path / "report.json").read_bytes()).measurements
+    }
+    assert {name: row.status for name, row in rows.items()} == {
+        "cold_start": "measured", "single_stream": "measured", "accuracy": "skipped",
+    }  # fmt: skip
+    assert {row.weights for row in rows.values()} == {"untrained"}
+    assert "without weights, scores mean nothing" in rows["accuracy"].reason
+    assert "uint8 3×32×32 to the logit" in rows["single_stream"].conditions["latency_ms"]
+    assert rows["cold_start"].metrics["parameters"] == 10  # 000-5, 002-11
+    assert "parameters <= 92885762" in done.stdout
+    assert "untrained" in done.stdout
+
+
+def test_batches_grow_only_while_one_fits_into_the_measuring_time(tiny, monkeypatch):
+    from deepfake_bench.scenarios import offline
+    from deepfake_core import load
+
+    detector = load(tiny)
+    run = detector.runtime.run
+    seen = []
+
+    def slow(images):
+        seen.append(len(images))
+        time.sleep(0.02 * len(images))
+        return run(images)
+
+    monkeypatch.setattr(detector.runtime, "run", slow)
+    outcome = offline.measure(detector, Job(detector=tiny, scenario="offline", seconds=0.05))
+    assert max(size for size in offline.BATCH_SIZES if f"images_per_s_batch_{size}" in outcome.metrics) <= 4
+    assert outcome.conditions["batch"].startswith("up to")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +192,9 @@ def test_parse_dataset(tmp_path, monkeypatch):
     assert parse_dataset("mine=image-folder:faces").name == "mine"
     assert parse_dataset("mine=faces").name == "mine"
     assert parse_dataset("a=b:c").path == "a=b:c"
-    for text in ("gone", "strange:faces", "image-folder:gone"):
+    assert parse_dataset("image-folder:faces?labels=a:real,b:fake").options == {"labels": "a:real,b:fake"}
+    assert parse_dataset(f"drawn=sample:{tmp_path / 'kept'}").name == "drawn"
+    for text in ("gone", "strange:faces", "image-folder:gone", "image-folder:faces?colour=red", "csv:gone.csv"):
         with pytest.raises(TrainingDataError):
             parse_dataset(text)
 
