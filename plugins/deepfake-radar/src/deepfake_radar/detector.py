@@ -11,7 +11,7 @@ from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
 from deepfake_core.training.losses import evidence_bce, radar_loss
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
-from deepfake_radar.network import ENCODER, PATCH, RADAR, Answer, RADARConfig
+from deepfake_radar.network import PATCH, RADAR, Answer, RADARConfig
 from deepfake_radar.pretrained import load_dinov2, load_imagenet
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
 
@@ -84,7 +84,7 @@ class Radar(Detector):
         if self.config.init == "dinov2":
             load_dinov2(encoder)
         else:
-            load_imagenet(encoder, ENCODER)
+            load_imagenet(encoder)
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss of 004-5: verdict, branches, orthogonality of their evidence, and every iteration's verdict.
@@ -119,9 +119,12 @@ class Radar(Detector):
         return tuple(network.get_submodule("encoder.blocks").children())
 
     def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
-        """What the last block attends to; attention rollout finds the attention at ``encoder.blocks[i].attn``."""
+        """What the last block attends to."""
         last = self.config.depth - 1
         return (ExplainLayer(network.get_submodule(f"encoder.blocks.{last}.norm1"), patch_grid),)
+
+    def attention_layers(self, network: nn.Module) -> tuple[nn.Module, ...]:
+        return tuple(block.get_submodule("attn") for block in self.checkpoint_modules(network))
 
 
 def patch_grid(tokens: Tensor) -> Tensor:

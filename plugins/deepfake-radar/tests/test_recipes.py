@@ -1,0 +1,58 @@
+"""How RADAR trains, and what leaves: recipes, preprocessing, and the small file."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from deepfake_core.loading import load
+from deepfake_core.plugins import detector_spec
+from deepfake_core.training.augment import POLICIES
+from deepfake_radar.detector import Radar
+
+pytestmark = pytest.mark.torch
+
+
+def test_the_default_recipe_is_the_published_one():  # 004-5, 004-6, 004-8
+    recipe = Radar.recipes["default"]
+    (phase,) = recipe.phases
+    assert (phase.epochs, phase.lr, recipe.batch_size, recipe.seed) == (30, 5e-4, 64, 42)
+    assert (phase.schedule.name, phase.schedule.warmup) == ("one_cycle", 0.1)
+    assert (recipe.optimizer.name, recipe.optimizer.weight_decay, recipe.grad_clip) == ("adamw", 0.05, 1.0)
+    assert (recipe.accumulate, recipe.patience, recipe.precision) == (2, 10, "auto")
+    assert (recipe.monitor, recipe.mode, recipe.label_smoothing) == ("auc", "max", 0.1)
+    assert Radar().config.dropout == 0.1
+    assert recipe.pretrained
+
+
+def test_fast_and_full():  # 004-11
+    fast, full = Radar.recipes["fast"], Radar.recipes["full"]
+    assert (fast.data_share, fast.batch_size, fast.workers, fast.phases[0].epochs) == (0.2, 256, 8, 20)
+    assert (fast.compile, fast.channels_last) == (True, True)
+    assert (full.data_share, full.batch_size, full.workers, full.phases[0].epochs) == (1.0, 128, 12, 30)
+    assert {fast.augment, full.augment} == {"radar"}
+
+
+def test_pictures_are_prepared_as_published():  # 004-14
+    assert Radar.recipes["default"].augment in POLICIES
+    spec = Radar().preprocess
+    assert spec.size == (224, 224)
+    assert (spec.normalize.mean, spec.normalize.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_documented_numbers_are_targets():  # 004-9, 004-12
+    targets = [(t.source, t.metric, t.value, t.condition) for t in detector_spec("radar").targets]
+    assert ("004-9", "auc", 0.9187, "dataset: wilddeepfake") in targets
+    assert ("004-12", "images_per_s", 800.0, "GPU: A40; preset: fast") in targets
+    assert ("004-12", "images_per_s", 500.0, "GPU: A40; preset: full") in targets
+
+
+@pytest.mark.onnxruntime
+def test_the_whole_network_fits_into_25_mb(tmp_path):
+    detector = load("radar", untrained=True, device="cpu")
+    path = detector.export(precision="int8-weights", out=tmp_path / "radar.onnx")
+    assert path.stat().st_size <= 25e6
+    stored = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
+    for name in ("network.frequency.spectrum.basis", "network.boundary.edges.kernels"):
+        constant = detector.network.get_buffer(name.removeprefix("network.")).numpy()
+        np.testing.assert_array_equal(numpy_helper.to_array(stored[name]), constant)
