@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import card, data, develop, ensemble, listing, predict, protect, run, runs, tune
+from deepfake_bench.cli import card, data, develop, ensemble, explain, listing, predict, protect, run, runs, tune
 from deepfake_core.errors import DeepfakeError
 
 
@@ -68,6 +68,7 @@ def options(
 
 app.command("list")(listing.list_detectors)
 app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("protect")(protect.protect)
 app.command("run")(run.run)
 app.command("train")(develop.train)

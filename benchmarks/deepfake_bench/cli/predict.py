@@ -31,9 +31,14 @@ def predict(
     output: Annotated[Format, typer.Option("--format", help="csv and jsonl are printed row by row.")] = Format.table,
     timings: Annotated[bool, typer.Option(help="Account for the time by stage; judges files one by one.")] = False,
     explain: Annotated[
-        Path | None, typer.Option(help="Folder that takes a picture of the evidence for each judged file.")
+        Path | None, typer.Option(help="Folder that takes a picture of where it looked, for each judged file.")
     ] = None,
-    method: Annotated[str, typer.Option(help="The explainer for --explain.")] = "evidence",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="The explainer for --explain; by default evidence, GradCAM or occlusion.", show_default=False
+        ),
+    ] = None,
     backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
@@ -60,7 +65,7 @@ def predict(
             detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download
         )
     account.loaded(loaded)
-    explanations = Explanations(explain, method, loaded) if explain is not None else None
+    explanations = Explanations(explain, loaded, method) if explain is not None else None
     sources = list(loaded.expand(paths))
     if not sources:
         typer.echo(f"dfbench: no pictures or videos in {', '.join(map(printable, paths))}", err=True)

@@ -58,7 +58,8 @@ class GradCam(Explainer):
         # The library's own scaling falls short of 1 where gradients are tiny, as those of long clips are.
         strongest = maps.max(axis=(1, 2), keepdims=True)
         maps = np.divide(maps, strongest, out=np.zeros_like(maps), where=strongest > 0)
-        return maps if crop.ndim == 4 else maps[0]
+        scaled: NDArray[np.float32] = maps if crop.ndim == 4 else maps[0]
+        return scaled
 
     def reshape(self, layer: ExplainLayer) -> Callable[[Tensor], Tensor] | None:
         """How the layer's activations become ``[N, C, h, w]``."""
@@ -103,7 +104,8 @@ class EigenCam(GradCam):
 
         def pooled(activations: Tensor) -> Tensor:
             cells = activations if layer.reshape is None else layer.reshape(activations)
-            return adaptive_avg_pool2d(cells, [min(side, self.largest) for side in cells.shape[2:]])
+            height, width = cells.shape[2:]
+            return adaptive_avg_pool2d(cells, (min(height, self.largest), min(width, self.largest)))
 
         return pooled
 

@@ -11,7 +11,8 @@ _STOPS = np.array([0.0, 0.35, 0.7, 1.0])
 _COLOURS = np.array([(40, 10, 90), (190, 30, 80), (250, 140, 20), (255, 245, 160)], dtype=np.float64)
 _STRENGTH = 0.6
 
-_INK, _PAPER = (25, 25, 25), (255, 255, 255)
+INK, PAPER = (25, 25, 25), (255, 255, 255)
+"""Colours of text and of what it stands on."""
 
 
 def colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -60,30 +61,30 @@ def panel(
     side = 256
     pad, header, caption, bar = 12, 52, 26, 14
     width, height = 2 * side + 4 * pad + bar + 30, header + side + caption
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(18), ImageFont.load_default(13)
 
-    draw.text((pad, 6), f"P(fake) = {p_fake:.3f}", fill=_INK, font=large)
-    draw.text((pad, 30), _shortened(title, draw, small, width - 2 * pad), fill=_INK, font=small)
+    draw.text((pad, 6), f"P(fake) = {p_fake:.3f}", fill=INK, font=large)
+    draw.text((pad, 30), shortened(title, draw, small, width - 2 * pad), fill=INK, font=small)
     views = ((crop, "what the network saw"), (overlay(crop, heat), shows))
     for column, (pixels, label) in enumerate(views):
         left = pad + column * (side + pad)
         view = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
         sheet.paste(view, (left, header))
-        draw.text((left, header + side + 5), label, fill=_INK, font=small)
+        draw.text((left, header + side + 5), label, fill=INK, font=small)
 
     left = 3 * pad + 2 * side
     ramp = colours(np.linspace(1.0, 0.0, side, dtype=np.float32))[:, None, :]
     sheet.paste(Image.fromarray(np.repeat(ramp, bar, axis=1)), (left, header))
     for value in (1.0, 0.5, 0.0):
         y = header + (1.0 - value) * (side - 1)
-        draw.line((left + bar, y, left + bar + 3, y), fill=_INK)
-        draw.text((left + bar + 6, y), f"{value:g}", fill=_INK, font=small, anchor="lm")
+        draw.line((left + bar, y, left + bar + 3, y), fill=INK)
+        draw.text((left + bar + 6, y), f"{value:g}", fill=INK, font=small, anchor="lm")
     return sheet
 
 
-def _shortened(
+def shortened(
     text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
 ) -> str:
     """One line of ASCII that fits into ``room`` pixels; the middle of a long one is left out."""

@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.explainers import Explainer, load_explainer, picture_name
-from deepfake_core.explainers.overlay import panel
-from deepfake_registry.files import atomic_path
+from deepfake_core.errors import MissingExtra
+from deepfake_core.explainers import Target, default_method, picture_name
+from deepfake_core.explainers.sheets import Sheets
+from deepfake_core.judging import FRAME_LOGIT
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
 
 log = logging.getLogger("deepfake.training")
-
-CAPTIONS = {"fake": "where it looks manipulated", "real": "what speaks for a real face"}
 
 
 def write_overlays(
@@ -30,13 +28,15 @@ def write_overlays(
     names: Sequence[str],
     out_dir: str | Path,
     explainer: str | None = None,
-    target: Literal["predicted", "fake", "real"] = "predicted",
+    target: Target = "predicted",
 ) -> list[Path]:
     """Write one PNG for each crop, ``0001-<name>.png`` and so on: the crop, the heat map over it, and P(fake).
 
+    A clip becomes a film strip of its frames.
+
     Args:
         loaded: The trained detector.
-        crops: ``uint8 [N, H, W, 3]`` RGB, as the network sees them.
+        crops: ``uint8 [N, H, W, 3]`` RGB, or clips ``[N, T, H, W, 3]``, as the network sees them.
         labels: ``[N]``, 1 = fake.
         names: ``[N]``: what each crop was made from.
         out_dir: Made when it does not exist.
@@ -53,13 +53,17 @@ def write_overlays(
         MissingExtra: What the named explainer needs is not installed.
     """
     try:
-        method = make_explainer(loaded, explainer, target)
+        method = explainer or default_method(loaded, target)
         if method is None:
             log.warning(
                 "%s has neither an evidence map nor layers for GradCAM: no overlays are drawn", loaded.manifest.name
             )
             return []
-        return _write(loaded, method, crops, labels, names, Path(out_dir), target)
+        sheets = Sheets(loaded, method, target)
+        return [
+            _write(sheets, crop, "fake" if label >= 0.5 else "real", name, Path(out_dir) / picture_name(number, name))
+            for number, (crop, label, name) in enumerate(zip(crops, labels, names, strict=True), 1)
+        ]
     except MissingExtra as error:
         if explainer is not None:
             raise
@@ -67,50 +71,13 @@ def write_overlays(
         return []
 
 
-def make_explainer(
-    loaded: LoadedDetector, name: str | None = None, target: Literal["predicted", "fake", "real"] = "predicted"
-) -> Explainer | None:
-    """An explainer by its name; by default the one that suits the detector, ``None`` when there is none.
-
-    Raises:
-        DeepfakeError: There is no such explainer, or it cannot argue for the target.
-        MissingExtra: What it needs is not installed.
-    """
-    if name is None:
-        if target != "real" and any(output.name == "evidence" for output in loaded.manifest.outputs):
-            name = "evidence"
-        elif loaded.detector.explain_layers(loaded.network):
-            name = "gradcam"
-        else:
-            return None
-    made = load_explainer(name, loaded)
-    if target != "predicted" and target not in made.targets:
-        raise DeepfakeError(f"explainer {name!r} shows what speaks for {' or '.join(made.targets)} only; use gradcam")
-    return made
-
-
-def _write(
-    loaded: LoadedDetector,
-    explainer: Explainer,
-    crops: NDArray[np.uint8],
-    labels: NDArray[np.floating] | Sequence[int],
-    names: Sequence[str],
-    out_dir: Path,
-    target: Literal["predicted", "fake", "real"],
-) -> list[Path]:
-    calibration = loaded.manifest.calibration
-    files: list[Path] = []
-    for number, (crop, label, name) in enumerate(zip(crops, labels, names, strict=True), 1):
-        p_fake = calibration.p_fake(float(loaded.score(crop[None]).logit[0]))
-        real = target == "real" or (target == "predicted" and p_fake < calibration.threshold)
-        explainer.target = "real" if real and "real" in explainer.targets else "fake"
-        heat = explainer.explain(loaded, crop)
-        truth = "fake" if label >= 0.5 else "real"
-        sheet = panel(
-            crop, heat, p_fake=p_fake, title=f"is {truth}: {PurePath(name).name}", shows=CAPTIONS[explainer.target]
-        )
-        file = out_dir / picture_name(number, name)
-        with atomic_path(file) as temporary:
-            sheet.save(temporary, format="PNG")
-        files.append(file)
-    return files
+def _write(sheets: Sheets, crop: NDArray[np.uint8], truth: str, name: str, file: Path) -> Path:
+    outputs = sheets.detector.score(crop[None])
+    p_fake = sheets.detector.manifest.calibration.p_fake
+    return sheets.write(
+        file,
+        crop,
+        p_fake=p_fake(float(outputs.logit[0])),
+        p_frames=[p_fake(float(logit)) for logit in outputs.extra.get(FRAME_LOGIT, [()])[0]],
+        title=f"is {truth}: {PurePath(name).name}",
+    )
