@@ -66,9 +66,9 @@ def judged(
     def inputs() -> Iterator[Path | bytes | Source]:
         try:
             if whole:
-                for shown, video in whole_videos(dataset, dataset):
+                for shown in whole_videos(dataset):
                     waiting.append(shown[0])
-                    yield video
+                    yield as_input(dataset, shown)
                 return
             for sample, data in dataset.stream():
                 waiting.append(sample)
@@ -80,21 +80,24 @@ def judged(
         yield waiting.popleft(), result
 
 
-def whole_videos(dataset: Dataset, samples: Iterable[Sample]) -> Iterator[tuple[list[Sample], Path | bytes | Source]]:
-    """Samples as a detector of clips takes them: the frames of one video together, everything else alone.
-
-    Frames are read when they are needed, in their order, wherever they lie.
-    """
+def whole_videos(samples: Iterable[Sample]) -> list[list[Sample]]:
+    """Samples as a detector of clips takes them: the frames of one video together, in order; everything else alone."""
     found: dict[tuple[str, str, int] | str, list[Sample]] = {}
     for sample in samples:
         one = (sample.group, sample.source, sample.fake) if sample.frame >= 0 else sample.name
         found.setdefault(one, []).append(sample)
-    for shown in found.values():
-        if shown[0].frame < 0:
-            yield shown, dataset.read(shown[0])
-        else:
-            shown.sort(key=lambda sample: sample.frame)
-            yield shown, Source(shown[0].group, Frames(_Read(dataset, shown)))
+    return [sorted(shown, key=lambda sample: sample.frame) for shown in found.values()]
+
+
+def as_input(dataset: Dataset, shown: Sequence[Sample]) -> Path | bytes | Source:
+    """One of :func:`whole_videos`, as a detector takes it; frames are read when they are needed, wherever they lie.
+
+    Raises:
+        OSError: The archive of a single sample cannot be read.
+    """
+    if shown[0].frame < 0:
+        return dataset.read(shown[0])
+    return Source(shown[0].group, Frames(_Read(dataset, shown)))
 
 
 class _Read(Sequence["Picture"]):

@@ -26,6 +26,7 @@ from PIL import Image, ImageFilter
 from deepfake_core.datasets.drawn import draw_face
 from deepfake_core.errors import MissingExtra
 from deepfake_core.inputs.prepare import Preparer
+from deepfake_core.inputs.sources import Frames
 from deepfake_core.loading import load
 from deepfake_core.plugins import detector_spec
 
@@ -56,10 +57,18 @@ class DetectorContract:
 
     @pytest.fixture
     def crops(self, untrained: LoadedDetector) -> NDArray[np.uint8]:
-        """Five drawn faces as the network sees them, ``uint8 [5, H, W, 3]``."""
+        """Five drawn faces as the network sees them, ``uint8 [5, H, W, 3]``; clips ``[5, T, H, W, 3]`` are all new."""
         preparer = Preparer(untrained.manifest.preprocess)
-        prepared = [preparer.prepare(draw_face(seed)) for seed in range(5)]
+        prepared = [preparer.prepare(self.drawn(untrained, seed)) for seed in range(5)]
         return np.concatenate([item.crops[:1] for item in prepared])
+
+    def drawn(self, detector: LoadedDetector, seed: int) -> NDArray[np.uint8] | Frames:
+        """A drawn face ``uint8 [H, W, 3]``, or a video of one that trembles, long enough for one clip."""
+        clip = detector.manifest.preprocess.clip
+        face = draw_face(seed)
+        if clip is None:
+            return face
+        return Frames([np.roll(face, shift, axis=1) for shift in range(clip.length * clip.skip)])
 
     def test_record_names_what_exists(self, untrained: LoadedDetector) -> None:
         spec = detector_spec(self.detector)
@@ -92,10 +101,10 @@ class DetectorContract:
 
         spec = untrained.manifest.preprocess
         assert spec == untrained.detector.preprocess
-        assert crops.shape == (5, *spec.size, 3)
+        assert crops.shape == (5, *spec.input_shape)
         normalized = (crops / 255.0 - np.array(spec.normalize.mean)) / np.array(spec.normalize.std)
         with torch.inference_mode():
-            output = untrained.network(torch.from_numpy(normalized.transpose(0, 3, 1, 2).astype(np.float32)))
+            output = untrained.network(torch.from_numpy(np.moveaxis(normalized, -1, -3).astype(np.float32)))
         logit = (output[0] if isinstance(output, tuple) else output).numpy()
         np.testing.assert_allclose(logit, untrained.score(crops).logit, atol=self.tolerance)
 
@@ -129,9 +138,11 @@ class DetectorContract:
     def test_train_save_load_export_infer(
         self, untrained: LoadedDetector, crops: NDArray[np.uint8], tmp_path: Path
     ) -> None:
-        write_drawn_dataset(tmp_path / "data")
+        clip = untrained.manifest.preprocess.clip
+        write_drawn_dataset(tmp_path / "data", frames=clip.length if clip else None)
+        data = f"{'frame-folders' if clip else 'image-folder'}:{tmp_path / 'data'}"
         try:
-            trained = untrained.train(tmp_path / "data", self.recipe, tmp_path / "run", device="cpu")
+            trained = untrained.train(data, self.recipe, tmp_path / "run", device="cpu")
         except MissingExtra as error:
             pytest.skip(str(error))
         assert trained.manifest.weights == "trained"
@@ -141,7 +152,7 @@ class DetectorContract:
         assert exported.manifest == trained.manifest.embedded()
         self.assert_close(trained, exported, crops)
         self.assert_close(trained, exported, crops, batch_size=2)
-        (result,) = exported.stream([draw_face(0)])
+        (result,) = exported.stream([self.drawn(untrained, 0)])
         assert result.verdict in {"fake", "real", "unsure"}
 
     @pytest.mark.torchscript
@@ -170,13 +181,21 @@ def _untrained(name: str, config: str) -> LoadedDetector:
     return load(name, untrained=True, device="cpu", config=json.loads(config))
 
 
-def write_drawn_dataset(folder: Path, count: int = 12) -> None:
-    """Write ``real/`` and ``fake/`` with ``count`` drawn faces each; the fakes have their mouth region blurred."""
-    for kind in ("real", "fake"):
-        (folder / kind).mkdir(parents=True)
+def write_drawn_dataset(folder: Path, count: int = 12, frames: int | None = None) -> None:
+    """Write ``real/`` and ``fake/`` with ``count`` drawn faces each; the fakes have their mouth region blurred.
+
+    With ``frames``, each is a folder of that many pictures of a face that trembles.
+    """
+    region = (90, 150, 166, 200)
     for seed in range(count):
-        face = Image.fromarray(draw_face(seed))
-        face.save(folder / "real" / f"{seed}.png")
-        region = (90, 150, 166, 200)
-        face.paste(face.crop(region).filter(ImageFilter.GaussianBlur(3)), region[:2])
-        face.save(folder / "fake" / f"{seed}.png")
+        for kind in ("real", "fake"):
+            face = Image.fromarray(draw_face(seed))
+            if kind == "fake":
+                face.paste(face.crop(region).filter(ImageFilter.GaussianBlur(3)), region[:2])
+            # Videos of one name would show one person, of which a split needs several.
+            names = (
+                [f"{kind}/{seed}.png"] if frames is None else [f"{kind}/{kind}{seed}/{n}.png" for n in range(frames)]
+            )
+            for shift, name in enumerate(names):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.roll(np.asarray(face), shift, axis=1)).save(folder / name)

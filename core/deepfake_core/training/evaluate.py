@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from pathlib import PurePath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from deepfake_core import metrics
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.inputs.sources import VIDEO_SUFFIXES, Source
+from deepfake_core.judged import as_input, whole_videos
 from deepfake_core.progress import track
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.runfiles import read_json, to_csv
@@ -29,8 +30,8 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     """Judge every test sample, and write ``predictions.csv`` and ``metrics_test.json`` (001-10, 003-12, 004-8).
 
     Pictures of one group, source and class are frames of one sequence and count as one sample: its score is their
-    mean. A video file is a sample of its own. What cannot be judged, or has no face, has no score; it is counted, and
-    listed with its verdict.
+    mean, or what a detector of clips makes of them in their order. A video file is a sample of its own. What cannot be
+    judged, or has no face, has no score; it is counted, and listed with its verdict.
 
     Args:
         loaded: The trained model.
@@ -49,13 +50,14 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     if done:
         log.info("the test split was measured before; metrics_test.json stands")
         return done
-    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
-    scores: dict[tuple[str, str, int], list[float]] = {}
     listed = list(samples)
     if not listed:
         raise TrainingDataError(f"{dataset.root}: no sample of the test split")
-    inputs = (dataset.read(sample) for sample in listed)
-    for sample, result in zip(listed, track(loaded.stream(inputs), "testing", total=len(listed)), strict=True):
+    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
+    scores: dict[tuple[str, str, int], list[float]] = {}
+    units, inputs = _inputs(loaded, dataset, listed)
+    for unit, result in zip(units, track(loaded.stream(inputs), "testing", total=len(units)), strict=True):
+        sample = unit[0]
         is_video = PurePath(sample.member or sample.path).suffix.lower() in VIDEO_SUFFIXES
         key = (sample.name if is_video else sample.group, sample.source, sample.fake)
         row = rows.setdefault(
@@ -63,7 +65,7 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
             {"sample": relative_name(sample, folder_of(dataset)), "source": sample.source, "group": sample.group,
              "fake": sample.fake, "p_fake": "", "verdict": result.verdict, "files": 0, "error": result.error or ""},
         )  # fmt: skip
-        row["files"] += 1
+        row["files"] += len(unit)
         if result.p_fake is not None:
             scores.setdefault(key, []).append(result.p_fake)
     for key, values in scores.items():
@@ -73,6 +75,16 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     write_atomic(run.folder / "predictions.csv", to_csv(list(rows.values())))
     run.write_json("metrics_test.json", summary)
     return summary
+
+
+def _inputs(
+    loaded: LoadedDetector, dataset: Dataset, samples: Sequence[Sample]
+) -> tuple[list[list[Sample]], Iterator[Path | bytes | Source]]:
+    """What is judged at once, and what it is read as: single samples, or whole videos by a detector of clips."""
+    if loaded.manifest.preprocess.clip is None:
+        return [[sample] for sample in samples], (dataset.read(sample) for sample in samples)
+    units = whole_videos(samples)
+    return units, (as_input(dataset, unit) for unit in units)
 
 
 def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:

@@ -155,8 +155,15 @@ def gather(
     """What ``samples`` of the recipe says, from a dataset and, where it is given, another one to validate on.
 
     Raises:
-        TrainingDataError: The data are unusable, or the splits share a group, a person or a file.
+        TrainingDataError: The data are unusable, or the splits share a group, a person or a file; or the detector takes
+            clips and the recipe has none, or the reverse.
     """
+    if (recipe.samples == "clips") != (detector.preprocess.clip is not None):
+        takes = "clips" if detector.preprocess.clip else "pictures"
+        raise TrainingDataError(
+            f"{type(detector).__name__} takes {takes}, but the recipe has samples={recipe.samples!r}; choose another "
+            f"recipe (dfbench recipes), or --set samples={takes}"
+        )
     if recipe.samples == "pairs":
         if valid is not None:
             raise TrainingDataError("samples='pairs' holds out faces of the training data; leave out --valid")

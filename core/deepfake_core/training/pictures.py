@@ -18,9 +18,9 @@ from deepfake_core.results import Box
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.augment import policy
 from deepfake_core.training.items import Key, TrainingSet
-from deepfake_core.training.recipe import Clip, TrainRecipe
+from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.store import CropStore
-from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize
+from deepfake_registry.manifest import Clip, FaceCrop, PreprocessSpec, Resize
 
 CHUNK = 64
 """Neighbouring items that are read one soon after the other."""
@@ -175,12 +175,12 @@ class ClipSet(StoreSet):
     """Frames of one video per item (003-6): in order, ``skip`` apart, from a random start.
 
     A video has one augmentation for all its frames. Where it is too short, its last frame is repeated. The
-    arguments are those of :class:`StoreSet`; length and skip are the recipe's.
+    arguments are those of :class:`StoreSet`; length and skip are the detector's.
     """
 
     @cached_property
     def _videos(self) -> Videos:
-        return Videos(self.store, self.rows, self.recipe.clip)
+        return Videos(self.store, self.rows, clip_of(self.spec))
 
     def _firsts(self) -> NDArray[np.intp]:
         return self._videos.firsts
@@ -268,8 +268,7 @@ class StoreClips:
     Args:
         store: The crops.
         rows: Rows that may be used.
-        spec: The detector's preprocessing.
-        clip: Length of a clip and distance between its frames.
+        spec: The detector's preprocessing, of clips.
 
     Attributes:
         rows: ``intp [V]``: first row of every video.
@@ -279,10 +278,10 @@ class StoreClips:
         TrainingDataError: The store's crops are tighter than the detector's.
     """
 
-    def __init__(self, store: CropStore, rows: NDArray[np.intp], spec: PreprocessSpec, clip: Clip) -> None:
+    def __init__(self, store: CropStore, rows: NDArray[np.intp], spec: PreprocessSpec) -> None:
         check_margin(store, spec)
         self.store, self.spec = store, spec
-        self._videos = Videos(store, rows, clip)
+        self._videos = Videos(store, rows, clip_of(spec))
         self.rows = self._videos.firsts
         self.fake = store.fake[self.rows].astype(np.float32)
 
@@ -311,6 +310,19 @@ def prepared(store: CropStore, rows: NDArray[np.intp], spec: PreprocessSpec) -> 
         for _ in pool.map(fill, range(len(rows))):
             pass
     return out
+
+
+def clip_of(spec: PreprocessSpec) -> Clip:
+    """What clips a detector takes.
+
+    Raises:
+        TrainingDataError: It takes pictures.
+    """
+    if spec.clip is None:
+        raise TrainingDataError(
+            "samples='clips' trains detectors of clips, and this one takes pictures; train it on samples='pictures'"
+        )
+    return spec.clip
 
 
 def check_margin(store: CropStore, spec: PreprocessSpec) -> None:

@@ -123,18 +123,6 @@ class Pairs(Settings):
     small_size: int = Field(160, gt=0, multiple_of=32)
 
 
-class Clip(Settings):
-    """Sequences of frames, for detectors of videos.
-
-    Attributes:
-        length: Frames in one sample.
-        skip: Distance between two of them in the stored frames.
-    """
-
-    length: int = Field(10, gt=0)
-    skip: int = Field(3, gt=0)
-
-
 class TrainRecipe(Settings):
     """How one run trains.
 
@@ -142,7 +130,8 @@ class TrainRecipe(Settings):
         phases: What trains when, in order.
         optimizer: The same for every phase; its state starts anew with each.
         samples: ``pictures``: the labelled pictures. ``pairs``: each real face with a fake made from it
-            (:class:`Pairs`), beside labelled ones. ``clips``: sequences of frames (:class:`Clip`).
+            (:class:`Pairs`), beside labelled ones. ``clips``: sequences of frames, as long and as far apart as the
+            detector takes them.
         batch_size: Samples per forward pass, over all processes together.
         accumulate: Forward passes per optimiser step; gradients are averaged over them.
         grad_clip: Largest norm of all gradients together; 0 never clips. The norm is logged either way.
@@ -175,7 +164,6 @@ class TrainRecipe(Settings):
             protocols that share them, such as the official split of Celeb-DF.
         explain: Validation samples of which overlays are written at the end.
         pairs: For ``samples="pairs"``.
-        clip: For ``samples="clips"``.
     """
 
     phases: tuple[Phase, ...] = Field((Phase(epochs=10),), min_length=1)
@@ -210,7 +198,6 @@ class TrainRecipe(Settings):
     allow_shared_identities: bool = False
     explain: int = Field(20, ge=0)
     pairs: Pairs = Pairs()
-    clip: Clip = Clip()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

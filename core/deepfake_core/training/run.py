@@ -213,15 +213,11 @@ def _conclude(
 
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}
-    # Packages judge pictures one by one, so that a network of clips can be neither tested nor explained here.
-    clips = recipe.samples == "clips"
-    if clips and (tested is not None or recipe.explain):
-        log.warning("a network of clips cannot be tested or explained by single pictures: both are left out")
-    if tested is not None and not clips:
+    if tested is not None:
         measured = test_once(loaded, *tested, run)
         summary["test_metrics"] = {"auc": measured["auc"], "accuracy": measured["accuracy"]}
     validation = material.validation
-    if recipe.explain and not clips:
+    if recipe.explain:
         chosen = np.linspace(0, len(validation.fake) - 1, min(recipe.explain, len(validation.fake))).astype(int)
         write_overlays(
             loaded,

@@ -19,7 +19,6 @@ Scalar = bool | int | float | str | None
 
 FIXED = (
     "allow_shared_identities",
-    "clip",
     "data_share",
     "eval_every",
     "explain",

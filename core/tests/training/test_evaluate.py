@@ -1,6 +1,7 @@
 """The test split: what counts as one sample, and what has no score."""
 
 import csv
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import evaluate
 from deepfake_core.training.rundir import RunDir
-from deepfake_registry.manifest import Calibration
+from deepfake_registry.manifest import Calibration, Clip
 
 pytestmark = pytest.mark.torch
 
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.torch
 class Judge:
     """Answers with the scores that a test gives: a number, or a verdict without one."""
 
-    manifest = SimpleNamespace(calibration=Calibration(threshold=0.5, unsure_low=0.4, unsure_high=0.6))
-
-    def __init__(self, answers):
+    def __init__(self, answers, clip=None):
+        calibration = Calibration(threshold=0.5, unsure_low=0.4, unsure_high=0.6)
+        self.manifest = SimpleNamespace(calibration=calibration, preprocess=SimpleNamespace(clip=clip))
         self.answers = answers
 
     def stream(self, inputs):
@@ -60,6 +61,27 @@ class Videos(Dataset):
     def __iter__(self):
         for name, fake in (("original.mp4", 0), ("one.mp4", 1), ("two.mp4", 1)):
             yield Sample(self.root / name, fake, "dfdc", "dfdc/original", "test")
+
+
+def test_a_detector_of_clips_is_given_whole_videos(tmp_path):  # 003-12
+    frames = [(f"a{number}.png", {"fake": 0, "group": "s/a", "frame": number}) for number in (2, 0, 1)]
+    frames += [("b0.png", {"fake": 1, "group": "s/b", "frame": 0}), ("c.png", {"fake": 1, "group": "s/c"})]
+    dataset = Listed(tmp_path / "data", frames)
+    seen = []
+
+    class OfClips(Judge):
+        def stream(self, inputs):
+            for one in inputs:
+                pictures = [one] if isinstance(one, Path) else list(one.data.pictures)
+                seen.append([path.name for path in pictures])
+                yield SimpleNamespace(verdict="fake", p_fake=0.9, error="")
+
+    with RunDir(tmp_path / "run") as run:
+        evaluate.test_once(OfClips({}, Clip(length=2)), dataset, dataset, run)
+    assert sorted(seen) == [["a0.png", "a1.png", "a2.png"], ["b0.png"], ["c.png"]]
+    with (tmp_path / "run" / "predictions.csv").open() as stream:
+        rows = {row["group"]: row for row in csv.DictReader(stream)}
+    assert {group: row["files"] for group, row in rows.items()} == {"s/a": "3", "s/b": "1", "s/c": "1"}
 
 
 def test_every_video_is_a_sample_of_its_own(tmp_path):  # 003-12

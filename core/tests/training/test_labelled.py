@@ -17,8 +17,9 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.labelled import labelled_material
 from deepfake_core.training.material import Shown
 from deepfake_core.training.prepare import prepare
-from deepfake_core.training.recipe import Clip, Phase, TrainRecipe
+from deepfake_core.training.recipe import Phase, TrainRecipe
 from deepfake_core.training.validation import scores, validation_metrics
+from deepfake_registry.manifest import Clip
 
 pytestmark = pytest.mark.torch
 
@@ -135,15 +136,15 @@ class Flat(Dataset):
             yield Sample(path, number % 2, "s", f"s/{number}")
 
 
-CLIPS = {"samples": "clips", "clip": Clip(length=3, skip=1), "validation_share": 0.25}
+CLIPS = {"samples": "clips", "validation_share": 0.25}
 
 
 def test_videos_are_taken_whole(tmp_path, gathered):
     prepare(Flat(tmp_path / "data"), tmp_path / "store", crop="whole")
-    material = gathered(StoredCrops(tmp_path / "store"), **CLIPS, max_images=4)
+    material = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, max_images=4)
     assert len(material.training) + len(material.validation.fake) == 4
     assert sum(material.counts.values()) == 4 * 6, "and no frame of theirs is left out"
-    few = gathered(StoredCrops(tmp_path / "store"), **CLIPS, overfit=4)
+    few = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, overfit=4)
     assert sorted(few.validation.fake.tolist()) == [0, 0, 1, 1]
     assert len(few.training) == 4
     assert sum(few.counts.values()) == 4 * 6, "each frame once"
@@ -161,7 +162,7 @@ class ClipNetwork(nn.Module):
 class Clips(Detector):
     """Tells bright clips from dark ones."""
 
-    preprocess = WHOLE
+    preprocess = WHOLE.model_copy(update={"clip": Clip(length=3, skip=1)})
 
     def build(self):
         torch.manual_seed(0)

@@ -28,8 +28,9 @@ from deepfake_core.training.pictures import (
     bounded_shuffle,
 )
 from deepfake_core.training.prepare import prepare
-from deepfake_core.training.recipe import Clip, TrainRecipe
+from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.store import CropStore
+from deepfake_registry.manifest import Clip
 
 pytestmark = pytest.mark.torch
 
@@ -226,13 +227,17 @@ def sequences(tmp_path):
     return prepare(Sequences(tmp_path / "data"), tmp_path / "store", crop="whole", quality=None)
 
 
+def clips_of(length, skip):
+    return WHOLE.model_copy(update={"clip": Clip(length=length, skip=skip)})
+
+
 def levels(clip):
     return (clip[:, 0, 0, 0] // 20).tolist()
 
 
 def test_clips_are_frames_in_order_from_a_random_start(sequences):  # 003-6
-    recipe = TrainRecipe(samples="clips", clip=Clip(length=4, skip=2), augment="none")
-    data = ClipSet(sequences, everything(sequences), WHOLE, recipe)
+    recipe = TrainRecipe(samples="clips", augment="none")
+    data = ClipSet(sequences, everything(sequences), clips_of(4, 2), recipe)
     assert len(data) == 3
     item = data[0, 0]
     assert item["images"].shape == (1, 4, 8, 8, 3)
@@ -250,19 +255,20 @@ def test_clips_are_frames_in_order_from_a_random_start(sequences):  # 003-6
 
 
 def test_validation_takes_the_middle_of_each_video(sequences):
-    clips = StoreClips(sequences, everything(sequences), WHOLE, Clip(length=3, skip=2))
+    spec = clips_of(3, 2)
+    clips = StoreClips(sequences, everything(sequences), spec)
     assert len(clips) == 3
     assert clips[:].shape == (3, 3, 8, 8, 3)
     assert levels(clips[:1][0]) == [2, 4, 6]
     assert clips.fake.tolist() == [0.0, 1.0, 0.0]
-    overfit = ClipSet(sequences, everything(sequences), WHOLE, TrainRecipe(clip=Clip(length=3, skip=2)), overfit=True)
+    overfit = ClipSet(sequences, everything(sequences), spec, TrainRecipe(), overfit=True)
     np.testing.assert_array_equal(overfit[5, 0]["images"].numpy(), clips[:1])
 
 
 def test_a_clip_with_an_unreadable_frame_counts_for_nothing(sequences):
     videos = Videos(sequences, everything(sequences), Clip(length=2, skip=1))
     damage(sequences, int(videos.clip(1, 0)[0]))
-    data = ClipSet(sequences, everything(sequences), WHOLE, TrainRecipe(clip=Clip(length=3, skip=1)))
+    data = ClipSet(sequences, everything(sequences), clips_of(3, 1), TrainRecipe())
     assert data[0, 1]["unreadable"].tolist() == [True]
     assert not data[0, 1]["images"].any()
     assert data[0, 0]["unreadable"].tolist() == [False]

@@ -100,7 +100,7 @@ def test_a_wrong_space_is_named(texts, words):
         parse_space(texts)
 
 
-@pytest.mark.parametrize("key", ["seed", "validation_share", "monitor", "pairs.validation", "clip.length", "overfit"])
+@pytest.mark.parametrize("key", ["seed", "validation_share", "monitor", "pairs.validation", "overfit"])
 def test_what_trials_are_judged_by_is_not_searched(key):  # 001-25: one fixed validation split
     with pytest.raises(DeepfakeError, match="the same for all"):
         parse_space([f"{key}=int:1..2"])
