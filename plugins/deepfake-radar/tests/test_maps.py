@@ -30,9 +30,9 @@ def test_edges_are_sobels(images):  # 004-2
     edges = EdgeMap()(images)
     assert edges.shape == (3, 1, 224, 224)
     for image, ours in zip(images, edges, strict=True):
-        slopes = [
+        across, down = (
             cv2.Sobel(grey(image), cv2.CV_64F, *axes, borderType=cv2.BORDER_REPLICATE) for axes in ((1, 0), (0, 1))
-        ]
+        )
         magnitude = np.hypot(across, down)
         np.testing.assert_allclose(ours[0].numpy(), magnitude / magnitude.max(), atol=1e-5)
 
