@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from deepfake_core.detector import DetectorConfig
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.hub import CONFIG, Repository
-from deepfake_registry.manifest import Interpolation, LabelMap
+from deepfake_registry.manifest import Interpolation, LabelMap, Normalize
 from deepfake_siglip.plugin import REPOSITORY
 
 ARCHITECTURE = "SiglipForImageClassification"
@@ -48,13 +48,12 @@ class SiglipConfig(DetectorConfig):
         pooling_head: Whether the network has the vision tower's attention-pooling head. Classification never uses
             it; published weights contain it.
         labels: Which class is which in the classifier's rows.
-        mean: Of the pixels in [0, 1], per RGB channel.
-        std: Likewise.
+        normalize: Of the pixels, per RGB channel.
         interpolation: Of the resize.
         margin: ``None`` for whole pictures, as the published weights want them (000-7). A number cuts the face
             instead: side of the crop over the longer side of the face box.
-        initial: Repository or folder whose weights training starts from; its classifier is taken over where it
-            has one of two classes.
+        initial: Repository or folder whose weights training starts from; its classifier, too, where it has
+            one.
     """
 
     image_size: int = Field(224, gt=0)
@@ -67,8 +66,7 @@ class SiglipConfig(DetectorConfig):
     layer_norm_eps: float = Field(1e-6, gt=0)
     pooling_head: bool = True
     labels: LabelMap = LabelMap(real=1, fake=0)
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    normalize: Normalize = Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     interpolation: Interpolation = "bicubic"
     margin: float | None = Field(None, gt=0.5, le=4)
     initial: str = REPOSITORY
@@ -150,13 +148,13 @@ def _preprocessing(processor: Mapping[str, Any]) -> dict[str, Any]:
     resample = processor.get("resample")
     if resample not in _RESAMPLE:
         raise ValueError(f"{PREPROCESSOR}: resample is {resample}, expected one of {', '.join(map(str, _RESAMPLE))}")
-    fields: dict[str, Any] = {"interpolation": _RESAMPLE[resample], "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    normalize = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     if processor.get("do_normalize", True):
-        for name in ("mean", "std"):
+        for name in normalize:
             if f"image_{name}" not in processor:
                 raise ValueError(f"{PREPROCESSOR}: image_{name} is missing")
-            fields[name] = processor[f"image_{name}"]
-    return fields
+            normalize[name] = processor[f"image_{name}"]
+    return {"interpolation": _RESAMPLE[resample], "normalize": normalize}
 
 
 def _side(processor: Mapping[str, Any]) -> Any:
