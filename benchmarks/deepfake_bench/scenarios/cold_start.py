@@ -13,15 +13,14 @@ import numpy as np
 
 from deepfake_bench.jobs import Job, artefact_of
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import PICTURE, percentiles, timed_ms, write_picture
+from deepfake_bench.scenarios._timing import ENOUGH_S, PICTURE, percentiles, timed_ms, write_picture
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.loaded import LoadedDetector
 
 REPEATS = 5
 AT_LEAST = 2
-ENOUGH_S = 20.0
-"""Large networks, above all untrained ones that are drawn at random, take many seconds to start: after this long,
-two starts are enough."""
+"""Large networks, above all untrained ones that are drawn at random, take many seconds to start: two starts are enough
+once they took ``ENOUGH_S``."""
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
