@@ -80,6 +80,16 @@ SCENARIOS = {
             by_default=False,
         ),
         Scenario(
+            "explain",
+            "whether the score follows the places that each explainer names",
+            headline="faithfulness_best",
+            also=("faithfulness_random",),
+            needs_dataset=True,
+            needs_training=True,
+            of_pictures=True,
+            by_default=False,
+        ),
+        Scenario(
             "untrained_probe",
             "how far a dataset gives its labels away to linear probes that know nothing of fakes",
             headline="auc_network",

@@ -1,0 +1,161 @@
+"""How faithful explanations are: whether the score follows the places that a heat map names.
+
+Insertion and deletion (Petsiuk et al. 2018, arXiv 1806.07421): the places of a face are shown on its blurred copy, or
+hidden by it, the hottest first, and the score of the predicted class is watched. A map that names what the detector
+uses lets the score rise early, and fall early. Random squares are the baseline: a map that does no better explains
+nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_bench.jobs import Job
+from deepfake_bench.scenarios import Outcome
+from deepfake_bench.scenarios.accuracy import describe, read_dataset
+from deepfake_core import metrics, plugins
+from deepfake_core.datasets import Sample
+from deepfake_core.errors import DeepfakeError, TrainingDataError
+from deepfake_core.explainers import Explainer, load_explainer
+from deepfake_core.explainers.perturb import masked_logits
+from deepfake_core.judged import judged
+from deepfake_core.judging import probabilities
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.results import FaceResult
+
+STEPS = 24
+"""Steps from the blurred face to the whole one, and back."""
+CELLS = 14
+"""Squares on a side of a random order."""
+ORDERS = 3
+"""Random orders of each face."""
+LIMIT = 4
+"""Pictures of each source and class, where no limit is set: every face costs hundreds of scores for each method."""
+
+RANDOM = "random"
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Explain the deciding face of every picture by every method that the detector supports.
+
+    Raises:
+        TrainingDataError: The dataset holds no pictures, or no face is found in any.
+    """
+    assert job.dataset is not None, "the plan gives this scenario a dataset"
+    limit = job.limit or LIMIT
+    dataset = read_dataset(job.dataset, limit, pictures=True)
+    shown = [(sample, result.faces[0]) for sample, result in judged(detector, dataset, keep_crops=True) if result.faces]
+    if not shown:
+        raise TrainingDataError(f"{job.dataset.path}: no face in any picture; name a dataset of faces")
+    explainers, left_out = supported(detector, shown[0][1])
+    areas: dict[str, list[tuple[float, float]]] = {name: [] for name in (RANDOM, *explainers)}
+    seconds: dict[str, list[float]] = {name: [] for name in explainers}
+    for number, (_, face) in enumerate(shown):
+        assert face.crop is not None
+        target = "fake" if face.p_fake >= detector.manifest.calibration.threshold else "real"
+        height, width = face.crop.shape[:2]
+        orders = [random_heat(height, width, number * ORDERS + draw) for draw in range(ORDERS)]
+        drawn = np.mean([insertion_deletion(detector, face.crop, heat, target) for heat in orders], axis=0)
+        areas[RANDOM].append((float(drawn[0]), float(drawn[1])))
+        for name, explainer in explainers.items():
+            explainer.target = "real" if target == "real" and "real" in explainer.targets else "fake"
+            start = time.perf_counter()
+            heat = explainer.explain(detector, face.crop)
+            seconds[name].append(time.perf_counter() - start)
+            areas[name].append(insertion_deletion(detector, face.crop, heat, target))
+    found, gains = summarised(areas, [sample for sample, _ in shown])
+    best = max(explainers, key=lambda name: found[f"faithfulness_{name}"], default=RANDOM)
+    return Outcome(
+        metrics={
+            "faithfulness_best": found[f"faithfulness_{best}"],
+            **found,
+            **{f"seconds_{name}": float(np.median(spent)) for name, spent in seconds.items()},
+        },
+        samples={f"gain_{name}": list(values) for name, values in gains.items()},
+        dataset=describe(job.dataset, dataset, len(shown), limit),
+        conditions={
+            "best": f"{best}, chosen on these very faces",
+            "faithfulness": "insertion AUC less deletion AUC of P(predicted class), from -1 to 1; higher is better",
+            "hidden": f"by the blurred face, in {STEPS} steps, hottest places first, ties at random; occlusion "
+            "and rise hide in the same way, which favours them",
+            "random": f"the same with {CELLS}×{CELLS} squares in random order, mean of {ORDERS} orders",
+            "gain": "faithfulness less that of random orders on the same face; 95 % bootstrap interval over groups",
+            "seconds": "median of one face, with its forward and backward passes",
+            **{f"left out: {name}": reason for name, reason in left_out.items()},
+        },
+    )
+
+
+def supported(detector: LoadedDetector, face: FaceResult) -> tuple[dict[str, Explainer], dict[str, str]]:
+    """The explainers that can explain a face of this detector, each run once; and why the others cannot."""
+    assert face.crop is not None
+    found: dict[str, Explainer] = {}
+    left_out: dict[str, str] = {}
+    for name in plugins.explainers():
+        try:
+            explainer = load_explainer(name, detector)
+            explainer.explain(detector, face.crop)
+        except DeepfakeError as error:
+            left_out[name] = str(error)
+        else:
+            found[name] = explainer
+    return found, left_out
+
+
+def insertion_deletion(
+    detector: LoadedDetector, crop: NDArray[np.uint8], heat: NDArray[np.float32], target: str
+) -> tuple[float, float]:
+    """Areas under P(target) while the hottest places are shown, and while they are hidden; both in [0, 1].
+
+    Args:
+        detector: What is explained.
+        crop: ``uint8 [H, W, 3]`` RGB.
+        heat: ``float32 [H, W]``; only its order counts.
+        target: ``fake`` or ``real``.
+    """
+    calibration = detector.manifest.calibration
+    logits = masked_logits(detector, crop, _masks(heat))
+    p_fake = probabilities((logits / calibration.temperature + calibration.bias).astype(np.float32))
+    curves = (p_fake if target == "fake" else 1.0 - p_fake).reshape(2, STEPS + 1)
+    insertion, deletion = (float(np.trapezoid(curve, dx=1.0 / STEPS)) for curve in curves)
+    return insertion, deletion
+
+
+def _masks(heat: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """From nothing to everything shown, then from everything to nothing; hottest places first."""
+    ties = np.random.default_rng(0).permutation(heat.size)
+    rank = np.empty(heat.size, np.int64)
+    rank[np.lexsort((ties, -heat.ravel()))] = np.arange(heat.size)
+    for hidden in (False, True):
+        for step in range(STEPS + 1):
+            named = rank < round(heat.size * step / STEPS)
+            yield (named != hidden).astype(np.float32).reshape(heat.shape)
+
+
+def random_heat(height: int, width: int, seed: int) -> NDArray[np.float32]:
+    """Squares in random order, ``float32 [height, width]``: heat maps are smooth, and single pixels would be noise."""
+    cells = np.random.default_rng(seed).permutation(CELLS * CELLS).astype(np.float32).reshape(CELLS, CELLS)
+    rows, columns = (np.arange(side) * CELLS // side for side in (height, width))
+    return cells[rows][:, columns]
+
+
+def summarised(
+    areas: Mapping[str, Sequence[tuple[float, float]]], samples: Sequence[Sample]
+) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    """Means over all faces, and each face's gain over random orders."""
+    groups = np.array([sample.group for sample in samples], dtype=str)
+    table = {name: np.array(pairs) for name, pairs in areas.items()}
+    faithfulness = {name: pairs[:, 0] - pairs[:, 1] for name, pairs in table.items()}
+    gains = {name: values - faithfulness[RANDOM] for name, values in faithfulness.items() if name != RANDOM}
+    found: dict[str, float] = {}
+    for name, pairs in table.items():
+        found[f"faithfulness_{name}"] = float(faithfulness[name].mean())
+        found[f"insertion_auc_{name}"], found[f"deletion_auc_{name}"] = map(float, pairs.mean(0))
+    for name, gain in gains.items():
+        low, high = metrics.grouped_bootstrap(np.zeros(len(gain)), gain, groups, lambda _, drawn: float(drawn.mean()))
+        found[f"gain_{name}"], found[f"gain_low_{name}"], found[f"gain_high_{name}"] = float(gain.mean()), low, high
+    return found, gains
