@@ -116,10 +116,11 @@ class RADAR(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str]) -> RADAR:
-        """The trained network of a model file (``.safetensors``), a package's folder or an installed detector.
+        """A trained network.
 
         Args:
-            source: As :func:`deepfake_core.load` takes it; ``"radar"`` names the weights in this package.
+            source: What :func:`deepfake_core.load` takes and has weights for torch: a ``.safetensors`` file with its
+                manifest inside, or the ``model`` folder of a training run.
 
         Returns:
             The network on the CPU, in evaluation mode.
