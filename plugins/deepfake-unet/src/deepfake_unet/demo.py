@@ -1,0 +1,76 @@
+"""``python -m deepfake_unet.demo``: a page in the browser that protects a picture (002-1, 002-8)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+
+from deepfake_core.errors import DeepfakeError, MissingExtra
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.loading import load
+from deepfake_core.protectors import EPSILON, load_protector
+
+
+def build(detector: LoadedDetector) -> Any:
+    """The page, as a ``gradio.Blocks`` that is not launched yet.
+
+    Raises:
+        MissingExtra: Gradio is absent.
+        DeepfakeError: The detector is no protector.
+    """
+    try:
+        import gradio
+    except ModuleNotFoundError as error:
+        raise MissingExtra("the demo", "deepfake-unet[demo]") from error
+    load_protector(detector)
+
+    def run(picture: Image.Image | None, epsilon: float) -> tuple[Image.Image | None, str]:
+        if picture is None:
+            return None, "Choose a picture."
+        try:
+            return protected(detector, picture, epsilon)
+        except DeepfakeError as error:
+            raise gradio.Error(str(error)) from error
+
+    with gradio.Blocks(title="Protect a picture") as page:
+        gradio.Markdown("# Protect a picture\nA small change that disturbs what would manipulate the faces in it.")
+        with gradio.Row():
+            given = gradio.Image(type="pil", label="Original")
+            # PNG: a lossy format would change the pixels once more.
+            shown = gradio.Image(type="pil", format="png", label="Protected")
+        epsilon = gradio.Slider(0.004, 0.1, value=EPSILON, label="Largest change of a pixel (epsilon)")
+        facts = gradio.Textbox(label="Against the original", interactive=False)
+        gradio.Button("Protect", variant="primary").click(run, [given, epsilon], [shown, facts])
+    return page
+
+
+def protected(detector: LoadedDetector, picture: Image.Image, epsilon: float) -> tuple[Image.Image, str]:
+    """A protected picture, and a line about it."""
+    image = detector.protect(picture, epsilon=epsilon)
+    facts = image.info["protection"]
+    place = f"{facts['faces']} face(s)" if facts["faces"] else "no face found, so the whole picture"
+    stamp = " The weights are untrained: this protects nothing." if facts["weights"] == "untrained" else ""
+    return image, f"{place}; PSNR {facts['psnr_db']:.1f} dB, SSIM {facts['ssim']:.3f}.{stamp}"
+
+
+def main(
+    model: Annotated[str, typer.Option(help="The protector: a name, a model file or a packaged folder.")] = "unet",
+    gpu: Annotated[bool, typer.Option("--gpu", help="Run on CUDA; by default on the CPU.")] = False,
+    share: Annotated[bool, typer.Option("--share", help="Give the page a public address.")] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Of the page; by default the first that is free from 7860 on.")
+    ] = None,
+) -> None:
+    """Protect pictures in the browser."""
+    try:
+        page = build(load(model, device="cuda" if gpu else "cpu"))
+    except DeepfakeError as error:
+        typer.echo(f"deepfake_unet.demo: {error}", err=True)
+        raise typer.Exit(2) from error
+    page.launch(share=share, server_port=port)
+
+
+if __name__ == "__main__":
+    typer.run(main)

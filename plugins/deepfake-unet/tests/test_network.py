@@ -1,0 +1,89 @@
+"""The network of ``unet``: its documented size, its bound and its golden numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+import deepfake_core
+from deepfake_unet.detector import Unet, UnetConfig
+from deepfake_unet.network import UNet
+
+pytestmark = pytest.mark.torch
+
+GOLDEN = (0.13673, 0.018052, 0.0083909)
+
+
+def count(*modules):
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def test_documented_size():  # 002-11
+    detector = Unet()
+    network = detector.build()
+    protector = count(network.down, network.enlarge, network.up, network.perturbation)
+    assert protector == 4_787_975
+    assert count(network) == protector + 33 + 2 == 4_788_010 < 5_000_000
+
+
+def test_outputs_are_what_the_manifest_says(detector):
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    outputs = detector.score(crops)
+    assert [spec.name for spec in detector.manifest.outputs] == ["logit", "evidence", "perturbation"]
+    assert outputs.evidence.shape == (2, 16, 16)
+    assert outputs.extra["perturbation"].shape == (2, 64, 64, 3)
+
+
+def test_the_perturbation_is_bounded_whatever_the_weights():  # 002-7
+    network = UNet((4, 8), 0.05).eval()
+    with torch.no_grad():
+        network.perturbation.weight.mul_(1e4)
+        found = network(torch.randn(2, 3, 16, 16))[2]
+    assert found.abs().max() <= 0.05
+    assert found.abs().max() > 0.049
+
+
+def test_the_score_is_pooled_from_the_map():
+    network = UNet((4, 8), 0.03).eval()
+    with torch.no_grad():
+        network.mask.weight.zero_()
+        network.mask.bias.fill_(2.5)
+        logit, evidence, _ = network(torch.randn(3, 3, 16, 16))
+    assert evidence.unique().tolist() == [2.5]
+    torch.testing.assert_close(logit, torch.full((3,), 2.5))
+
+
+def test_golden_numbers():
+    torch.manual_seed(0)
+    network = UNet((8, 16), 0.03).eval()
+    with torch.inference_mode():
+        logit, evidence, perturbation = network(torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
+    found = logit.item(), evidence.std().item() * 10, perturbation.abs().max().item()
+    assert found == pytest.approx(GOLDEN, rel=0.02)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        UnetConfig(image_size=250)
+    for epsilon in (0.0, -0.1, 1.5):
+        with pytest.raises(ValueError, match="epsilon"):
+            UnetConfig(epsilon=epsilon)
+
+
+def test_documented_settings():  # 002-2
+    from deepfake_core.training.resolve import recipes_of
+
+    preset = recipes_of(Unet())["mixed-precision"]
+    assert (preset.batch_size, preset.phases[0].epochs, preset.precision) == (32, 50, "auto")
+
+
+def test_targets_name_their_requirement():  # 002-10, 002-11
+    from deepfake_core.plugins import detector_spec
+
+    targets = {target.source: (target.metric, target.value) for target in detector_spec("unet").targets}
+    assert targets == {"002-10": ("latency_ms_p50", 400.0), "002-11": ("file_mb", 8.0)}
+
+
+def test_config_travels_with_the_model():
+    loaded = deepfake_core.load("unet", untrained=True, device="cpu", config={"widths": [4, 8], "epsilon": 0.05})
+    assert loaded.manifest.config["epsilon"] == 0.05
+    assert loaded.manifest.weights == "untrained"
