@@ -321,7 +321,8 @@ class LoadedDetector:
 
         Args:
             data: A dataset, or how to open one: ``"NAME:PATH?option=value"``, or a path that is recognised.
-            recipe: A recipe, its name, or a YAML file that holds one.
+            recipe: A recipe, its name, or a YAML file that holds one. A name may bring hyper-parameters of its own
+                (:attr:`Detector.configs`), unless this detector has others than the defaults.
             run_dir: Where the run is written.
             **options: ``valid``, ``test``, ``device``, ``resume`` and what else
                 :func:`deepfake_core.training.run.train` takes.
@@ -338,6 +339,9 @@ class LoadedDetector:
         detector = self.detector
         install = self.spec.install if self.spec else TORCH
         resolve = import_object("deepfake_core.training.resolve:resolve_recipe", install=install)
+        config = import_object("deepfake_core.training.resolve:config_of", install=install)(detector, recipe)
+        if config != detector.config:
+            detector = type(detector)(config)
         train = import_object("deepfake_core.training.run:train", install=install)
         package: Package = train(
             self.manifest.architecture, detector, data, resolve(detector, recipe), Path(run_dir), **options

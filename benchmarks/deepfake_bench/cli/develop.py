@@ -141,7 +141,10 @@ def recipes(
     width = max(map(len, found))
     for own, recipe in found.items():
         phases = ", then ".join(_length(phase.epochs, phase.steps, phase.name) for phase in recipe.phases)
-        typer.echo(f"{own:{width}}  {recipe.samples}, batch {recipe.batch_size} × {recipe.accumulate}: {phases}")
+        brings = "".join(f", config.{key}={value}" for key, value in made.configs.get(own, {}).items())
+        typer.echo(
+            f"{own:{width}}  {recipe.samples}, batch {recipe.batch_size} × {recipe.accumulate}: {phases}{brings}"
+        )
 
 
 def _length(epochs: int | None, steps: int | None, name: str) -> str:
@@ -181,13 +184,23 @@ def configured(
         DeepfakeError: There is no such recipe or setting, a value does not fit, or the stored run had others.
     """
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.training.resolve import changed, differences, resolve_recipe, split_changes, validated
+    from deepfake_core.training.resolve import (
+        changed,
+        config_of,
+        differences,
+        resolve_recipe,
+        split_changes,
+        validated,
+    )
 
     of_recipe, of_detector = split_changes(changes)
     detector = loaded.detector
     base = stored.recipe if stored and recipe is None else recipe or DEFAULT_RECIPE
     settings = resolve_recipe(detector, base, of_recipe, smoke)
-    before = validated(detector.Config, stored.config, "config of the run") if stored else detector.config
+    if stored is not None:
+        before = validated(detector.Config, stored.config, "config of the run")
+    else:
+        before = config_of(detector, base)
     config = changed(before, of_detector, "--set config")
     if stored is not None:
         other = differences(stored.recipe, settings) + [f"config.{line}" for line in differences(before, config)]

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("reading recipes", "deepfake-core[torch]") from error
 
 if TYPE_CHECKING:
-    from deepfake_core.detector import Detector
+    from deepfake_core.detector import Detector, DetectorConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -122,6 +122,15 @@ def resolve_recipe(
 def recipes_of(detector: Detector) -> dict[str, TrainRecipe]:
     """Every recipe that a detector can be trained by, its own ones first."""
     return {**detector.recipes, **{name: recipe for name, recipe in PRESETS.items() if name not in detector.recipes}}
+
+
+def config_of(detector: Detector, recipe: object) -> DetectorConfig:
+    """The hyper-parameters to train with by a recipe: those that go with its name, where there are such.
+
+    A detector that was made with other hyper-parameters than the defaults keeps them.
+    """
+    own = detector.configs.get(recipe, {}) if isinstance(recipe, str) else {}
+    return detector.Config.model_validate(own) if detector.config == detector.Config() else detector.config
 
 
 def split_changes(changes: Sequence[str]) -> tuple[list[str], list[str]]:
