@@ -98,6 +98,19 @@ def test_recipes_of_the_source():  # 001-8, 001-9, 001-13, 001-14
     assert not Cvt.recipes["smoke"].pretrained
 
 
+def test_the_first_phase_moves_the_head_alone_and_the_second_everything():  # 001-13, 001-14
+    from deepfake_core.training.optim import freeze
+
+    detector = small()
+    network = detector.build()
+    learning = []
+    for phase in Cvt.recipes["default"].phases:
+        freeze(network, detector.param_groups(network), phase)
+        learning.append({name for name, parameter in network.named_parameters() if parameter.requires_grad})
+    assert learning[0] == {"backbone.classifier.weight", "backbone.classifier.bias"}
+    assert learning[1] == {name for name, _ in network.named_parameters()}
+
+
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     """A folder as the Hub's repository is, but with a network of the small size and three labels."""
