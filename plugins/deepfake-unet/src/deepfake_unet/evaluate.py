@@ -62,7 +62,8 @@ def evaluate(
 ) -> None:
     """Measure what the protection does to surrogates that it was and was not trained against."""
     loaded = load(model, device=device)
-    settings = {key: value for key, value in loaded.manifest.training.items() if key != "start"}
+    # Only what a recipe has today: a model may be older than the code.
+    settings = {key: value for key, value in loaded.manifest.training.items() if key in TrainRecipe.model_fields}
     recipe = TrainRecipe.model_validate(settings) if settings else DEFAULT
     where = torch.device(device)
     seed_everything(recipe.seed)
