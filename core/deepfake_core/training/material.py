@@ -144,6 +144,23 @@ class Material:
             )
 
 
+def check_samples(detector: Detector, recipe: TrainRecipe) -> None:
+    """Make sure that a detector takes what the recipe trains on.
+
+    Raises:
+        TrainingDataError: It takes clips and the recipe has none, or the reverse; or pairs are to be made of whole
+            pictures.
+    """
+    if (recipe.samples == "clips") != (detector.preprocess.clip is not None):
+        takes = "clips" if detector.preprocess.clip else "pictures"
+        raise TrainingDataError(
+            f"{type(detector).__name__} takes {takes}, but the recipe has samples={recipe.samples!r}; choose another "
+            f"recipe (dfbench recipes), or --set samples={takes}"
+        )
+    if recipe.samples == "pairs":
+        face_margin(detector)
+
+
 def gather(
     detector: Detector,
     dataset: Dataset,
@@ -155,15 +172,8 @@ def gather(
     """What ``samples`` of the recipe says, from a dataset and, where it is given, another one to validate on.
 
     Raises:
-        TrainingDataError: The data are unusable, or the splits share a group, a person or a file; or the detector takes
-            clips and the recipe has none, or the reverse.
+        TrainingDataError: The data are unusable, or the splits share a group, a person or a file.
     """
-    if (recipe.samples == "clips") != (detector.preprocess.clip is not None):
-        takes = "clips" if detector.preprocess.clip else "pictures"
-        raise TrainingDataError(
-            f"{type(detector).__name__} takes {takes}, but the recipe has samples={recipe.samples!r}; choose another "
-            f"recipe (dfbench recipes), or --set samples={takes}"
-        )
     if recipe.samples == "pairs":
         if valid is not None:
             raise TrainingDataError("samples='pairs' holds out faces of the training data; leave out --valid")

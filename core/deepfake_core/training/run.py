@@ -20,7 +20,7 @@ from deepfake_core.training.calibrate import fit_calibration
 from deepfake_core.training.engine import engine
 from deepfake_core.training.evaluate import test_once
 from deepfake_core.training.loop import Hooks, fit
-from deepfake_core.training.material import Material, Shown, face_margin, gather, test_samples
+from deepfake_core.training.material import Material, Shown, check_samples, gather, test_samples
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.seeding import seed_everything
@@ -84,8 +84,7 @@ def train(
         TrainingDataError: The data are unusable; the message says why.
         DeepfakeError: The folder holds another run, memory ran out, or the loss is no number.
     """
-    if recipe.samples == "pairs":
-        face_margin(detector)  # refuse before any work
+    check_samples(detector, recipe)  # refuse before any work
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of a data-loading worker, which would hang
     accelerator = engine(device)
     dataset, validating, testing = (_opened(given) for given in (data, valid, test or None))
