@@ -74,11 +74,11 @@ def test_commands_in_the_documentation_exist():
 
 def test_extras_in_the_documentation_exist():
     extras = {}
-    for project in (ROOT, ROOT / "plugins" / "deepfake-lite"):
+    for project in (ROOT, *(ROOT / "plugins").glob("deepfake-*")):
         table = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         extras[table["name"]] = set(table["optional-dependencies"])
     for page in PAGES:
-        for name, extra in re.findall(r"(deepfake-(?:core|lite))\[(\w+)\]", page.read_text(encoding="utf-8")):
+        for name, extra in re.findall(rf"({'|'.join(extras)})\[(\w+)\]", page.read_text(encoding="utf-8")):
             assert extra in extras[name], f"{page.name}: {name}[{extra}]"
 
 
