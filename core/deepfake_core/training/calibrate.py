@@ -13,6 +13,9 @@ MAX_FALSE_ALARMS = 0.05
 MAX_MISSED = 0.10
 """Share of fakes that may be called real, over all kinds of fakes alike."""
 
+_LEAST_SCALE = 1e-3
+"""Slope of the fitted probability at which a score tells nothing; likelihood would make it 0 or negative."""
+
 
 def fit_calibration(
     logit: NDArray[np.float64], fake: NDArray[np.float64], family: NDArray[np.str_], fitted_on: str
@@ -22,7 +25,8 @@ def fit_calibration(
     Every family counts the same, and within a family both classes do, so that P(fake) is stated for even odds.
     A verdict ``fake`` is given only above the score that at most 5 % of real faces exceed on the *worst* family:
     one threshold for all sources together lets the false alarms of a single source rise far beyond that.
-    A verdict ``real`` is given only below the score that at most 10 % of fakes fall short of.
+    A verdict ``real`` is given only below the score that at most 10 % of fakes fall short of. A score that does not
+    tell fakes from real faces at all gives no verdict: everything is ``unsure``.
 
     Args:
         logit: ``[N]``, positive = fake.
@@ -38,6 +42,8 @@ def fit_calibration(
     missed = _weighted_quantile(p[~real], weight[~real], MAX_MISSED)
     high = float(np.clip(max(alarms), 0.5, 0.99))
     low = float(np.clip(missed, 0.01, 0.5))
+    if temperature >= 1 / _LEAST_SCALE:
+        low, high = 0.0, 1.0
     return Calibration(
         temperature=round(temperature, 4),
         bias=round(bias, 4),
@@ -72,7 +78,7 @@ def _platt(logit: NDArray[np.float64], fake: NDArray[np.float64], weight: NDArra
             [[(curvature * logit**2).sum(), (curvature * logit).sum()], [(curvature * logit).sum(), curvature.sum()]]
         ) + 1e-9 * np.eye(2)
         step = np.clip(np.linalg.solve(hessian, gradient), -0.5, 0.5)
-        scale, bias = max(scale - step[0], 1e-3), bias - step[1]
+        scale, bias = max(scale - step[0], _LEAST_SCALE), bias - step[1]
         if np.abs(step).max() < 1e-8:
             break
     return float(1.0 / scale), float(bias)

@@ -92,3 +92,12 @@ def test_the_worst_source_decides_when_a_face_is_called_fake():
     for name in ("easy", "hard"):
         assert np.mean([fitted.verdict(value) == "fake" for value in p[family == name]]) <= MAX_FALSE_ALARMS + 0.005
     assert fitted.unsure_low <= fitted.threshold <= fitted.unsure_high
+
+
+def test_a_score_that_tells_nothing_gives_no_verdict():
+    rng = np.random.default_rng(3)
+    fake = np.repeat([0.0, 1.0], 500)
+    logit = rng.normal(size=1000) - 0.2 * fake  # the wrong way round, if anything
+    fitted = fit_calibration(logit, fake, np.array(["a"] * 1000), "made")
+    for value in (-5.0, 0.0, 5.0):
+        assert fitted.verdict(fitted.p_fake(value)) == "unsure"
