@@ -24,6 +24,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Lists the files of weights that are too large for one."""
 DOWNLOADED = (CONFIG, "preprocessor_config.json", "README.md", WEIGHTS, INDEX, "model-*.safetensors")
+ADVICE = "use --download (download=True), or run: {fetch}; or name another repository or a folder: --weights PATH"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,6 +41,7 @@ class Repository:
         commit: Its revision on the Hub; empty for a folder.
         cache: The Hub's cache; ``None`` for a folder.
         cached: Whether it was on this machine already, rather than downloaded now.
+        advice: What helps where a file is missing or damaged.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Repository:
     commit: str = ""
     cache: Path | None = None
     cached: bool = True
+    advice: str = "complete the folder"
 
     @property
     def title(self) -> str:
@@ -66,7 +69,7 @@ class Repository:
         """
         path = self.folder / name
         if not path.is_file():
-            raise WeightsUnavailable(f"{self.name}: {name} is missing in {self.folder}; {self._remedy()}")
+            raise WeightsUnavailable(f"{self.name}: {name} is missing in {self.folder}; {self.advice}")
         return path
 
     def json(self, name: str) -> dict[str, Any]:
@@ -80,9 +83,9 @@ class Repository:
         try:
             value = json.loads(path.read_bytes())
         except ValueError as error:
-            raise ArtifactCorrupt(f"{path}: not readable JSON ({error}); {self._remedy()}") from error
+            raise ArtifactCorrupt(f"{path}: not readable JSON ({error}); {self.advice}") from error
         if not isinstance(value, dict):
-            raise ArtifactCorrupt(f"{path}: expected a JSON object; {self._remedy()}")
+            raise ArtifactCorrupt(f"{path}: expected a JSON object; {self.advice}")
         return value
 
     def weights(self) -> tuple[Path, ...]:
@@ -96,7 +99,7 @@ class Repository:
             table = self.json(INDEX).get("weight_map")
             names = set(table.values()) if isinstance(table, dict) else set()
             if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
-                raise ArtifactCorrupt(f"{self.folder / INDEX}: lists no files of weights; {self._remedy()}")
+                raise ArtifactCorrupt(f"{self.folder / INDEX}: lists no files of weights; {self.advice}")
             return tuple(self.file(name) for name in sorted(names))
         if not (self.folder / WEIGHTS).exists():
             pickled = sorted(path.name for path in self.folder.glob("*") if path.suffix in _PICKLED)
@@ -121,7 +124,7 @@ class Repository:
             if self.cache is not None and _SHA256.fullmatch(blob) and blob != digest:
                 raise ArtifactCorrupt(
                     f"{path}: its sha256 differs from the Hub's, it is damaged; delete {path.resolve()} and "
-                    f"{self._remedy()}"
+                    f"{self.advice}"
                 )
             found.append(FileRef(path=path.name, sha256=digest, size_bytes=path.stat().st_size))
         return tuple(found)
@@ -148,7 +151,7 @@ class Repository:
             try:
                 stored = load_file(path)
             except (SafetensorError, OSError) as error:
-                raise ArtifactCorrupt(f"{path}: damaged ({error}); {self._remedy()}") from error
+                raise ArtifactCorrupt(f"{path}: damaged ({error}); {self.advice}") from error
             state |= {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
         return state
 
@@ -161,17 +164,17 @@ class Repository:
         found = re.search(r"^license:[ \t]*([\w.+-]+)", matter[1], re.MULTILINE) if matter else None
         return found[1] if found else ""
 
-    def _remedy(self) -> str:
-        return "complete the folder" if self.cache is None else _remedies(self.name)
 
-
-def find(name: str | Path, *, download: bool = False, install: str = "huggingface_hub") -> Repository:
+def find(
+    name: str | Path, *, download: bool = False, install: str = "huggingface_hub", advice: str = ADVICE
+) -> Repository:
     """Find a repository on this machine; or download it, where that is asked for.
 
     Args:
         name: A folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. A folder that exists goes first.
         download: Ask the Hub, and download what is missing here.
         install: The requirement that brings the Hub's library.
+        advice: What helps where it is not on this machine; ``{fetch}`` stands for the command that downloads it.
 
     Raises:
         WeightsUnavailable: It is not in the cache, or cannot be downloaded; the message says what would help.
@@ -188,14 +191,17 @@ def find(name: str | Path, *, download: bool = False, install: str = "huggingfac
         from huggingface_hub import constants
     except ModuleNotFoundError:
         raise MissingExtra("reading the Hugging Face cache", install) from None
+    fetch = f"hf download {parts['repo']}" + (f" --revision {parts['revision']}" if parts["revision"] else "")
+    offline = "HF_HUB_OFFLINE=1 forbids downloads, unset it; then " if constants.HF_HUB_OFFLINE else ""
+    advice = offline + advice.format(fetch=fetch)
     cache = Path(constants.HF_HUB_CACHE).expanduser()
     kept = _snapshot(text, parts["repo"], parts["revision"], cache)
     folder = kept
     if download:
-        folder = _download(text, parts["repo"], parts["revision"], cache)
+        folder = _download(text, parts["repo"], parts["revision"], cache, advice)
     if folder is None:
-        raise WeightsUnavailable(f"{text} is not in the Hugging Face cache {cache}; {_remedies(text)}")
-    return Repository(text, folder, folder.name, cache, cached=folder == kept)
+        raise WeightsUnavailable(f"{text} is not in the Hugging Face cache {cache}; {advice}")
+    return Repository(text, folder, folder.name, cache, cached=folder == kept, advice=advice)
 
 
 def _snapshot(name: str, repo: str, revision: str | None, cache: Path) -> Path | None:
@@ -215,7 +221,7 @@ def _snapshot(name: str, repo: str, revision: str | None, cache: Path) -> Path |
     return Path(found)
 
 
-def _download(name: str, repo: str, revision: str | None, cache: Path) -> Path:
+def _download(name: str, repo: str, revision: str | None, cache: Path, advice: str) -> Path:
     import httpx
     from huggingface_hub import snapshot_download
 
@@ -223,14 +229,4 @@ def _download(name: str, repo: str, revision: str | None, cache: Path) -> Path:
         return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
     except (OSError, httpx.HTTPError) as error:  # every error of the Hub's library is one of the two
         reason = " ".join(str(error).split())
-        raise WeightsUnavailable(f"{name} cannot be downloaded: {reason} {_remedies(name)}") from error
-
-
-def _remedies(name: str) -> str:
-    from huggingface_hub import constants
-
-    repo, _, revision = name.partition("@")
-    offline = "HF_HUB_OFFLINE=1 forbids downloads, unset it; then " if constants.HF_HUB_OFFLINE else ""
-    fetch = f"{offline}use --download (download=True), or run: hf download {repo}"
-    fetch += f" --revision {revision}" if revision else ""
-    return f"{fetch}; or name a folder or another repository: --weights PATH (weights=…)"
+        raise WeightsUnavailable(f"{name} cannot be downloaded: {reason}; {advice}") from error

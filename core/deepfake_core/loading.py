@@ -166,6 +166,8 @@ def _from_repository(
 
         try:
             repository = hub.find(os.fspath(name), download=download, install=spec.install)
+            if (repository.folder / MANIFEST_FILE).is_file():
+                raise DeepfakeError(f"{repository.name} is a packaged model: load it by its path, without weights")
             files = repository.references()
         except WeightsUnavailable as error:
             speed = f"or, to measure speed alone: load({spec.name!r}, untrained=True)"

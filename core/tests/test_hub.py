@@ -149,6 +149,8 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
 def test_weights_go_with_the_name_of_a_detector_that_reads_repositories(tiny: Path, cache: Path) -> None:
     with pytest.raises(DeepfakeError, match="weights go with the name of a detector"):
         load(tiny, weights="org/tiny")
+    with pytest.raises(DeepfakeError, match="is a packaged model: load it by its path"):
+        load("tiny", weights=tiny)
     with pytest.raises(DeepfakeError, match="not with untrained=True"):
         load("tiny", weights="org/tiny", untrained=True)
     with pytest.raises(WeightsUnavailable, match=r"tiny: org/tiny is not in .* untrained=True"):

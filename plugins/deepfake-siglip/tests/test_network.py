@@ -7,6 +7,8 @@ import torch
 from deepfake_core import load
 from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import ArtifactCorrupt, WeightsUnavailable
+from deepfake_core.explainers import load_explainer
+from deepfake_core.plugins import detector_spec
 from deepfake_core.training.recipe import Phase
 from deepfake_siglip.config import SiglipConfig
 from deepfake_siglip.detector import Siglip
@@ -79,7 +81,7 @@ def test_training_starts_from_published_weights(published, repository, edit, cac
     np.testing.assert_allclose(logit, found.score(crops).logit, atol=1e-6)
     # Another order of the classes is turned into this network's.
     edit("config.json", id2label={"0": "real", "1": "fake"})
-    swapped = small(initial=str(repository))
+    swapped = small(pretrained_from=str(repository))
     swapped.init_pretrained(network)
     with torch.inference_mode():
         logit, _ = WithPreprocess(network.eval(), detector.preprocess)(torch.from_numpy(crops))
@@ -87,18 +89,18 @@ def test_training_starts_from_published_weights(published, repository, edit, cac
     # A tower without a classifier leaves the network's own.
     edit("config.json", architectures=["SiglipModel"])
     own = torch.nn.init.ones_(network.get_submodule("classifier").weight).detach().clone()
-    small(initial=str(repository)).init_pretrained(network)
+    small(pretrained_from=str(repository)).init_pretrained(network)
     torch.testing.assert_close(network.get_submodule("classifier").weight.detach(), own)
 
 
 def test_a_start_that_is_missing_or_does_not_fit(published, cached):
     cached("org/other", published)
-    with pytest.raises(WeightsUnavailable, match=f"{REPOSITORY} is not in the Hugging Face cache"):
+    with pytest.raises(WeightsUnavailable, match=f"{REPOSITORY} is not in the .*--set pretrained=false"):
         small().init_pretrained(small().build())
-    wide = small(hidden=64, initial="org/other")
-    with pytest.raises(ArtifactCorrupt, match=r"is \[\d+.*this network's is .* change config\.initial"):
+    wide = small(hidden=64, pretrained_from="org/other")
+    with pytest.raises(ArtifactCorrupt, match=r"is \[\d+.*this network's is .* change config\.pretrained_from"):
         wide.init_pretrained(wide.build())
-    deep = small(layers=3, initial="org/other")
+    deep = small(layers=3, pretrained_from="org/other")
     with pytest.raises(ArtifactCorrupt, match=r"has no vision_model\.encoder\.layers\.2"):
         deep.init_pretrained(deep.build())
 
@@ -130,3 +132,19 @@ def test_explainers_see_the_patches_where_they_lie():
     assert before.shape == (1, 32, 4, 4)
     changed = (before != after).any(1)[0].nonzero().tolist()
     assert changed == [[1, 3]]
+
+
+def test_attention_rollout_reads_every_layer():
+    detector = load("siglip", untrained=True, config=SMALL, device="cpu")
+    heat = load_explainer("rollout", detector).explain(detector, np.zeros((64, 64, 3), np.uint8))
+    assert heat.shape[0] == heat.shape[1]
+    assert len(detector.detector.attention_layers(detector.network)) == 2
+
+
+def test_the_documented_times_are_targets():  # 000-9, 000-10, 000-11
+    targets = {(target.metric, target.condition): target.value for target in detector_spec("siglip").targets}
+    assert targets[("load_ms", "CPU")] == 11_670
+    assert targets[("total_ms_p50", "CPU")] == 11_990
+    assert targets[("latency_ms_p50", "CPU")] == 292.2
+    assert targets[("predict_ms_p50", "CPU")] == pytest.approx(16 + 3.1 + 292.2)
+    assert targets[("latency_ms_p50", "GPU: cuda")] == pytest.approx(292.2 / 5, abs=0.1)

@@ -52,7 +52,7 @@ class SiglipConfig(DetectorConfig):
         interpolation: Of the resize.
         margin: ``None`` for whole pictures, as the published weights want them (000-7). A number cuts the face
             instead: side of the crop over the longer side of the face box.
-        initial: Repository or folder whose weights training starts from; its classifier, too, where it has
+        pretrained_from: Repository or folder whose weights training starts from; its classifier, too, where it has
             one.
     """
 
@@ -69,7 +69,7 @@ class SiglipConfig(DetectorConfig):
     normalize: Normalize = Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     interpolation: Interpolation = "bicubic"
     margin: float | None = Field(None, gt=0.5, le=4)
-    initial: str = REPOSITORY
+    pretrained_from: str = REPOSITORY
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

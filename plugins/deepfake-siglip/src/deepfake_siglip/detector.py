@@ -25,6 +25,10 @@ from transformers.models.siglip.modeling_siglip import SiglipForImageClassificat
 
 TOWER = "vision_model."
 CLASSIFIER = ("classifier.weight", "classifier.bias")
+ADVICE = (
+    "run: {fetch}; or start from another repository or folder: --set config.pretrained_from=NAME; or from random "
+    "weights: --set pretrained=false"
+)
 
 # The classifier first, on frozen features; then everything, the tower a hundred times slower. The
 # lengths are this project's choice: the source only judges, it does not train.
@@ -85,13 +89,13 @@ class Siglip(Detector):
         return SiglipNetwork(self.config)
 
     def init_pretrained(self, network: nn.Module) -> None:
-        """Load the tower of ``config.initial``, and its classifier where it has one.
+        """Load the tower of ``config.pretrained_from``, and its classifier where it has one.
 
         Raises:
             WeightsUnavailable: The repository is not on this machine.
             ArtifactCorrupt: Its tower is another one.
         """
-        repository = hub.find(self.config.initial, install=INSTALL)
+        repository = hub.find(self.config.pretrained_from, install=INSTALL, advice=ADVICE)
         stored = repository.tensors()
         state = {name: value for name, value in stored.items() if name.startswith(TOWER)}
         if ARCHITECTURE in (repository.json(CONFIG).get("architectures") or ()):
@@ -105,7 +109,7 @@ class Siglip(Detector):
             if name in state and state[name].shape != value.shape:
                 raise ArtifactCorrupt(
                     f"{repository.name}: {name} is {list(state[name].shape)}, this network's is {list(value.shape)}; "
-                    "change config.initial, or the network to fit it"
+                    "change config.pretrained_from, or the network to fit it"
                 )
         network.load_state_dict({name: state.get(name, value) for name, value in own.items()})
 
@@ -148,7 +152,7 @@ def _described(config: SiglipConfig) -> Any:
     )
     # There is no text tower; the library warns of these default numbers beside its default vocabulary.
     text = configuration_siglip.SiglipTextConfig(bos_token_id=None, eos_token_id=None)
-    # Attention in plain steps: it can be traced, and its weights can be looked at.
+    # Attention in plain steps: the library's fused one asks for the length of what it sees, which cannot be traced.
     described: Any = configuration_siglip.SiglipConfig
     return described(
         vision_config=vision.to_dict(), text_config=text.to_dict(), num_labels=2, attn_implementation="eager"
