@@ -84,7 +84,7 @@ def draw_sheet(
     columns = {
         "original": clean,
         "protected": protected,
-        f"difference ×{_AMPLIFIED}": amplified,
+        f"difference x{_AMPLIFIED}": amplified,
         "swap of original": swaps[0],
         "swap of protected": swaps[1],
     }
