@@ -19,7 +19,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.augment import DeviceAugment
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.material import Material, Shown, fingerprint
-from deepfake_core.training.pictures import ClipSet, PictureSet, StoreClips, StoreCrops
+from deepfake_core.training.pictures import ClipSet, PictureSet, StoreClips, StoreCrops, clip_of
 from deepfake_core.training.prepare import prepare
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.step import Augment
@@ -85,6 +85,8 @@ def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache
         "frames": CLIP_FRAMES if recipe.samples == "clips" else 16,
         "max_images": recipe.max_images,
     }
+    if recipe.samples == "clips":
+        settings["clip"] = clip_of(spec)
     key = fingerprint(f"{type(dataset).__name__} {dataset.root.resolve()} {settings}")
     return prepare(dataset, cache_dir / f"{use}-{key[:16]}", **settings)
 

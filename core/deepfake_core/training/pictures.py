@@ -188,7 +188,8 @@ class ClipSet(StoreSet):
     def _rows(self, number: int, rng: np.random.Generator) -> NDArray[np.intp]:
         if self.overfit:
             return self._videos.middle(number)
-        return self._videos.clip(number, int(rng.integers(self._videos.spare(number) + 1)))
+        starts = self._videos.starts(number)
+        return self._videos.clip(number, int(starts[rng.integers(len(starts))]))
 
     def _grouped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return images[None]
@@ -210,6 +211,7 @@ class Videos:
         rows = np.sort(rows)
         videos = store.videos[rows]
         self._rows: NDArray[np.intp] = rows[np.lexsort((store.frames[rows], videos))]
+        self._numbers = store.frames[self._rows]
         self._starts = np.append(np.unique(np.sort(videos), return_index=True)[1], len(rows))
         self.firsts: NDArray[np.intp] = self._rows[self._starts[:-1]]
         self._steps = np.arange(clip.length) * clip.skip
@@ -217,22 +219,39 @@ class Videos:
     def __len__(self) -> int:
         return len(self.firsts)
 
-    def spare(self, number: int) -> int:
-        """How much later than the first frame a whole clip of a video may begin."""
-        return max(0, self._frames(number) - 1 - int(self._steps[-1]))
+    def starts(self, number: int) -> NDArray[np.intp]:
+        """Places in a video, from 0, at which a whole clip may begin; only the first where the video is too short.
+
+        Where frames are missing, these are the places after which the fewest are.
+        """
+        numbers = self._of(number)
+        inside = numbers + self._steps[-1] <= numbers[-1]
+        if not inside.any():
+            return np.zeros(1, np.intp)
+        shown = np.searchsorted(numbers, numbers[inside][:, None] + self._steps, side="right")
+        distinct = (np.diff(shown, axis=1) > 0).sum(1)
+        found: NDArray[np.intp] = np.flatnonzero(inside)[distinct == distinct.max()]
+        return found
 
     def clip(self, number: int, start: int) -> NDArray[np.intp]:
-        """Rows of a clip, ``intp [T]``; the last frame is repeated where the video ends before."""
-        places = np.minimum(start + self._steps, self._frames(number) - 1)
+        """Rows of the clip that begins at a place, ``intp [T]``.
+
+        A frame that is missing, or comes after the video's end, is the one before it again.
+        """
+        numbers = self._of(number)
+        places = np.searchsorted(numbers, numbers[start] + self._steps, side="right") - 1
         rows: NDArray[np.intp] = self._rows[self._starts[number] + places]
         return rows
 
     def middle(self, number: int) -> NDArray[np.intp]:
         """Rows of the clip in the middle of a video, ``intp [T]``."""
-        return self.clip(number, self.spare(number) // 2)
+        starts = self.starts(number)
+        return self.clip(number, int(starts[(len(starts) - 1) // 2]))
 
-    def _frames(self, number: int) -> int:
-        return int(self._starts[number + 1] - self._starts[number])
+    def _of(self, number: int) -> NDArray[np.int32]:
+        """Numbers of a video's frames, ascending; their places where they have none."""
+        numbers: NDArray[np.int32] = self._numbers[self._starts[number] : self._starts[number + 1]]
+        return numbers if numbers[0] >= 0 else np.arange(len(numbers), dtype=np.int32)
 
 
 class StoreCrops:

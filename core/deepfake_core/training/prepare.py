@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -25,14 +26,14 @@ from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.crop import crop_side, resize, scale_box
 from deepfake_core.inputs.decode import decode, is_video, one_line
 from deepfake_core.inputs.faces import FaceFinder
-from deepfake_core.inputs.video import sample_frames
+from deepfake_core.inputs.video import Frame, sample_clips, sample_frames
 from deepfake_core.progress import track
 from deepfake_core.results import Box
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.shards import PARTS, Crop, Outcome, ShardWriter
 from deepfake_core.training.store import INDEX, RECORD, REJECTED, SHARDS, CropStore, StoreSpec, read_record
 from deepfake_registry.files import write_atomic
-from deepfake_registry.manifest import FaceCrop, Resize
+from deepfake_registry.manifest import Clip, FaceCrop, Resize
 
 log = logging.getLogger("deepfake.training")
 
@@ -58,6 +59,7 @@ def prepare(
     margin: float = 1.7,
     quality: int | None = 95,
     frames: int = 16,
+    clip: Clip | None = None,
     max_images: int | None = None,
     shard_mb: float = 256,
     workers: int | None = None,
@@ -77,6 +79,7 @@ def prepare(
         margin: Side of the square over the longer side of the face's box. It must exceed that of the detectors.
         quality: Of JPEG with full colour resolution; ``None`` for lossless PNG.
         frames: Frames taken of each video, evenly spread.
+        clip: Clips taken of each video instead, as many as have ``frames`` frames.
         max_images: Most pictures or videos taken, evenly spread over the dataset.
         shard_mb: Size of one shard in megabytes; an interrupted run repeats less than one.
         workers: Threads; by default as many as the process may use.
@@ -89,7 +92,9 @@ def prepare(
     if isinstance(dataset, StoredCrops):
         return dataset.store
     try:
-        spec = StoreSpec(crop=crop, side=side, margin=margin, quality=quality, frames=frames, max_images=max_images)
+        spec = StoreSpec(
+            crop=crop, side=side, margin=margin, quality=quality, frames=frames, clip=clip, max_images=max_images
+        )
     except ValidationError as error:
         problems = (f"{problem['loc'][0]}={problem['input']}: {problem['msg']}" for problem in error.errors())
         raise TrainingDataError(f"a store cannot be made with {'; '.join(problems)}") from error
@@ -300,7 +305,7 @@ class Cutter:
     def _video(self, data: Path | bytes, name: str) -> Outcome:
         crops: list[Crop] = []
         rejected: list[tuple[int, str]] = []
-        for frame in sample_frames(data, self.spec.frames, name=name):
+        for frame in self._frames(data, name):
             if self.spec.crop == "whole":
                 crops.append(self._whole(frame.pixels, frame.index))
             elif (box := self._largest(frame.pixels)) is None:
@@ -308,6 +313,11 @@ class Cutter:
             else:
                 crops.append(self._face(frame.pixels, box, frame.index))
         return Outcome(crops, rejected, moving=True)
+
+    def _frames(self, data: Path | bytes, name: str) -> Iterator[Frame]:
+        if (clip := self.spec.clip) is None:
+            return sample_frames(data, self.spec.frames, name=name)
+        return chain.from_iterable(sample_clips(data, clip, -(-self.spec.frames // clip.length), name=name))
 
     def _largest(self, pixels: NDArray[np.uint8]) -> Box | None:
         faces = self._finder.find(pixels)

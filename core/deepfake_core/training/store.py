@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.faces import WEIGHTS
 from deepfake_core.results import Box
-from deepfake_registry.manifest import Frozen
+from deepfake_registry.manifest import Clip, Frozen
 
 SPLITS = ("", "train", "valid", "test")
 """Meaning of the codes in :attr:`CropStore.splits`; the first is for datasets that do not say."""
@@ -66,7 +66,9 @@ class StoreSpec(Frozen):
         side: Longest side of a stored square in pixels; larger ones are reduced, none is enlarged. A whole picture
             may have twice that.
         quality: Of JPEG with full colour resolution; ``None`` for lossless PNG.
-        frames: Frames taken of each video.
+        frames: Frames taken of each video, evenly spread.
+        clip: Clips taken of each video instead, as many as have ``frames`` frames; those of one are as far apart as it
+            says. Videos as folders of frames are stored whole either way.
         max_images: Most pictures or videos taken of the dataset.
         finder: Weights of the face finder.
         format: Version of the store's layout on disk.
@@ -77,6 +79,7 @@ class StoreSpec(Frozen):
     side: int = Field(320, ge=8, le=2048)
     quality: int | None = Field(95, ge=1, le=100)
     frames: int = Field(16, gt=0)
+    clip: Clip | None = None
     max_images: int | None = Field(None, gt=0)
     finder: str = WEIGHTS
     format: int = 1

@@ -11,6 +11,7 @@ import torch
 from crop_stores import FACE, WHOLE, face_store, write_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media import grey_frames, video_bytes
 from torch.utils.data import DataLoader
 
 from deepfake_core.datasets import Dataset, Sample
@@ -263,6 +264,35 @@ def test_validation_takes_the_middle_of_each_video(sequences):
     assert clips.fake.tolist() == [0.0, 1.0, 0.0]
     overfit = ClipSet(sequences, everything(sequences), spec, TrainRecipe(), overfit=True)
     np.testing.assert_array_equal(overfit[5, 0]["images"].numpy(), clips[:1])
+
+
+class OneVideo(Dataset):
+    def __iter__(self):
+        yield Sample(self.root, 0, "s", "s/a")
+
+
+def test_frames_of_a_video_file_are_as_far_apart_as_the_detector_takes_them(tmp_path):  # 003-6
+    (tmp_path / "a.mkv").write_bytes(video_bytes(grey_frames(60), format="matroska", rate=25))
+    spec = clips_of(3, 4)
+    dataset = OneVideo(tmp_path / "a.mkv")
+    store = prepare(dataset, tmp_path / "store", crop="whole", quality=None, frames=6, clip=spec.clip)
+    assert store.frames.tolist() == [10, 14, 18, 40, 44, 48]
+    videos = Videos(store, everything(store), spec.clip)
+    assert videos.starts(0).tolist() == [0, 3], "a clip does not reach over the gap to the next one"
+    assert videos.clip(0, 3).tolist() == [3, 4, 5]
+    item = ClipSet(store, everything(store), spec, TrainRecipe(samples="clips", augment="none"))[0, 0]
+    assert item["images"].shape == (1, 3, 8, 8, 3)
+
+
+def test_a_missing_frame_is_the_one_before_it_again(sequences):
+    longest = sequences.videos[sequences.frames.argmax()]
+    kept = np.flatnonzero((sequences.videos == longest) & (sequences.frames != 4))
+    videos = Videos(sequences, kept, Clip(length=3, skip=2))
+    assert sequences.frames[videos.clip(0, 0)].tolist() == [0, 2, 3]
+    assert sequences.frames[videos.clip(0, 1)].tolist() == [1, 3, 5]
+    without = np.flatnonzero((sequences.videos == longest) & ~np.isin(sequences.frames, (3, 4)))
+    videos = Videos(sequences, without, Clip(length=3, skip=2))
+    assert 0 not in videos.starts(0), "frame 2 would come twice"
 
 
 def test_a_clip_with_an_unreadable_frame_counts_for_nothing(sequences):
