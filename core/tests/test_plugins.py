@@ -41,11 +41,11 @@ def install(fresh_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_installed_detector_is_found_with_its_distribution(install: Install) -> None:
-    install("radar-plugin", "radar")
-    entry = plugins.detectors()["radar"]
-    assert (entry.distribution, entry.version, entry.spec.summary) == ("radar-plugin", "2.5", "s")
-    assert "radar" in plugins.list_detectors("rad*")
-    assert "radar" not in plugins.list_detectors("x*")
+    install("sonar-plugin", "sonar")
+    entry = plugins.detectors()["sonar"]
+    assert (entry.distribution, entry.version, entry.spec.summary) == ("sonar-plugin", "2.5", "s")
+    assert "sonar" in plugins.list_detectors("son*")
+    assert "sonar" not in plugins.list_detectors("x*")
 
 
 def test_core_offers_its_own_through_the_same_hooks() -> None:
@@ -72,7 +72,7 @@ def test_core_offers_its_own_through_the_same_hooks() -> None:
             "deepfake_detectors: KeyError: 'k'",
         ),
         (
-            "from deepfake_core.hookspecs import hookimpl\n@hookimpl\ndef deepfake_detectors():\n    return ['radar']",
+            "from deepfake_core.hookspecs import hookimpl\n@hookimpl\ndef deepfake_detectors():\n    return ['sonar']",
             "deepfake_detectors: TypeError: yielded str, expected DetectorSpec",
         ),
         (
@@ -85,8 +85,8 @@ def test_broken_plugin_is_listed_and_takes_no_other_down(
     install: Install, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
 ) -> None:
     install("broken-plugin", code=code, entry_point="broken")
-    install("radar-plugin", "radar")
-    assert "radar" in plugins.detectors()
+    install("sonar-plugin", "sonar")
+    assert "sonar" in plugins.detectors()
     (failure,) = [failure for failure in plugins.failures() if failure.distribution == "broken-plugin"]
     assert failure.name == "broken"
     assert failure.reason.startswith(reason)
@@ -107,13 +107,13 @@ def test_record_for_another_interface_says_so(install: Install) -> None:
 
 
 def test_one_name_from_two_distributions(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    install("first-plugin", "radar", "other")
-    install("second-plugin", "radar", "third")
+    install("first-plugin", "sonar", "other")
+    install("second-plugin", "sonar", "third")
     assert {"other", "third"} <= set(plugins.detectors())
-    assert "radar" not in plugins.detectors(), "which of the two would run is not for us to guess"
+    assert "sonar" not in plugins.detectors(), "which of the two would run is not for us to guess"
     assert any(failure.distribution == "first-plugin and second-plugin" for failure in plugins.failures())
     with pytest.raises(DuplicatePlugin, match="offered by first-plugin and second-plugin"):
-        detector_spec("radar")
+        detector_spec("sonar")
 
     plugins.catalogue.cache_clear()
     monkeypatch.setenv("DEEPFAKE_STRICT_PLUGINS", "1")
@@ -123,34 +123,34 @@ def test_one_name_from_two_distributions(install: Install, monkeypatch: pytest.M
 
 def test_three_distributions_with_one_name_are_all_named(install: Install) -> None:
     for number in ("first", "second", "third"):
-        install(f"{number}-plugin", "radar")
+        install(f"{number}-plugin", "sonar")
     with pytest.raises(DuplicatePlugin, match="first-plugin, second-plugin and third-plugin"):
-        detector_spec("radar")
+        detector_spec("sonar")
 
 
 def test_unknown_name_suggests_a_close_one(install: Install) -> None:
-    install("radar-plugin", "radar")
-    with pytest.raises(UnknownDetector, match=r"^unknown detector 'radr'; did you mean 'radar'\?$"):
-        detector_spec("radr")
-    with pytest.raises(UnknownDetector, match=r"unknown detector 'zzzzzz'; installed: .*radar"):
+    install("sonar-plugin", "sonar")
+    with pytest.raises(UnknownDetector, match=r"^unknown detector 'sonr'; did you mean 'sonar'\?$"):
+        detector_spec("sonr")
+    with pytest.raises(UnknownDetector, match=r"unknown detector 'zzzzzz'; installed: .*sonar"):
         detector_spec("zzzzzz")
 
 
 def test_no_detector_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "catalogue", lambda: plugins.discover([]))
     with pytest.raises(UnknownDetector, match="pip install deepfake-lite"):
-        detector_spec("radar")
+        detector_spec("sonar")
 
 
 def test_missing_dependency_becomes_the_pip_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "needs_heavy.py").write_text("import heavy_framework_that_is_absent\n")
-    with pytest.raises(MissingExtra, match=r"pip install 'radar\[torch\]'") as caught:
-        import_object("needs_heavy:Radar", install="radar[torch]")
-    assert caught.value.install == "radar[torch]"
+    with pytest.raises(MissingExtra, match=r"pip install 'sonar\[torch\]'") as caught:
+        import_object("needs_heavy:Radar", install="sonar[torch]")
+    assert caught.value.install == "sonar[torch]"
 
 
 @pytest.mark.parametrize("target", ["no_such_package_here:Radar", "os:no_such_name", "os", ":Radar", ""])
 def test_target_that_does_not_exist(target: str) -> None:
     with pytest.raises(PluginLoadError, match="cannot import"):
-        import_object(target, install="radar[torch]")
+        import_object(target, install="sonar[torch]")
