@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,3 +117,17 @@ def test_the_picture_says_what_it_is(tiny, tmp_path, monkeypatch):
     sheet = sheets.Sheets(load(tiny), "occlusion")
     with pytest.raises(DeepfakeError, match="cannot be written"):
         sheet.write(tmp_path / "file" / "x.png", np.zeros((64, 64, 3), np.uint8), p_fake=0.5)
+
+
+def test_the_page_on_explanations_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "explanations.md"
+    first, second = re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(PORTRAIT.read_bytes())
+    names = {}
+    exec(first, names)
+    assert names["heat"].shape == names["result"].faces[0].crop.shape[:2]
+    exec(second, names)
+    heat = names["Centre"]().explain(names["detector"], names["result"].faces[0].crop)
+    assert heat.shape == names["heat"].shape
+    assert heat.any()

@@ -1,4 +1,4 @@
-"""The whole way from the command line: train in two phases, test, explain, export, judge."""
+"""The whole way from the command line: train in two phases, test, explain, judge."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def invoke(*arguments, status=0) -> str:
 
 def test_one_command_trains_tests_and_explains(tmp_path):  # 001-7, 001-9, 001-10, 001-11, 001-13, 001-14, 001-21
     for split, start in (("train", 0), ("test", 100)):
-        write_drawn_dataset(tmp_path / split, 12)
+        write_drawn_dataset(tmp_path / split, 8)
         for file in (tmp_path / split / "real").iterdir():
             Image.fromarray(draw_face(start + int(file.stem))).save(file)
     run = tmp_path / "run"
@@ -55,13 +55,8 @@ def test_one_command_trains_tests_and_explains(tmp_path):  # 001-7, 001-9, 001-1
     Image.fromarray(draw_face(3)).save(face)
     invoke("explain", face, "--detector", f"{run}/model", "--target", "real", "--out", tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["0001-face-gradcam-real.png"]
-    invoke("export", run, "--out", tmp_path / "model")
-    scores = [
-        json.loads(invoke("predict", face, "--detector", model, "--format", "jsonl"))
-        for model in (f"{run}/model", f"{tmp_path}/model")
-    ]
-    assert scores[0]["p_fake"] == pytest.approx(scores[1]["p_fake"], abs=1e-4)
-    assert {score["weights"] for score in scores} == {"trained"}
+    judged = json.loads(invoke("predict", face, "--detector", f"{run}/model", "--format", "jsonl"))
+    assert judged["weights"] == "trained"
 
 
 def test_weights_that_cannot_be_had_say_what_to_do(tmp_path, monkeypatch):  # 001-1
