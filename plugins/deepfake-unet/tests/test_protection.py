@@ -8,7 +8,7 @@ from deepfake_core.datasets.drawn import draw_face
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.training.items import TrainingSet
 from deepfake_unet.detector import DEFAULT, SMOKE, Unet, UnetConfig
-from deepfake_unet.effects import PATHS, effect, noise, pgd
+from deepfake_unet.effects import PATHS, brighter, effect, noise, pgd
 from deepfake_unet.protection import FACE_SIDE, Protection, feature_surrogate, two_sets
 from deepfake_unet.surrogates import SwapAutoencoder, SwapSpec, SwapSurrogate, load_swapper
 
@@ -166,6 +166,12 @@ def test_pgd_is_the_upper_reference_and_bounded(swapper, faces):
     assert found["PGD"].change.low <= found["PGD"].change.value <= found["PGD"].change.high
     assert found["PGD"].swap_psnr_db.value < found["noise"].swap_psnr_db.value
     assert found["PGD"].swap_ssim.count == 8
+
+
+def test_brightening_is_the_reference_for_what_only_shifts_colours(faces):
+    changed = brighter(faces[0], 0.03)
+    dark = faces[0] <= 248
+    assert (changed[dark].astype(int) - faces[0][dark] == 7).all()
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,4 +1,8 @@
-"""What a perturbation does to networks: beside random noise of the same bound, and beside the best that is known.
+"""What a perturbation does to networks: beside trivial changes of the same bound, and beside the best that is known.
+
+Two changes are trivial: random noise, and a picture that is brighter by the whole bound. The second one matters for
+face swappers. They hand colours on, so brightening moves their output without disturbing the swap; what does no more
+than that protects nothing, and SSIM, which hardly sees it, tells the two apart.
 
 The reference is projected gradient descent (PGD, Madry et al. 2018, arXiv 1706.06083) on each network itself, which a
 protector that answers in one pass, and has never seen the network, cannot reach.
@@ -74,7 +78,7 @@ class Effect:
 
     Attributes:
         surrogate: Name of the network.
-        attack: ``protector``, ``noise`` or ``PGD``.
+        attack: ``protector``, ``noise``, ``brighter`` or ``PGD``.
         path: A key of :data:`PATHS`.
         change: Distance of the answer from the answer to the clean picture, over the clean answer's spread; 0 where
             nothing changes.
@@ -93,6 +97,11 @@ def noise(images: Images, epsilon: float, seed: int = 0) -> Images:
     """Every channel of ``uint8 [N, H, W, 3]`` up or down by the whole bound, at random."""
     signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.int16), images.shape)
     return bounded(images, signs * levels(epsilon), epsilon)
+
+
+def brighter(images: Images, epsilon: float) -> Images:
+    """Every channel of ``uint8 [N, H, W, 3]`` up by the whole bound."""
+    return bounded(images, np.full(images.shape, levels(epsilon), np.int16), epsilon)
 
 
 def bounded(images: Images, change: NDArray[np.int16], epsilon: float) -> Images:

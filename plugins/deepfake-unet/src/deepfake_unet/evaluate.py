@@ -26,7 +26,7 @@ from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.seeding import seed_everything
 from deepfake_registry.files import write_atomic
 from deepfake_unet.detector import DEFAULT
-from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, effect, noise, pgd
+from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, brighter, effect, noise, pgd
 from deepfake_unet.figures import draw_chart, draw_sheet
 from deepfake_unet.protection import training_surrogates, two_sets, two_sources
 from deepfake_unet.protector import UnetProtector
@@ -99,7 +99,7 @@ def measure(
     clean = faces.images
     change = UnetProtector().perturbation(loaded, clean, epsilon)
     protected = protected_crops(clean, change, epsilon)
-    attacks = {"protector": protected, "noise": noise(clean, epsilon)}
+    attacks = {"protector": protected, "noise": noise(clean, epsilon), "brighter": brighter(clean, epsilon)}
     effects: list[Effect] = []
     for surrogate in (*trained, *held_out):
         own = {**attacks, "PGD": pgd(surrogate, clean, epsilon, device, pgd_steps)}

@@ -18,7 +18,7 @@ from deepfake_unet.effects import PATHS, swapped
 from deepfake_unet.surrogates import SwapSurrogate
 
 # Told apart by most colour-blind readers too (Okabe & Ito 2008).
-_COLOURS = {"noise": "#999999", "protector": "#0072b2", "PGD": "#e69f00"}
+_COLOURS = {"noise": "#999999", "brighter": "#56b4e9", "protector": "#0072b2", "PGD": "#e69f00"}
 _TILE, _LABEL = 160, 18
 _AMPLIFIED = 10
 
@@ -45,8 +45,8 @@ def draw_chart(result: Mapping[str, Any], file: Path) -> None:
             }
             value, low, high = (np.array([found[path][key] for path in PATHS]) for key in ("value", "low", "high"))
             reach = np.maximum(0.0, (value - low, high - value))
-            x = np.arange(len(PATHS)) + 0.27 * (place - 1)
-            axes.bar(x, value, width=0.25, color=colour, yerr=reach, label=attack, error_kw={"linewidth": 1})
+            x = np.arange(len(PATHS)) + 0.21 * (place - (len(_COLOURS) - 1) / 2)
+            axes.bar(x, value, width=0.19, color=colour, yerr=reach, label=attack, error_kw={"linewidth": 1})
         held_out = name in result["held_out"]
         axes.set_title(f"{name}\n{'not trained against' if held_out else 'trained against'}", fontsize=9)
         axes.set_xticks(range(len(PATHS)), list(PATHS), fontsize=8)

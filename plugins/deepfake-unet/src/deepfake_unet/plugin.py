@@ -36,6 +36,6 @@ def deepfake_protectors() -> Iterable[ProtectorSpec]:
     """The perturbation that ``unet`` returns beside its score."""
     yield ProtectorSpec(
         name="unet",
-        summary="a perturbation that disturbs face swappers and face features",
+        summary="a perturbation that changes what networks read from a face",
         protector="deepfake_unet.protector:UnetProtector",
     )
