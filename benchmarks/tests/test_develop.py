@@ -29,6 +29,7 @@ class StubConfig(DetectorConfig):
 class StubDetector:
     Config = StubConfig
     recipes: ClassVar = {"default": TrainRecipe(), "smoke": TrainRecipe(phases=(Phase(steps=2),))}
+    configs: ClassVar = {"two-phase": {"image_size": 32}}
 
     def __init__(self, config: StubConfig) -> None:
         self.config = config
@@ -37,7 +38,7 @@ class StubDetector:
 class Stub:
     """Stands for a loaded detector and remembers what was asked of it."""
 
-    manifest = SimpleNamespace(name="stub", version="7", architecture="stub")
+    manifest = SimpleNamespace(name="stub", version="7", architecture="stub", preprocess=SimpleNamespace(clip=None))
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
@@ -51,7 +52,7 @@ class Stub:
         self.asked = {"format": format, "precision": precision, **options}
         return out
 
-    def stream(self, paths, keep_crops):
+    def stream(self, paths, keep_crops, **options):
         assert keep_crops
         face = SimpleNamespace(crop=np.zeros((8, 8, 3), np.uint8))
         return (SimpleNamespace(faces=() if "00" in Path(path).name else (face,)) for path in paths)
@@ -91,6 +92,14 @@ def test_train_changes_single_settings_of_a_recipe_and_shows_all_of_them(stub, t
     assert stub.asked["data"] == "csv:faces.csv"
     assert to_yaml(expected) in done.stderr
     assert done.stdout == f"trained stub 7: {tmp_path / 'run' / 'model'}\n"
+
+
+def test_a_recipe_may_bring_hyper_parameters(stub, tmp_path):  # 003-14
+    train = ("train", "stub", "--data", "a", "--run-dir", tmp_path / "run", "--recipe", "two-phase")
+    assert invoke(*train).exit_code == 0
+    assert stub.loaded == ("stub", {"untrained": True, "config": {"image_size": 32}})
+    assert invoke(*train, "--set", "config.image_size=48").exit_code == 0
+    assert stub.loaded == ("stub", {"untrained": True, "config": {"image_size": 48}}), "--set goes on top"
 
 
 def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
@@ -260,7 +269,7 @@ def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
     (tmp_path / "model").mkdir()
     done = invoke("export", tmp_path, "--out", tmp_path / "m.onnx", "--precision", "int8", "--data", PLUMBING.path)
     assert done.exit_code == 0, done.output
-    assert stub.loaded == (str(tmp_path / "model"), {"backend": "torch"})
+    assert stub.loaded == (str(tmp_path / "model"), {"backend": "torch", "weights": None, "download": False})
     assert stub.asked["precision"] == "int8"
     assert stub.asked["calibration_images"].shape == (22, 8, 8, 3)  # two of 24 showed no face
     assert stub.asked["labels"].tolist() == [1] * 11 + [0] * 11

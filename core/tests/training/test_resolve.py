@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.presets import PRESETS
-from deepfake_core.training.recipe import Clip, Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
+from deepfake_core.training.recipe import Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
 from deepfake_core.training.resolve import (
     changed,
+    config_of,
     differences,
     parse_yaml,
     read_run,
@@ -25,6 +26,7 @@ from deepfake_core.training.resolve import (
     split_changes,
     to_yaml,
 )
+from deepfake_registry.manifest import Frozen
 
 OWN = TrainRecipe(phases=(Phase(steps=9),), batch_size=6)
 DETECTOR: Any = SimpleNamespace(recipes={"default": OWN})
@@ -44,6 +46,20 @@ def test_a_detectors_own_recipes_come_before_the_presets_of_the_sources():
 
 def test_a_recipe_itself_is_taken_as_it_is():
     assert resolve_recipe(DETECTOR, OWN) == OWN
+
+
+class Width(Frozen):
+    width: int = 64
+
+
+def test_a_recipe_may_bring_hyper_parameters():  # 003-14
+    def config(recipe, own=None):
+        made: Any = SimpleNamespace(Config=Width, config=own or Width(), configs={"fast": {"width": 32}})
+        return config_of(made, recipe).width
+
+    assert config("fast") == 32
+    assert config("default") == config(OWN) == config(Path("fast")) == 64
+    assert config("fast", Width(width=8)) == 8, "what the detector was made with stays"
 
 
 def test_the_smoke_size_comes_before_the_changes():  # 001-30
@@ -265,7 +281,6 @@ recipes = st.builds(
     patience=st.none() | count,
     data_share=st.floats(0.01, 1),
     pairs=st.builds(Pairs, pseudo=st.builds(PseudoFakes, labelled=share), small_until=share),
-    clip=st.builds(Clip, length=count, skip=count),
 )
 
 

@@ -43,6 +43,7 @@ class DualStreamDetector(Detector):
     configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "fast": {"high_backbone": "b0", "low_backbone": "b0", "frames": 8},
         "high-accuracy": {"high_backbone": "b5", "low_backbone": "b1", "frames": 12},
+        "smoke": {"high_backbone": "b0", "low_backbone": "b0", "frames": 4, "size": 64, "low_size": 32},
     }
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
