@@ -63,7 +63,6 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
         name="radar",
         summary="ViT-S/16 that reasons over boundary and frequency evidence",
         detector="deepfake_radar.detector:Radar",
-        weights="deepfake_radar:weights",
         install="deepfake-radar[torch]",
         targets=tuple(_targets()),
     )
