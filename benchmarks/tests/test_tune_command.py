@@ -32,7 +32,9 @@ class Stub:
 
     def __init__(self, config: StubConfig) -> None:
         self.manifest = SimpleNamespace(architecture="stub")
-        self.detector = SimpleNamespace(recipes={"default": TrainRecipe()}, config=config, Config=StubConfig)
+        self.detector = SimpleNamespace(
+            recipes={"default": TrainRecipe()}, configs={}, config=config, Config=StubConfig
+        )
 
     def train(self, data, *, recipe, on_validation, **options):
         self.asked.append({"data": data, "recipe": recipe, "width": self.detector.config.width, **options})
@@ -68,7 +70,7 @@ def test_a_search_ends_with_the_command_that_trains_its_best(asked, tmp_path):
     assert last[5:9] == ["--valid", "csv:b.csv", "--recipe", str(tmp_path / "best.yaml")]
     best = max(asked, key=lambda run: run["recipe"].batch_size / 64 + run["width"] / 100)
     assert last[9:] == ["--set", "config.depth=2", "--set", f"config.width={best['width']}"]
-    detector: Any = SimpleNamespace(recipes={})
+    detector: Any = SimpleNamespace(recipes={}, configs={})
     expected = changed(PRESETS["two-phase"], ["seed=7", f"batch_size={best['recipe'].batch_size}"])
     assert resolve_recipe(detector, tmp_path / "best.yaml") == expected
     # Started again, it has nothing left to do; with more trials, it goes on.
