@@ -38,7 +38,7 @@ DEFAULT = TrainRecipe(
         small_size=128,
     ),
 )
-"""How the shipped weights were trained: surrogates first, then both heads together; a quarter of an hour on two cores."""
+"""How the shipped weights were trained: surrogates first, then both heads; a quarter of an hour on two cores."""
 
 # A few steps show whether everything works, and so do face swappers that have seen two batches.
 SMOKE = DEFAULT.smoke()
