@@ -71,7 +71,7 @@ def test_bad_files_are_named_and_take_nothing_else_down(invoke, nasty, tmp_path)
         (("--method", "tea-leaves"), "unknown explainer 'tea-leaves'"),
         (("--method", "evidence", "--target", "real"), "speaks for fake only"),
         (("--method", "rollout", "--target", "fake"), "shows no class"),
-        (("--method", "gradcam"), "tiny_plugin"),
+        pytest.param(("--method", "gradcam"), "tiny_plugin", marks=pytest.mark.torch),
         (("--target", "cat"), "cat"),
     ],
 )
