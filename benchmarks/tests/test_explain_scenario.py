@@ -11,6 +11,8 @@ from deepfake_bench.jobs import PLUMBING, Job
 from deepfake_bench.scenarios import SCENARIOS
 from deepfake_bench.scenarios.explain import CELLS, insertion_deletion, random_heat
 from deepfake_bench.worker import run_job
+from deepfake_core.explainers import load_explainer
+from deepfake_core.loading import load
 from deepfake_core.runtimes.base import Outputs
 from deepfake_registry.manifest import Calibration
 
@@ -48,6 +50,24 @@ def test_a_true_map_beats_random_and_a_false_one_loses(crop):
     assert for_real == pytest.approx(-faithful, abs=1e-5)
 
 
+def test_a_map_that_argues_for_fakes_alone_is_held_to_that(tiny, monkeypatch):
+    from deepfake_bench.scenarios import explain
+
+    asked = []
+    whole = explain.insertion_deletion
+    monkeypatch.setattr(
+        explain, "supported", lambda detector, face: ({"evidence": load_explainer("evidence", detector)}, {})
+    )
+    monkeypatch.setattr(explain, "insertion_deletion", lambda d, c, h, t: asked.append(t) or whole(d, c, h, t))
+    detector = load(tiny)
+    real = detector.manifest.calibration.model_copy(
+        update={"threshold": 0.999, "unsure_low": 0.999, "unsure_high": 0.999}
+    )
+    detector.manifest = detector.manifest.model_copy(update={"calibration": real})
+    explain.measure(detector, Job(detector=tiny, scenario="explain", dataset=PLUMBING, limit=1))
+    assert asked == ["real", "real", "real", "fake"] * 2, "random orders for the predicted class, evidence for fakes"
+
+
 def test_areas_are_probabilities_and_ties_do_not_depend_on_their_place(crop):
     flat = np.zeros((SIDE, SIDE), np.float32)
     insertion, deletion = insertion_deletion(Sharp(), crop, flat, "fake")
@@ -76,8 +96,7 @@ def test_the_scenario_measures_what_a_model_file_supports(tiny, monkeypatch):
     assert found.dataset.samples == len(found.samples["gain_occlusion"]) == 4
     for name in ("evidence", "occlusion", "rise"):
         assert found.metrics[f"seconds_{name}"] > 0
-        gain = found.metrics[f"faithfulness_{name}"] - found.metrics["faithfulness_random"]
-        assert found.metrics[f"gain_{name}"] == pytest.approx(gain)
+        assert found.metrics[f"gain_{name}"] == pytest.approx(np.mean(found.samples[f"gain_{name}"]))
         assert found.metrics[f"gain_low_{name}"] <= found.metrics[f"gain_{name}"] <= found.metrics[f"gain_high_{name}"]
     assert found.metrics["faithfulness_best"] == max(
         value for name, value in found.metrics.items() if name.startswith("faithfulness_") and "random" not in name

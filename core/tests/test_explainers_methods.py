@@ -58,6 +58,7 @@ def test_hiding_finds_what_the_score_hangs_on(name: str, target: Any, hot: int, 
     assert 0 <= heat.min() <= heat.max() == 1
     assert heat[hot - 3 : hot + 4, hot - 3 : hot + 4].mean() > 0.6
     assert heat[cold - 3 : cold + 4, cold - 3 : cold + 4].mean() < 0.2
+    assert heat[-3:, :3].mean() < 0.6, "a place that means nothing"
 
 
 @pytest.mark.parametrize("kind", [Occlusion, Rise])

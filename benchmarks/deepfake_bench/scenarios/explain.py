@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,18 @@ LIMIT = 4
 RANDOM = "random"
 
 
+class Areas(NamedTuple):
+    """Areas under the curves of one face, both in [0, 1]."""
+
+    insertion: float
+    deletion: float
+
+    @property
+    def faithfulness(self) -> float:
+        """From -1 to 1; 0 where the order of places makes no difference."""
+        return self.insertion - self.deletion
+
+
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """Explain the deciding face of every picture by every method that the detector supports.
 
@@ -52,7 +65,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     if not shown:
         raise TrainingDataError(f"{job.dataset.path}: no face in any picture; name a dataset of faces")
     explainers, left_out = supported(detector, shown[0][1])
-    areas: dict[str, list[tuple[float, float]]] = {name: [] for name in (RANDOM, *explainers)}
+    areas: dict[str, list[Areas]] = {name: [] for name in (RANDOM, *explainers)}
+    gains: dict[str, list[float]] = {name: [] for name in explainers}
     seconds: dict[str, list[float]] = {name: [] for name in explainers}
     for number, (_, face) in enumerate(shown):
         assert face.crop is not None
@@ -60,14 +74,18 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         height, width = face.crop.shape[:2]
         orders = [random_heat(height, width, number * ORDERS + draw) for draw in range(ORDERS)]
         drawn = np.mean([insertion_deletion(detector, face.crop, heat, target) for heat in orders], axis=0)
-        areas[RANDOM].append((float(drawn[0]), float(drawn[1])))
+        areas[RANDOM].append(Areas(float(drawn[0]), float(drawn[1])))
         for name, explainer in explainers.items():
             explainer.target = "real" if target == "real" and "real" in explainer.targets else "fake"
+            argued = explainer.target if explainer.targets else target
             start = time.perf_counter()
             heat = explainer.explain(detector, face.crop)
             seconds[name].append(time.perf_counter() - start)
-            areas[name].append(insertion_deletion(detector, face.crop, heat, target))
-    found, gains = summarised(areas, [sample for sample, _ in shown])
+            areas[name].append(insertion_deletion(detector, face.crop, heat, argued))
+            # The other class has the other probability, so that a random order's faithfulness changes its sign.
+            chance = areas[RANDOM][-1].faithfulness * (1 if argued == target else -1)
+            gains[name].append(areas[name][-1].faithfulness - chance)
+    found = summarised(areas, gains, [sample for sample, _ in shown])
     best = max(explainers, key=lambda name: found[f"faithfulness_{name}"], default=RANDOM)
     return Outcome(
         metrics={
@@ -75,11 +93,12 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             **found,
             **{f"seconds_{name}": float(np.median(spent)) for name, spent in seconds.items()},
         },
-        samples={f"gain_{name}": list(values) for name, values in gains.items()},
+        samples={f"gain_{name}": values for name, values in gains.items()},
         dataset=describe(job.dataset, dataset, len(shown), limit),
         conditions={
             "best": f"{best}, chosen on these very faces",
-            "faithfulness": "insertion AUC less deletion AUC of P(predicted class), from -1 to 1; higher is better",
+            "faithfulness": "insertion AUC less deletion AUC of P(class), from -1 to 1; higher is better",
+            "class": "the predicted one; always fake for a method that can argue for nothing else",
             "hidden": f"by the blurred face, in {STEPS} steps, hottest places first, ties at random; occlusion "
             "and rise hide in the same way, which favours them",
             "random": f"the same with {CELLS}×{CELLS} squares in random order, mean of {ORDERS} orders",
@@ -108,8 +127,8 @@ def supported(detector: LoadedDetector, face: FaceResult) -> tuple[dict[str, Exp
 
 def insertion_deletion(
     detector: LoadedDetector, crop: NDArray[np.uint8], heat: NDArray[np.float32], target: str
-) -> tuple[float, float]:
-    """Areas under P(target) while the hottest places are shown, and while they are hidden; both in [0, 1].
+) -> Areas:
+    """Areas under P(target) while the hottest places are shown, and while they are hidden.
 
     Args:
         detector: What is explained.
@@ -121,8 +140,7 @@ def insertion_deletion(
     logits = masked_logits(detector, crop, _masks(heat))
     p_fake = probabilities((logits / calibration.temperature + calibration.bias).astype(np.float32))
     curves = (p_fake if target == "fake" else 1.0 - p_fake).reshape(2, STEPS + 1)
-    insertion, deletion = (float(np.trapezoid(curve, dx=1.0 / STEPS)) for curve in curves)
-    return insertion, deletion
+    return Areas(*(float(np.trapezoid(curve, dx=1.0 / STEPS)) for curve in curves))
 
 
 def _masks(heat: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
@@ -144,18 +162,16 @@ def random_heat(height: int, width: int, seed: int) -> NDArray[np.float32]:
 
 
 def summarised(
-    areas: Mapping[str, Sequence[tuple[float, float]]], samples: Sequence[Sample]
-) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-    """Means over all faces, and each face's gain over random orders."""
+    areas: Mapping[str, Sequence[Areas]], gains: Mapping[str, Sequence[float]], samples: Sequence[Sample]
+) -> dict[str, float]:
+    """Means over all faces, and intervals of the gains over random orders."""
     groups = np.array([sample.group for sample in samples], dtype=str)
-    table = {name: np.array(pairs) for name, pairs in areas.items()}
-    faithfulness = {name: pairs[:, 0] - pairs[:, 1] for name, pairs in table.items()}
-    gains = {name: values - faithfulness[RANDOM] for name, values in faithfulness.items() if name != RANDOM}
     found: dict[str, float] = {}
-    for name, pairs in table.items():
-        found[f"faithfulness_{name}"] = float(faithfulness[name].mean())
-        found[f"insertion_auc_{name}"], found[f"deletion_auc_{name}"] = map(float, pairs.mean(0))
+    for name, pairs in areas.items():
+        found[f"faithfulness_{name}"] = float(np.mean([pair.faithfulness for pair in pairs]))
+        found[f"insertion_auc_{name}"] = float(np.mean([pair.insertion for pair in pairs]))
+        found[f"deletion_auc_{name}"] = float(np.mean([pair.deletion for pair in pairs]))
     for name, gain in gains.items():
         low, high = metrics.grouped_bootstrap(np.zeros(len(gain)), gain, groups, lambda _, drawn: float(drawn.mean()))
-        found[f"gain_{name}"], found[f"gain_low_{name}"], found[f"gain_high_{name}"] = float(gain.mean()), low, high
-    return found, gains
+        found[f"gain_{name}"], found[f"gain_low_{name}"], found[f"gain_high_{name}"] = float(np.mean(gain)), low, high
+    return found

@@ -30,3 +30,9 @@ def enlarge(cells: NDArray[np.float32], height: int, width: int) -> NDArray[np.f
     """``float32 [h, w]`` in [0, 1] → ``float32 [height, width]``, bilinear."""
     resized = Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized, dtype=np.float32), 0.0, 1.0)
+
+
+def stretched(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Any ``[h, w]`` → float32 from 0 at its lowest place to 1 at its highest; 0 where all are alike."""
+    low, high = float(heat.min()), float(heat.max())
+    return ((heat - low) / (high - low)).astype(np.float32) if high > low else np.zeros_like(heat, dtype=np.float32)

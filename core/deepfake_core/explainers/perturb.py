@@ -2,7 +2,7 @@
 
 What is hidden is replaced by a blurred copy of the crop: it takes the detail away and adds neither edges nor colours
 that no photograph has. A detector that takes blur itself for a trace of forgery is misread by that; compare with
-another explainer. The strongest place is 1; places that speak for the other class are 0.
+another explainer. The strongest place is 1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from deepfake_core.explainers import Explainer
+from deepfake_core.explainers.evidence import stretched
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
@@ -35,9 +36,7 @@ class Perturbation(Explainer):
         height, width = crop.shape[-3:-1]
         masks = list(self.masks(height, width))
         sign = 1.0 if self.target == "fake" else -1.0
-        logits = sign * masked_logits(detector, crop, masks)
-        heat = np.maximum(self.heat(np.stack(masks), logits), 0.0)
-        heat = (heat / max(float(heat.max()), 1e-12)).astype(np.float32)
+        heat = self.heat(np.stack(masks), sign * masked_logits(detector, crop, masks))
         return np.repeat(heat[None], len(crop), axis=0) if crop.ndim == 4 else heat
 
     @abstractmethod
@@ -45,15 +44,15 @@ class Perturbation(Explainer):
         """Masks ``[height, width]`` in [0, 1]: 1 shows the crop, and 0 hides it."""
 
     @abstractmethod
-    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Masks ``[M, H, W]`` and what the target class scored under each, ``[M]`` → how each place matters."""
+    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Masks ``[M, H, W]`` and what the target class scored under each, ``[M]`` → ``[H, W]`` in [0, 1]."""
 
 
 class Occlusion(Perturbation):
     """How much the score falls when a window hides a place (Zeiler & Fergus 2014, arXiv 1311.2901).
 
-    Windows of a sixth of the side move by half of it; a place gets the mean over the windows that hide it. In a clip,
-    the same place is hidden in all frames.
+    Windows of a sixth of the side move by half of it; a place gets the mean over the windows that hide it, and 0 where
+    hiding it does not lower the score. In a clip, the same place is hidden in all frames.
     """
 
     windows: ClassVar[int] = 6
@@ -68,18 +67,19 @@ class Occlusion(Perturbation):
                 mask[top : top + tall, left : left + wide] = 0.0
                 yield mask
 
-    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float32]:
         hidden = 1.0 - masks[1:]
-        falls: NDArray[np.float64] = np.tensordot(logits[0] - logits[1:], hidden, 1) / hidden.sum(0)
-        return falls
+        falls = np.tensordot(logits[0] - logits[1:], hidden, 1) / hidden.sum(0)
+        return stretched(np.maximum(falls, 0.0))
 
 
 class Rise(Perturbation):
     """Mean of random masks, weighed by the score under each (Petsiuk et al. 2018, arXiv 1806.07421).
 
     The score is the logit less its mean over all masks: the weights are then positive and negative, which takes out
-    the noise of how often a place was shown. The masks come from a fixed seed, so that the same crop gives the same
-    map. In a clip, all frames have the same mask.
+    the noise of how often a place was shown. There is no place that means nothing by itself, so that the map is 0 at
+    its lowest place. The masks come from a fixed seed, so that the same crop gives the same map. In a clip, all frames
+    have the same mask.
 
     Attributes:
         count: Masks.
@@ -102,9 +102,8 @@ class Rise(Perturbation):
             top, left = random.integers(tall), random.integers(wide)
             yield large[top : top + height, left : left + width]
 
-    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        weighed: NDArray[np.float64] = np.tensordot(logits - logits.mean(), masks, 1) / len(masks)
-        return weighed
+    def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float32]:
+        return stretched(np.tensordot(logits - logits.mean(), masks, 1))
 
 
 def blurred(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.explainers import Explainer
-from deepfake_core.explainers.evidence import enlarge
+from deepfake_core.explainers.evidence import enlarge, stretched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,7 +49,7 @@ class AttentionRollout(Explainer):
                 "choose another explainer"
             )
         maps = rollout(matrices).float().cpu().numpy()
-        heats = np.stack([enlarge(_stretched(map_), *crop.shape[-3:-1]) for map_ in maps])
+        heats = np.stack([enlarge(stretched(map_), *crop.shape[-3:-1]) for map_ in maps])
         return heats if crop.ndim == 4 else heats[0]
 
 
@@ -133,8 +133,3 @@ def rollout(matrices: Sequence[Tensor]) -> Tensor:
         total = (matrix.mean(1) + identity) / 2 @ total
     reached = total[:, 0] if extra else total.mean(1)
     return reached[:, extra:].reshape(-1, side, side)
-
-
-def _stretched(map_: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = map_.min(), map_.max()
-    return (map_ - low) / (high - low) if high > low else np.zeros_like(map_)
