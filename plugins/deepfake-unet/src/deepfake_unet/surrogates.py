@@ -131,10 +131,7 @@ class Surrogate(nn.Module):
 
 
 class SwapSurrogate(Surrogate):
-    """A face swapper; its answers are the structure that both decoders show: their pictures less a blur of them.
-
-    What tints or brightens a face is handed on by a swapper as it is, which changes pixels and protects nobody.
-    """
+    """A face swapper; its answers are what both decoders show."""
 
     def __init__(self, name: str, network: SwapAutoencoder) -> None:
         super().__init__()
@@ -146,7 +143,7 @@ class SwapSurrogate(Surrogate):
         return swapped
 
     def answer(self, images: Tensor) -> Sequence[Tensor]:
-        return [_structure(self.shown(images, decoder)) for decoder in range(2)]
+        return [self.shown(images, decoder) for decoder in range(2)]
 
 
 class FeatureSurrogate(Surrogate):
@@ -193,13 +190,6 @@ Network = TypeVar("Network", bound=nn.Module)
 def _frozen(network: Network) -> Network:
     frozen = network.eval().requires_grad_(False)
     return frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _structure(images: Tensor) -> Tensor:
-    """``float32 [N, 3, S, S]`` less its mean over a square of about S/8 pixels."""
-    reach = images.shape[2] // 16
-    padded = F.pad(images, [reach] * 4, mode="replicate")
-    return images - F.avg_pool2d(padded, 2 * reach + 1, stride=1)
 
 
 def _sized(images: Tensor, side: int) -> Tensor:
