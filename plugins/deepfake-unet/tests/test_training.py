@@ -41,17 +41,14 @@ def test_it_trains_on_a_cpu_and_says_so(trained):  # 002-3, 002-4, 002-13
     assert [output["name"] for output in manifest["outputs"]] == ["logit", "evidence", "perturbation"]
 
 
-def test_int8_keeps_the_bound_and_the_perturbation(trained):  # 002-1, 002-11
+def test_int8_weights_keep_the_bound_and_the_perturbation(trained):  # 002-1, 002-11
     network = deepfake_core.load(trained / "run" / "model", backend="torch", device="cpu")
     faces = np.concatenate([network.prepare(draw_face(seed)).crops for seed in range(8)])
-    # Two classes that any network tells apart, so that the gate on accuracy says something about so small a one.
-    other = np.random.default_rng(0).integers(0, 256, faces.shape, np.uint8)
-    images, labels = np.concatenate([faces, other]), np.repeat([0, 1], len(faces))
-    out = network.export("onnx", "int8", out=trained / "int8.onnx", calibration_images=images, labels=labels)
+    out = network.export("onnx", "int8-weights", out=trained / "int8.onnx", calibration_images=faces)
     models = network, deepfake_core.load(out, device="cpu")
     plain, small = (model.score(faces).extra["perturbation"] for model in models)
     assert np.abs(small).max() <= 0.03
-    assert np.corrcoef(plain.ravel(), small.ravel())[0, 1] > 0.9
+    assert np.corrcoef(plain.ravel(), small.ravel())[0, 1] > 0.99
     image = models[1].protect(trained / "data" / "real" / "0.png")
     assert image.info["protection"]["psnr_db"] > 30
 
