@@ -13,7 +13,7 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
     """The ``unet`` detector, which is a protector too."""
     yield DetectorSpec(
         name="unet",
-        summary="U-Net that localises blended regions and protects faces by a small perturbation",
+        summary="U-Net that protects faces by a small perturbation; also trains as a localiser of blended regions",
         detector="deepfake_unet.detector:Unet",
         weights="deepfake_unet:weights",
         install="deepfake-unet[torch]",
