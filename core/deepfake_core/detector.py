@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -153,6 +153,13 @@ class Detector(ABC):
         Every layer attends from all tokens to all tokens, and is of timm's or of Transformers' kind.
         """
         return ()
+
+
+def split_parameters(network: nn.Module, modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters of some modules of a network, and all others, each in the network's order."""
+    own = {id(parameter) for module in modules for parameter in module.parameters()}
+    inside = [parameter for parameter in network.parameters() if id(parameter) in own]
+    return inside, [parameter for parameter in network.parameters() if id(parameter) not in own]
 
 
 class WithPreprocess(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_cvt import backbones
@@ -97,11 +97,8 @@ class Cvt(Detector):
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
         head = backbones.head(network.get_submodule("backbone"))
-        own = {id(parameter) for parameter in head.parameters()}
-        return {
-            "backbone": [parameter for parameter in network.parameters() if id(parameter) not in own],
-            "head": list(head.parameters()),
-        }
+        own, others = split_parameters(network, [head])
+        return {"backbone": others, "head": own}
 
     def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
         return backbones.blocks(network.get_submodule("backbone"))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
 from deepfake_core.errors import WeightsUnavailable
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import TrainRecipe
@@ -69,9 +69,8 @@ class DualStreamDetector(Detector):
             _load_imagenet(features)
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
-        backbone = [parameter for features in _features(network) for parameter in features.parameters()]
-        known = {id(parameter) for parameter in backbone}
-        return {"backbone": backbone, "head": [one for one in network.parameters() if id(one) not in known]}
+        backbone, head = split_parameters(network, _features(network))
+        return {"backbone": backbone, "head": head}
 
     def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
         return tuple(block for features in _features(network) for block in features.net._blocks)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from deepfake_core._torchvision import ensure_importable
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
 from deepfake_core.errors import MissingExtra
 from deepfake_core.training.losses import evidence_bce
 from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
@@ -156,11 +156,8 @@ class Lite(Detector):
         return loss + self.config.evidence_weight * evidence_bce(evidence, mask, batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
-        backbone = {id(p) for p in network.get_submodule("backbone").parameters()}
-        return {
-            "backbone": [p for p in network.parameters() if id(p) in backbone],
-            "head": [p for p in network.parameters() if id(p) not in backbone],
-        }
+        backbone, head = split_parameters(network, [network.get_submodule("backbone")])
+        return {"backbone": backbone, "head": head}
 
     def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
         return tuple(network.get_submodule("backbone.blocks").children())

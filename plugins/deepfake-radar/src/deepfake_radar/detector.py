@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
 from deepfake_core.training.losses import evidence_bce, radar_loss
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
@@ -109,11 +109,8 @@ class Radar(Detector):
         return loss + self.config.locate * evidence_bce(evidence, batch["mask"], batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
-        encoder = {id(parameter) for parameter in network.get_submodule("encoder").parameters()}
-        return {
-            "backbone": [p for p in network.parameters() if id(p) in encoder],
-            "head": [p for p in network.parameters() if id(p) not in encoder],
-        }
+        encoder, head = split_parameters(network, [network.get_submodule("encoder")])
+        return {"backbone": encoder, "head": head}
 
     def checkpoint_modules(self, network: nn.Module) -> tuple[nn.Module, ...]:
         return tuple(network.get_submodule("encoder.blocks").children())

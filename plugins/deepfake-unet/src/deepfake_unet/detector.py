@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.losses import evidence_bce
 from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
@@ -115,11 +115,8 @@ class Unet(Detector):
         return (*network.get_submodule("down").children(), *network.get_submodule("up").children())
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
-        trunk = {id(p) for name in ("down", "enlarge", "up") for p in network.get_submodule(name).parameters()}
-        return {
-            "backbone": [p for p in network.parameters() if id(p) in trunk],
-            "head": [p for p in network.parameters() if id(p) not in trunk],
-        }
+        trunk, heads = split_parameters(network, map(network.get_submodule, ("down", "enlarge", "up")))
+        return {"backbone": trunk, "head": heads}
 
     def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
         return (ExplainLayer(network.get_submodule(f"up.{len(self.config.widths) - 2}")),)
