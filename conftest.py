@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,10 @@ SIDES = {
     "openvino": ("openvino", "deepfake_exports.openvino"),
 }
 MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs of theirs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def imports(path: Path) -> set[str]:
