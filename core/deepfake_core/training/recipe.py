@@ -223,6 +223,7 @@ class TrainRecipe(Settings):
                 "pairs": self.pairs.model_copy(
                     update={
                         "validation": 4,
+                        "autoencoder_steps": 2,
                         "small_until": 0.0,
                         "pseudo": self.pairs.pseudo.model_copy(update={"reconstruct": 0.0}),
                     }

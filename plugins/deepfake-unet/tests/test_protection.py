@@ -7,7 +7,7 @@ import torch
 from deepfake_core.datasets.drawn import draw_face
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.training.items import TrainingSet
-from deepfake_unet.detector import DEFAULT, SMOKE, Unet, UnetConfig
+from deepfake_unet.detector import DEFAULT, Unet, UnetConfig
 from deepfake_unet.effects import PATHS, brighter, effect, noise, pgd
 from deepfake_unet.protection import FACE_SIDE, Protection, feature_surrogate, two_sets
 from deepfake_unet.surrogates import SwapAutoencoder, SwapSpec, SwapSurrogate, load_swapper
@@ -132,8 +132,8 @@ def test_no_real_faces_are_refused():
 
 
 def test_a_smoke_run_needs_no_public_weights():
-    assert SMOKE.pairs.autoencoder_steps <= 3
-    assert not SMOKE.pretrained
+    assert DEFAULT.smoke().pairs.autoencoder_steps <= 3
+    assert not DEFAULT.smoke().pretrained
     assert DEFAULT.pretrained
 
 

@@ -40,10 +40,6 @@ DEFAULT = TrainRecipe(
 )
 """How the shipped weights were trained: surrogates first, then both heads together; about half an hour on two cores."""
 
-# A few steps show whether everything works, and so do face swappers that have seen two batches.
-SMOKE = DEFAULT.smoke()
-SMOKE = SMOKE.model_copy(update={"pairs": SMOKE.pairs.model_copy(update={"autoencoder_steps": 2})})
-
 
 class UnetConfig(DetectorConfig):
     """Hyper-parameters of :class:`Unet`.
@@ -74,7 +70,7 @@ class Unet(Detector):
 
     Config = UnetConfig
     config: UnetConfig
-    recipes: ClassVar[Mapping[str, TrainRecipe]] = {"default": DEFAULT, "smoke": SMOKE}
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {"default": DEFAULT, "smoke": DEFAULT.smoke()}
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
