@@ -46,7 +46,7 @@ class Job(Record):
     """One measurement: a detector on a backend, under one scenario."""
 
     detector: str
-    backend: Literal["auto", "onnxruntime", "torch"] = "auto"
+    backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
     device: str = "auto"
     threads: int | None = None
     scenario: str

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from deepfake_bench.report import Machine, Measurement, Report
+from deepfake_core.runtimes.choice import cpu_model
 from deepfake_core.runtimes.threads import allowed_threads
 
 LIBRARIES = (
@@ -39,7 +40,7 @@ def make_report(measurements: Sequence[Measurement]) -> Report:
 def describe_machine() -> Machine:
     """The machine, and the versions of the libraries that decide speed and scores."""
     return Machine(
-        cpu=_cpu_model(),
+        cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         allowance=allowed_threads(),
         memory_mb=_memory_mb(),
@@ -71,16 +72,6 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model"):
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory_mb() -> int | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from xml.parsers import expat
 
 from pydantic import ValidationError
 
@@ -23,8 +24,13 @@ from deepfake_registry.manifest import MANIFEST_KEY, SCHEMA_VERSION, FileRef, Mo
 MANIFEST_FILE = "manifest.json"
 ENSEMBLE_FILE = "ensemble.json"
 """What stands in a folder that :meth:`deepfake_core.ensemble.Ensemble.save` wrote."""
-FORMATS = {".onnx": "onnx", ".safetensors": "safetensors"}
-"""Suffix of a bare file that can be loaded → its format."""
+FORMATS = {".onnx": "onnx", ".safetensors": "safetensors", ".xml": "openvino"}
+"""Suffix of a bare file that can be loaded → its format. The other formats are programs, for other programs."""
+WEIGHTS_FILE = {"openvino": "openvino-weights"}
+"""A format whose artefact is two files → what a manifest calls the second one."""
+
+WEIGHTS_HASH = "weights_sha256"
+"""What an ``.xml`` file calls the hash of its weights, beside its manifest."""
 
 _HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
 _METADATA_PROPS = 14
@@ -36,15 +42,17 @@ class Artifact:
 
     Attributes:
         path: The file.
-        format: ``"onnx"`` or ``"safetensors"``.
+        format: One of :data:`FORMATS`.
         sha256: Hex digest of its content.
         manifest: What it is.
+        weights: The file with its weights, where that is another one.
     """
 
     path: Path
     format: str
     sha256: str
     manifest: ModelManifest
+    weights: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,15 @@ class Package:
             ArtifactCorrupt: The file is missing, differs from its recorded size or sha256, or lies outside of
                 the package.
         """
-        reference = self.manifest.files.get(format)
+        if (found := self._file(format)) is None:
+            return None
+        path, sha256 = found
+        weights = self._file(WEIGHTS_FILE[format]) if format in WEIGHTS_FILE else None
+        return Artifact(path, format, sha256, self.manifest, weights[0] if weights else None)
+
+    def _file(self, key: str) -> tuple[Path, str] | None:
+        """A file of the manifest, verified, and its sha256."""
+        reference = self.manifest.files.get(key)
         if reference is None:
             return None
         path = self.folder / reference.path
@@ -74,7 +90,7 @@ class Package:
             raise ArtifactCorrupt(f"{path}: {size} bytes, expected {reference.size_bytes}; install the package again")
         if sha256_file(path) != reference.sha256:
             raise ArtifactCorrupt(f"{path}: its sha256 differs from the manifest's; install the package again")
-        return Artifact(path, format, reference.sha256, self.manifest)
+        return path, reference.sha256
 
 
 def read_package(folder: str | Path) -> Package:
@@ -133,14 +149,15 @@ def read_bare(path: str | Path) -> Artifact:
         raise InputError(str(path), f"not a model file; expected a package folder or one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise InputError(str(path), "no such file")
-    metadata = _onnx_metadata(path) if format == "onnx" else _safetensors_metadata(path)
+    metadata = _READERS[format](path)
     text = metadata.get(MANIFEST_KEY)
     if text is None:
         raise ArtifactCorrupt(
             f"{path}: carries no manifest, so its preprocessing and labels are unknown; "
             "write it with: dfbench export DETECTOR --format onnx"
         )
-    return Artifact(path, format, sha256_file(path), parse_manifest(text, path))
+    weights = _weights_of_openvino(path, metadata) if format == "openvino" else None
+    return Artifact(path, format, sha256_file(path), parse_manifest(text, path), weights)
 
 
 def parse_manifest(text: str | bytes, source: Path) -> ModelManifest:
@@ -177,6 +194,41 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
     except (ValueError, AttributeError, OSError) as error:
         raise ArtifactCorrupt(f"{path}: not a readable safetensors file ({error})") from error
     return metadata
+
+
+def _openvino_metadata(path: Path) -> dict[str, str]:
+    """What lies under ``deepfake`` in the runtime information, and the manifest by its usual key."""
+    metadata: dict[str, str] = {}
+    trail: list[str] = []
+
+    def enter(tag: str, attributes: dict[str, str]) -> None:
+        trail.append(tag)
+        if trail[1:-1] == ["rt_info", "deepfake"]:
+            metadata[tag] = attributes.get("value", "")
+
+    def refuse(*_declaration: object) -> None:
+        raise ValueError("it declares entities, which no model needs")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = enter
+    parser.EndElementHandler = lambda _tag: trail.pop()
+    parser.EntityDeclHandler = refuse
+    try:
+        with path.open("rb") as stream:
+            parser.ParseFile(stream)
+    except (expat.ExpatError, ValueError, OSError) as error:
+        raise ArtifactCorrupt(f"{path}: not a readable OpenVINO model ({error})") from error
+    return metadata | ({MANIFEST_KEY: metadata["manifest"]} if "manifest" in metadata else {})
+
+
+def _weights_of_openvino(path: Path, metadata: Mapping[str, str]) -> Path:
+    """The ``.bin`` file beside an ``.xml`` one, which knows its hash."""
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ArtifactCorrupt(f"{weights}: missing; the weights of {path.name} belong beside it")
+    if sha256_file(weights) != metadata.get(WEIGHTS_HASH):
+        raise ArtifactCorrupt(f"{weights}: not the weights that {path.name} was written with; export it again")
+    return weights
 
 
 def _onnx_metadata(path: Path) -> dict[str, str]:
@@ -224,3 +276,10 @@ def _varint(stream: BinaryIO) -> int:
         if byte[0] < 0x80:
             return value
     raise ValueError(f"unexpected bytes at offset {stream.tell()}")
+
+
+_READERS: Mapping[str, Callable[[Path], dict[str, str]]] = {
+    "onnx": _onnx_metadata,
+    "openvino": _openvino_metadata,
+    "safetensors": _safetensors_metadata,
+}

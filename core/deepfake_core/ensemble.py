@@ -263,7 +263,7 @@ class Ensemble(LoadedDetector):
 def load_ensemble(
     folder: str | Path,
     *,
-    backend: Literal["auto", "onnxruntime", "torch"] = "auto",
+    backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto",
     device: str = "auto",
     threads: int | None = None,
 ) -> Ensemble:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from deepfake_core.specs import DetectorSpec
     from deepfake_registry.manifest import ModelManifest
 
-Backend = Literal["auto", "onnxruntime", "torch"]
+Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 
-_NEEDS = {"onnxruntime": "onnx", "torch": "safetensors"}
-"""Backend → format of the artefact that it runs; in the order in which ``auto`` tries them."""
+BACKEND_VARIABLE = "DEEPFAKE_BACKEND"
+_NEEDS = {"onnxruntime": ("onnx",), "openvino": ("openvino", "onnx"), "torch": ("safetensors",)}
+"""Backend → formats of the artefacts that it runs, the better first; in the order in which ``auto`` tries them."""
 
 
 def load(
@@ -47,7 +49,10 @@ def load(
         name_or_path: The name of an installed detector; or a path, which has a separator or a model file's
             suffix: an ``.onnx`` or ``.safetensors`` file with its manifest inside, or the folder of a package or of
             an ensemble.
-        backend: What runs it. ``auto`` takes ONNX Runtime where there is an ``.onnx`` file, and torch otherwise.
+        backend: What runs it. ``auto`` takes the one that the environment variable ``DEEPFAKE_BACKEND`` names, if it
+            can run this model. Otherwise, where both ONNX Runtime and OpenVINO can on the CPU, they are timed once
+            for each model, machine and number of threads, and the faster one is remembered; else it is ONNX Runtime,
+            OpenVINO or torch, in this order.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"auto"``.
         threads: Threads of one inference; by default what the machine allows.
         weights: For a detector's name: whose weights to load instead of its own. A repository of the Hugging Face
@@ -93,11 +98,17 @@ def load(
     else:
         bare = read_bare(path)
     offered = tuple(package.manifest.files) if package else (bare.format,) if bare else ()
-    chosen = _choose(backend, offered, str(name_or_path))
     stages = Stages()
     with stages.timed("cache"):
-        artifact = bare or (package.artifact(_NEEDS[chosen]) if package else None)
-    assert artifact is not None
+        found = {
+            name: bare or _artifact(package, format)
+            for name, format in _choose(backend, offered, device, str(name_or_path)).items()
+        }
+    chosen, *_ = found
+    if len(found) > 1:
+        with stages.timed("choice"):
+            chosen = _fastest(found, threads or allowed_threads())
+    artifact = found[chosen]
     if spec is None and (registered := detectors().get(artifact.manifest.architecture)) is not None:
         spec = registered.spec
     runtime = _runtime(chosen, spec, artifact, device, threads, stages)
@@ -112,13 +123,56 @@ def load(
     )
 
 
-def _choose(backend: Backend, offered: tuple[str, ...], label: str) -> str:
-    for name in _NEEDS if backend == "auto" else (backend,):
-        if _NEEDS[name] in offered:
-            return name
-    needs = " or ".join(f".{format}" for name, format in _NEEDS.items() if backend in ("auto", name))
-    has = ", ".join(f".{format}" for format in offered) or "no model file"
-    raise WeightsUnavailable(f"{label}: backend {backend!r} needs a {needs} file, and there is {has}")
+def _choose(backend: Backend, offered: tuple[str, ...], device: str, label: str) -> dict[str, str]:
+    """Backends that may run the model → the format that each would run: one, or those that are to be compared."""
+    wanted = tuple(_NEEDS) if backend == "auto" else (backend,)
+    able = {
+        name: format for name in wanted if (format := next((f for f in _NEEDS[name] if f in offered), None)) is not None
+    }
+    if not able:
+        needs = " or ".join(dict.fromkeys(f".{suffix(format)}" for name in wanted for format in _NEEDS[name]))
+        has = ", ".join(f".{suffix(format)}" for format in offered if format in FORMATS.values()) or "no model file"
+        raise WeightsUnavailable(f"{label}: backend {backend!r} needs a {needs} file, and there is {has}")
+    if len(able) == 1:
+        return able
+    named = os.environ.get(BACKEND_VARIABLE, "").strip()
+    if named and named not in _NEEDS:
+        raise DeepfakeError(f"{BACKEND_VARIABLE}={named!r}: no such backend; use {', '.join(_NEEDS)}, or unset it")
+    if named in able:
+        return {named: able[named]}
+    comparable = {name: format for name, format in able.items() if name in ("onnxruntime", "openvino")}
+    if find_spec("openvino") is None or not _on_cpu(device):
+        comparable.pop("openvino", None)
+    return comparable or {name: format for name, format in able.items() if name == "torch"}
+
+
+def suffix(format: str) -> str:
+    """What the files of a format end with, without the dot."""
+    return next(end for end, name in FORMATS.items() if name == format)[1:]
+
+
+def _on_cpu(device: str) -> bool:
+    """Whether a device means the CPU to ONNX Runtime, which has CUDA in its GPU build alone."""
+    if device == "auto":
+        import onnxruntime
+
+        return "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+    return device == "cpu"
+
+
+def _artifact(package: Package | None, format: str) -> Artifact:
+    artifact = package.artifact(format) if package else None
+    assert artifact is not None, "only formats that the manifest lists are asked for"
+    return artifact
+
+
+def _fastest(found: Mapping[str, Artifact], threads: int) -> str:
+    from deepfake_core.runtimes.choice import fastest
+
+    def opened(name: str) -> Callable[[], Runtime]:
+        return lambda: _runtime(name, None, found[name], "cpu", threads, Stages())
+
+    return fastest({name: opened(name) for name in found}, found, threads)
 
 
 def _runtime(
@@ -130,6 +184,12 @@ def _runtime(
 
         with stages.timed("load"):
             return OnnxRuntime(artifact, device=device, threads=threads)
+    if backend == "openvino":
+        with stages.timed("import"):
+            from deepfake_core.runtimes.openvino import OpenVinoRuntime
+
+        with stages.timed("load"):
+            return OpenVinoRuntime(artifact, device=device, threads=threads)
     spec = spec or detector_spec(artifact.manifest.architecture)
     with stages.timed("import"):
         import_torch("detector_class", spec.install)(spec)
@@ -172,7 +232,7 @@ def _from_repository(
         except WeightsUnavailable as error:
             speed = f"or, to measure speed alone: load({spec.name!r}, untrained=True)"
             raise WeightsUnavailable(f"{spec.name}: {error}; {speed}") from error
-    if backend == "onnxruntime":
+    if backend not in ("auto", "torch"):
         raise WeightsUnavailable(
             f"{spec.name}: {repository.name} runs in torch; to run it elsewhere, export it: "
             f"dfbench export {spec.name} --weights {repository.name} --out {spec.name}.onnx"
@@ -214,7 +274,7 @@ def _untrained(
     seed: int,
     config: Mapping[str, Any] | None,
 ) -> LoadedDetector:
-    if backend == "onnxruntime":
+    if backend not in ("auto", "torch"):
         raise WeightsUnavailable(
             f"{spec.name}: an untrained network runs in torch; to run it elsewhere, export it: "
             f"load({spec.name!r}, untrained=True).export(out='{spec.name}.onnx')"

@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from deepfake_exports.parity import spread
+
 LARGE_FROM = 64
 """Elements from which an initialiser is worth a cast; smaller ones are biases and constants."""
 CALIBRATION_IMAGES = 256
@@ -125,8 +127,7 @@ def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> onnx.Mode
         """Feeds the pictures one by one."""
 
         def __init__(self) -> None:
-            picked = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).round().astype(int)
-            self.feeds: Iterator[NDArray[np.uint8]] = iter(images[picked][:, None])
+            self.feeds: Iterator[NDArray[np.uint8]] = iter(spread(images, CALIBRATION_IMAGES)[:, None])
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             image = next(self.feeds, None)

@@ -17,7 +17,7 @@ from deepfake_core.detector import Detector
 from deepfake_core.runtimes.base import Outputs
 from deepfake_exports import lowprecision
 from deepfake_exports.parity import Run, gate_drift, gate_outputs, gate_scores, probes, torch_run
-from deepfake_exports.request import Precision, check_request, graph_of, labelled
+from deepfake_exports.request import Precision, check_request, example_of, graph_of, labelled
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
@@ -83,14 +83,12 @@ def export_onnx(
 
 def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
     """Trace the graph half and network with a dynamic batch."""
-    # A batch of 1 would be traced as a constant.
-    example = torch.zeros(2, *manifest.preprocess.input_shape, dtype=torch.uint8)
     with warnings.catch_warnings():
         # torch.export's own use of a name that torch itself deprecates.
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
         program = torch.onnx.export(
             model,
-            (example,),
+            (example_of(manifest),),
             dynamo=True,
             input_names=["images"],
             output_names=[output.name for output in manifest.outputs],

@@ -8,9 +8,12 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from deepfake_core.artifacts import Package, write_package
+from deepfake_core.artifacts import WEIGHTS_FILE, Package, write_package
 from deepfake_core.loaded import LoadedDetector
 from deepfake_registry.manifest import MANIFEST_KEY
+
+SUFFIXES = {"openvino": "xml", "torchscript": "pt"}
+"""What files end with whose format has another name."""
 
 
 def export_package(detector: LoadedDetector, format: str, precision: str, out: Path, **options: Any) -> Package:
@@ -30,11 +33,15 @@ def export_package(detector: LoadedDetector, format: str, precision: str, out: P
     """
     manifest = detector.manifest
     with TemporaryDirectory() as scratch:
-        artefact = detector.export(format, precision, out=Path(scratch) / f"{manifest.name}.{format}", **options)
+        name = f"{manifest.name}.{SUFFIXES.get(format, format)}"
+        artefact = detector.export(format, precision, out=Path(scratch) / name, **options)
         weights = Path(scratch) / f"{manifest.name}.safetensors"
         state = {
             name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
             for name, value in detector.network.state_dict().items()
         }
         save_file(state, weights, {MANIFEST_KEY: manifest.embedded().model_dump_json()})
-        return write_package(out, manifest, {format: artefact, "safetensors": weights})
+        files = {format: artefact, "safetensors": weights}
+        if format in WEIGHTS_FILE:
+            files[WEIGHTS_FILE[format]] = artefact.with_suffix(".bin")
+        return write_package(out, manifest, files)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -65,3 +66,8 @@ def graph_of(network: nn.Module, manifest: ModelManifest) -> nn.Module:
     """A frozen CPU copy of the graph half and ``network``, in evaluation mode."""
     model = WithPreprocess(copy.deepcopy(network), manifest.preprocess).cpu().float().eval()
     return cast(nn.Module, model.requires_grad_(False))
+
+
+def example_of(manifest: ModelManifest) -> torch.Tensor:
+    """Two black inputs, ``uint8 [2, H, W, 3]`` or ``[2, T, H, W, 3]``: a batch of 1 would be traced as a constant."""
+    return torch.zeros(2, *manifest.preprocess.input_shape, dtype=torch.uint8)

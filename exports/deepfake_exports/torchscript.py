@@ -12,7 +12,7 @@ from torch import nn
 
 from deepfake_core.detector import Detector
 from deepfake_exports.parity import gate_outputs, probes, torch_run
-from deepfake_exports.request import Precision, check_request, graph_of
+from deepfake_exports.request import Precision, check_request, example_of, graph_of
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
@@ -37,13 +37,12 @@ def export_torchscript(
     """
     check_request(detector, manifest, precision, ("fp32",), calibration_images)
     model = graph_of(network, manifest)
-    example = torch.zeros(2, *manifest.preprocess.input_shape, dtype=torch.uint8)
     with atomic_path(out) as target, warnings.catch_warnings():
         # Upstream deprecates the format as such; users choose it knowingly.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
         # Tracing reads every attribute of every module, deprecated ones of other libraries among them.
         warnings.filterwarnings("ignore", message=r".*is deprecated", category=FutureWarning)
-        traced = torch.jit.freeze(torch.jit.trace(model, (example,)))  # type: ignore[no-untyped-call]
+        traced = torch.jit.freeze(torch.jit.trace(model, (example_of(manifest),)))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target), _extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
         exported = torch_run(torch.jit.load(str(target), map_location="cpu"), manifest)  # type: ignore[no-untyped-call]
         images = probes(manifest.preprocess, calibration_images)

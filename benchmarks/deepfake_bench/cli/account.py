@@ -13,7 +13,7 @@ from deepfake_core.loaded import LoadedDetector
 from deepfake_core.results import FaceResult, Result
 from deepfake_core.stages import Stages
 
-OF_LOADING = ("import", "device", "cache", "load", "transfer")
+OF_LOADING = ("import", "device", "cache", "choice", "load", "transfer")
 OF_FILES = {"decode": "image load", "faces": "faces", "crop": "preprocess", "inference": "inference"}
 """Stage of a result → its name here, in the order of the table."""
 CLASS_LOGITS = "logits"

@@ -13,6 +13,7 @@ class Backend(enum.StrEnum):
 
     auto = "auto"
     onnxruntime = "onnxruntime"
+    openvino = "openvino"
     torch = "torch"
 
 

@@ -1,0 +1,174 @@
+"""Which of several runtimes runs a model fastest on this machine: measured once, then remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from platformdirs import user_cache_path
+
+from deepfake_core.artifacts import Artifact
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.runtimes.base import Outputs, Runtime
+from deepfake_registry.files import write_atomic
+
+log = logging.getLogger("deepfake.backends")
+
+LIBRARIES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
+"""Backends that are compared → the distribution each comes with."""
+CACHE_VARIABLE = "DEEPFAKE_CACHE"
+MARGIN = 0.95
+"""The first backend keeps its place unless another one needs less than this share of its time: noise is no reason."""
+TOLERANCE = 1e-3
+"""Largest difference of a logit between two runtimes, relative where it exceeds 1; real exports stay below 1e-4."""
+_SHORTEST, _LONGEST, _BUDGET_S = 5, 50, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How one backend ran a model.
+
+    Attributes:
+        backend: Its name.
+        ms: Median time of one input, in milliseconds; ``None`` where it failed or disagreed.
+        difference: Largest difference of its logit from the first backend's.
+        reason: Why it has no time.
+    """
+
+    backend: str
+    ms: float | None
+    difference: float | None = None
+    reason: str = ""
+
+
+def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int) -> str:
+    """The backend to take: as remembered, or measured now.
+
+    Args:
+        open_runtime: Backend → how to open it on this model, the preferred one first.
+        artifacts: Backend → the file that it runs.
+        threads: Threads of one inference.
+    """
+    timings = remembered(artifacts, threads)
+    if timings is None:
+        timings = measure({name: opened() for name, opened in open_runtime.items()})
+        remember(artifacts, threads, timings)
+    return best(timings)
+
+
+def best(timings: list[Timing]) -> str:
+    """The fastest backend; the first one of those that are as fast."""
+    first = timings[0]
+    others = [timing for timing in timings[1:] if timing.ms is not None]
+    if first.ms is None or not others:
+        return first.backend
+    quickest = min(others, key=lambda timing: timing.ms or 0.0)
+    return quickest.backend if (quickest.ms or 0.0) < MARGIN * first.ms else first.backend
+
+
+def measure(runtimes: Mapping[str, Runtime]) -> list[Timing]:
+    """Run each runtime on the same input of noise, in turns; about half a second each, at least five runs.
+
+    The first runtime is the reference that the others' logits are compared with.
+    """
+    (first, *_) = runtimes
+    shape = (1, *runtimes[first].manifest.preprocess.input_shape)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    outputs: dict[str, Outputs] = {}
+    spent: dict[str, list[float]] = {name: [] for name in runtimes}
+    for name, runtime in runtimes.items():
+        outputs[name] = runtime.run(image)  # warm
+    started = time.perf_counter()
+    for turn in range(_LONGEST):
+        for name, runtime in runtimes.items():
+            begun = time.perf_counter()
+            runtime.run(image)
+            spent[name].append(1e3 * (time.perf_counter() - begun))
+        if turn + 1 >= _SHORTEST and time.perf_counter() - started > _BUDGET_S * len(runtimes):
+            break
+    timings = []
+    for name, times in spent.items():
+        apart = _difference(outputs[first], outputs[name])
+        if apart <= TOLERANCE:
+            timings.append(Timing(name, statistics.median(times), apart))
+        else:
+            reason = f"its logit differs from that of {first} by {apart:.2g}"
+            log.warning("%s is left out: %s", name, reason)
+            timings.append(Timing(name, None, apart, reason))
+    return timings
+
+
+def _difference(one: Outputs, other: Outputs) -> float:
+    apart = np.abs(one.logit - other.logit) / np.maximum(1.0, np.abs(one.logit))
+    worst = float(apart.max())
+    return worst if np.isfinite(worst) else float("inf")
+
+
+# ── what is remembered ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] | None:
+    """What was measured before, of these very files on this machine with these libraries; ``None`` where it was not."""
+    try:
+        stored = json.loads(_file(artifacts, threads).read_text())
+        timings = [Timing(**entry) for entry in stored["timings"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return timings if [timing.backend for timing in timings] == list(artifacts) else None
+
+
+def remember(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing]) -> None:
+    """Keep a measurement; where the cache cannot be written, the next process measures again."""
+    file = _file(artifacts, threads)
+    try:
+        write_atomic(file, json.dumps({"timings": [asdict(timing) for timing in timings]}, indent=1) + "\n")
+    except (OSError, DeepfakeError) as error:
+        log.info("%s: not remembered (%s)", file, error)
+
+
+def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
+    """One file for each combination of model files, threads, machine and versions."""
+    what = {
+        "files": {name: artifact.sha256 for name, artifact in artifacts.items()},
+        "versions": {name: version(name) for name in artifacts},
+        "threads": threads,
+        "cpu": cpu_model(),
+        "core": metadata.version("deepfake-core"),
+    }
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "backends" / f"{digest[:32]}.json"
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can make again: ``DEEPFAKE_CACHE``, or the user's cache folder."""
+    setting = os.environ.get(CACHE_VARIABLE)
+    return Path(setting) if setting else user_cache_path("deepfake-core", appauthor=False)
+
+
+def version(backend: str) -> str | None:
+    """Version of the library behind a backend that can be compared; ``None`` where it is not installed."""
+    try:
+        return metadata.version(LIBRARIES[backend])
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """Name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model"):
+                return value.strip()
+    return platform.processor() or platform.machine()
