@@ -43,6 +43,20 @@ class Subset(Dataset):
         return self.dataset.read(sample)
 
 
+def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
+    """At most ``limit`` files or videos of each source and class, evenly spread; frames of one video stay together."""
+    cells: dict[tuple[str, int], dict[object, list[Sample]]] = {}
+    for place, sample in enumerate(samples):
+        unit = sample.group if sample.frame >= 0 else place
+        cells.setdefault((sample.source, sample.fake), {}).setdefault(unit, []).append(sample)
+    kept: list[Sample] = []
+    for units in cells.values():
+        here = list(units.values())
+        for place in sorted({rank * len(here) // limit for rank in range(limit)}):
+            kept += here[place]
+    return kept
+
+
 def judged(
     detector: LoadedDetector, dataset: Dataset, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16
 ) -> Iterator[tuple[Sample, Result]]:

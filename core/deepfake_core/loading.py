@@ -140,10 +140,10 @@ def _choose(backend: Backend, offered: tuple[str, ...], device: str, label: str)
         raise DeepfakeError(f"{BACKEND_VARIABLE}={named!r}: no such backend; use {', '.join(_NEEDS)}, or unset it")
     if named in able:
         return {named: able[named]}
-    comparable = {name: format for name, format in able.items() if name in ("onnxruntime", "openvino")}
+    comparable = {name: format for name, format in able.items() if name != "torch"}
     if find_spec("openvino") is None or not _on_cpu(device):
         comparable.pop("openvino", None)
-    return comparable or {name: format for name, format in able.items() if name == "torch"}
+    return comparable or {"torch": able["torch"]}
 
 
 def suffix(format: str) -> str:

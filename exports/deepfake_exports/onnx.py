@@ -17,7 +17,7 @@ from deepfake_core.detector import Detector
 from deepfake_core.runtimes.base import Outputs
 from deepfake_exports import lowprecision
 from deepfake_exports.parity import Run, gate_drift, gate_outputs, gate_scores, probes, torch_run
-from deepfake_exports.request import Precision, check_request, example_of, graph_of, labelled
+from deepfake_exports.request import OFFERED, Precision, check_request, example_of, graph_of, labelled
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
@@ -28,7 +28,6 @@ STORAGE = {
     "int8-weights": (lowprecision.round_to_int8, lowprecision.store_as_int8),
 }
 """Precisions that make the file smaller and compute in float32: how they round, and how they store."""
-PRECISIONS = ("fp32", *STORAGE, "int8")
 
 
 def export_onnx(
@@ -57,7 +56,7 @@ def export_onnx(
         ParityError: The file would not agree with the network; nothing is written.
         DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
     """
-    check_request(detector, manifest, precision, PRECISIONS, calibration_images)
+    check_request(detector, manifest, precision, OFFERED["onnx"], calibration_images)
     data = labelled(calibration_images, labels) if precision == "int8" else None
     model = graph_of(network, manifest)
     images = probes(manifest.preprocess, calibration_images)

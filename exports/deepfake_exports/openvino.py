@@ -28,7 +28,7 @@ from deepfake_exports.parity import (
     spread,
     torch_run,
 )
-from deepfake_exports.request import Precision, check_request, graph_of, labelled
+from deepfake_exports.request import OFFERED, Precision, check_request, graph_of, labelled
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import ModelManifest
 
@@ -39,7 +39,6 @@ except ModuleNotFoundError:
 
 RT_INFO = "deepfake"
 """Under this name the manifest and the hash of the weights lie in the model's runtime information."""
-PRECISIONS = ("fp32", "fp16-storage", "int8")
 RESTORED = 8
 """Groups of layers that int8 may take back to float; beyond, little speed is left."""
 RANKED_ON = 32
@@ -66,7 +65,7 @@ def export_openvino(
         MissingExtra: ``int8`` needs NNCF.
         DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
     """
-    check_request(detector, manifest, precision, PRECISIONS, calibration_images)
+    check_request(detector, manifest, precision, OFFERED["openvino"], calibration_images)
     data = labelled(calibration_images, labels) if precision == "int8" else None
     out = Path(out).with_suffix(".xml")
     model = graph_of(network, manifest)

@@ -61,7 +61,8 @@ def probes(spec: PreprocessSpec, images: NDArray[np.uint8] | None) -> NDArray[np
 
 def spread(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """At most ``count`` of ``images`` [N, …], evenly from first to last."""
-    return images[np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+    picked: NDArray[np.uint8] = images[np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+    return picked
 
 
 def _edge_images(size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:

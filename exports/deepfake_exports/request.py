@@ -17,6 +17,13 @@ from deepfake_exports.parity import LabelledImages
 from deepfake_registry.manifest import ModelManifest
 
 Precision = Literal["fp32", "fp16-storage", "int8-weights", "int8"]
+OFFERED: dict[str, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "fp16-storage", "int8-weights", "int8"),
+    "openvino": ("fp32", "fp16-storage", "int8"),
+    "pt2": ("fp32",),
+    "torchscript": ("fp32",),
+}
+"""Format → the precisions it can be written in."""
 
 
 def check_request(

@@ -12,7 +12,7 @@ from torch import nn
 
 from deepfake_core.detector import Detector
 from deepfake_exports.parity import gate_outputs, probes, torch_run
-from deepfake_exports.request import Precision, check_request, example_of, graph_of
+from deepfake_exports.request import OFFERED, Precision, check_request, example_of, graph_of
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
@@ -35,7 +35,7 @@ def export_torchscript(
         ParityError: The file would not agree with the network; nothing is written.
         DeepfakeError: The request cannot be served.
     """
-    check_request(detector, manifest, precision, ("fp32",), calibration_images)
+    check_request(detector, manifest, precision, OFFERED["torchscript"], calibration_images)
     model = graph_of(network, manifest)
     with atomic_path(out) as target, warnings.catch_warnings():
         # Upstream deprecates the format as such; users choose it knowingly.

@@ -11,7 +11,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import card, data, develop, ensemble, explain, listing, predict, protect, run, runs, tune
+from deepfake_bench.cli import (
+    backends,
+    card,
+    data,
+    develop,
+    ensemble,
+    explain,
+    listing,
+    parity,
+    predict,
+    protect,
+    run,
+    runs,
+    tune,
+)
 from deepfake_core.errors import DeepfakeError
 
 
@@ -75,6 +89,8 @@ app.command("train")(develop.train)
 app.command("recipes")(develop.recipes)
 app.command("tune")(tune.tune)
 app.command("export")(develop.export)
+app.command("backends")(backends.backends)
+app.command("parity")(parity.parity)
 app.command("ensemble")(ensemble.ensemble)
 app.command("card")(card.card)
 app.add_typer(data.app)

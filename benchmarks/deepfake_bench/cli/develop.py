@@ -286,8 +286,13 @@ def model_of(source: str) -> str:
     return str(packaged) if packaged.is_dir() else source
 
 
-def labelled_crops(loaded: LoadedDetector, data: str) -> dict[str, Any]:
+def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) -> dict[str, Any]:
     """The most prominent face of each picture with its label, as an exporter's ``calibration_images`` and ``labels``.
+
+    Args:
+        loaded: Its preprocessing cuts the faces out.
+        data: A dataset, as :func:`~deepfake_core.datasets.opening.open_dataset` takes it.
+        limit: Take at most so many files or videos of each source and class.
 
     Raises:
         TrainingDataError: The data cannot be opened, or no face is found in any of it.
@@ -296,9 +301,12 @@ def labelled_crops(loaded: LoadedDetector, data: str) -> dict[str, Any]:
 
     from deepfake_core.datasets.opening import open_dataset
     from deepfake_core.errors import TrainingDataError
-    from deepfake_core.judged import judged
+    from deepfake_core.judged import Subset, evenly, judged
 
-    results = list(judged(loaded, open_dataset(data), keep_crops=True))
+    dataset = open_dataset(data)
+    if limit is not None:
+        dataset = Subset(dataset, evenly(list(dataset), limit))
+    results = list(judged(loaded, dataset, keep_crops=True))
     found = [(result.faces[0].crop, sample.fake) for sample, result in results if result.faces]
     if not found:
         raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")

@@ -18,7 +18,7 @@ from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
-from deepfake_core.judged import Subset
+from deepfake_core.judged import Subset, evenly
 from deepfake_core.judged import judged as judge
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.results import Result
@@ -73,27 +73,13 @@ def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: b
     if not chosen:
         raise TrainingDataError(f"{reference.path}: only videos, and this scenario is about pictures; add some")
     if limit is not None:
-        chosen = _spread(chosen, limit)
+        chosen = evenly(chosen, limit)
     return Subset(dataset, chosen)
 
 
 def is_video(sample: Sample) -> bool:
     """Whether a sample is a video file, by its suffix."""
     return sample.path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _spread(samples: Sequence[Sample], limit: int) -> list[Sample]:
-    """Frames of one video stay together, as a detector of clips needs them."""
-    cells: dict[tuple[str, int], dict[object, list[Sample]]] = {}
-    for place, sample in enumerate(samples):
-        unit = sample.group if sample.frame >= 0 else place
-        cells.setdefault((sample.source, sample.fake), {}).setdefault(unit, []).append(sample)
-    kept: list[Sample] = []
-    for units in cells.values():
-        here = list(units.values())
-        for place in sorted({rank * len(here) // limit for rank in range(limit)}):
-            kept += here[place]
-    return kept
 
 
 def by_source(judged: Iterable[Judged]) -> dict[str, list[Judged]]:

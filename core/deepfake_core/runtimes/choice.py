@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from platformdirs import user_cache_path
@@ -24,8 +25,8 @@ from deepfake_registry.files import write_atomic
 
 log = logging.getLogger("deepfake.backends")
 
-LIBRARIES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
-"""Backends that are compared → the distribution each comes with."""
+COMPARED: tuple[Literal["onnxruntime", "openvino"], ...] = ("onnxruntime", "openvino")
+"""Backends that are compared, the preferred one first; each is also the name of its distribution."""
 CACHE_VARIABLE = "DEEPFAKE_CACHE"
 MARGIN = 0.95
 """The first backend keeps its place unless another one needs less than this share of its time: noise is no reason."""
@@ -156,9 +157,9 @@ def cache_folder() -> Path:
 
 
 def version(backend: str) -> str | None:
-    """Version of the library behind a backend that can be compared; ``None`` where it is not installed."""
+    """Version of the library behind a backend; ``None`` where it is not installed."""
     try:
-        return metadata.version(LIBRARIES[backend])
+        return metadata.version(backend)
     except metadata.PackageNotFoundError:
         return None
 

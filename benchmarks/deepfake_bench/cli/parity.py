@@ -1,0 +1,66 @@
+"""``dfbench parity``: every export of every detector beside the network it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfake_bench.cli.develop import labelled_crops, model_of
+
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
+
+def parity(
+    out: Annotated[Path, typer.Option(help="Folder for parity.json and PARITY.md; what they hold is not done again.")],
+    detectors: Annotated[
+        list[str] | None, typer.Argument(metavar="[DETECTOR|RUN]...", help="By default every installed detector.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that int8 is tuned and checked on.")
+    ] = None,
+    clips: Annotated[
+        str | None, typer.Option(metavar="NAME:PATH|PATH", help="The same for detectors that take clips.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Take at most so many of each source and class.")] = 60,
+    again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
+) -> None:
+    """Export every detector in every format and precision, measure each export, and write the table.
+
+    Detectors without weights are built from seed 0, and their rows say untrained. Nothing but the table is kept.
+    """
+    from deepfake_core import plugins
+    from deepfake_core.progress import track
+    from deepfake_exports.request import OFFERED
+    from deepfake_exports.table import Table, cell
+
+    table = Table.read(out, anew=again)
+    for name in track(detectors or list(plugins.detectors()), "exports"):
+        loaded = _loaded(name)
+        missing = [
+            (format, precision)
+            for format, offered in OFFERED.items()
+            for precision in offered
+            if not table.holds(loaded.manifest, format, precision)
+        ]
+        if not missing:
+            continue
+        labelled = clips if loaded.manifest.preprocess.clip else data
+        options = labelled_crops(loaded, labelled, limit) if labelled else {}
+        for format, precision in missing:
+            table.add(cell(loaded, format, precision, **options))
+            table.write(out)
+    typer.echo(table.markdown(), nl=False)
+
+
+def _loaded(name: str) -> LoadedDetector:
+    """The detector in torch, with its weights or, where it has none here, random ones."""
+    from deepfake_core.errors import WeightsUnavailable
+    from deepfake_core.loading import load
+
+    try:
+        return load(model_of(name), backend="torch", device="cpu")
+    except WeightsUnavailable:
+        return load(name, backend="torch", device="cpu", untrained=True)

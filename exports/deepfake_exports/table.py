@@ -1,0 +1,196 @@
+"""What each export of a detector costs: its distance from the network, its size and its speed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.loaded import LoadedDetector
+from deepfake_exports.package import SUFFIXES
+from deepfake_exports.parity import Run, change_of, probes, scores_of, torch_run
+from deepfake_exports.request import Precision, graph_of, labelled
+from deepfake_registry.files import write_atomic
+from deepfake_registry.manifest import ModelManifest
+
+JSON = "parity.json"
+RUNS = 7
+"""Timed inferences, of which the median counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One export.
+
+    Attributes:
+        detector: Its name.
+        version: Of its weights.
+        weights: ``trained``, ``pretrained`` or ``untrained``.
+        format: What was written.
+        precision: In which precision.
+        reason: Why there is none; empty where it passed its gate.
+        size_mb: All its files, in 10⁶ bytes.
+        logit: Largest ``|Δlogit|`` from the torch network, over edge cases and real inputs.
+        auc: ``|ΔAUC|`` on the labelled inputs; ``None`` without any.
+        p_fake: Mean ``|Δp_fake|`` on the labelled inputs (else on those of ``logit``).
+        ms: Median time of one input in the format's own runtime.
+        ratio: Median time in torch, eager, over ``ms``, both measured in turns.
+    """
+
+    detector: str
+    version: str
+    weights: str
+    format: str
+    precision: str
+    reason: str = ""
+    size_mb: float | None = None
+    logit: float | None = None
+    auc: float | None = None
+    p_fake: float | None = None
+    ms: float | None = None
+    ratio: float | None = None
+
+
+def cell(loaded: LoadedDetector, format: str, precision: Precision, **options: Any) -> Cell:
+    """Export to a temporary folder and measure; an export that its gate refuses gives a cell with the reason.
+
+    Args:
+        loaded: A detector whose network is at hand.
+        format: One of :data:`~deepfake_exports.request.OFFERED`.
+        precision: One that the format offers.
+        **options: ``calibration_images`` uint8 [N, …] and ``labels`` int [N].
+    """
+    manifest = loaded.manifest
+    who = (manifest.name, manifest.version, manifest.weights, format, precision)
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / f"model.{SUFFIXES.get(format, format)}"
+        try:
+            loaded.export(format, precision, out=out, **options)
+        except DeepfakeError as error:
+            return Cell(*who, reason=str(error).replace(f"{folder}/", "").removesuffix("; nothing written"))
+        reference = torch_run(graph_of(loaded.network, manifest), manifest)
+        exported = run_of(format, out, manifest)
+        images = probes(manifest.preprocess, options.get("calibration_images"))
+        before, after = (scores_of(run, images) for run in (reference, exported))
+        worst = float(np.abs(before - after).max())
+        auc: float | None = None
+        fake = np.arange(len(before)) % 2
+        if options.get("labels") is not None:
+            data = labelled(options["calibration_images"], options["labels"])
+            before, after, fake = *(scores_of(run, data.images) for run in (reference, exported)), data.fake
+        change = change_of(before, after, fake, manifest.calibration)
+        if options.get("labels") is not None:
+            auc = change.auc
+        ms, eager = _timed([exported, reference], images[:1])
+        size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
+        return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms)
+
+
+def run_of(format: str, path: Path, manifest: ModelManifest) -> Run:
+    """Run a file that was just written here, in the runtime of its format.
+
+    Raises:
+        DeepfakeError: Nothing here runs the format.
+    """
+    if format == "onnx":
+        from deepfake_exports.onnx import ort_run
+
+        return ort_run(path)
+    if format == "openvino":
+        from deepfake_exports.openvino import openvino_run
+
+        return openvino_run(path)
+    readers: dict[str, Callable[[], Any]] = {
+        "pt2": lambda: torch.export.load(path).module(),
+        "torchscript": lambda: torch.jit.load(str(path), map_location="cpu"),  # type: ignore[no-untyped-call]
+    }
+    if format not in readers:
+        raise DeepfakeError(
+            f"nothing here runs the format {format!r}; it is one of onnx, openvino, {', '.join(readers)}"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
+        return torch_run(readers[format](), manifest)
+
+
+def _timed(runs: list[Run], image: NDArray[np.uint8]) -> list[float]:
+    """Median milliseconds of each, run in turns after one run to warm up."""
+    spent: list[list[float]] = [[] for _ in runs]
+    for turn in range(RUNS + 1):
+        for times, run in zip(spent, runs, strict=True):
+            begun = time.perf_counter()
+            run(image)
+            if turn:
+                times.append(1e3 * (time.perf_counter() - begun))
+    return [statistics.median(times) for times in spent]
+
+
+class Table:
+    """Cells in the order of their first appearance; a newer one takes the place of an older one.
+
+    Args:
+        cells: What there is.
+    """
+
+    def __init__(self, cells: Iterable[Cell] = ()) -> None:
+        self.cells: dict[tuple[str, str, str], Cell] = {}
+        for item in cells:
+            self.add(item)
+
+    @classmethod
+    def read(cls, folder: Path, *, anew: bool = False) -> Table:
+        """The table that a folder holds; an empty one where it holds none, or with ``anew``.
+
+        Raises:
+            DeepfakeError: It cannot be read.
+        """
+        file = folder / JSON
+        if anew or not file.is_file():
+            return cls()
+        try:
+            return cls(Cell(**entry) for entry in json.loads(file.read_text())["cells"])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise DeepfakeError(f"{file}: not a table of this version ({error}); begin anew with --again") from error
+
+    def write(self, folder: Path) -> None:
+        """Write ``parity.json`` and ``PARITY.md``."""
+        cells = [asdict(item) for item in self.cells.values()]
+        write_atomic(folder / JSON, json.dumps({"cells": cells}, indent=1) + "\n")
+        write_atomic(folder / "PARITY.md", self.markdown())
+
+    def add(self, item: Cell) -> None:
+        """Put a cell into its place."""
+        self.cells[item.detector, item.format, item.precision] = item
+
+    def holds(self, manifest: ModelManifest, format: str, precision: str) -> bool:
+        """Whether there is such a cell of these very weights."""
+        found = self.cells.get((manifest.name, format, precision))
+        return found is not None and (found.version, found.weights) == (manifest.version, manifest.weights)
+
+    def markdown(self) -> str:
+        """The table, a line for each cell."""
+        lines = [
+            "| detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager |",
+            "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        return "\n".join([*lines, *map(_line, self.cells.values())]) + "\n"
+
+
+def _line(item: Cell) -> str:
+    head = f"| {item.detector} | {item.weights} | {item.format} | {item.precision} |"
+    if item.reason:
+        return f"{head} absent: {item.reason} | | | | | |"
+    numbers = (item.logit, ".1e"), (item.auc, ".4f"), (item.p_fake, ".1e"), (item.size_mb, ".2f"), (item.ms, ".1f")
+    shown = ("–" if value is None else f"{value:{style}}" for value, style in (*numbers, (item.ratio, ".2f")))
+    return f"{head} {' | '.join(shown)} |"
