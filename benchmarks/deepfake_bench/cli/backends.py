@@ -13,6 +13,7 @@ from deepfake_bench.cli.options import Threads
 from deepfake_bench.cli.text import columns, printable
 
 if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
     from deepfake_core.runtimes.choice import Timing
 
 
@@ -64,7 +65,7 @@ def _timings(name: str, threads: int, again: bool) -> list[Timing]:
     from deepfake_core.loading import load
     from deepfake_core.runtimes import choice
 
-    loaded = {}
+    loaded: dict[str, LoadedDetector] = {}
     for backend in choice.COMPARED:
         try:
             loaded[backend] = load(name, backend=backend, device="cpu", threads=threads)
