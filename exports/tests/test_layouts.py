@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 
 from deepfake_core.artifacts import read_bare
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError, MissingExtra
@@ -134,6 +137,29 @@ def test_an_mlflow_model_gives_the_same_logits(case, model, want, tmp_path):
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     (logit,) = session.run(["logit"], {"images": case.images})
     np.testing.assert_allclose(logit, want, rtol=0, atol=1e-5)
+
+
+@needs_mlflow
+@mlflow_warns
+def test_the_documented_programs_register_and_read_an_mlflow_model(case, model, want, tmp_path):
+    write_mlflow(model, tmp_path / "mlflow")
+    for index in range(2):
+        Image.fromarray(case.images[index]).save(tmp_path / f"{index}.png")
+
+    def run(snippet, *arguments):
+        command = [sys.executable, Path(__file__).parents[2] / "docs" / "snippets" / snippet, *arguments]
+        store = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **store}, stdout=subprocess.PIPE, check=True)
+        return done.stdout
+
+    run("register_mlflow.py", "mlflow", "tiny")
+    for name in ("mlflow", "models:/tiny/1"):
+        answers = [json.loads(line) for line in run("judge_mlflow.py", name, "0.png", "1.png").splitlines()]
+        assert [answer["file"] for answer in answers] == ["0.png", "1.png"]
+        for answer, logit in zip(answers, want.tolist(), strict=False):
+            assert answer["logit"] == pytest.approx(logit, abs=1e-5)
+            assert answer["p_fake"] == pytest.approx(case.manifest.calibration.p_fake(logit), abs=1e-5)
+            assert answer["verdict"] == case.manifest.calibration.verdict(answer["p_fake"])
 
 
 @needs_mlflow

@@ -262,7 +262,7 @@ def chromium(url: str, profile: Path) -> Iterator[None]:
         process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def onnxruntime_web(tmp_path_factory) -> Iterator[Path]:
     """The folder of the package that a web server has to serve."""
     program(*BROWSERS)
@@ -270,7 +270,8 @@ def onnxruntime_web(tmp_path_factory) -> Iterator[Path]:
         yield folder / "node_modules" / "onnxruntime-web" / "dist"
 
 
-def test_browser(models, onnxruntime_web, tmp_path):
+@pytest.mark.parametrize("isolated", [False, True], ids=["one-thread", "threads-allowed"])
+def test_browser(models, onnxruntime_web, tmp_path, isolated):
     site = tmp_path / "site"
     site.mkdir()
     (site / "ort").symlink_to(onnxruntime_web)
@@ -291,6 +292,12 @@ def test_browser(models, onnxruntime_web, tmp_path):
         def __init__(self, *arguments) -> None:
             super().__init__(*arguments, directory=str(site))
 
+        def end_headers(self) -> None:
+            if isolated:
+                self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+                self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+            super().end_headers()
+
         def do_POST(self) -> None:
             reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
@@ -308,6 +315,7 @@ def test_browser(models, onnxruntime_web, tmp_path):
             pytest.fail(f"the browser has not answered; it said:\n{said[-4000:]}")
     assert "error" not in report, report["error"]
     assert "Chrome" in report["agent"]
+    assert report["isolated"] == isolated
     for (model, batch), lines in zip(cases, report["answers"], strict=True):
         check(model, batch, lines, "onnxruntime-web")
 
