@@ -15,7 +15,8 @@ calibration = manifest["calibration"]
 images = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])  # uint8 [N, H, W, 3]
 tensor = {"name": "images", "datatype": "UINT8", "shape": images.shape, "data": images.ravel().tolist()}
 question = {"inputs": [tensor], "outputs": [{"name": "logit"}]}
-request = Request(f"{url}/v2/models/{manifest['name']}/infer", json.dumps(question).encode())
+where, kind = f"{url}/v2/models/{manifest['name']}/infer", {"Content-Type": "application/json"}
+request = Request(where, json.dumps(question).encode(), kind)
 with urlopen(request) as answer:
     (logits,) = json.load(answer)["outputs"]  # FP32 [N, 1]
 for file, logit in zip(files, logits["data"], strict=True):

@@ -277,7 +277,7 @@ def export(
     write = layout_writer(layout) if layout is not None else None
     if write and format_ != "onnx":
         raise DeepfakeError(f"--layout {layout} holds an ONNX file: leave out --format {format_}")
-    if write and Path(source).suffix == ".onnx":
+    if write and Path(source).suffix.lower() == ".onnx":
         if (precision, data, weights) != ("fp32", None, None):
             raise DeepfakeError(f"{source} goes in as it is: leave out --precision, --data and --weights")
         typer.echo(f"wrote {write(source, out)}")
