@@ -87,7 +87,7 @@ def write_mlflow(model: str | Path, folder: str | Path) -> Path:
         DeepfakeError: It is no ONNX file, or the folder holds something already.
     """
     manifest = _manifest(model)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody asked for a network
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers how it is used
     try:
         import mlflow.onnx
         import onnx
