@@ -11,9 +11,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
+import deepfake_core as df
 from deepfake_bench.cli import app
 from deepfake_core import hookspecs
 
@@ -54,6 +57,25 @@ def test_python_in_the_documentation_runs(page, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.match(r"(real|fake|unsure) [\d.e-]+ Box\(", done.stdout)
+
+
+def test_every_snippet_is_on_a_page():
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    snippets = sorted((ROOT / "docs" / "snippets").iterdir())
+    assert snippets
+    for snippet in snippets:
+        assert f'--8<-- "docs/snippets/{snippet.name}"' in pages, snippet.name
+
+
+def test_faces_are_cut_out_as_the_documentation_says(tmp_path):
+    snippet = ROOT / "docs" / "snippets" / "cut_faces.py"
+    subprocess.run([sys.executable, snippet, "lite", PORTRAIT], cwd=tmp_path, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["face-0.png"]
+    detector = df.load("lite")
+    with Image.open(tmp_path / "face-0.png") as face:
+        outputs = detector.score(np.asarray(face)[None])
+    p_fake = detector.manifest.calibration.p_fake(float(outputs.logit[0]))
+    assert p_fake == pytest.approx(detector.predict(PORTRAIT).p_fake, abs=1e-6)
 
 
 def test_commands_in_the_documentation_exist():

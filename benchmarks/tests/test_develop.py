@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -273,3 +274,42 @@ def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
     assert stub.asked["precision"] == "int8"
     assert stub.asked["calibration_images"].shape == (22, 8, 8, 3)  # two of 24 showed no face
     assert stub.asked["labels"].tolist() == [1] * 11 + [0] * 11
+
+
+TINY = Path(__file__).with_name("tiny.onnx")
+
+
+def test_an_export_is_laid_out_for_a_model_server(stub, tmp_path, monkeypatch):
+    def export(format, precision, *, out):
+        assert (format, precision) == ("onnx", "fp16-storage")
+        return shutil.copyfile(TINY, out)
+
+    monkeypatch.setattr(stub, "export", export)
+    done = invoke("export", "stub", "--precision", "fp16-storage", "--layout", "triton", "--out", tmp_path / "models")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.split() == ["wrote", str(tmp_path / "models" / "tiny")]
+    assert (tmp_path / "models" / "tiny" / "1" / "model.onnx").read_bytes() == TINY.read_bytes()
+
+
+def test_an_onnx_file_is_laid_out_as_it_is(stub, tmp_path):
+    done = invoke("export", TINY, "--layout", "triton", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert not hasattr(stub, "loaded"), "nothing is loaded, so no torch is needed"
+    assert (tmp_path / "tiny" / "1" / "model.onnx").read_bytes() == TINY.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("stub", "--layout", "tirton"), "unknown layout 'tirton'; there are triton and mlflow"),
+        (("stub", "--layout", "triton", "--format", "openvino"), "leave out --format openvino"),
+        ((TINY, "--layout", "triton", "--precision", "int8"), "goes in as it is"),
+        ((TINY.with_name("gone.onnx"), "--layout", "mlflow"), "no such file"),
+    ],
+)
+def test_what_cannot_be_laid_out_is_said_at_once(stub, tmp_path, options, words):
+    done = invoke("export", *options, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert words in " ".join(done.stderr.split())
+    assert not hasattr(stub, "loaded")
+    assert not (tmp_path / "out").exists()

@@ -51,6 +51,42 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(target: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``target`` that becomes ``target`` when the block ends without an error.
+
+    On an error nothing stays behind.
+
+    Raises:
+        DeepfakeError: ``target`` is there already and not an empty folder, which stays as it is; or the disk is full.
+    """
+    target = Path(target)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise DeepfakeError(f"{target}: is there already; remove it, or write to another folder")
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        folder = temporary / target.name
+        folder.mkdir()  # unlike the temporary one, with the permissions that the user's folders have
+        yield folder
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        if target.is_dir():
+            target.rmdir()
+        folder.replace(target)
+        _sync_directory(target.parent)
+    except Exception as error:
+        if not _no_room(error, target.parent):
+            raise
+        raise DeepfakeError(f"{target}: cannot be written, the disk is full; free space and try again") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_atomic(target: str | Path, data: bytes | str) -> None:
     """Write ``data`` to ``target``, whole or not at all."""
     with atomic_path(target) as temporary:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from deepfake_registry.errors import DeepfakeError
-from deepfake_registry.files import atomic_path, sha256_file, write_atomic
+from deepfake_registry.files import atomic_path, new_folder, sha256_file, write_atomic
 
 
 def test_a_file_appears_whole_and_with_ordinary_permissions(tmp_path):
@@ -23,6 +23,45 @@ def test_a_file_appears_whole_and_with_ordinary_permissions(tmp_path):
     assert target.stat().st_mode == beside.stat().st_mode
     write_atomic(target, "tëxt")
     assert target.read_text(encoding="utf-8") == "tëxt"
+
+
+def test_a_folder_appears_whole_and_with_ordinary_permissions(tmp_path):
+    target = tmp_path / "new" / "model"
+    with new_folder(target) as folder:
+        (folder / "1").mkdir()
+        (folder / "1" / "model.bin").write_bytes(b"weights")
+        assert not target.exists()
+    assert (target / "1" / "model.bin").read_bytes() == b"weights"
+    assert list(target.parent.iterdir()) == [target]
+    beside = target.with_name("beside")
+    beside.mkdir()
+    assert target.stat().st_mode == beside.stat().st_mode
+    with new_folder(beside) as folder:
+        (folder / "file").touch()
+    assert (beside / "file").exists(), "an empty folder may be filled"
+
+
+def test_a_folder_that_fails_leaves_nothing_and_one_that_is_there_stays(tmp_path):
+    def fail_half_way() -> None:
+        with new_folder(tmp_path / "model") as folder:
+            (folder / "half").touch()
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
+    assert list(tmp_path.iterdir()) == []
+
+    def fill(target) -> None:
+        with new_folder(target) as folder:
+            (folder / "new").touch()
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "old").touch()
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "full", tmp_path / "file"):
+        with pytest.raises(DeepfakeError, match=f"{target.name}: is there already"):
+            fill(target)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full", "old"]
 
 
 def test_an_error_leaves_nothing_new_and_keeps_the_old_file(tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -259,18 +260,54 @@ def export(
         str | None,
         typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that a low precision is tuned and checked on."),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="triton|mlflow",
+            help="Write the folder of a model server: a Triton model repository, or an MLflow model. "
+            "An .onnx file goes in as it is.",
+        ),
+    ] = None,
     weights: Weights = None,
     download: Download = False,
 ) -> None:
     """Write a detector in another format, once the export has been shown to agree with the network."""
+    from deepfake_core.errors import DeepfakeError
+
+    write = layout_writer(layout) if layout is not None else None
+    if write and format_ != "onnx":
+        raise DeepfakeError(f"--layout {layout} holds an ONNX file: leave out --format {format_}")
+    if write and Path(source).suffix.lower() == ".onnx":
+        if (precision, data, weights) != ("fp32", None, None):
+            raise DeepfakeError(f"{source} goes in as it is: leave out --precision, --data and --weights")
+        typer.echo(f"wrote {write(source, out)}")
+        return
     loaded = trained_model(source, weights=weights, download=download)
     options = labelled_crops(loaded, data) if data is not None else {}
-    if out.suffix:
+    if write:
+        with TemporaryDirectory() as scratch:
+            exported = loaded.export(format_, precision, out=Path(scratch) / "model.onnx", **options)
+            typer.echo(f"wrote {write(exported, out)}")
+    elif out.suffix:
         typer.echo(f"wrote {loaded.export(format_, precision, out=out, **options)}")
     else:
         from deepfake_exports.package import export_package
 
         typer.echo(f"wrote {export_package(loaded, format_, precision, out, **options).folder}")
+
+
+def layout_writer(layout: str) -> Callable[[str | Path, str | Path], Path]:
+    """What writes an ONNX file to the folder of a model server.
+
+    Raises:
+        DeepfakeError: There is no such layout.
+    """
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_exports.layouts import LAYOUTS
+
+    if layout not in LAYOUTS:
+        raise DeepfakeError(f"unknown layout {layout!r}; there are {' and '.join(LAYOUTS)}")
+    return LAYOUTS[layout]
 
 
 def trained_model(source: str, *, weights: str | None = None, download: bool = False) -> LoadedDetector:

@@ -117,6 +117,8 @@ class MLflow(Tracker):
         # A server that is gone must cost seconds, not the minutes of MLflow's own patience.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        # It tells its makers how it is used, unless told otherwise before it is imported.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         try:
             from mlflow import MlflowClient
         except ModuleNotFoundError:
