@@ -142,7 +142,7 @@ def test_timings_account_for_all_of_the_time(invoke):
     rows = [line.rsplit(maxsplit=2) for line in done.stderr.splitlines() if line.endswith("%")]
     stages = {stage: numbers for stage, *numbers in rows}
     assert list(stages) == [
-        "import", "device", "cache", "load", "transfer",
+        "import", "device", "cache", "choice", "load", "transfer",
         "image load", "faces", "preprocess", "inference", "results", "other", "total",
     ]  # fmt: skip
     parts = [float(value[0]) for name, value in stages.items() if name != "total"]

@@ -155,15 +155,20 @@ class DetectorContract:
         (result,) = exported.stream([self.drawn(untrained, 0)])
         assert result.verdict in {"fake", "real", "unsure"}
 
+    def test_exports_to_pt2(self, untrained: LoadedDetector, tmp_path: Path) -> None:
+        # Parity with the network is the exporter's own gate.
+        assert untrained.export("pt2", out=tmp_path / "model.pt2").stat().st_size > 0
+
     @pytest.mark.torchscript
     def test_exports_to_torchscript(self, untrained: LoadedDetector, tmp_path: Path) -> None:
-        # Parity with the network is the exporter's own gate.
         assert untrained.export("torchscript", out=tmp_path / "model.pt").stat().st_size > 0
 
     @pytest.mark.openvino
-    def test_exports_to_openvino(self, untrained: LoadedDetector, tmp_path: Path) -> None:
+    def test_exports_to_openvino(self, untrained: LoadedDetector, crops: NDArray[np.uint8], tmp_path: Path) -> None:
         pytest.importorskip("openvino")
-        assert untrained.export("openvino", out=tmp_path / "model.xml").stat().st_size > 0
+        exported = load(untrained.export("openvino", out=tmp_path / "model.xml"))
+        assert exported.runtime.name == "openvino"
+        self.assert_close(untrained, exported, crops, batch_size=2)
 
     def assert_close(
         self, first: LoadedDetector, second: LoadedDetector, crops: NDArray[np.uint8], batch_size: int | None = None

@@ -50,14 +50,15 @@ def export_onnx(
         precision: ``fp16-storage`` halves the file and still computes in float32; ``int8-weights`` makes it a
             quarter, likewise; ``int8`` quantises statically, per channel, with normalisation and heads in float.
         calibration_images: uint8 [N, H, W, 3] RGB from the validation split; parity is checked on them too.
-        labels: int [N], 1 = fake; ``int8`` needs them.
+        labels: int [N], 1 = fake; ``int8`` needs them. Where they are given, judgement on the pictures is a gate for
+            every precision but ``fp32``.
 
     Raises:
         ParityError: The file would not agree with the network; nothing is written.
         DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
     """
     check_request(detector, manifest, precision, OFFERED["onnx"], calibration_images)
-    data = labelled(calibration_images, labels) if precision == "int8" else None
+    data = labelled(calibration_images, labels) if precision == "int8" or labels is not None else None
     model = graph_of(network, manifest)
     images = probes(manifest.preprocess, calibration_images)
     reference = torch_run(model, manifest)
@@ -74,8 +75,9 @@ def export_onnx(
             save(store_weights(onnx.load(plain)), manifest, target, precision)
             gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images)
             gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
-        elif data is not None:
+        elif precision == "int8" and data is not None:
             save(lowprecision.quantise(plain, data.images, Path(scratch)), manifest, target, precision)
+        if precision != "fp32" and data is not None:
             gate_scores(f"{out} ({precision})", reference, ort_run(target), data, manifest.calibration)
     return Path(out)
 

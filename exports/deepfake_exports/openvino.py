@@ -66,7 +66,7 @@ def export_openvino(
         DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
     """
     check_request(detector, manifest, precision, OFFERED["openvino"], calibration_images)
-    data = labelled(calibration_images, labels) if precision == "int8" else None
+    data = labelled(calibration_images, labels) if precision == "int8" or labels is not None else None
     out = Path(out).with_suffix(".xml")
     model = graph_of(network, manifest)
     images = probes(manifest.preprocess, calibration_images)
@@ -82,9 +82,10 @@ def export_openvino(
         if precision == "fp16-storage":
             xml = _save(converted, manifest, scratch / "fp16.xml", half=True)
             gate_drift(f"{out} (openvino, {precision})", exact, openvino_run(xml), images, manifest.calibration)
-        elif data is not None:
+        elif precision == "int8" and data is not None:
             xml = _quantised(converted, manifest, data, reference, scratch)
-            gate_scores(f"{out} (openvino, int8)", reference, openvino_run(xml), data, manifest.calibration)
+        if precision != "fp32" and data is not None:
+            gate_scores(f"{out} (openvino, {precision})", reference, openvino_run(xml), data, manifest.calibration)
         # Weights first, and no graph beside weights that are not its own.
         out.unlink(missing_ok=True)
         for made, final in ((xml.with_suffix(".bin"), out.with_suffix(".bin")), (xml, out)):

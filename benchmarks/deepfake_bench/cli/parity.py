@@ -24,6 +24,7 @@ def parity(
     clips: Annotated[
         str | None, typer.Option(metavar="NAME:PATH|PATH", help="The same for detectors that take clips.")
     ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="Only this format; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Take at most so many of each source and class.")] = 60,
     again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
 ) -> None:
@@ -32,16 +33,21 @@ def parity(
     Detectors without weights are built from seed 0, and their rows say untrained. Nothing but the table is kept.
     """
     from deepfake_core import plugins
+    from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
     from deepfake_exports.request import OFFERED
     from deepfake_exports.table import Table, cell
 
+    for name in formats or ():
+        if name not in OFFERED:
+            raise DeepfakeError(f"unknown format {name!r}; there are {', '.join(OFFERED)}")
     table = Table.read(out, anew=again)
     for name in track(detectors or list(plugins.detectors()), "exports"):
         loaded = _loaded(name)
         missing = [
             (format, precision)
             for format, offered in OFFERED.items()
+            if not formats or format in formats
             for precision in offered
             if not table.holds(loaded.manifest, format, precision)
         ]

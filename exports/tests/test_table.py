@@ -1,0 +1,81 @@
+"""The table of what each export costs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.runtimes.torch import TorchRuntime
+from deepfake_core.specs import DetectorSpec
+from deepfake_exports.table import Cell, Table, cell
+
+
+@pytest.fixture(scope="module")
+def loaded(case):
+    spec = DetectorSpec(name="tiny", summary="tiny", detector=f"{__name__}:none", install="tiny[torch]")
+    detector = LoadedDetector(spec, TorchRuntime(case.network, case.manifest, device="cpu"))
+    detector.__dict__["detector"] = case.detector
+    return detector
+
+
+@pytest.mark.parametrize(
+    ("format", "precision", "smaller"),
+    [
+        ("onnx", "fp32", False),
+        ("onnx", "fp16-storage", True),
+        ("onnx", "int8-weights", True),
+        ("pt2", "fp32", False),
+        ("torchscript", "fp32", False),
+    ],
+)
+def test_a_cell_holds_what_was_measured(case, loaded, format, precision, smaller):
+    made = cell(loaded, format, precision, calibration_images=case.images, labels=case.fake)
+    assert (made.detector, made.version, made.weights) == ("tiny", "1.2.3", "untrained")
+    assert not made.reason
+    assert made.logit <= (0.1 if smaller else 1e-4)
+    assert made.auc <= 0.005
+    assert made.p_fake <= 0.02
+    assert made.ms > 0
+    assert made.ratio > 0
+    weights = sum(p.numel() for p in case.network.parameters()) * 4 / 1e6
+    assert (made.size_mb < weights) == smaller
+
+
+def test_without_labels_there_is_no_auc(loaded):
+    made = cell(loaded, "onnx", "fp32")
+    assert made.auc is None
+    assert made.p_fake < 1e-4
+
+
+def test_a_refused_export_says_why(loaded):
+    made = cell(loaded, "onnx", "int8")
+    assert made.reason.startswith("int8 is gated on accuracy")
+    assert (made.size_mb, made.logit, made.ms) == (None, None, None)
+
+
+def test_the_table_is_read_back_and_newer_cells_replace_older_ones(case, tmp_path):
+    first = Cell("tiny", "1.2.3", "untrained", "onnx", "fp32", "", 1.0, 1e-6, None, 0.0, 2.5, 3.0)
+    refused = Cell("tiny", "1.2.3", "untrained", "onnx", "int8", reason="too far off")
+    Table([first, refused]).write(tmp_path)
+    table = Table.read(tmp_path)
+    assert list(table.cells.values()) == [first, refused]
+    assert table.holds(case.manifest, "onnx", "int8")
+    assert not table.holds(case.manifest, "pt2", "fp32")
+    assert not table.holds(case.manifest.model_copy(update={"version": "2"}), "onnx", "fp32")
+    newer = Cell("tiny", "2", "trained", "onnx", "fp32", "", 1.0, 1e-6, 0.0, 0.0, 2.5, 3.0)
+    table.add(newer)
+    assert list(table.cells.values()) == [newer, refused]
+    lines = (tmp_path / "PARITY.md").read_text().splitlines()
+    assert lines[2] == "| tiny | untrained | onnx | fp32 | 1.0e-06 | – | 0.0e+00 | 1.00 | 2.5 | 3.00 |"
+    assert lines[3] == "| tiny | untrained | onnx | int8 | absent: too far off | | | | | |"
+    assert Table.read(tmp_path, anew=True).cells == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps({"cells": [{"name": "x"}]})])
+def test_another_file_of_that_name_is_refused(tmp_path, text):
+    (tmp_path / "parity.json").write_text(text)
+    with pytest.raises(DeepfakeError, match=r"not a table of this version .* begin anew with --again"):
+        Table.read(tmp_path)
