@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import ValidationError
-
 from deepfake_core.errors import ArtifactCorrupt, InputError
 from deepfake_registry.files import atomic_path, sha256_file, write_atomic
-from deepfake_registry.manifest import MANIFEST_KEY, SCHEMA_VERSION, FileRef, ModelManifest
+from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, FileRef, ModelManifest, parse_manifest
 
-MANIFEST_FILE = "manifest.json"
 ENSEMBLE_FILE = "ensemble.json"
 """What stands in a folder that :meth:`deepfake_core.ensemble.Ensemble.save` wrote."""
 FORMATS = {".onnx": "onnx", ".safetensors": "safetensors"}
@@ -141,26 +138,6 @@ def read_bare(path: str | Path) -> Artifact:
             "write it with: dfbench export DETECTOR --format onnx"
         )
     return Artifact(path, format, sha256_file(path), parse_manifest(text, path))
-
-
-def parse_manifest(text: str | bytes, source: Path) -> ModelManifest:
-    """Validate a manifest's JSON.
-
-    Raises:
-        ArtifactCorrupt: It is not a manifest, or one of a newer version; ``source`` is named.
-    """
-    try:
-        return ModelManifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if where == "schema_version":
-            raise ArtifactCorrupt(
-                f"{source}: its manifest has another schema version than {SCHEMA_VERSION}; upgrade deepfake-core"
-            ) from error
-        raise ArtifactCorrupt(
-            f"{source}: its manifest is not valid: {where + ': ' if where else ''}{first['msg']}"
-        ) from error
 
 
 def _safetensors_metadata(path: Path) -> dict[str, str]:

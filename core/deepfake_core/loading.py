@@ -8,13 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepfake_core.artifacts import ENSEMBLE_FILE, FORMATS, MANIFEST_FILE, Artifact, Package, read_bare, read_package
+from deepfake_core.artifacts import ENSEMBLE_FILE, FORMATS, Artifact, Package, read_bare, read_package
 from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
 from deepfake_core.loaded import LoadedDetector, import_torch
 from deepfake_core.plugins import detector_spec, detectors
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.stages import Stages
-from deepfake_registry.manifest import DataSource
+from deepfake_registry.manifest import MANIFEST_FILE, DataSource
 
 if TYPE_CHECKING:
     from torch import nn
