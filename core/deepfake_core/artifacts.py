@@ -74,6 +74,17 @@ class Package:
         return Artifact(path, format, reference.sha256, self.manifest)
 
 
+def is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a model is named by its path: by a separator or a model file's suffix.
+
+    A plain word is always a name: a folder of the same name in the working directory must not hide it.
+    """
+    if not isinstance(name_or_path, str):
+        return True
+    separators = {os.sep, os.altsep or os.sep}
+    return Path(name_or_path).suffix.lower() in FORMATS or any(mark in name_or_path for mark in separators)
+
+
 def read_package(folder: str | Path) -> Package:
     """Read a packaged model; its files are verified when they are asked for.
 

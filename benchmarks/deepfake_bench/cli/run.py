@@ -14,7 +14,10 @@ EXIT_FAILED = 1
 
 def run(
     detector: Annotated[
-        list[str] | None, typer.Option(help="A name, a model file or a packaged folder; by default every detector.")
+        list[str] | None,
+        typer.Option(
+            help="A name, name@version or name@alias, a model file or a packaged folder; by default every one."
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="[NAME=][LAYOUT:]PATH, with options as for train --data.")
@@ -42,13 +45,16 @@ def run(
     from deepfake_core import plugins
     from deepfake_core.errors import UnknownDetector
     from deepfake_core.progress import track
+    from deepfake_core.registered import find_registered, is_registered_name
     from deepfake_core.runtimes.threads import allowed_threads
 
     for name in scenario or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
     for name in detector or ():
-        if not Path(name).exists():
+        if is_registered_name(name):
+            find_registered(name)
+        elif not Path(name).exists():
             plugins.detector_spec(name)
     names = detector or list(plugins.detectors())
     if not names:

@@ -45,7 +45,9 @@ def test_dinov2_survives_the_change_of_patches():
 
     original = timm.create_model("vit_small_patch14_dinov2", num_classes=0, img_size=224).eval()
     original.load_state_dict(checkpoint_filter_fn(state, original))
-    radar = RADAR(RADARConfig(img_size=256, init="dinov2")).eval()  # as many patches of 16 as there are of 14 in 224 pixels
+    radar = RADAR(
+        RADARConfig(img_size=256, init="dinov2")
+    ).eval()  # as many patches of 16 as there are of 14 in 224 pixels
     pretrained.load_dinov2(radar.encoder)
     with torch.inference_mode():
         before, after = original.forward_features(faces(224)), radar.tokens(faces(256))
