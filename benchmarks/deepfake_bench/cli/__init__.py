@@ -1,4 +1,4 @@
-"""``dfbench``: list detectors, judge files, measure, train, export, and write model cards.
+"""``dfbench``: list detectors, judge files, measure, train, export, publish, and write model cards.
 
 Each command imports what it needs when it runs, so that ``--help`` and ``list`` stay fast.
 """
@@ -11,7 +11,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import card, data, develop, ensemble, explain, listing, predict, protect, run, runs, tune
+from deepfake_bench.cli import (
+    card,
+    data,
+    develop,
+    ensemble,
+    explain,
+    listing,
+    predict,
+    promote,
+    protect,
+    registry,
+    run,
+    runs,
+    tune,
+)
 from deepfake_core.errors import DeepfakeError
 
 
@@ -77,8 +91,10 @@ app.command("tune")(tune.tune)
 app.command("export")(develop.export)
 app.command("ensemble")(ensemble.ensemble)
 app.command("card")(card.card)
+app.command("promote")(promote.promote)
 app.add_typer(data.app)
 app.add_typer(runs.app)
+app.add_typer(registry.app)
 
 
 def main() -> None:

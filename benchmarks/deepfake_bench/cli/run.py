@@ -51,12 +51,12 @@ def run(
     for name in scenario or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
-    for name in detector or ():
-        if is_registered_name(name):
-            find_registered(name)
-        elif not Path(name).exists():
+    # An alias may be moved while this runs: all measurements are of the version that it points at now.
+    names = [find_registered(name).reference if is_registered_name(name) else name for name in detector or ()]
+    for name in names:
+        if not is_registered_name(name) and not Path(name).exists():
             plugins.detector_spec(name)
-    names = detector or list(plugins.detectors())
+    names = names or list(plugins.detectors())
     if not names:
         raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
     jobs = plan(
