@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from deepfake_core import load
-from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, RegistryError, SignatureRefused, WeightsUnavailable
+from deepfake_core.ensemble import Ensemble
+from deepfake_core.errors import (
+    ArtifactCorrupt,
+    DeepfakeError,
+    MissingExtra,
+    RegistryError,
+    SignatureRefused,
+    WeightsUnavailable,
+)
 from deepfake_registry.opening import open_registry
 from deepfake_registry.store import Registry
 
@@ -32,7 +40,7 @@ def registry(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reg
 def fill(registry: Registry, weights: Path, tmp_path: Path) -> Registry:
     for version in ("1", "2"):
         folder = Path(shutil.copytree(weights, tmp_path / f"package-{uuid.uuid4().hex}"))
-        fields = json.loads((folder / "manifest.json").read_text()) | {"version": version}
+        fields = json.loads((folder / "manifest.json").read_text()) | {"version": version, "weights": "trained"}
         if version == "2":
             del fields["files"]["safetensors"]
         (folder / "manifest.json").write_text(json.dumps(fields))
@@ -113,6 +121,28 @@ def test_a_required_signature(registry: Registry, tmp_path: Path, monkeypatch: p
     assert load("tiny@production").manifest.version == "1"
     with pytest.raises(SignatureRefused, match=r"tiny@2 in .*: not signed"):
         load("tiny@staging")
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_required_signature_is_never_skipped_for_want_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key.pub").touch()
+    monkeypatch.setenv("DEEPFAKE_REGISTRY_KEY", str(tmp_path / "key.pub"))
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    monkeypatch.setitem(sys.modules, "model_signing.verifying", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'deepfake-core\[sign\]'"):
+        load("tiny@1")
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_ensemble_keeps_versions_rather_than_aliases(registry: Registry, tmp_path: Path) -> None:
+    together = Ensemble([load("tiny@production"), load("tiny@staging")])
+    folder = together.save(tmp_path / "pair")
+    registry.move("tiny", "production", "2", reason="better")
+    again = load(folder)
+    np.testing.assert_array_equal(again.score(CROPS).logit, together.score(CROPS).logit)
+    assert "tiny@1" in (folder / "ensemble.json").read_text()
 
 
 @pytest.mark.usefixtures("registry")

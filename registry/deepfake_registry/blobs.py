@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from deepfake_registry.manifest import FileRef
 from deepfake_registry.storage import Storage, compare, hash_stream
 
 FOLDER = "blobs/sha256"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def is_blob(path: str) -> bool:
+    """Whether a path in a storage is that of a blob."""
+    return _HASH.fullmatch(path.rpartition("/")[2]) is not None and path == blob_path(path.rpartition("/")[2])
 
 
 def blob_path(sha256: str) -> str:
@@ -67,7 +74,7 @@ class Blobs:
         """
         path = blob_path(expected.sha256)
         try:
-            with self.storage.open(path) as stream:
+            with self.storage.reporting("read"), self.storage.open(path) as stream:
                 compare(*hash_stream(stream), expected)
         except FileNotFoundError:
             raise ArtifactCorrupt(f"{self.storage.where(path)}: missing; {self.remedy}") from None
@@ -86,13 +93,12 @@ class Blobs:
             raise ArtifactCorrupt(f"{self.storage.where(own)}: damaged, {error}; {self.remedy}") from error
 
     def _keep(self, expected: FileRef) -> bool:
-        """Whether the blob is there and intact; if so, it is young again and safe from being collected."""
+        """Whether the blob is there, intact, and young again, so that it is safe from being collected."""
         try:
             self.verify(expected)
-            self.storage.refresh(blob_path(expected.sha256))
+            return self.storage.refresh(blob_path(expected.sha256))
         except (ArtifactCorrupt, FileNotFoundError):
             return False
-        return True
 
 
 def reference_to(data: bytes) -> FileRef:

@@ -53,7 +53,7 @@ def check_paths(manifest: ModelManifest, source: str) -> None:
         ArtifactCorrupt: One is absolute, a URL, leads out of the folder, or takes the manifest's own place.
     """
     for reference in manifest.files.values():
-        if not is_safe_path(reference.path) or reference.path == MANIFEST_FILE:
+        if not is_safe_path(reference.path) or reference.path.lower() == MANIFEST_FILE:
             raise ArtifactCorrupt(
                 f"{source}: lists the file {reference.path!r}, which does not lie in the folder of the model; refused"
             )

@@ -24,8 +24,8 @@ from deepfake_registry.manifest import FileRef
 from deepfake_registry.names import is_safe_path
 
 _BLOCK = 2**20  # bytes
-_REFRESHED = timedelta(days=1)
-"""A file elsewhere is written again to be young only when it is older than this."""
+_YOUNG = timedelta(hours=1)
+"""A file elsewhere that is older than this is written again when a push takes it into use."""
 _EXTRAS = {"s3": "deepfake-core[registry]", "s3a": "deepfake-core[registry]", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
@@ -62,7 +62,7 @@ class Storage(ABC):
 
     def read(self, path: str) -> bytes:
         """A whole file; raises as :meth:`open` does."""
-        with self.open(path) as stream, self._reporting("read"):
+        with self.open(path) as stream, self.reporting("read"):
             return stream.read()
 
     @abstractmethod
@@ -92,11 +92,10 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def refresh(self, path: str) -> None:
-        """Make a file young, so that it counts as part of a push that goes on.
+    def refresh(self, path: str) -> bool:
+        """Make a file young, so that it counts as part of a push that goes on; whether it is young now.
 
-        Raises:
-            FileNotFoundError: There is none.
+        Where it is not, it needs to be written again. Raises as :meth:`open` does.
         """
 
     @abstractmethod
@@ -108,8 +107,8 @@ class Storage(ABC):
         """Delete a file."""
 
     @contextmanager
-    def _reporting(self, doing: str) -> Iterator[None]:
-        """Turn whatever a file system raises into one line of ours."""
+    def reporting(self, doing: str) -> Iterator[None]:
+        """Turn whatever a file system raises into one line of ours, but for files that are missing or there already."""
         try:
             yield
         except (DeepfakeError, FileNotFoundError, FileExistsError):
@@ -130,14 +129,14 @@ class LocalStorage(Storage):
         return str(self.root / path)
 
     def open(self, path: str) -> BinaryIO:
-        with self._reporting("read"):
+        with self.reporting("read"):
             return self._at(path).open("rb")
 
     def exists(self, path: str) -> bool:
         return self._at(path).is_file()
 
     def files(self, folder: str) -> list[str]:
-        with self._reporting("read"):
+        with self.reporting("read"):
             return sorted(
                 file.relative_to(self.root).as_posix()
                 for file in self._at(folder).rglob("*")
@@ -145,24 +144,27 @@ class LocalStorage(Storage):
             )
 
     def create(self, path: str, data: bytes) -> None:
-        with self._reporting("written"):
+        with self.reporting("written"):
             write_new(self._at(path), data)
 
     def upload(self, path: str, source: BinaryIO, expected: FileRef) -> None:
-        with self._reporting("written"), atomic_path(self._at(path)) as temporary:
+        with self.reporting("written"), atomic_path(self._at(path)) as temporary:
             copy_checked(source, temporary, expected)
 
-    def refresh(self, path: str) -> None:
-        with self._reporting("written"):
+    def refresh(self, path: str) -> bool:
+        try:
             os.utime(self._at(path))
+        except PermissionError:  # it is another user's; replacing it needs the folder's permission only
+            return False
+        return True
 
     def stat(self, path: str) -> Stat:
-        with self._reporting("read"):
+        with self.reporting("read"):
             found = self._at(path).stat()
             return Stat(found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def delete(self, path: str) -> None:
-        with self._reporting("written"):
+        with self.reporting("written"):
             self._at(path).unlink(missing_ok=True)
 
     def _at(self, path: str) -> Path:
@@ -199,17 +201,21 @@ class RemoteStorage(Storage):
         self.root = root.rstrip("/")
 
     def open(self, path: str) -> BinaryIO:
-        with self._reporting("read"):
+        with self.reporting("read"):
             stream: BinaryIO = self.fs.open(self._at(path), "rb")
             return stream
 
     def exists(self, path: str) -> bool:
-        with self._reporting("read"):
+        with self.reporting("read"):
             self.fs.invalidate_cache()
-            return bool(self.fs.isfile(self._at(path)))
+            try:
+                self.fs.info(self._at(path))  # its exists() takes a lost connection for a missing file
+            except FileNotFoundError:
+                return False
+            return True
 
     def files(self, folder: str) -> list[str]:
-        with self._reporting("read"):
+        with self.reporting("read"):
             self.fs.invalidate_cache()
             found: list[str] = self.fs.find(self._at(folder))
             return sorted(name.removeprefix(self.root).lstrip("/") for name in found)
@@ -231,20 +237,18 @@ class RemoteStorage(Storage):
             copy_checked(source, checked, expected)
             self.fs.put_file(str(checked), self._at(path))
 
-    def refresh(self, path: str) -> None:
-        if datetime.now(UTC) - self.stat(path).modified > _REFRESHED:
-            with self._writing():
-                self.fs.pipe_file(self._at(path), self.read(path))
+    def refresh(self, path: str) -> bool:
+        return datetime.now(UTC) - self.stat(path).modified < _YOUNG
 
     def stat(self, path: str) -> Stat:
-        with self._reporting("read"):
+        with self.reporting("read"):
             self.fs.invalidate_cache()
             size: int = self.fs.size(self._at(path))
             modified: datetime = self.fs.modified(self._at(path))
             return Stat(size, modified if modified.tzinfo else modified.replace(tzinfo=UTC))
 
     def delete(self, path: str) -> None:
-        with self._reporting("written"):
+        with self.reporting("written"):
             self.fs.rm_file(self._at(path))
 
     def _at(self, path: str) -> str:
@@ -255,7 +259,7 @@ class RemoteStorage(Storage):
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with self._reporting("written"):
+            with self.reporting("written"):
                 yield
         except FileNotFoundError as error:
             raise RegistryError(f"registry {self.url} cannot be written: {error}") from error

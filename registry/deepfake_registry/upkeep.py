@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from deepfake_registry.blobs import FOLDER, blob_path, reference_to
+from deepfake_registry.blobs import FOLDER, blob_path, is_blob, reference_to
 from deepfake_registry.errors import DeepfakeError
 from deepfake_registry.manifest import FileRef, Frozen
 from deepfake_registry.published import Published
@@ -47,7 +47,9 @@ class Change(Frozen):
 def verify(registry: Registry) -> Verified:
     """Read every file of a registry and compare it with its hash; damage is listed, and nothing is changed."""
     problems: list[str] = []
-    stray = {path.rpartition("/")[2] for path in registry.storage.files(FOLDER)}
+    found = registry.storage.files(FOLDER)
+    problems += [f"{registry.storage.where(path)}: no file of a registry" for path in found if not is_blob(path)]
+    stray = {path.rpartition("/")[2] for path in found if is_blob(path)}
     count, versions, moves = len(stray), 0, 0
     for name in registry.names():
         for version in registry.versions(name):
@@ -92,7 +94,7 @@ def collect(
     """
     limit = (now or datetime.now(UTC)) - grace
     storage = registry.storage
-    old = [path for path in storage.files(FOLDER) if storage.stat(path).modified < limit]
+    old = [path for path in storage.files(FOLDER) if is_blob(path) and storage.stat(path).modified < limit]
     referenced = {
         file.sha256
         for name in registry.names()
@@ -135,7 +137,8 @@ def _tried(problems: list[str], call: Callable[..., T], *arguments: Any) -> T | 
 
 def _half_written(root: Path | None, limit: datetime) -> list[Path]:
     """What killed processes left on this machine, and no living one can still be writing."""
-    found = root.rglob(".*.tmp") if root is not None else ()
+    own = [root / name for name in ("blobs", "models", "aliases")] if root is not None else []
+    found = [file for folder in own for file in folder.rglob(".*.tmp")]
     return sorted(file for file in found if datetime.fromtimestamp(file.stat().st_mtime, UTC) < limit)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -150,11 +154,55 @@ def test_processes_that_push_to_s3_lose_nothing(bucket, package):
     assert verify(registry).problems == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_push_to_s3_that_is_killed_is_whole_or_absent(bucket, package):
+    folder = package(content=random.Random(0).randbytes(4_000_000))
+    code = "import sys; from deepfake_registry.opening import open_registry as o; r = o(sys.argv[1]); r.names()\n"
+    code += "print('ready', flush=True); r.push(sys.argv[2])"
+    registry = open_registry(bucket)
+    for attempt in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", code, bucket, str(folder)], stdout=subprocess.PIPE)
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(0.02 * attempt**2)
+        writer.kill()
+        writer.communicate(timeout=60)
+        assert verify(registry).problems == []
+        assert registry.versions("tiny") in ([], ["1"])
+    registry.push(folder)
+    assert registry.versions("tiny") == ["1"]
+    assert verify(registry).problems == []
+
+
 def test_a_bucket_that_is_not_there_is_one_line(server, bucket, package):
     registry = open_registry("s3://no-such-bucket-at-all/x")
     with pytest.raises(RegistryError, match=r"registry s3://no-such-bucket-at-all/x cannot be written: ") as caught:
         registry.push(package())
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_gone_is_not_taken_for_a_missing_model(bucket, package, monkeypatch):
+    registry = open_registry(bucket)
+    registry.push(package())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        registry.storage.fs.clear_instance_cache()
+        gone = open_registry(bucket)
+        for ask in (lambda: gone.resolve("tiny@1"), lambda: gone.storage.exists("x"), lambda: gone.push(package())):
+            with pytest.raises(RegistryError, match=r"registry s3://.* cannot be read: .*connect"):
+                ask()
+
+
+def test_an_old_blob_there_is_written_again_by_a_push(remote, package, monkeypatch):
+    folder = package()
+    file = remote.push(folder)[0].manifest.files["onnx"]
+    path = f"blobs/sha256/{file.sha256[:2]}/{file.sha256}"
+    written = remote.storage.stat(path).modified
+    monkeypatch.setattr("deepfake_registry.storage._YOUNG", timedelta(0))
+    time.sleep(1.1)  # S3 counts whole seconds
+    remote.push(folder)
+    assert remote.storage.stat(path).modified > written
 
 
 def test_credentials_are_not_shown():

@@ -75,6 +75,18 @@ def test_the_same_again_changes_nothing_and_other_content_is_an_error(registry, 
     assert snapshot(registry) == before
 
 
+def test_spaces_in_a_manifest_make_no_other_content(registry, package):
+    folder = package()
+    registry.push(folder)
+    before = snapshot(registry)
+    fields = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(fields))
+    published, new = registry.push(folder)
+    assert not new
+    assert published.text != (folder / "manifest.json").read_bytes()
+    assert snapshot(registry) == before
+
+
 def test_two_versions_share_a_blob(registry, package):
     registry.push(package("1", content=b"abc"))
     registry.push(package("2", content=b"abc"))
@@ -132,7 +144,7 @@ def test_a_manifest_of_another_version_in_its_place_is_refused(registry, package
 @pytest.mark.parametrize(
     "path",
     ["/etc/passwd", "../secret", "a/../../b", "https://example.org/x.onnx", "C:/x", r"..\x", "", "a//b", ".hidden",
-     "a/./b", "manifest.json", "x\0y", "~/x"],
+     "a/./b", "manifest.json", "Manifest.JSON", "x\0y", "~/x"],
 )  # fmt: skip
 def test_a_manifest_whose_files_lead_elsewhere_is_refused(registry, package, path, tmp_path):
     digest = hashlib.sha256(b"weights").hexdigest()

@@ -62,6 +62,19 @@ def test_garbage_is_old_and_nothing_refers_to_it(registry, package):
     assert collect(registry, delete=True).files == []
 
 
+def test_only_what_a_registry_wrote_is_collected(registry, package):
+    registry.push(package())
+    root = registry.storage.root
+    others = [root / ".mine.tmp", root / "photos" / ".x.tmp", root / "blobs" / "sha256" / "notes.txt"]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(b"x")
+    age(registry)
+    assert collect(registry, delete=True).files == []
+    assert all(other.exists() for other in others)
+    assert verify(registry).problems == [f"{others[2]}: no file of a registry"]
+
+
 def test_a_push_makes_old_blobs_young_again(registry, package):
     folder = package("1", content=b"one")
     registry.push(folder)
