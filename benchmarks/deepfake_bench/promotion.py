@@ -67,6 +67,19 @@ def check_again(targets: Iterable[Target], rows: Iterable[Measurement]) -> list[
     return [check for row in rows for check in check_targets(targets, row)]
 
 
+def summary(checks: Iterable[TargetCheck]) -> str:
+    """How many targets were met, and which could not be measured, in one line for the alias' history."""
+    verdicts: dict[tuple[str, str, float, str], set[str]] = {}
+    for check in checks:
+        verdicts.setdefault((check.metric, check.comparison, check.target, check.condition), set()).add(check.verdict)
+    if not verdicts:
+        return "no target is documented"
+    met = sum(found >= {"met"} for found in verdicts.values())
+    unmeasured = [key[0] for key, found in verdicts.items() if found == {"not measurable here"}]
+    rest = f"; not measurable here: {', '.join(dict.fromkeys(unmeasured))}" if unmeasured else ""
+    return f"{met} of {len(verdicts)} documented targets met{rest}"
+
+
 def obstacles(manifest: ModelManifest, targets: Sequence[Target], rows: Sequence[Measurement]) -> list[str]:
     """What speaks against promoting a model; nothing where all targets hold that can be measured here.
 

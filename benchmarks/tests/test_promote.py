@@ -86,6 +86,7 @@ def test_when_its_targets_hold(promote, good):
     assert "not measurable here" in done.output  # stated for another dataset
     (move,) = history()
     assert (move.how, move.version, move.problems) == ("promote", "1", ())
+    assert move.reason == "2 of 3 documented targets met; not measurable here: auc"
     registry = open_registry()
     kept = registry.read_report(registry.resolve("tiny@production"), move.report_sha256)
     assert json.loads(kept) == good
@@ -115,6 +116,11 @@ def test_an_override_is_recorded_with_what_was_missed(promote, measured):
     assert move.problems[0].startswith("file_mb is")
     shown = CliRunner().invoke(app, ["registry", "alias", "tiny", "production", "--history"]).output
     assert "override  the old one is worse (in spite of: file_mb is" in shown
+
+
+def test_an_override_needs_a_reason(promote, measured):
+    assert promote(measured, "--override", " ").exit_code == 2
+    assert no_alias()
 
 
 def test_an_override_that_was_not_needed_is_none(promote, good):

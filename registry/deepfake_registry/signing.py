@@ -70,7 +70,10 @@ def require_signature(manifest: bytes, signatures: Iterable[bytes], public_key: 
                 return
     if reasons:
         raise SignatureRefused(f"{what}: no signature by {public_key}: {'; '.join(sorted(set(reasons)))}")
-    raise SignatureRefused(f"{what}: not signed, and a signature by {public_key} is required; see: registry sign")
+    raise SignatureRefused(
+        f"{what}: not signed, and a signature by {public_key} is required; whoever has its private key adds one by: "
+        "dfbench registry sign"
+    )
 
 
 @contextmanager

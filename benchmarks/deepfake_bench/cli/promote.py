@@ -20,7 +20,9 @@ def promote(
     model: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="In the registry.", show_default=False)],
     to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="The alias to move, such as production.")],
     report: Annotated[Path, typer.Option(help="What dfbench run --json wrote about this very model.")],
-    reason: Annotated[str, typer.Option(help="Kept in the alias' history.")] = "its documented targets hold",
+    reason: Annotated[
+        str | None, typer.Option(help="Kept in the alias' history; by default how the targets stand.")
+    ] = None,
     override: Annotated[
         str | None,
         typer.Option(metavar="REASON", help="Promote although targets are missed; the reason is kept in the history."),
@@ -34,7 +36,7 @@ def promote(
     The report must have measured this very model, by its sha256; every target that could be measured must hold, and
     none may be left out. Exit status: 0, or 2 when it is not promoted.
     """
-    from deepfake_bench.promotion import check_again, obstacles, own_measurements, parse_report, read_report
+    from deepfake_bench.promotion import check_again, obstacles, own_measurements, parse_report, read_report, summary
     from deepfake_core.errors import TargetMissed
     from deepfake_core.plugins import detector_spec
     from deepfake_registry.opening import open_registry
@@ -48,7 +50,7 @@ def promote(
     problems = obstacles(published.manifest, targets, rows)
     if output is Format.table:
         _show(checks)
-    if problems and override is None:
+    if problems and not (override and override.strip()):
         raise TargetMissed(
             f"{published.reference} is not promoted: {'; '.join(problems)}; to promote it all the same: "
             "--override REASON"
@@ -57,7 +59,7 @@ def promote(
         published.manifest.name,
         to,
         published.manifest.version,
-        reason=override if problems and override is not None else reason,
+        reason=override if problems and override else reason or summary(checks),
         how="override" if problems else "promote",
         problems=tuple(problems),
         report_sha256=store.attach_report(published, data),
@@ -68,7 +70,7 @@ def promote(
         return
     for problem in problems:
         typer.echo(f"overridden: {printable(problem)}")
-    typer.echo(f"{move.name}@{move.alias} is {published.reference} now")
+    typer.echo(f"{move.name}@{move.alias} is {published.reference} now: {printable(move.reason)}")
 
 
 def _show(checks: list[TargetCheck]) -> None:
