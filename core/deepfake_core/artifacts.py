@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.parsers import expat
 
-from pydantic import ValidationError
-
 from deepfake_core.errors import ArtifactCorrupt, InputError
 from deepfake_registry.files import atomic_path, sha256_file, write_atomic
-from deepfake_registry.manifest import MANIFEST_KEY, SCHEMA_VERSION, FileRef, ModelManifest
+from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, FileRef, ModelManifest, parse_manifest
 
-MANIFEST_FILE = "manifest.json"
 ENSEMBLE_FILE = "ensemble.json"
 """What stands in a folder that :meth:`deepfake_core.ensemble.Ensemble.save` wrote."""
 FORMATS = {".onnx": "onnx", ".safetensors": "safetensors", ".xml": "openvino"}
@@ -93,6 +90,17 @@ class Package:
         return path, reference.sha256
 
 
+def is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a model is named by its path: by a separator or a model file's suffix.
+
+    A plain word is always a name: a folder of the same name in the working directory must not hide it.
+    """
+    if not isinstance(name_or_path, str):
+        return True
+    separators = {os.sep, os.altsep or os.sep}
+    return Path(name_or_path).suffix.lower() in FORMATS or any(mark in name_or_path for mark in separators)
+
+
 def read_package(folder: str | Path) -> Package:
     """Read a packaged model; its files are verified when they are asked for.
 
@@ -158,26 +166,6 @@ def read_bare(path: str | Path) -> Artifact:
         )
     weights = _weights_of_openvino(path, metadata) if format == "openvino" else None
     return Artifact(path, format, sha256_file(path), parse_manifest(text, path), weights)
-
-
-def parse_manifest(text: str | bytes, source: Path) -> ModelManifest:
-    """Validate a manifest's JSON.
-
-    Raises:
-        ArtifactCorrupt: It is not a manifest, or one of a newer version; ``source`` is named.
-    """
-    try:
-        return ModelManifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if where == "schema_version":
-            raise ArtifactCorrupt(
-                f"{source}: its manifest has another schema version than {SCHEMA_VERSION}; upgrade deepfake-core"
-            ) from error
-        raise ArtifactCorrupt(
-            f"{source}: its manifest is not valid: {where + ': ' if where else ''}{first['msg']}"
-        ) from error
 
 
 def _safetensors_metadata(path: Path) -> dict[str, str]:

@@ -9,13 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepfake_core.artifacts import ENSEMBLE_FILE, FORMATS, MANIFEST_FILE, Artifact, Package, read_bare, read_package
+from deepfake_core.artifacts import ENSEMBLE_FILE, FORMATS, Artifact, Package, is_path, read_bare, read_package
 from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
 from deepfake_core.loaded import LoadedDetector, import_torch
 from deepfake_core.plugins import detector_spec, detectors
+from deepfake_core.registered import find_registered, is_registered_name
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.stages import Stages
-from deepfake_registry.manifest import DataSource
+from deepfake_registry.manifest import MANIFEST_FILE, DataSource
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,9 +47,10 @@ def load(
     """Load a detector.
 
     Args:
-        name_or_path: The name of an installed detector; or a path, which has a separator or a model file's
-            suffix: an ``.onnx`` or ``.safetensors`` file with its manifest inside, or the folder of a package or of
-            an ensemble.
+        name_or_path: The name of an installed detector; or ``"name@version"`` or ``"name@alias"`` in the registry
+            that ``DEEPFAKE_REGISTRY`` names; or a path, which has a separator or a model file's suffix: an ``.onnx``,
+            ``.safetensors`` or OpenVINO ``.xml`` file with its manifest inside, or the folder of a package or of an
+            ensemble.
         backend: What runs it. ``auto`` takes the one that the environment variable ``DEEPFAKE_BACKEND`` names, if it
             can run this model. Otherwise, where both ONNX Runtime and OpenVINO can on the CPU, they are timed once
             for each model, machine and number of threads, and the faster one is remembered; else it is ONNX Runtime,
@@ -68,11 +70,13 @@ def load(
         UnknownDetector: No installed plugin offers the name.
         WeightsUnavailable: The detector has no weights here, or none that the backend can run.
         ArtifactCorrupt: The model file is damaged, or carries no manifest.
+        RegistryError: The registry has no such model, or cannot be reached.
+        SignatureRefused: The model is not signed by the key that ``DEEPFAKE_REGISTRY_KEY`` names.
         MissingExtra: The backend or the device needs an optional dependency.
     """
     if backend not in ("auto", *_NEEDS):
         raise DeepfakeError(f"unknown backend {backend!r}; use auto, {' or '.join(_NEEDS)}")
-    if weights is not None and (untrained or _is_path(name_or_path)):
+    if weights is not None and (untrained or is_path(name_or_path) or is_registered_name(name_or_path)):
         raise DeepfakeError(
             f"weights go with the name of a detector that is to have them, not with "
             f"{'untrained=True' if untrained else f'the model {os.fspath(name_or_path)}'}"
@@ -84,7 +88,11 @@ def load(
     spec: DetectorSpec | None = None
     package: Package | None = None
     bare: Artifact | None = None
-    if not _is_path(name_or_path):
+    origin = str(Path(name_or_path).resolve()) if is_path(name_or_path) else str(name_or_path)
+    if is_registered_name(name_or_path):
+        package = registered = find_registered(str(name_or_path))
+        origin = registered.reference
+    elif not is_path(name_or_path):
         spec = detector_spec(str(name_or_path))
         if (repository := weights or (None if spec.weights else spec.hub)) is not None:
             return _from_repository(spec, repository, download, backend, device, threads)
@@ -109,10 +117,9 @@ def load(
         with stages.timed("choice"):
             chosen = _fastest(found, threads or allowed_threads())
     artifact = found[chosen]
-    if spec is None and (registered := detectors().get(artifact.manifest.architecture)) is not None:
-        spec = registered.spec
+    if spec is None and (installed := detectors().get(artifact.manifest.architecture)) is not None:
+        spec = installed.spec
     runtime = _runtime(chosen, spec, artifact, device, threads, stages)
-    origin = str(Path(name_or_path).resolve()) if _is_path(name_or_path) else str(name_or_path)
     return LoadedDetector(
         spec,
         runtime,
@@ -284,14 +291,6 @@ def _untrained(
     manifest = detector.manifest(spec.name, "untrained", summary=spec.summary)
     stages = Stages()
     return LoadedDetector(spec, _torch_runtime(network, manifest, device, threads, stages), load_ms=stages.spent_ms)
-
-
-def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
-    """A plain word is always a name: a folder of the same name in the working directory must not hide it."""
-    if not isinstance(name_or_path, str):
-        return True
-    separators = {os.sep, os.altsep or os.sep}
-    return Path(name_or_path).suffix.lower() in FORMATS or any(mark in name_or_path for mark in separators)
 
 
 def _packaged_weights(spec: DetectorSpec) -> Path:

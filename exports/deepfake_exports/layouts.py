@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepfake_core.artifacts import MANIFEST_FILE, read_bare
+from deepfake_core.artifacts import read_bare
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_registry.files import new_folder
-from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest, TensorSpec
+from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, ModelManifest, TensorSpec
 
 MAX_BATCH = 32
 """Most pictures, or clips, that a Triton server hands to the network at a time."""

@@ -10,6 +10,8 @@ The tree::
     ├── WeightsUnavailable   no weights for a detector; how to train, pull or download them
     ├── InputError           one input cannot be judged: which file, and why
     ├── ArtifactCorrupt      a model file is damaged, or is not one of ours
+    ├── RegistryError        a model, version or alias is not in the registry, is there already, or cannot be written
+    ├── SignatureRefused     a signature that is required is missing, or by another key
     ├── ParityError          an export disagrees with the network it came from
     ├── TargetMissed         a documented target does not hold
     └── TrainingDataError    training data is missing, ambiguous or leaks
@@ -78,6 +80,14 @@ class InputError(DeepfakeError):
 
 class ArtifactCorrupt(DeepfakeError):
     """A model file is damaged, incomplete or not one of ours."""
+
+
+class RegistryError(DeepfakeError):
+    """The registry has no such model, version or alias, has another under that name, or cannot be reached."""
+
+
+class SignatureRefused(DeepfakeError):
+    """A signature is required, and there is none by the trusted key."""
 
 
 class ParityError(DeepfakeError):

@@ -34,11 +34,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        _settle(temporary)
         temporary.replace(target)
         _sync_directory(target.parent)
     except Exception as error:
@@ -93,6 +89,26 @@ def write_atomic(target: str | Path, data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def write_new(target: str | Path, data: bytes) -> None:
+    """Write a file that must not exist yet, whole or not at all; of several writers at once, exactly one succeeds.
+
+    Raises:
+        FileExistsError: There is such a file; it is unchanged.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        _settle(temporary)
+        os.link(temporary, target)  # in one step, and unlike a rename it replaces nothing
+        _sync_directory(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex sha256 of a file, read in blocks."""
     with Path(path).open("rb") as stream:
@@ -109,6 +125,15 @@ def _no_room(error: Exception, folder: Path) -> bool:
         return not isinstance(error, DeepfakeError) and shutil.disk_usage(folder).free < 2**20
     except OSError:
         return False
+
+
+def _settle(temporary: Path) -> None:
+    """Flush a temporary file to disk and give it ordinary permissions."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
 
 
 def _sync_directory(path: Path) -> None:

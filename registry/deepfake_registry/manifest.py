@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deepfake_registry.errors import ArtifactCorrupt
 
 MANIFEST_KEY = "deepfake.manifest"
+MANIFEST_FILE = "manifest.json"
+"""Its name in the folder of a packaged model."""
 SCHEMA_VERSION = 1
 
 WeightsStatus = Literal["trained", "pretrained", "untrained"]
@@ -285,3 +290,23 @@ def manifest_of(
         outputs=(*outputs, *extra_outputs),
         **fields,
     )
+
+
+def parse_manifest(text: str | bytes, source: str | Path) -> ModelManifest:
+    """Validate a manifest's JSON.
+
+    Raises:
+        ArtifactCorrupt: It is not a manifest, or one of a newer version; ``source`` is named.
+    """
+    try:
+        return ModelManifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if where == "schema_version":
+            raise ArtifactCorrupt(
+                f"{source}: its manifest has another schema version than {SCHEMA_VERSION}; upgrade deepfake-core"
+            ) from error
+        raise ArtifactCorrupt(
+            f"{source}: its manifest is not valid: {where + ': ' if where else ''}{first['msg']}"
+        ) from error

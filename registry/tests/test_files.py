@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from deepfake_registry.errors import DeepfakeError
-from deepfake_registry.files import atomic_path, new_folder, sha256_file, write_atomic
+from deepfake_registry.files import atomic_path, new_folder, sha256_file, write_atomic, write_new
 
 
 def test_a_file_appears_whole_and_with_ordinary_permissions(tmp_path):
@@ -157,3 +157,15 @@ def test_a_native_writer_that_found_no_room_is_told_apart_from_other_errors(tmp_
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
     with pytest.raises(DeepfakeError, match=r"last\.pt: .*disk is full; free space"):
         fails()
+
+
+def test_a_new_file_is_written_once(tmp_path):
+    target = tmp_path / "new" / "record.json"
+    write_new(target, b"first")
+    with pytest.raises(FileExistsError):
+        write_new(target, b"second")
+    assert target.read_bytes() == b"first"
+    beside = target.with_name("beside")
+    beside.touch()
+    assert target.stat().st_mode == beside.stat().st_mode
+    assert sorted(path.name for path in target.parent.iterdir()) == ["beside", "record.json"]

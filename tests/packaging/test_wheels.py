@@ -70,6 +70,7 @@ def test_what_the_wheels_hold(wheels):
         assert f"{package}/py.typed" in core
     assert any(name.startswith("deepfake_bench/data/") and name.endswith(".jpg") for name in core)
     assert any(name.endswith("licenses/LICENSE") for name in core)
+    assert "deepfake_registry/schema/manifest-v1.json" in core
     for plugin in PLUGINS:
         package = plugin.replace("-", "_")
         assert {f"{package}/plugin.py", f"{package}/py.typed"} <= names[package]

@@ -1,4 +1,4 @@
-"""``dfbench``: list detectors, judge files, measure, train, export, and write model cards.
+"""``dfbench``: list detectors, judge files, measure, train, export, publish, and write model cards.
 
 Each command imports what it needs when it runs, so that ``--help`` and ``list`` stay fast.
 """
@@ -21,7 +21,9 @@ from deepfake_bench.cli import (
     listing,
     parity,
     predict,
+    promote,
     protect,
+    registry,
     run,
     runs,
     tune,
@@ -93,8 +95,10 @@ app.command("backends")(backends.backends)
 app.command("parity")(parity.parity)
 app.command("ensemble")(ensemble.ensemble)
 app.command("card")(card.card)
+app.command("promote")(promote.promote)
 app.add_typer(data.app)
 app.add_typer(runs.app)
+app.add_typer(registry.app)
 
 
 def main() -> None:

@@ -29,3 +29,21 @@ Weights = Annotated[
 Download = Annotated[
     bool, typer.Option("--download", help="Let the Hugging Face Hub be asked for weights that are not in its cache.")
 ]
+RegistryUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="FOLDER|URL",
+        help="The registry; by default DEEPFAKE_REGISTRY, or else a folder among your data.",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="Public key that must have signed the model; by default DEEPFAKE_REGISTRY_KEY, or else none.",
+        show_default=False,
+    ),
+]

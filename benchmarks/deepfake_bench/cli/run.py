@@ -14,7 +14,10 @@ EXIT_FAILED = 1
 
 def run(
     detector: Annotated[
-        list[str] | None, typer.Option(help="A name, a model file or a packaged folder; by default every detector.")
+        list[str] | None,
+        typer.Option(
+            help="A name, name@version or name@alias, a model file or a packaged folder; by default every one."
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="[NAME=][LAYOUT:]PATH, with options as for train --data.")
@@ -42,15 +45,18 @@ def run(
     from deepfake_core import plugins
     from deepfake_core.errors import UnknownDetector
     from deepfake_core.progress import track
+    from deepfake_core.registered import find_registered, is_registered_name
     from deepfake_core.runtimes.threads import allowed_threads
 
     for name in scenario or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
-    for name in detector or ():
-        if not Path(name).exists():
+    # An alias may be moved while this runs: all measurements are of the version that it points at now.
+    names = [find_registered(name).reference if is_registered_name(name) else name for name in detector or ()]
+    for name in names:
+        if not is_registered_name(name) and not Path(name).exists():
             plugins.detector_spec(name)
-    names = detector or list(plugins.detectors())
+    names = names or list(plugins.detectors())
     if not names:
         raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
     jobs = plan(

@@ -14,11 +14,11 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from deepfake_core.artifacts import MANIFEST_FILE, read_package, write_package
+from deepfake_core.artifacts import read_package, write_package
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
 from deepfake_core.training.runfiles import locked, read_config, read_history, read_json
 from deepfake_registry.files import write_atomic
-from deepfake_registry.manifest import Frozen
+from deepfake_registry.manifest import MANIFEST_FILE, Frozen
 
 log = logging.getLogger("deepfake.training")
 

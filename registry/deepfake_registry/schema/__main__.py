@@ -1,0 +1,6 @@
+"""Write the schema beside this module."""
+
+from deepfake_registry.files import write_atomic
+from deepfake_registry.schema import FILE, schema_text
+
+write_atomic(FILE, schema_text())
