@@ -78,7 +78,7 @@ def test_files_from_elsewhere_go_through_the_cache(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry
 ) -> None:
     monkeypatch.setenv("DEEPFAKE_REGISTRY", f"memory://{uuid.uuid4().hex}")
-    monkeypatch.setattr("deepfake_registry.store.default_cache", lambda: tmp_path / "cache")
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
     fill(open_registry(), tiny, tmp_path)
     (artifact,) = load("tiny@production").artifacts
     assert artifact.path.is_relative_to(tmp_path / "cache")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deepfake_registry.errors import DeepfakeError
 
+CACHE_VARIABLE = "DEEPFAKE_CACHE"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -107,6 +108,14 @@ def write_new(target: str | Path, data: bytes) -> None:
         _sync_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can get or make again: ``DEEPFAKE_CACHE``, or the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    setting = os.environ.get(CACHE_VARIABLE, "").strip()
+    return Path(setting) if setting else user_cache_path("deepfake-core")
 
 
 def sha256_file(path: str | Path) -> str:

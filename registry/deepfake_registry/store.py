@@ -25,6 +25,7 @@ from typing import Any
 from deepfake_registry.aliases import Aliases, AliasMove
 from deepfake_registry.blobs import Blobs, blob_path, reference_to
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
+from deepfake_registry.files import cache_folder
 from deepfake_registry.manifest import MANIFEST_FILE, FileRef, parse_manifest
 from deepfake_registry.names import check_name, check_paths, is_name, split_reference
 from deepfake_registry.published import Published, folder_of, inside, manifest_path, read_package, same
@@ -191,7 +192,7 @@ class Registry:
         if self.storage.folder is not None:
             self.blobs.verify(file)
             return self.storage.folder / path
-        cache = LocalStorage(self._cache or default_cache())
+        cache = LocalStorage(self._cache or cache_folder() / "registry")
         if cache.exists(path):
             Blobs(cache, "delete this copy, it will be fetched again").verify(file)
         else:
@@ -317,10 +318,3 @@ class Registry:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise ArtifactCorrupt(f"{self.storage.where(path)}: damaged; delete it and add it again")
         return data
-
-
-def default_cache() -> Path:
-    """Where verified copies of the files of other registries are."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("deepfake-core") / "registry"

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.drawn import draw_face
 from deepfake_core.errors import TrainingDataError
+from deepfake_registry.files import cache_folder
 
 PERSONS = 40
 _SOURCE = "sample"
@@ -34,7 +35,7 @@ class SampleFaces(Dataset):
     """
 
     def __init__(self, root: str | Path = "") -> None:
-        super().__init__(root or _cache())
+        super().__init__(root or cache_folder())
 
     def __iter__(self) -> Iterator[Sample]:
         folder = self.root / f"sample-{_VERSION}"
@@ -46,12 +47,6 @@ class SampleFaces(Dataset):
                 shown = (person, _other(person)) if fake and not _blurred(person) else (person,)
                 identities = tuple(f"{_SOURCE}/{number:02}" for number in shown)
                 yield Sample(path, fake, _SOURCE, identities[0], _SPLITS[person % len(_SPLITS)], identities)
-
-
-def _cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("deepfake-core")
 
 
 def _draw(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
 import statistics
 import time
@@ -16,18 +15,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from deepfake_core.artifacts import Artifact
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.runtimes.base import Outputs, Runtime
-from deepfake_registry.files import write_atomic
+from deepfake_registry.files import cache_folder, write_atomic
 
 log = logging.getLogger("deepfake.backends")
 
 COMPARED: tuple[Literal["onnxruntime", "openvino"], ...] = ("onnxruntime", "openvino")
 """Backends that are compared, the preferred one first; each is also the name of its distribution."""
-CACHE_VARIABLE = "DEEPFAKE_CACHE"
 MARGIN = 0.95
 """The first backend keeps its place unless another one needs less than this share of its time: noise is no reason."""
 TOLERANCE = 1e-3
@@ -148,12 +145,6 @@ def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return cache_folder() / "backends" / f"{digest[:32]}.json"
-
-
-def cache_folder() -> Path:
-    """Where this package keeps what it can make again: ``DEEPFAKE_CACHE``, or the user's cache folder."""
-    setting = os.environ.get(CACHE_VARIABLE)
-    return Path(setting) if setting else user_cache_path("deepfake-core", appauthor=False)
 
 
 def version(backend: str) -> str | None:

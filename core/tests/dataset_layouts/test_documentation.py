@@ -12,7 +12,6 @@ import pytest
 from layouts import picture, write
 
 from deepfake_core import plugins
-from deepfake_core.datasets import sample
 from deepfake_core.datasets.opening import open_dataset, parse
 
 PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
@@ -48,7 +47,7 @@ def test_every_option_is_listed() -> None:
 def test_python_on_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sample, "_cache", lambda: tmp_path)
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
     exec(blocks("python")[0], {})
     assert "sample/00" in capsys.readouterr().out
 
