@@ -92,7 +92,7 @@ def test_pull_gives_a_package_that_loads(filled, tmp_path):
     assert load(out).manifest.version == "1"
     done = invoke("pull", "tiny@2", "--out", out)
     assert done.exit_code == 2
-    assert "is in use" in done.output
+    assert "is there already" in done.output
 
 
 def test_an_alias_moves_with_a_reason_and_keeps_its_history(filled):

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import secrets
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 from deepfake_registry.aliases import Aliases, AliasMove
 from deepfake_registry.blobs import Blobs, blob_path, reference_to
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
-from deepfake_registry.files import cache_folder
+from deepfake_registry.files import cache_folder, new_folder
 from deepfake_registry.manifest import MANIFEST_FILE, FileRef, parse_manifest
 from deepfake_registry.names import check_name, check_paths, is_name, split_reference
 from deepfake_registry.published import Published, folder_of, inside, manifest_path, read_package, same
@@ -207,25 +205,15 @@ class Registry:
             folder: One that does not exist yet, or is empty.
 
         Raises:
-            RegistryError: The folder is in use.
+            DeepfakeError: The folder is there already, or the disk is full.
             ArtifactCorrupt: A file is missing or damaged in the registry.
         """
-        folder = Path(folder).absolute()
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise RegistryError(f"{folder}: is in use; name a folder that is new or empty")
-        half = LocalStorage(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp"))
-        try:
+        with new_folder(folder) as half:
+            storage = LocalStorage(half)
             for file in published.manifest.files.values():
-                self.blobs.copy_to(half, file.path, file)
-            half.create(MANIFEST_FILE, published.text)
-            if folder.is_dir():
-                folder.rmdir()  # empty
-            half.root.replace(folder)
-        except OSError as error:
-            raise RegistryError(f"{folder}: cannot be written: {error.strerror}") from error
-        finally:
-            shutil.rmtree(half.root, ignore_errors=True)
-        return folder
+                self.blobs.copy_to(storage, file.path, file)
+            storage.create(MANIFEST_FILE, published.text)
+        return Path(folder)
 
     def reports(self, published: Published) -> list[str]:
         """Hex sha256 of each benchmark report that is kept with a version."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_registry.errors import ArtifactCorrupt, RegistryError
+from deepfake_registry.errors import ArtifactCorrupt, DeepfakeError, RegistryError
 from deepfake_registry.manifest import FileRef
 from deepfake_registry.names import is_name, is_safe_path, split_reference
 from deepfake_registry.opening import open_registry
@@ -215,7 +215,7 @@ def test_a_folder_that_is_in_use_is_left_alone(registry, package, tmp_path):
     published, _ = registry.push(package())
     (tmp_path / "mine").mkdir()
     registry.pull(published, tmp_path / "mine")
-    with pytest.raises(RegistryError, match="is in use"):
+    with pytest.raises(DeepfakeError, match="is there already"):
         registry.pull(published, tmp_path / "mine")
 
 
