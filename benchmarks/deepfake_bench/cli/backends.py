@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepfake_bench.cli.listing import Format
 from deepfake_bench.cli.options import Threads
 from deepfake_bench.cli.text import columns, printable
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
     from deepfake_core.runtimes.choice import Timing
-
-
-class Format(enum.StrEnum):
-    """How the timings are printed."""
-
-    table = "table"
-    json = "json"
 
 
 def backends(
