@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepfake_bench.cli import build
 from deepfake_bench.cli.listing import Format
 from deepfake_bench.cli.options import Key, RegistryUrl
 from deepfake_bench.cli.text import columns, printable
@@ -25,6 +26,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command("build")(build.build)
 
 Reference = Annotated[str, typer.Argument(metavar="NAME@VERSION|NAME@ALIAS", show_default=False)]
 Output = Annotated[Format, typer.Option("--format", help="How it is printed.")]
