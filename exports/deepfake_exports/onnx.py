@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,26 @@ from torch import nn
 from deepfake_core.detector import Detector
 from deepfake_core.runtimes.base import Outputs
 from deepfake_exports import lowprecision
-from deepfake_exports.parity import Run, gate_drift, gate_outputs, gate_scores, probes, torch_run
+from deepfake_exports.parity import (
+    LabelledImages,
+    Run,
+    change_of,
+    gate_drift,
+    gate_outputs,
+    gate_scores,
+    probes,
+    scores_of,
+    spread,
+    torch_run,
+)
 from deepfake_exports.request import OFFERED, Precision, check_request, example_of, graph_of, labelled
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
+IN_FLOAT = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Shares of the layers that int8 leaves in float, one after the other, until the judgement holds."""
+RANKED_ON = 32
+"""Pictures on which it is measured what each layer costs."""
 OPSET = 18  # what the exporter writes natively; any other passes through its version converter
 PRODUCER = "deepfake-core"
 STORAGE = {
@@ -48,7 +64,8 @@ def export_onnx(
         manifest: Goes inside the file, and decides preprocessing and outputs.
         out: The file; an older one is replaced, and only after success.
         precision: ``fp16-storage`` halves the file and still computes in float32; ``int8-weights`` makes it a
-            quarter, likewise; ``int8`` quantises statically, per channel, with normalisation and heads in float.
+            quarter, likewise; ``int8`` quantises statically, per channel, with normalisation and heads in float, and
+            of the other layers those that cost most accuracy, as many as it takes, up to half of them.
         calibration_images: uint8 [N, H, W, 3] RGB from the validation split; parity is checked on them too.
         labels: int [N], 1 = fake; ``int8`` needs them. Where they are given, judgement on the pictures is a gate for
             every precision but ``fp32``.
@@ -76,10 +93,33 @@ def export_onnx(
             gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images)
             gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
         elif precision == "int8" and data is not None:
-            save(lowprecision.quantise(plain, data.images, Path(scratch)), manifest, target, precision)
+            _save_int8(plain, manifest, data, reference, target, Path(scratch))
         if precision != "fp32" and data is not None:
             gate_scores(f"{out} ({precision})", reference, ort_run(target), data, manifest.calibration)
     return Path(out)
+
+
+def _save_int8(
+    plain: Path, manifest: ModelManifest, data: LabelledImages, reference: Run, target: Path, scratch: Path
+) -> None:
+    """Quantise everything; while the judgement changes too much, take more of the layers back that cost most."""
+    before = scores_of(reference, data.images)
+    few = spread(np.arange(len(before)), RANKED_ON)
+    trial = scratch / "trial.onnx"
+
+    def drift(proto: onnx.ModelProto) -> float:
+        save(proto, manifest, trial, "int8")
+        return float(np.abs(scores_of(ort_run(trial), data.images[few]) - before[few]).mean())
+
+    quantised, floating = lowprecision.quantise(plain, data.images, scratch)
+    ranked: list[str] = []
+    for share in (0.0, *IN_FLOAT):
+        if share and not ranked:
+            ranked = lowprecision.by_sensitivity(quantised, floating, drift)
+        layers = ranked[: math.ceil(share * len(ranked))]
+        save(lowprecision.in_float(quantised, floating, layers), manifest, target, "int8")
+        if change_of(before, scores_of(ort_run(target), data.images), data.fake, manifest.calibration).share <= 1:
+            return
 
 
 def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,9 +60,9 @@ def probes(spec: PreprocessSpec, images: NDArray[np.uint8] | None) -> NDArray[np
     return np.concatenate([spread(images, REAL_PROBES), edge])
 
 
-def spread(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """At most ``count`` of ``images`` [N, …], evenly from first to last."""
-    picked: NDArray[np.uint8] = images[np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+def spread(items: NDArray[Any], count: int) -> NDArray[Any]:
+    """At most ``count`` of ``items`` [N, …], evenly from first to last."""
+    picked: NDArray[Any] = items[np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
     return picked
 
 

@@ -14,8 +14,17 @@ import deepfake_core
 from deepfake_core.detector import WithPreprocess
 from deepfake_core.errors import DeepfakeError, ParityError
 from deepfake_exports import onnx as exporter
-from deepfake_exports.lowprecision import float_nodes, store_as_int8
+from deepfake_exports import parity
+from deepfake_exports.lowprecision import (
+    by_sensitivity,
+    float_nodes,
+    in_float,
+    quantise,
+    quantised_layers,
+    store_as_int8,
+)
 from deepfake_exports.onnx import OPSET, export_onnx, ort_run
+from deepfake_exports.parity import mean_p_change, scores_of
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
 pytestmark = pytest.mark.onnxruntime
@@ -253,3 +262,47 @@ def test_requests_that_cannot_be_served(case, tmp_path):
         export_onnx(
             case.detector, case.network, case.manifest.model_copy(update={"preprocess": other}), tmp_path / "m.onnx"
         )
+
+
+def test_layers_go_back_to_float_one_by_one(case, exported, tmp_path):
+    quantised, plain = quantise(exported, case.images, tmp_path)
+    layers = quantised_layers(quantised)
+    assert len(layers) > 1
+
+    def logits(proto):
+        onnx.checker.check_model(proto)
+        (tmp_path / "trial.onnx").write_bytes(proto.SerializeToString())
+        return ort_run(tmp_path / "trial.onnx")(case.images).logit
+
+    want = ort_run(exported)(case.images).logit
+    none, everything = in_float(quantised, plain, ()), in_float(quantised, plain, layers)
+    assert quantised_layers(none) == layers
+    assert quantised_layers(everything) == []
+    drifts = [float(np.abs(logits(proto) - want).mean()) for proto in (none, everything)]
+    assert drifts[1] < drifts[0] / 2  # what lies between the layers stays int8
+    names = {tensor.name for tensor in everything.graph.initializer}
+    assert not [name for name in names if name.endswith("weight_quantized")], "what nothing reads is gone"
+    ranked = by_sensitivity(quantised, plain, lambda proto: float(np.abs(logits(proto) - want).mean()))
+    assert sorted(ranked) == sorted(layers)
+    best, worst = (np.abs(logits(in_float(quantised, plain, {ranked[i]})) - want).mean() for i in (0, -1))
+    assert best <= worst
+
+
+def test_int8_takes_back_as_many_layers_as_the_judgement_needs(case, exported, tmp_path, monkeypatch):
+    def export(name):
+        out = export_onnx(
+            case.detector, case.network, case.manifest, tmp_path / name,
+            precision="int8", calibration_images=case.images, labels=case.fake,
+        )  # fmt: skip
+        before, after = (scores_of(run, case.images) for run in (ort_run(exported), ort_run(out)))
+        return quantised_layers(onnx.load(out)), mean_p_change(before, after, case.manifest.calibration)
+
+    layers, change = export("loose.onnx")
+    monkeypatch.setattr(parity, "MAX_MEAN_P_CHANGE", 0.9 * change)
+    fewer, less = export("tight.onnx")
+    assert set(fewer) < set(layers)
+    assert less <= 0.9 * change
+    monkeypatch.setattr(parity, "MAX_MEAN_P_CHANGE", 1e-9)
+    with pytest.raises(ParityError, match="int8"):
+        export("impossible.onnx")
+    assert not (tmp_path / "impossible.onnx").exists()
