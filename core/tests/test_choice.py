@@ -10,7 +10,7 @@ import pytest
 
 from deepfake_core import load
 from deepfake_core.artifacts import read_package
-from deepfake_core.errors import DeepfakeError
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
 from deepfake_core.runtimes import choice
 from deepfake_core.runtimes.base import Outputs, Runtime
 
@@ -61,10 +61,28 @@ def test_a_small_lead_is_noise():
 
 @pytest.mark.parametrize("logit", [0.6, float("nan")])
 def test_one_that_answers_otherwise_is_left_out(artifact, logit, caplog):
-    timings = choice.measure({"right": Timed(artifact, 0.01), "wrong": Timed(artifact, 0.0, logit)})
+    timings = choice.measure({"right": lambda: Timed(artifact, 0.01), "wrong": lambda: Timed(artifact, 0.0, logit)})
     assert [timing.ms is None for timing in timings] == [False, True]
     assert choice.best(timings) == "right"
     assert "wrong is left out: its logit differs" in caplog.text
+
+
+def test_one_that_cannot_run_the_model_is_left_out(artifact, tmp_path, monkeypatch):
+    class Fails(Timed):
+        def run(self, images):
+            raise RuntimeError("no such\noperator")
+
+    def refuses():
+        raise ArtifactCorrupt("cannot load it")
+
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
+    for number, opened in enumerate((refuses, lambda: Fails(artifact, 0.0))):
+        artifacts = dict.fromkeys(("onnxruntime", f"other{number}"), artifact)
+        openers = {"onnxruntime": lambda: Timed(artifact, 0.01), f"other{number}": opened}
+        assert choice.fastest(openers, artifacts, 1) == "onnxruntime"
+        assert choice.remembered(artifacts, 1)[1].reason in ("cannot load it", "no such operator")
+    with pytest.raises(ArtifactCorrupt):  # a file that the first one cannot load is no good
+        choice.measure({"onnxruntime": refuses, "openvino": lambda: Timed(artifact, 0.0)})
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(artifact, tmp_path, monkeypatch):

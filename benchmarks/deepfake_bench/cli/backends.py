@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from deepfake_bench.cli.text import columns, printable
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.runtimes.base import Runtime
     from deepfake_core.runtimes.choice import Timing
 
 
@@ -54,25 +56,35 @@ def backends(
 
 
 def _timings(name: str, threads: int, again: bool) -> list[Timing]:
-    from deepfake_core.errors import MissingExtra
+    from deepfake_core.errors import DeepfakeError, MissingExtra
     from deepfake_core.loading import load
     from deepfake_core.runtimes import choice
 
     loaded: dict[str, LoadedDetector] = {}
+    failed: list[Timing] = []
     for backend in choice.COMPARED:
         try:
             loaded[backend] = load(name, backend=backend, device="cpu", threads=threads)
         except MissingExtra:
             continue
+        except DeepfakeError as error:
+            if not loaded:
+                raise
+            failed.append(choice.Timing(backend, None, None, str(error)))
     artifacts = {backend: detector.artifacts[0] for backend, detector in loaded.items()}
     timings = None if again else choice.remembered(artifacts, threads)
     if timings is None:
-        timings = choice.measure({backend: detector.runtime for backend, detector in loaded.items()})
+        timings = choice.measure({backend: _opener(detector) for backend, detector in loaded.items()})
         choice.remember(artifacts, threads, timings)
-    return timings
+    return [*timings, *failed]
+
+
+def _opener(detector: LoadedDetector) -> Callable[[], Runtime]:
+    return lambda: detector.runtime
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
-    ms = "–" if row["ms"] is None else f"{row['ms']:.2f}"
+    styles = (("ms", ".2f"), ("difference", ".1e"))
+    ms, apart = ("–" if row[key] is None else f"{row[key]:{style}}" for key, style in styles)
     note = row["reason"] or ("taken" if row["taken"] else "")
-    return printable(row["detector"]), row["backend"], row["version"] or "", ms, f"{row['difference']:.1e}", note
+    return printable(row["detector"]), row["backend"], row["version"] or "", ms, apart, note

@@ -39,7 +39,7 @@ class Timing:
     Attributes:
         backend: Its name.
         ms: Median time of one input, in milliseconds; ``None`` where it failed or disagreed.
-        difference: Largest difference of its logit from the first backend's.
+        difference: Largest difference of its logit from the first backend's; ``None`` where it gave none.
         reason: Why it has no time.
     """
 
@@ -59,7 +59,7 @@ def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mappin
     """
     timings = remembered(artifacts, threads)
     if timings is None:
-        timings = measure({name: opened() for name, opened in open_runtime.items()})
+        timings = measure(open_runtime)
         remember(artifacts, threads, timings)
     return best(timings)
 
@@ -74,18 +74,36 @@ def best(timings: list[Timing]) -> str:
     return quickest.backend if (quickest.ms or 0.0) < MARGIN * first.ms else first.backend
 
 
-def measure(runtimes: Mapping[str, Runtime]) -> list[Timing]:
+def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
     """Run each runtime on the same input of noise, in turns; about half a second each, at least five runs.
 
-    The first runtime is the reference that the others' logits are compared with.
+    The first runtime is the reference that the others' logits are compared with. Another one that cannot run the model
+    is left out.
+
+    Raises:
+        ArtifactCorrupt: The first one cannot load the file.
     """
-    (first, *_) = runtimes
+    first, *others = open_runtime
+    runtimes = {first: open_runtime[first]()}
     shape = (1, *runtimes[first].manifest.preprocess.input_shape)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    outputs: dict[str, Outputs] = {}
+    reference = runtimes[first].run(image)  # which also warms it up
+    apart, refused = {first: 0.0}, {}
+    for name in others:
+        try:
+            runtime = open_runtime[name]()
+            apart[name] = _difference(reference, runtime.run(image))
+        except (DeepfakeError, RuntimeError) as error:
+            refused[name] = Timing(name, None, None, " ".join(str(error).split()))
+            continue
+        if apart[name] <= TOLERANCE:
+            runtimes[name] = runtime
+        else:
+            reason = f"its logit differs from that of {first} by {apart[name]:.2g}"
+            refused[name] = Timing(name, None, apart[name], reason)
+    for timing in refused.values():
+        log.warning("%s is left out: %s", timing.backend, timing.reason)
     spent: dict[str, list[float]] = {name: [] for name in runtimes}
-    for name, runtime in runtimes.items():
-        outputs[name] = runtime.run(image)  # warm
     started = time.perf_counter()
     for turn in range(_LONGEST):
         for name, runtime in runtimes.items():
@@ -94,16 +112,8 @@ def measure(runtimes: Mapping[str, Runtime]) -> list[Timing]:
             spent[name].append(1e3 * (time.perf_counter() - begun))
         if turn + 1 >= _SHORTEST and time.perf_counter() - started > _BUDGET_S * len(runtimes):
             break
-    timings = []
-    for name, times in spent.items():
-        apart = _difference(outputs[first], outputs[name])
-        if apart <= TOLERANCE:
-            timings.append(Timing(name, statistics.median(times), apart))
-        else:
-            reason = f"its logit differs from that of {first} by {apart:.2g}"
-            log.warning("%s is left out: %s", name, reason)
-            timings.append(Timing(name, None, apart, reason))
-    return timings
+    timed = {name: Timing(name, statistics.median(times), apart[name]) for name, times in spent.items()}
+    return [{**timed, **refused}[name] for name in open_runtime]
 
 
 def _difference(one: Outputs, other: Outputs) -> float:
