@@ -18,6 +18,7 @@ from xml.parsers import expat
 from deepfake_core.errors import ArtifactCorrupt, InputError
 from deepfake_registry.files import atomic_path, sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, FileRef, ModelManifest, parse_manifest
+from deepfake_registry.published import inside, read_manifest
 
 ENSEMBLE_FILE = "ensemble.json"
 """What stands in a folder that :meth:`deepfake_core.ensemble.Ensemble.save` wrote."""
@@ -77,9 +78,7 @@ class Package:
         reference = self.manifest.files.get(key)
         if reference is None:
             return None
-        path = self.folder / reference.path
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise ArtifactCorrupt(f"{self.folder / MANIFEST_FILE}: {reference.path!r} lies outside of the package")
+        path = inside(self.folder, reference)
         if not path.is_file():
             raise ArtifactCorrupt(f"{path}: missing, though the manifest lists it; install the package again")
         size = path.stat().st_size
@@ -108,12 +107,7 @@ def read_package(folder: str | Path) -> Package:
         ArtifactCorrupt: The manifest is missing or cannot be read.
     """
     folder = Path(folder)
-    file = folder / MANIFEST_FILE
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise ArtifactCorrupt(f"{folder}: not a packaged model, {MANIFEST_FILE}: {error.strerror}") from error
-    return Package(folder, parse_manifest(text, file))
+    return Package(folder, read_manifest(folder)[1])
 
 
 def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[str, Path]) -> Package:

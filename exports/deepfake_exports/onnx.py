@@ -92,18 +92,23 @@ def export_onnx(
             save(store_weights(onnx.load(plain)), manifest, target, precision)
             gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images)
             gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
-        elif precision == "int8" and data is not None:
-            _save_int8(plain, manifest, data, reference, target, Path(scratch))
         if precision != "fp32" and data is not None:
-            gate_scores(f"{out} ({precision})", reference, ort_run(target), data, manifest.calibration)
+            before = scores_of(reference, data.images)
+            if precision == "int8":
+                _save_int8(plain, manifest, data, before, target, Path(scratch))
+            gate_scores(f"{out} ({precision})", before, ort_run(target), data, manifest.calibration)
     return Path(out)
 
 
 def _save_int8(
-    plain: Path, manifest: ModelManifest, data: LabelledImages, reference: Run, target: Path, scratch: Path
+    plain: Path,
+    manifest: ModelManifest,
+    data: LabelledImages,
+    before: NDArray[np.float32],
+    target: Path,
+    scratch: Path,
 ) -> None:
     """Quantise everything; while the judgement changes too much, take more of the layers back that cost most."""
-    before = scores_of(reference, data.images)
     few = spread(np.arange(len(before)), RANKED_ON)
     trial = scratch / "trial.onnx"
 

@@ -82,10 +82,11 @@ def export_openvino(
         if precision == "fp16-storage":
             xml = _save(converted, manifest, scratch / "fp16.xml", half=True)
             gate_drift(f"{out} (openvino, {precision})", exact, openvino_run(xml), images, manifest.calibration)
-        elif precision == "int8" and data is not None:
-            xml = _quantised(converted, manifest, data, reference, scratch)
         if precision != "fp32" and data is not None:
-            gate_scores(f"{out} (openvino, {precision})", reference, openvino_run(xml), data, manifest.calibration)
+            before = scores_of(reference, data.images)
+            if precision == "int8":
+                xml = _quantised(converted, manifest, data, before, scratch)
+            gate_scores(f"{out} (openvino, {precision})", before, openvino_run(xml), data, manifest.calibration)
         # Weights first, and no graph beside weights that are not its own.
         out.unlink(missing_ok=True)
         for made, final in ((xml.with_suffix(".bin"), out.with_suffix(".bin")), (xml, out)):
@@ -108,14 +109,14 @@ def _save(model: Any, manifest: ModelManifest, path: Path, *, half: bool = False
     return path
 
 
-def _quantised(model: Any, manifest: ModelManifest, data: LabelledImages, reference: Run, scratch: Path) -> Path:
+def _quantised(
+    model: Any, manifest: ModelManifest, data: LabelledImages, before: NDArray[np.float32], scratch: Path
+) -> Path:
     """Quantise by NNCF; where AUC moves by too much, again with the layers that hurt most left in float."""
     try:
         import nncf
     except ModuleNotFoundError:
         raise MissingExtra("int8 for OpenVINO", "deepfake-core[openvino-int8]") from None
-
-    before = scores_of(reference, data.images)
 
     def room(after: NDArray[np.float32]) -> float:
         """How far the judgement is from where the gate closes: 1 for no change, 0 for all that is allowed."""

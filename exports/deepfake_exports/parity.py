@@ -14,7 +14,7 @@ from torch import nn
 
 from deepfake_core.errors import ParityError
 from deepfake_core.metrics import roc_auc
-from deepfake_core.runtimes.base import Outputs
+from deepfake_core.runtimes.base import Outputs, worst_difference
 from deepfake_core.runtimes.torch import as_outputs
 from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec
 
@@ -100,7 +100,7 @@ def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.ui
 def _compare(case: str, want: NDArray[np.float32], got: NDArray[np.float32], tolerance: float) -> None:
     if want.shape != got.shape:
         raise ParityError(f"{case} has shape {got.shape}, the network gives {want.shape}")
-    worst = float(np.max(np.abs(want - got) / np.maximum(1.0, np.abs(want))))
+    worst = worst_difference(want, got)
     if not worst <= tolerance:  # written so that NaN fails
         raise ParityError(f"{case} differs from the network's by {worst:.3g}, allowed {tolerance:.0e}; nothing written")
 
@@ -126,14 +126,22 @@ def change_of(
     return Change(abs(roc_auc(fake, after) - roc_auc(fake, before)), mean_p_change(before, after, calibration))
 
 
-def gate_scores(what: str, reference: Run, exported: Run, data: LabelledImages, calibration: Calibration) -> None:
+def gate_scores(
+    what: str, before: NDArray[np.float32], exported: Run, data: LabelledImages, calibration: Calibration
+) -> None:
     """Demand nearly unchanged judgement on a labelled set: ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``.
+
+    Args:
+        what: Names the export in the message.
+        before: The network's logits of the labelled pictures, float32 [N].
+        exported: The exported file.
+        data: The labelled pictures.
+        calibration: From logits to probabilities.
 
     Raises:
         ParityError: The change is larger.
     """
-    before, after = (scores_of(run, data.images) for run in (reference, exported))
-    change = change_of(before, after, data.fake, calibration)
+    change = change_of(before, scores_of(exported, data.images), data.fake, calibration)
     if not change.share <= 1:
         raise ParityError(
             f"{what}: AUC changes by {change.auc:.4f} (allowed {MAX_AUC_CHANGE}) and P(fake) by {change.p:.4f} "

@@ -46,19 +46,28 @@ def folder_of(published: Published) -> str:
     return manifest_path(published.manifest.name, published.manifest.version).removesuffix(f"/{MANIFEST_FILE}")
 
 
-def read_package(folder: Path) -> Published:
-    """A packaged model as it would be published; its files are looked at when they are stored."""
+def read_manifest(folder: Path) -> tuple[bytes, ModelManifest]:
+    """The manifest of a packaged model, as it stands in the file and as it reads.
+
+    Raises:
+        ArtifactCorrupt: It is missing or cannot be read.
+    """
     file = folder / MANIFEST_FILE
     try:
         text = file.read_bytes()
     except OSError as error:
         raise ArtifactCorrupt(f"{folder}: not a packaged model, {MANIFEST_FILE}: {error.strerror}") from error
-    manifest = parse_manifest(text, file)
+    return text, parse_manifest(text, file)
+
+
+def read_package(folder: Path) -> Published:
+    """A packaged model as it would be published; its files are looked at when they are stored."""
+    text, manifest = read_manifest(folder)
     check_name("name", manifest.name)
     check_name("version", manifest.version)
-    check_paths(manifest, str(file))
+    check_paths(manifest, str(folder / MANIFEST_FILE))
     if not manifest.files:
-        raise ArtifactCorrupt(f"{file}: lists no file, so there is nothing to publish")
+        raise ArtifactCorrupt(f"{folder / MANIFEST_FILE}: lists no file, so there is nothing to publish")
     return Published(manifest, text, hashlib.sha256(text).hexdigest())
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.errors import DeepfakeError
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
 
 if TYPE_CHECKING:
+    from deepfake_core.artifacts import Artifact
     from deepfake_registry.manifest import ModelManifest
 
 
@@ -75,3 +76,17 @@ def check_device(device: str) -> None:
     """
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is None:
         raise DeepfakeError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+
+
+def worst_difference(want: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Largest difference between two arrays of one shape, relative where a wanted value exceeds 1; NaN where one is."""
+    return float(np.max(np.abs(want - got) / np.maximum(1.0, np.abs(want))))
+
+
+def other_tensors(artifact: Artifact, inputs: Collection[str], outputs: Collection[str]) -> ArtifactCorrupt:
+    """The error for a file whose tensors, by name, are not those of its manifest."""
+    manifest = artifact.manifest
+    return ArtifactCorrupt(
+        f"{artifact.path}: has the tensors {sorted(inputs)} → {sorted(outputs)}, but its manifest says "
+        f"{manifest.inputs[0].name!r} → {[spec.name for spec in manifest.outputs]}; export it again"
+    )

@@ -18,7 +18,7 @@ import numpy as np
 
 from deepfake_core.artifacts import Artifact
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.runtimes.base import Outputs, Runtime
+from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
 from deepfake_registry.files import cache_folder, write_atomic
 
 log = logging.getLogger("deepfake.backends")
@@ -117,8 +117,7 @@ def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
 
 
 def _difference(one: Outputs, other: Outputs) -> float:
-    apart = np.abs(one.logit - other.logit) / np.maximum(1.0, np.abs(one.logit))
-    worst = float(apart.max())
+    worst = worst_difference(one.logit, other.logit)
     return worst if np.isfinite(worst) else float("inf")
 
 

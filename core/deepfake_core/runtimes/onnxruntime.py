@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from deepfake_core.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, check_device
+from deepfake_core.runtimes.base import Outputs, Runtime, check_device, other_tensors
 from deepfake_core.runtimes.threads import allowed_threads
 
 _LOAD_ERRORS = (
@@ -57,10 +57,7 @@ class OnnxRuntime(Runtime):
         inputs = {item.name for item in self.session.get_inputs()}
         outputs = {item.name for item in self.session.get_outputs()}
         if inputs != {self._input} or not outputs.issuperset(self._outputs):
-            raise ArtifactCorrupt(
-                f"{artifact.path}: has the tensors {sorted(inputs)} → {sorted(outputs)}, but its manifest says "
-                f"{self._input!r} → {self._outputs}; export it again"
-            )
+            raise other_tensors(artifact, inputs, outputs)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         values = dict(zip(self._outputs, self.session.run(self._outputs, {self._input: images}), strict=True))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, check_device
+from deepfake_core.runtimes.base import Outputs, Runtime, check_device, other_tensors
 from deepfake_core.runtimes.threads import allowed_threads
 
 try:
@@ -57,10 +57,7 @@ class OpenVinoRuntime(Runtime):
         inputs = {name for port in self._model.inputs for name in port.get_names()}
         outputs = {name for port in self._model.outputs for name in port.get_names()}
         if self._input not in inputs or not outputs.issuperset(self._outputs):
-            raise ArtifactCorrupt(
-                f"{artifact.path}: has the tensors {sorted(inputs)} → {sorted(outputs)}, but its manifest says "
-                f"{self._input!r} → {self._outputs}; export it again"
-            )
+            raise other_tensors(artifact, inputs, outputs)
         self._own = threading.local()  # a request holds the buffers of one inference
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
