@@ -111,7 +111,10 @@ def _to_half(tensor: TensorProto) -> NDArray[np.float16]:
 
 
 def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Quantise a float32 file to int8: QDQ, static, weights per channel; normalisation and heads stay float.
+    """Quantise a float32 file to int8: QDQ, static, weights per channel.
+
+    Normalisation, heads and products of two activations stay float: the latter hold no weights, and in int8 they are
+    no faster. Ranges are static, because with dynamic ones a picture's score would depend on the others in its batch.
 
     Returns:
         The quantised graph, and the float graph that it was made of, with the same names of nodes.
@@ -215,10 +218,11 @@ def _pruned(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def float_nodes(proto: onnx.ModelProto) -> set[str]:
-    """Names of the nodes that int8 leaves alone: those before the first layer with weights, and each head.
+    """Names of the nodes that int8 leaves alone.
 
-    A head is what lies between an output and its nearest layers with weights, these included. Products and
-    convolutions of small or no constants, such as an edge filter or attention, are no layers with weights.
+    These are the nodes before the first layer with weights, each head, and the products and convolutions of small or
+    no constants, such as an edge filter or attention, which are no layers with weights. A head is what lies between
+    an output and its nearest layers with weights, these included.
     """
     large = {tensor.name for tensor in _large_floats(proto)}
     maker = {output: node for node in proto.graph.node for output in node.output}
@@ -234,7 +238,8 @@ def float_nodes(proto: onnx.ModelProto) -> set[str]:
         [output.name for output in proto.graph.output], lambda n: [maker[n]] if n in maker else [], weighted, False
     )
     forward = _reach([entry.name for entry in proto.graph.input], lambda n: readers.get(n, []), weighted, True)
-    return {node.name for node in backward} | {node.name for node in forward if not weighted(node)}
+    products = [node for node in proto.graph.node if node.op_type in _WEIGHTED]
+    return {node.name for node in backward} | {node.name for node in [*forward, *products] if not weighted(node)}
 
 
 def _reach(

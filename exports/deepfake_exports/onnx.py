@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import onnxruntime
+import onnxslim
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -18,9 +19,11 @@ from deepfake_core.detector import Detector
 from deepfake_core.runtimes.base import Outputs
 from deepfake_exports import lowprecision
 from deepfake_exports.parity import (
+    Change,
     LabelledImages,
     Run,
     change_of,
+    gate_changes,
     gate_drift,
     gate_outputs,
     gate_scores,
@@ -95,8 +98,10 @@ def export_onnx(
         if precision != "fp32" and data is not None:
             before = scores_of(reference, data.images)
             if precision == "int8":
-                _save_int8(plain, manifest, data, before, target, Path(scratch))
-            gate_scores(f"{out} ({precision})", before, ort_run(target), data, manifest.calibration)
+                changes = _save_int8(plain, manifest, data, before, target, Path(scratch))
+                gate_changes(f"{out} ({precision})", changes, len(data.fake))
+            else:
+                gate_scores(f"{out} ({precision})", before, ort_run(target), data, manifest)
     return Path(out)
 
 
@@ -107,8 +112,13 @@ def _save_int8(
     before: NDArray[np.float32],
     target: Path,
     scratch: Path,
-) -> None:
-    """Quantise everything; while the judgement changes too much, take more of the layers back that cost most."""
+) -> dict[str, Change]:
+    """Quantise everything; while the judgement changes too much, take more of the layers back that cost most.
+
+    Returns:
+        Each trial by its number of layers in float, the one that was written last.
+    """
+    changes: dict[str, Change] = {}
     few = spread(np.arange(len(before)), RANKED_ON)
     trial = scratch / "trial.onnx"
 
@@ -123,12 +133,15 @@ def _save_int8(
             ranked = lowprecision.by_sensitivity(quantised, floating, drift)
         layers = ranked[: math.ceil(share * len(ranked))]
         save(lowprecision.in_float(quantised, floating, layers), manifest, target, "int8")
-        if change_of(before, scores_of(ort_run(target), data.images), data.fake, manifest.calibration).share <= 1:
-            return
+        change = change_of(before, scores_of(ort_run(target), data.images), data.fake, manifest)
+        changes[f"{len(layers)} layers in float"] = change
+        if change.share <= 1:
+            break
+    return changes
 
 
 def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
-    """Trace the graph half and network with a dynamic batch."""
+    """Trace the graph half and network with a dynamic batch, and fold what is constant or said twice."""
     with warnings.catch_warnings():
         # torch.export's own use of a name that torch itself deprecates.
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
@@ -144,8 +157,8 @@ def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    proto: onnx.ModelProto = program.model_proto
-    return proto
+    slim: onnx.ModelProto = onnxslim.slim(program.model_proto)
+    return slim
 
 
 def save(proto: onnx.ModelProto, manifest: ModelManifest, path: Path, precision: Precision) -> None:

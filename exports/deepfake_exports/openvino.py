@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,17 +13,20 @@ from torch import nn
 
 from deepfake_core.artifacts import WEIGHTS_HASH, read_bare
 from deepfake_core.detector import Detector
-from deepfake_core.errors import MissingExtra
-from deepfake_core.runtimes.openvino import OpenVinoRuntime
+from deepfake_core.errors import DeepfakeError, MissingExtra
+from deepfake_core.runtimes.openvino import COMPUTE, RT_INFO, OpenVinoRuntime, computes_bf16
 from deepfake_exports.lowprecision import CALIBRATION_IMAGES
 from deepfake_exports.onnx import save, trace
 from deepfake_exports.parity import (
+    Change,
     LabelledImages,
     Run,
     change_of,
+    gate_changes,
     gate_drift,
     gate_outputs,
     gate_scores,
+    medians_ms,
     probes,
     scores_of,
     spread,
@@ -37,8 +41,6 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("export to OpenVINO", "deepfake-core[openvino]") from None
 
-RT_INFO = "deepfake"
-"""Under this name the manifest and the hash of the weights lie in the model's runtime information."""
 RESTORED = 8
 """Groups of layers that int8 may take back to float; beyond, little speed is left."""
 RANKED_ON = 32
@@ -58,16 +60,22 @@ def export_openvino(
     """Write ``network`` to ``out`` (``….xml``) and its weights beside it (``….bin``).
 
     Arguments are those of :func:`deepfake_exports.onnx.export_onnx`. ``fp16-storage`` halves the file and still
-    computes in float32; ``int8`` quantises with NNCF, and takes layers back to float until the accuracy holds.
+    computes in float32; ``bf16`` halves it and computes in bfloat16 on processors that do, elsewhere in float32;
+    ``int8`` is the fastest of several ways to quantise by NNCF that keep the judgement, and where none does, takes
+    layers back to float.
 
     Raises:
         ParityError: The files would not agree with the network; nothing is written.
         MissingExtra: ``int8`` needs NNCF.
-        DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
+        DeepfakeError: The request cannot be served: ``int8`` without labelled pictures, ``bf16`` on a processor
+            without it, where it could not be verified.
     """
     check_request(detector, manifest, precision, OFFERED["openvino"], calibration_images)
+    if precision == "bf16" and not computes_bf16():
+        raise DeepfakeError("this processor does not compute in bfloat16, so the export could not be verified here")
     data = labelled(calibration_images, labels) if precision == "int8" or labels is not None else None
     out = Path(out).with_suffix(".xml")
+    what = f"{out} (openvino, {precision})"
     model = graph_of(network, manifest)
     images = probes(manifest.preprocess, calibration_images)
     reference = torch_run(model, manifest)
@@ -79,14 +87,16 @@ def export_openvino(
         xml = _save(converted, manifest, scratch / "fp32.xml")
         exact = openvino_run(xml)
         gate_outputs(f"{out} (openvino, fp32)", reference, exact, images)
-        if precision == "fp16-storage":
-            xml = _save(converted, manifest, scratch / "fp16.xml", half=True)
-            gate_drift(f"{out} (openvino, {precision})", exact, openvino_run(xml), images, manifest.calibration)
+        if precision in ("fp16-storage", "bf16"):
+            compute = "bf16" if precision == "bf16" else "f32"
+            xml = _save(converted, manifest, scratch / "half.xml", half=True, compute=compute)
+            gate_drift(what, exact, openvino_run(xml), images, manifest.calibration)
         if precision != "fp32" and data is not None:
             before = scores_of(reference, data.images)
             if precision == "int8":
-                xml = _quantised(converted, manifest, data, before, scratch)
-            gate_scores(f"{out} (openvino, {precision})", before, openvino_run(xml), data, manifest.calibration)
+                xml = _Int8(converted, manifest, data, before, scratch).fastest(what)
+            else:
+                gate_scores(what, before, openvino_run(xml), data, manifest)
         # Weights first, and no graph beside weights that are not its own.
         out.unlink(missing_ok=True)
         for made, final in ((xml.with_suffix(".bin"), out.with_suffix(".bin")), (xml, out)):
@@ -96,52 +106,108 @@ def export_openvino(
 
 
 def openvino_run(path: Path) -> Run:
-    """Run an IR that this module wrote, on the CPU in float32."""
+    """Run an IR that this module wrote, on the CPU as it asks to be computed."""
     return OpenVinoRuntime(read_bare(path)).run
 
 
-def _save(model: Any, manifest: ModelManifest, path: Path, *, half: bool = False) -> Path:
-    """Write a model with its manifest and the hash of its weights, which a first writing tells."""
+def _save(model: Any, manifest: ModelManifest, path: Path, *, half: bool = False, compute: str = "f32") -> Path:
+    """Write a model with its manifest, what to compute in, and the hash of its weights, which a first writing tells."""
     model.set_rt_info(manifest.embedded().model_dump_json(), [RT_INFO, "manifest"])
+    model.set_rt_info(compute, [RT_INFO, COMPUTE])
     openvino.save_model(model, path, compress_to_fp16=half)
     model.set_rt_info(sha256_file(path.with_suffix(".bin")), [RT_INFO, WEIGHTS_HASH])
     openvino.save_model(model, path, compress_to_fp16=half)
     return path
 
 
-def _quantised(
-    model: Any, manifest: ModelManifest, data: LabelledImages, before: NDArray[np.float32], scratch: Path
-) -> Path:
-    """Quantise by NNCF; where AUC moves by too much, again with the layers that hurt most left in float."""
-    try:
+@dataclass(frozen=True, slots=True)
+class _Int8:
+    """The ways to quantise one model.
+
+    Attributes:
+        model: As OpenVINO reads it, in float32.
+        manifest: Of the model.
+        data: Labelled inputs that ranges are set and the judgement is compared on.
+        before: The network's logits of them, float32 [N].
+        scratch: A folder for what is tried.
+    """
+
+    model: Any
+    manifest: ModelManifest
+    data: LabelledImages
+    before: NDArray[np.float32]
+    scratch: Path
+
+    def fastest(self, what: str) -> Path:
+        """The fastest file that keeps the judgement.
+
+        Each network is quantised with and without moving the range of activations into the weights (SmoothQuant, Xiao
+        et al. 2022, arXiv 2211.10438), and what stays in float is computed in float32 or, where there is any, bfloat16.
+
+        Raises:
+            ParityError: There is none.
+            MissingExtra: NNCF is not installed.
+        """
+        try:
+            import nncf
+        except ModuleNotFoundError:
+            raise MissingExtra("int8 for OpenVINO", "deepfake-core[openvino-int8]") from None
+        plain = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+        ways = {
+            "without SmoothQuant": nncf.AdvancedQuantizationParameters(smooth_quant_alphas=plain),
+            "with SmoothQuant": nncf.AdvancedQuantizationParameters(),
+        }
+        if not _attends(self.model):
+            del ways["with SmoothQuant"]  # which is for products of matrices
+        changes: dict[str, Change] = {}
+        files: dict[str, Path] = {}
+        for name, advanced in ways.items():
+            quantised = nncf.quantize(self.model, self._calibration(), advanced_parameters=advanced, **self._settings())
+            for compute in ("f32", "bf16") if computes_bf16() else ("f32",):
+                key = f"{name}, rest in {compute}"
+                files[key] = _save(quantised, self.manifest, self.scratch / f"{len(files)}.xml", compute=compute)
+                changes[key] = self._change(scores_of(openvino_run(files[key]), self.data.images))
+        if all(change.share > 1 for change in changes.values()):
+            way = min(changes, key=lambda key: changes[key].share).split(", ")[0]
+            key = f"{way}, up to {RESTORED} groups of layers in float"
+            files[key] = _save(self._restored(ways[way]), self.manifest, self.scratch / "restored.xml")
+            changes[key] = self._change(scores_of(openvino_run(files[key]), self.data.images))
+        gate_changes(what, changes, len(self.data.fake))
+        held = [files[key] for key, change in changes.items() if change.share <= 1]
+        times = medians_ms([openvino_run(path) for path in held], self.data.images[:1])
+        return held[int(np.argmin(times))]
+
+    def _restored(self, advanced: Any) -> Any:
+        """Quantised, but for the layers that hurt most."""
         import nncf
-    except ModuleNotFoundError:
-        raise MissingExtra("int8 for OpenVINO", "deepfake-core[openvino-int8]") from None
 
-    def room(after: NDArray[np.float32]) -> float:
-        """How far the judgement is from where the gate closes: 1 for no change, 0 for all that is allowed."""
-        return 1 - change_of(before, after, data.fake, manifest.calibration).share
+        return nncf.quantize_with_accuracy_control(
+            self.model,
+            self._calibration(),
+            nncf.Dataset(list(self.data.images[:, None])),
+            lambda compiled, items: 1 - self._change(np.concatenate([compiled(item)["logit"] for item in items])).share,
+            max_drop=1.0,
+            drop_type=nncf.DropType.ABSOLUTE,
+            advanced_quantization_parameters=advanced,
+            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                max_num_iterations=RESTORED, ranking_subset_size=RANKED_ON
+            ),
+            **self._settings(),
+        )
 
-    calibration = nncf.Dataset(list(spread(data.images, CALIBRATION_IMAGES)[:, None]))
-    settings: dict[str, Any] = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": CALIBRATION_IMAGES}
-    if _attends(model):
-        settings["model_type"] = nncf.ModelType.TRANSFORMER
-    path = _save(nncf.quantize(model, calibration, **settings), manifest, scratch / "int8.xml")
-    if room(scores_of(openvino_run(path), data.images)) >= 0:
-        return path
-    quantised = nncf.quantize_with_accuracy_control(
-        model,
-        calibration,
-        nncf.Dataset(list(data.images[:, None])),
-        lambda compiled, items: room(np.concatenate([compiled(item)["logit"] for item in items])),
-        max_drop=1.0,
-        drop_type=nncf.DropType.ABSOLUTE,
-        advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-            max_num_iterations=RESTORED, ranking_subset_size=RANKED_ON
-        ),
-        **settings,
-    )
-    return _save(quantised, manifest, path)
+    def _change(self, after: NDArray[np.float32]) -> Change:
+        return change_of(self.before, after, self.data.fake, self.manifest)
+
+    def _calibration(self) -> Any:
+        import nncf
+
+        return nncf.Dataset(list(spread(self.data.images, CALIBRATION_IMAGES)[:, None]))
+
+    def _settings(self) -> dict[str, Any]:
+        import nncf
+
+        settings: dict[str, Any] = {"preset": nncf.QuantizationPreset.MIXED, "subset_size": CALIBRATION_IMAGES}
+        return settings | ({"model_type": nncf.ModelType.TRANSFORMER} if _attends(self.model) else {})
 
 
 def _attends(model: Any) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,8 @@ OTHER_TOLERANCE = 1e-3
 MAX_AUC_CHANGE = 0.005
 MAX_MEAN_P_CHANGE = 0.02
 REAL_PROBES = 11
+TIMED = 7
+"""Timed inferences, of which the median counts."""
 
 Run = Callable[[NDArray[np.uint8]], Outputs]
 
@@ -107,46 +111,73 @@ def _compare(case: str, want: NDArray[np.float32], got: NDArray[np.float32], tol
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How judgement on a labelled set changed: ``auc`` = ``|ΔAUC|``, ``p`` = mean ``|Δp_fake|``."""
+    """How judgement on a labelled set changed.
+
+    Attributes:
+        auc: ``|ΔAUC|``.
+        p: Mean ``|Δp_fake|``.
+        ranks: Whether AUC counts. That of untrained weights is chance: their scores lie so close together that the
+            smallest change puts them into another order.
+    """
 
     auc: float
     p: float
+    ranks: bool = True
 
     @property
     def share(self) -> float:
         """Of what is allowed, the larger part used up; 1 or less holds."""
-        used = max(self.auc / MAX_AUC_CHANGE, self.p / MAX_MEAN_P_CHANGE)
+        used = max(self.auc / MAX_AUC_CHANGE if self.ranks else 0.0, self.p / MAX_MEAN_P_CHANGE)
         return used if math.isfinite(used) else math.inf
+
+    def __str__(self) -> str:
+        return f"AUC changes by {self.auc:.4f} and P(fake) by {self.p:.4f} on average"
 
 
 def change_of(
-    before: NDArray[np.float32], after: NDArray[np.float32], fake: NDArray[np.int64], calibration: Calibration
+    before: NDArray[np.float32], after: NDArray[np.float32], fake: NDArray[np.int64], manifest: ModelManifest
 ) -> Change:
     """Between two arrays of logits float32 [N] of pictures labelled int64 [N]."""
-    return Change(abs(roc_auc(fake, after) - roc_auc(fake, before)), mean_p_change(before, after, calibration))
+    auc = abs(roc_auc(fake, after) - roc_auc(fake, before))
+    return Change(auc, mean_p_change(before, after, manifest.calibration), manifest.weights != "untrained")
+
+
+def gate_changes(what: str, changes: Mapping[str, Change], pictures: int) -> None:
+    """Demand that one variant's judgement is nearly unchanged: ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``.
+
+    Args:
+        what: Names the export in the message.
+        changes: What was tried → how the judgement changed.
+        pictures: On how many.
+
+    Raises:
+        ParityError: All changes are larger; it lists them.
+    """
+    if any(change.share <= 1 for change in changes.values()):
+        return
+    tried = "; ".join(f"{name}: {change}" if name else str(change) for name, change in changes.items())
+    raise ParityError(
+        f"{what}: {tried} (allowed {MAX_AUC_CHANGE} and {MAX_MEAN_P_CHANGE}, on {pictures} pictures); nothing written"
+    )
 
 
 def gate_scores(
-    what: str, before: NDArray[np.float32], exported: Run, data: LabelledImages, calibration: Calibration
+    what: str, before: NDArray[np.float32], exported: Run, data: LabelledImages, manifest: ModelManifest
 ) -> None:
-    """Demand nearly unchanged judgement on a labelled set: ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``.
+    """Demand nearly unchanged judgement on a labelled set.
 
     Args:
         what: Names the export in the message.
         before: The network's logits of the labelled pictures, float32 [N].
         exported: The exported file.
         data: The labelled pictures.
-        calibration: From logits to probabilities.
+        manifest: Has the calibration.
 
     Raises:
-        ParityError: The change is larger.
+        ParityError: The change is larger than :func:`gate_changes` allows.
     """
-    change = change_of(before, scores_of(exported, data.images), data.fake, calibration)
-    if not change.share <= 1:
-        raise ParityError(
-            f"{what}: AUC changes by {change.auc:.4f} (allowed {MAX_AUC_CHANGE}) and P(fake) by {change.p:.4f} "
-            f"on average (allowed {MAX_MEAN_P_CHANGE}) on {len(data.fake)} pictures; nothing written"
-        )
+    after = scores_of(exported, data.images)
+    gate_changes(what, {"": change_of(before, after, data.fake, manifest)}, len(data.fake))
 
 
 def gate_drift(what: str, reference: Run, exported: Run, images: NDArray[np.uint8], calibration: Calibration) -> None:
@@ -173,3 +204,15 @@ def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calib
 def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
     """Logits float32 [N] of ``images`` uint8 [N, H, W, 3] (or clips)."""
     return np.concatenate([run(images[i : i + batch]).logit for i in range(0, len(images), batch)])
+
+
+def medians_ms(runs: Sequence[Run], image: NDArray[np.uint8]) -> list[float]:
+    """Median milliseconds of each on ``image`` uint8 [1, …], in turns after one run to warm up."""
+    spent: list[list[float]] = [[] for _ in runs]
+    for turn in range(TIMED + 1):
+        for times, run in zip(spent, runs, strict=True):
+            begun = time.perf_counter()
+            run(image)
+            if turn:
+                times.append(1e3 * (time.perf_counter() - begun))
+    return [statistics.median(times) for times in spent]

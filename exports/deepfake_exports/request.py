@@ -16,10 +16,10 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_exports.parity import LabelledImages
 from deepfake_registry.manifest import ModelManifest
 
-Precision = Literal["fp32", "fp16-storage", "int8-weights", "int8"]
+Precision = Literal["fp32", "fp16-storage", "bf16", "int8-weights", "int8"]
 OFFERED: dict[str, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16-storage", "int8-weights", "int8"),
-    "openvino": ("fp32", "fp16-storage", "int8"),
+    "openvino": ("fp32", "fp16-storage", "bf16", "int8"),
     "pt2": ("fp32",),
     "torchscript": ("fp32",),
 }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import statistics
-import time
+import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -14,19 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.loaded import LoadedDetector
 from deepfake_exports.package import SUFFIXES
-from deepfake_exports.parity import Run, change_of, probes, scores_of, torch_run
+from deepfake_exports.parity import Run, change_of, medians_ms, probes, scores_of, torch_run
 from deepfake_exports.request import Precision, graph_of, labelled
-from deepfake_registry.files import write_atomic
+from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_registry.manifest import ModelManifest
 
 JSON = "parity.json"
-RUNS = 7
-"""Timed inferences, of which the median counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +58,22 @@ class Cell:
     ratio: float | None = None
 
 
-def cell(loaded: LoadedDetector, format: str, precision: Precision, **options: Any) -> Cell:
+def cell(
+    loaded: LoadedDetector, format: str, precision: Precision, *, keep: Path | None = None, **options: Any
+) -> Cell:
     """Export to a temporary folder and measure; an export that its gate refuses gives a cell with the reason.
 
     Args:
         loaded: A detector whose network is at hand.
         format: One of :data:`~deepfake_exports.request.OFFERED`.
         precision: One that the format offers.
+        keep: Folder that takes the exported files, named ``DETECTOR-FORMAT-PRECISION``; by default they are dropped.
         **options: ``calibration_images`` uint8 [N, …] and ``labels`` int [N].
     """
     manifest = loaded.manifest
     who = (manifest.name, manifest.version, manifest.weights, format, precision)
     with TemporaryDirectory() as folder:
-        out = Path(folder) / f"model.{SUFFIXES.get(format, format)}"
+        out = Path(folder) / f"{manifest.name}-{format}-{precision}.{SUFFIXES.get(format, format)}"
         try:
             loaded.export(format, precision, out=out, **options)
         except DeepfakeError as error:
@@ -89,11 +88,16 @@ def cell(loaded: LoadedDetector, format: str, precision: Precision, **options: A
         if options.get("labels") is not None:
             data = labelled(options["calibration_images"], options["labels"])
             before, after, fake = *(scores_of(run, data.images) for run in (reference, exported)), data.fake
-        change = change_of(before, after, fake, manifest.calibration)
+        change = change_of(before, after, fake, manifest)
         if options.get("labels") is not None:
             auc = change.auc
-        ms, eager = _timed([exported, reference], images[:1])
-        size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
+        ms, eager = medians_ms([exported, reference], images[:1])
+        files = list(Path(folder).iterdir())
+        size = sum(file.stat().st_size for file in files) / 1e6
+        if keep is not None:
+            for file in files:
+                with atomic_path(keep / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
         return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms)
 
 
@@ -122,18 +126,6 @@ def run_of(format: str, path: Path, manifest: ModelManifest) -> Run:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
         return torch_run(readers[format](), manifest)
-
-
-def _timed(runs: list[Run], image: NDArray[np.uint8]) -> list[float]:
-    """Median milliseconds of each, run in turns after one run to warm up."""
-    spent: list[list[float]] = [[] for _ in runs]
-    for turn in range(RUNS + 1):
-        for times, run in zip(spent, runs, strict=True):
-            begun = time.perf_counter()
-            run(image)
-            if turn:
-                times.append(1e3 * (time.perf_counter() - begun))
-    return [statistics.median(times) for times in spent]
 
 
 class Table:

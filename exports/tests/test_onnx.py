@@ -25,7 +25,7 @@ from deepfake_exports.lowprecision import (
 )
 from deepfake_exports.onnx import OPSET, export_onnx, ort_run
 from deepfake_exports.parity import mean_p_change, scores_of
-from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
+from deepfake_registry.manifest import MANIFEST_KEY, Calibration, ModelManifest
 
 pytestmark = pytest.mark.onnxruntime
 
@@ -91,6 +91,15 @@ def test_the_bare_file_is_all_that_load_needs(case, exported):
 def test_the_file_tells_nothing_of_the_machine_that_made_it(exported):
     assert str(Path.cwd()).encode() not in exported.read_bytes()
     assert b"stack_trace" not in exported.read_bytes()
+
+
+def test_what_is_said_twice_is_said_once(case):
+    class Twice(nn.Module):
+        def forward(self, images):
+            return (images.float().mean((1, 2, 3)) + images.float().mean((1, 2, 3)),)
+
+    proto = exporter.trace(Twice().eval(), case.manifest.model_copy(update={"outputs": case.manifest.outputs[:1]}))
+    assert sum(node.op_type == "ReduceMean" for node in proto.graph.node) == 1
 
 
 def test_exporting_twice_gives_the_same_bytes(case, exported, tmp_path):
@@ -205,6 +214,19 @@ def test_weights_beyond_float16_are_refused(case, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_auc_is_no_gate_for_untrained_weights():
+    before, after = (
+        np.array(logits, np.float32) for logits in ([0.001, 0.002, 0.003, 0.004], [0.001, 0.003, 0.002, 0.004])
+    )
+    manifest = ModelManifest.model_construct(weights="trained", calibration=Calibration())
+    fake = np.array([0, 0, 1, 1])
+    change = parity.change_of(before, after, fake, manifest)
+    assert (change.auc, change.share) == (0.25, 50)
+    untrained = parity.change_of(before, after, fake, manifest.model_copy(update={"weights": "untrained"}))
+    assert untrained.auc == 0.25
+    assert untrained.share < 0.1
+
+
 def test_int8_keeps_normalisation_and_heads_in_float(case, exported, tmp_path):
     out = export_onnx(
         case.detector, case.network, case.manifest, tmp_path / "int8.onnx",
@@ -303,6 +325,6 @@ def test_int8_takes_back_as_many_layers_as_the_judgement_needs(case, exported, t
     assert set(fewer) < set(layers)
     assert less <= 0.9 * change
     monkeypatch.setattr(parity, "MAX_MEAN_P_CHANGE", 1e-9)
-    with pytest.raises(ParityError, match="int8"):
+    with pytest.raises(ParityError, match=r"0 layers in float: AUC changes .*; 1 layers in float: .*on 24 pictures"):
         export("impossible.onnx")
     assert not (tmp_path / "impossible.onnx").exists()

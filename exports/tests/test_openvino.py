@@ -7,8 +7,12 @@ import pytest
 from deepfake_core import load
 from deepfake_core.artifacts import WEIGHTS_FILE, read_bare, write_package
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, ParityError
+from deepfake_core.runtimes import openvino as runtime
+from deepfake_core.runtimes.openvino import RT_INFO, computes_bf16
 from deepfake_exports import openvino as exporter
-from deepfake_exports.openvino import RT_INFO, export_openvino, openvino_run
+from deepfake_exports import parity
+from deepfake_exports.onnx import export_onnx
+from deepfake_exports.openvino import export_openvino, openvino_run
 from deepfake_exports.parity import LabelledImages, change_of, scores_of, torch_run
 from deepfake_exports.request import graph_of
 from deepfake_registry.manifest import ModelManifest
@@ -123,6 +127,25 @@ def test_half_the_storage(case, exported, tmp_path):
     np.testing.assert_allclose(load(half).score(case.images).logit, reference(case)(case.images).logit, atol=0.05)
 
 
+def test_bfloat16_is_computed_where_the_file_asks_for_it(case, exported, tmp_path, monkeypatch):
+    def hint(path):
+        return load(path).runtime._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+
+    assert hint(exported) == "f32"
+    arguments = (case.detector, case.network, case.manifest, tmp_path / "bf16.xml")
+    if not computes_bf16():
+        with pytest.raises(DeepfakeError, match="does not compute in bfloat16"):
+            export_openvino(*arguments, precision="bf16")
+        return
+    out = export_openvino(*arguments, precision="bf16", calibration_images=case.images)
+    assert out.with_suffix(".bin").stat().st_size < 0.6 * exported.with_suffix(".bin").stat().st_size
+    assert hint(out) == "bf16"
+    distance = np.abs(load(out).score(case.images).logit - reference(case)(case.images).logit).max()
+    assert 1e-4 < distance < 0.1
+    monkeypatch.setattr(runtime, "computes_bf16", lambda: False)
+    assert hint(out) == "f32"
+
+
 def test_int8_judges_alike(case, exported, tmp_path):
     pytest.importorskip("nncf")
     out = export_openvino(
@@ -138,7 +161,23 @@ def test_int8_judges_alike(case, exported, tmp_path):
     assert "FakeQuantize" in kinds
     data = LabelledImages(case.images, case.fake)
     scores = [scores_of(run, data.images) for run in (reference(case), openvino_run(out))]
-    assert change_of(*scores, data.fake, case.manifest.calibration).share <= 1
+    assert change_of(*scores, data.fake, case.manifest).share <= 1
+
+
+def test_the_fastest_int8_that_judges_alike_is_taken(case, tmp_path, monkeypatch):
+    pytest.importorskip("nncf")
+    data = LabelledImages(case.images, case.fake)
+    model = openvino.convert_model(export_onnx(case.detector, case.network, case.manifest, tmp_path / "m.onnx"))
+    before = scores_of(reference(case), data.images)
+    int8 = exporter._Int8(model, case.manifest, data, before, tmp_path)
+    monkeypatch.setattr(exporter, "computes_bf16", lambda: True)
+    monkeypatch.setattr(exporter, "medians_ms", lambda runs, _image: [2.0, 1.0][: len(runs)])
+    assert int8.fastest("tiny") == tmp_path / "1.xml"
+    assert {path.name for path in tmp_path.glob("*.xml")} == {"0.xml", "1.xml"}
+    monkeypatch.setattr(parity, "MAX_MEAN_P_CHANGE", 1e-9)
+    tried = r"rest in f32: AUC changes .*rest in bf16: .*8 groups of layers in float: .*on 24 pictures"
+    with pytest.raises(ParityError, match=tried):
+        int8.fastest("tiny")
 
 
 def test_a_disagreeing_file_is_refused_and_nothing_stays_behind(case, tmp_path, monkeypatch):

@@ -44,6 +44,13 @@ def test_a_cell_holds_what_was_measured(case, loaded, format, precision, smaller
     assert (made.size_mb < weights) == smaller
 
 
+def test_the_exported_files_are_kept_where_asked(loaded, tmp_path):
+    made = cell(loaded, "onnx", "fp32", keep=tmp_path / "files")
+    (file,) = (tmp_path / "files").iterdir()
+    assert file.name == "tiny-onnx-fp32.onnx"
+    assert made.size_mb == file.stat().st_size / 1e6
+
+
 def test_without_labels_there_is_no_auc(loaded):
     made = cell(loaded, "onnx", "fp32")
     assert made.auc is None

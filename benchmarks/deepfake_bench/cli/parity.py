@@ -26,11 +26,12 @@ def parity(
     ] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help="Only this format; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Take at most so many of each source and class.")] = 60,
+    keep: Annotated[Path | None, typer.Option(help="Folder that takes the exported files.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
 ) -> None:
     """Export every detector in every format and precision, measure each export, and write the table.
 
-    Detectors without weights are built from seed 0, and their rows say untrained. Nothing but the table is kept.
+    Detectors without weights are built from seed 0, and their rows say untrained.
     """
     from deepfake_core import plugins
     from deepfake_core.errors import DeepfakeError
@@ -56,7 +57,7 @@ def parity(
         labelled = clips if loaded.manifest.preprocess.clip else data
         options = labelled_crops(loaded, labelled, limit) if labelled else {}
         for format, precision in missing:
-            table.add(cell(loaded, format, precision, **options))
+            table.add(cell(loaded, format, precision, keep=keep, **options))
             table.write(out)
     typer.echo(table.markdown(), nl=False)
 

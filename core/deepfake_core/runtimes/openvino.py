@@ -19,8 +19,22 @@ except ModuleNotFoundError:
     raise MissingExtra("OpenVINO", "deepfake-core[openvino]") from None
 
 
+RT_INFO = "deepfake"
+"""Under this name a model's runtime information holds its manifest, the hash of its weights, and :data:`COMPUTE`."""
+COMPUTE = "compute"
+"""What its floats are computed in: ``f32`` or ``bf16``."""
+
+
+def computes_bf16() -> bool:
+    """Whether this processor has instructions for bfloat16."""
+    capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities
+
+
 class OpenVinoRuntime(Runtime):
-    """Runs an ``.xml`` artefact with its ``.bin``, or an ``.onnx`` one, in float32.
+    """Runs an ``.xml`` artefact with its ``.bin``, or an ``.onnx`` one.
+
+    Floats are computed in float32; in bfloat16 where the file asks for it and the processor does.
 
     Args:
         artifact: The file and its manifest.
@@ -40,15 +54,15 @@ class OpenVinoRuntime(Runtime):
             raise DeepfakeError(f"device {device!r}: OpenVINO runs on the CPU here; use another backend")
         self.manifest, self.device = artifact.manifest, "cpu"
         self.threads = threads or allowed_threads()
-        settings = {
-            # Where the CPU has bf16, OpenVINO would otherwise round to it.
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": str(self.threads),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
+        settings = {"INFERENCE_NUM_THREADS": str(self.threads), "PERFORMANCE_HINT": "LATENCY"}
         try:
             core = openvino.Core()
-            self._model = core.compile_model(core.read_model(artifact.path, artifact.weights), "CPU", settings)
+            model = core.read_model(artifact.path, artifact.weights)
+            key = [RT_INFO, COMPUTE]
+            asks = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else "f32"
+            # Where the processor has bfloat16, OpenVINO would by itself round to it.
+            settings["INFERENCE_PRECISION_HINT"] = "bf16" if asks == "bf16" and computes_bf16() else "f32"
+            self._model = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ArtifactCorrupt(f"{artifact.path}: OpenVINO cannot load it: {reason}") from error

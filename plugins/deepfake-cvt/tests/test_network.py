@@ -40,6 +40,27 @@ def test_golden_numbers_of_the_small_network():
         np.testing.assert_allclose(network(images).numpy(), GOLDEN, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_fused_attention_is_the_same_function(training):
+    from transformers.models.cvt.modeling_cvt import CvtSelfAttention
+
+    torch.manual_seed(0)
+    network = small().build().train(training)
+    images = torch.randn(2, 3, 64, 64)
+
+    def answer():
+        torch.manual_seed(1)  # of the paths that training drops
+        return network(images)
+
+    fused = answer()
+    layers = [module for module in network.modules() if isinstance(module, CvtSelfAttention)]
+    assert len(layers) == 6
+    for layer in layers:
+        assert type(layer) is not CvtSelfAttention
+        layer.__class__ = CvtSelfAttention
+    torch.testing.assert_close(fused, answer(), atol=1e-5, rtol=1e-5)
+
+
 def test_one_logit_is_the_softmax_of_two():  # 001-2
     network = small().build().eval()
     images = torch.randn(3, 3, 64, 64)
