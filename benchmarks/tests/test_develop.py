@@ -13,14 +13,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from deepfake_bench.cli import app
+from deepfake_bench.cli import app, develop
 from deepfake_bench.jobs import PLUMBING
 from deepfake_core import loading, plugins
 from deepfake_core.detector import DetectorConfig
 from deepfake_core.runtimes import torch as torch_runtime
+from deepfake_core.training import reopen
 from deepfake_core.training.presets import PRESETS
 from deepfake_core.training.recipe import Phase, TrainRecipe
 from deepfake_core.training.resolve import changed, to_yaml
+from deepfake_core.training.validation import ValidationSet
 
 
 class StubConfig(DetectorConfig):
@@ -274,6 +276,20 @@ def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
     assert stub.asked["precision"] == "int8"
     assert stub.asked["calibration_images"].shape == (22, 8, 8, 3)  # two of 24 showed no face
     assert stub.asked["labels"].tolist() == [1] * 11 + [0] * 11
+
+
+def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    held = ValidationSet(images, np.array([0, 1, 0, 1, 1], np.float32), np.full(5, "a"), list("abcde"))
+    monkeypatch.setattr(reopen, "validation_split", lambda detector, run: held if run == tmp_path else None)
+    monkeypatch.setattr(develop, "HELD_OUT", 3)
+    out = ("--out", tmp_path / "m.onnx")
+    assert invoke("export", tmp_path, *out, "--precision", "int8").exit_code == 0
+    np.testing.assert_array_equal(stub.asked["calibration_images"], images[[0, 2, 4]])
+    assert stub.asked["labels"].tolist() == [0, 0, 1]
+    assert invoke("export", tmp_path, *out).exit_code == 0
+    assert "labels" not in stub.asked
 
 
 TINY = Path(__file__).with_name("tiny.onnx")

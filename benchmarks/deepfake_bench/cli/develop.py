@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deepfake_core.training.resolve import StoredRun
 
 DEFAULT_RECIPE = "default"
+HELD_OUT = 1000
+"""Most samples of a run's validation split that an export is tuned and checked on."""
 
 Data = Annotated[str | None, typer.Option(metavar="NAME:PATH|PATH", help="Training data.")]
 Valid = Annotated[
@@ -258,7 +260,11 @@ def export(
     precision: Annotated[str, typer.Option(help="fp32, or a smaller one that the format offers.")] = "fp32",
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that a low precision is tuned and checked on."),
+        typer.Option(
+            metavar="NAME:PATH|PATH",
+            help="Labelled pictures that a low precision is tuned and checked on; int8 of a run takes by default "
+            "those that the run held out.",
+        ),
     ] = None,
     layout: Annotated[
         str | None,
@@ -283,7 +289,11 @@ def export(
         typer.echo(f"wrote {write(source, out)}")
         return
     loaded = trained_model(source, weights=weights, download=download)
-    options = labelled_crops(loaded, data) if data is not None else {}
+    options: dict[str, Any] = {}
+    if data is not None:
+        options = labelled_crops(loaded, data)
+    elif precision == "int8" and model_of(source) != source:
+        options = held_out_crops(loaded, Path(source))
     if write:
         with TemporaryDirectory() as scratch:
             exported = loaded.export(format_, precision, out=Path(scratch) / "model.onnx", **options)
@@ -349,3 +359,20 @@ def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) 
         raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")
     crops, labels = zip(*found, strict=True)
     return {"calibration_images": np.stack(crops), "labels": np.array(labels)}
+
+
+def held_out_crops(loaded: LoadedDetector, run_dir: Path) -> dict[str, Any]:
+    """The same of the samples that a run held out for validation: at most :data:`HELD_OUT`, evenly spread.
+
+    Raises:
+        TrainingDataError: The run's data are no longer there, or are no longer the same.
+    """
+    import numpy as np
+
+    from deepfake_core.training.reopen import validation_split
+    from deepfake_exports.parity import spread
+
+    held = validation_split(loaded.detector, run_dir)
+    rows = spread(np.arange(len(held.fake)), HELD_OUT)
+    crops = np.concatenate([held.images[row : row + 1] for row in rows.tolist()])
+    return {"calibration_images": crops, "labels": held.fake[rows].astype(np.int64)}

@@ -182,7 +182,7 @@ def _fused_attention() -> type[nn.Module]:
         def forward(self, hidden_state: Tensor, height: int, width: int) -> Tensor:
             """``[N, extra + h·w, C]`` tokens → as many."""
             extra, places = torch.split(hidden_state, [hidden_state.shape[1] - height * width, height * width], 1)
-            picture = places.transpose(1, 2).unflatten(2, (height, width))
+            picture = places.transpose(1, 2).reshape(-1, places.shape[2], height, width)
 
             def heads(convolution: nn.Module, projection: nn.Module) -> Tensor:
                 tokens = torch.cat([extra, convolution(picture)], 1)
