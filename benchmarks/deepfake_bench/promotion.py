@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from deepfake_bench.report import Measurement, Report, TargetCheck
-from deepfake_bench.targets import check_targets
+from deepfake_bench.targets import check_targets, dataset_of
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.specs import Target
 from deepfake_registry.manifest import ModelManifest
@@ -81,7 +81,9 @@ def summary(checks: Iterable[TargetCheck]) -> str:
 
 
 def obstacles(manifest: ModelManifest, targets: Sequence[Target], rows: Sequence[Measurement]) -> list[str]:
-    """What speaks against promoting a model; nothing where all targets hold that can be measured here.
+    """What speaks against promoting a model; nothing where all targets hold that this machine can be asked for.
+
+    Other hardware it cannot have, but it can be given a dataset: a target that was stated for one counts.
 
     Args:
         manifest: The model.
@@ -100,5 +102,13 @@ def obstacles(manifest: ModelManifest, targets: Sequence[Target], rows: Sequence
         if scenario not in measured:
             found.append(
                 f"{scenario} was not measured, and there is a target for it: dfbench run --scenario {scenario}"
+            )
+    had = {(row.scenario, row.dataset.name) for row in rows if row.dataset is not None and row.status == "measured"}
+    for target in targets:
+        name = dataset_of(target)
+        if name and target.scenario in measured and (target.scenario, name) not in had:
+            found.append(
+                f"{target.metric} should be {target.comparison} {target.value:g} on the dataset {name}, which was not "
+                f"measured: dfbench run --dataset {name}=PATH"
             )
     return found

@@ -10,7 +10,7 @@ A target counts only under the condition that it was stated for. A condition is 
 ``GPU: A40``
     measured on an accelerator whose name contains the words after the colon;
 ``dataset: celeb-df``
-    measured on the dataset of that name (``dfbench run --dataset celeb-df:PATH``).
+    measured on the dataset of that name (``dfbench run --dataset celeb-df=PATH``).
 
 Any other clause cannot be checked by a program, so its target is not measurable here.
 """
@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from deepfake_bench.report import Measurement, TargetCheck
 from deepfake_core.specs import Target
 
+_DATASET = "dataset:"
 _COMPARE = {"<=": operator.le, ">=": operator.ge}
 
 
@@ -35,6 +36,19 @@ def check_targets(targets: Iterable[Target], measurement: Measurement) -> list[T
         measurement: With any status; nothing measured means ``not measurable here``.
     """
     return [_check(target, measurement) for target in targets if target.scenario == measurement.scenario]
+
+
+def clauses(condition: str) -> list[str]:
+    """What a condition consists of."""
+    return [clause.strip() for clause in condition.split(";") if clause.strip()]
+
+
+def dataset_of(target: Target) -> str:
+    """Name of the dataset that a target was stated for; empty where it holds on any."""
+    named = [
+        clause.removeprefix(_DATASET).strip() for clause in clauses(target.condition) if clause.startswith(_DATASET)
+    ]
+    return named[0] if named else ""
 
 
 def _check(target: Target, measurement: Measurement) -> TargetCheck:
@@ -62,8 +76,7 @@ def _obstacle(target: Target, measurement: Measurement, value: float | None) -> 
     """Why the target cannot be judged by this measurement; empty when it can."""
     if measurement.status != "measured":
         return measurement.reason
-    clauses = [clause.strip() for clause in target.condition.split(";") if clause.strip()]
-    obstacles = (_unmet_clause(clause, measurement) for clause in clauses)
+    obstacles = (_unmet_clause(clause, measurement) for clause in clauses(target.condition))
     unmet = next((obstacle for obstacle in obstacles if obstacle), "")
     if unmet:
         return unmet
@@ -82,8 +95,8 @@ def _unmet_clause(clause: str, measurement: Measurement) -> str:
         wanted = clause.removeprefix("GPU:").strip()
         here = wanted.lower() in measurement.device.lower() and not on_cpu
         return "" if here else f"stated for the GPU {wanted}; measured on {measurement.device}"
-    if clause.startswith("dataset:"):
-        wanted = clause.removeprefix("dataset:").strip()
+    if clause.startswith(_DATASET):
+        wanted = clause.removeprefix(_DATASET).strip()
         name = measurement.dataset.name if measurement.dataset else "none"
         return "" if name == wanted else f"stated for the dataset {wanted}; measured on {name}"
     return f"stated for: {clause}"

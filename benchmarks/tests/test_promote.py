@@ -68,9 +68,16 @@ def no_alias():
 
 @pytest.fixture
 def good(measured):
-    """The report, had the file been as small as its target."""
-    (row,) = [row for row in measured["measurements"] if row["scenario"] == "cold_start"]
-    return changed(measured, "cold_start", metrics=row["metrics"] | {"file_mb": 1e-10})
+    """The report, had the file been as small as its target, and the dataset been that of its target."""
+    rows = {row["scenario"]: row for row in measured["measurements"]}
+    small = changed(measured, "cold_start", metrics=rows["cold_start"]["metrics"] | {"file_mb": 1e-10})
+    accuracy = rows["accuracy"]
+    return changed(
+        small,
+        "accuracy",
+        dataset=accuracy["dataset"] | {"name": "elsewhere"},
+        metrics=accuracy["metrics"] | {"auc": 0.95},
+    )
 
 
 def test_the_report_names_the_version_and_its_artefact(measured):
@@ -83,10 +90,9 @@ def test_when_its_targets_hold(promote, good):
     done = promote(good)
     assert done.exit_code == 0, done.output
     assert "tiny@production is tiny@1 now" in done.output
-    assert "not measurable here" in done.output  # stated for another dataset
     (move,) = history()
     assert (move.how, move.version, move.problems) == ("promote", "1", ())
-    assert move.reason == "2 of 3 documented targets met; not measurable here: auc"
+    assert move.reason == "3 of 3 documented targets met"
     registry = open_registry()
     kept = registry.read_report(registry.resolve("tiny@production"), move.report_sha256)
     assert json.loads(kept) == good
@@ -112,7 +118,7 @@ def test_an_override_is_recorded_with_what_was_missed(promote, measured):
     assert json.loads(done.output)["how"] == "override"
     (move,) = history()
     assert (move.how, move.reason) == ("override", "the old one is worse")
-    assert len(move.problems) == 1
+    assert len(move.problems) == 2
     assert move.problems[0].startswith("file_mb is")
     shown = CliRunner().invoke(app, ["registry", "alias", "tiny", "production", "--history"]).output
     assert "override  the old one is worse (in spite of: file_mb is" in shown
@@ -147,6 +153,14 @@ def test_not_when_a_scenario_with_a_target_was_left_out_or_failed(promote, good)
     done = promote(changed(good, "single_stream", status="failed", reason="out of memory", metrics={}))
     assert done.exit_code == 2
     assert "single_stream failed: out of memory" in done.output
+    assert no_alias()
+
+
+def test_not_when_the_dataset_of_a_target_was_not_measured(promote, good):
+    (row,) = [row for row in good["measurements"] if row["scenario"] == "accuracy"]
+    done = promote(changed(good, "accuracy", dataset=row["dataset"] | {"name": "plumbing-check"}))
+    assert done.exit_code == 2
+    assert "auc should be >= 0.9 on the dataset elsewhere, which was not measured" in " ".join(done.output.split())
     assert no_alias()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.runtimes.torch import TorchRuntime
 from deepfake_core.specs import DetectorSpec
-from deepfake_exports.table import Cell, Table, cell
+from deepfake_exports.table import Cell, Table, cell, timed_again
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,10 @@ def test_the_exported_files_are_kept_where_asked(loaded, tmp_path):
     (file,) = (tmp_path / "files").iterdir()
     assert file.name == "tiny-onnx-fp32.onnx"
     assert made.size_mb == file.stat().st_size / 1e6
+    again = timed_again(loaded, replace(made, ms=1e9, ratio=1e9), tmp_path / "files")
+    assert replace(again, ms=made.ms, ratio=made.ratio) == made
+    assert 0 < again.ms < 1e9
+    assert timed_again(loaded, made, tmp_path) is made
 
 
 def test_without_labels_there_is_no_auc(loaded):

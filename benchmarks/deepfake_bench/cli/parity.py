@@ -28,6 +28,9 @@ def parity(
     limit: Annotated[int, typer.Option(min=1, help="Take at most so many of each source and class.")] = 60,
     keep: Annotated[Path | None, typer.Option(help="Folder that takes the exported files.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
+    only_speed: Annotated[
+        bool, typer.Option("--only-speed", help="Measure nothing but the speed anew, of the files in --keep.")
+    ] = False,
 ) -> None:
     """Export every detector in every format and precision, measure each export, and write the table.
 
@@ -37,14 +40,21 @@ def parity(
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
     from deepfake_exports.request import OFFERED
-    from deepfake_exports.table import Table, cell
+    from deepfake_exports.table import Table, cell, timed_again
 
     for name in formats or ():
         if name not in OFFERED:
             raise DeepfakeError(f"unknown format {name!r}; there are {', '.join(OFFERED)}")
+    if only_speed and (keep is None or again):
+        raise DeepfakeError("--only-speed measures files that are there: name their folder by --keep, without --again")
     table = Table.read(out, anew=again)
     for name in track(detectors or list(plugins.detectors()), "exports"):
         loaded = _loaded(name)
+        if only_speed and keep is not None:
+            for item in table.of(loaded.manifest):
+                table.add(timed_again(loaded, item, keep))
+            table.write(out)
+            continue
         missing = [
             (format, precision)
             for format, offered in OFFERED.items()
