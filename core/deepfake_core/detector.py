@@ -51,6 +51,8 @@ class Detector(ABC):
         configs: Hyper-parameters that go with a recipe of that name, where they are not the defaults.
         evidence_size: Height and width of the evidence map, when :meth:`build` returns one.
         extra_outputs: What :meth:`build`'s network returns after logits and evidence, float32 [N, …] each.
+        logit_tolerance: How far a float32 export's logit may be from the network's, relative where it exceeds 1. A
+            detector that needs more says why beside its own value.
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
@@ -58,6 +60,7 @@ class Detector(ABC):
     configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     evidence_size: tuple[int, int] | None = None
     extra_outputs: tuple[TensorSpec, ...] = ()
+    logit_tolerance: ClassVar[float] = 1e-4
     preprocess: PreprocessSpec
 
     def __init__(self, config: DetectorConfig | None = None) -> None:

@@ -86,14 +86,14 @@ def export_onnx(
         plain = target if precision == "fp32" else Path(scratch) / "fp32.onnx"
         save(trace(model, manifest), manifest, plain, "fp32")
         exact = ort_run(plain)
-        gate_outputs(f"{out} (fp32)", reference, exact, images)
+        gate_outputs(f"{out} (fp32)", reference, exact, images, detector.logit_tolerance)
         if precision in STORAGE:
             # Two questions, two gates: is the storage lossless, and is the rounding of the weights harmless?
             round_weights, store_weights = STORAGE[precision]
             rounded = Path(scratch) / "rounded.onnx"
             save(round_weights(onnx.load(plain)), manifest, rounded, "fp32")
             save(store_weights(onnx.load(plain)), manifest, target, precision)
-            gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images)
+            gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images, detector.logit_tolerance)
             gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
         if precision != "fp32" and data is not None:
             before = scores_of(reference, data.images)

@@ -86,7 +86,7 @@ def export_openvino(
         converted = openvino.convert_model(graph)
         xml = _save(converted, manifest, scratch / "fp32.xml")
         exact = openvino_run(xml)
-        gate_outputs(f"{out} (openvino, fp32)", reference, exact, images)
+        gate_outputs(f"{out} (openvino, fp32)", reference, exact, images, detector.logit_tolerance)
         if precision in ("fp16-storage", "bf16"):
             compute = "bf16" if precision == "bf16" else "f32"
             xml = _save(converted, manifest, scratch / "half.xml", half=True, compute=compute)

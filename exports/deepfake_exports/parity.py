@@ -21,7 +21,6 @@ from deepfake_core.runtimes.torch import as_outputs
 from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec
 
 BATCHES = (1, 2, 5)
-TOLERANCE = 1e-4
 OTHER_TOLERANCE = 1e-3
 MAX_AUC_CHANGE = 0.005
 MAX_MEAN_P_CHANGE = 0.02
@@ -81,10 +80,10 @@ def _edge_images(size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
     yield np.stack([ramp, 255 - ramp, 255 * rows / max(1, size[0] - 1)], axis=2).astype(np.uint8)
 
 
-def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.uint8]) -> None:
+def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.uint8], tolerance: float) -> None:
     """Demand equal outputs on ``images`` uint8 [M, H, W, 3] (or clips) in batches of 1, 2 and 5.
 
-    The tolerance is 1e-4 for logits and 1e-3 for every other output, relative where a value exceeds 1.
+    ``tolerance`` is for logits, 1e-3 for every other output, relative where a value exceeds 1.
 
     Raises:
         ParityError: The outputs differ by more, have other shapes, or are not finite.
@@ -97,8 +96,8 @@ def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.ui
             if want.keys() != got.keys():
                 raise ParityError(f"{case}: has the outputs {', '.join(got)}, the network has {', '.join(want)}")
             for name in want:
-                tolerance = TOLERANCE if name == "logit" else OTHER_TOLERANCE
-                _compare(f"{case}: {name}", want[name], got[name], tolerance)
+                allowed = tolerance if name == "logit" else OTHER_TOLERANCE
+                _compare(f"{case}: {name}", want[name], got[name], allowed)
 
 
 def _compare(case: str, want: NDArray[np.float32], got: NDArray[np.float32], tolerance: float) -> None:

@@ -50,5 +50,5 @@ def export_pt2(
         with target.open("rb") as stream:
             exported = torch_run(torch.export.load(stream).module(), manifest)
         images = probes(manifest.preprocess, calibration_images)
-        gate_outputs(f"{out} (pt2)", torch_run(model, manifest), exported, images)
+        gate_outputs(f"{out} (pt2)", torch_run(model, manifest), exported, images, detector.logit_tolerance)
     return Path(out)

@@ -46,5 +46,5 @@ def export_torchscript(
         torch.jit.save(traced, str(target), _extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
         exported = torch_run(torch.jit.load(str(target), map_location="cpu"), manifest)  # type: ignore[no-untyped-call]
         images = probes(manifest.preprocess, calibration_images)
-        gate_outputs(f"{out} (torchscript)", torch_run(model, manifest), exported, images)
+        gate_outputs(f"{out} (torchscript)", torch_run(model, manifest), exported, images, detector.logit_tolerance)
     return Path(out)

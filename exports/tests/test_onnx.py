@@ -273,6 +273,15 @@ def test_a_disagreeing_file_is_refused_and_the_old_one_kept(case, tmp_path, monk
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_detector_declares_its_own_tolerance(case, tmp_path):
+    class Strict(type(case.detector)):
+        logit_tolerance = 1e-12  # no runtime adds in torch's order
+
+    with pytest.raises(ParityError, match="allowed 1e-12"):
+        export_onnx(Strict(), case.network, case.manifest, tmp_path / "m.onnx", calibration_images=case.images)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_requests_that_cannot_be_served(case, tmp_path):
     arguments = (case.detector, case.network, case.manifest, tmp_path / "m.onnx")
     with pytest.raises(DeepfakeError, match="'int4' is not offered"):
