@@ -69,6 +69,7 @@ class TargetCheck(Record):
     target: float
     source: str = Field(description="where the target is documented")
     condition: str = Field(description="what it was stated for; empty when it holds anywhere")
+    note: str = Field("", description="what exactly is documented there")
     measured: Number = None
     verdict: Literal["met", "missed", "not measurable here"]
     reason: str = Field("", description="why it could not be measured here")

@@ -10,7 +10,9 @@ A target counts only under the condition that it was stated for. A condition is 
 ``GPU: A40``
     measured on an accelerator whose name contains the words after the colon;
 ``dataset: celeb-df``
-    measured on the dataset of that name (``dfbench run --dataset celeb-df=PATH``).
+    measured on the dataset of that name (``dfbench run --dataset celeb-df=PATH``);
+``recipe: fast``
+    measured by training with the recipe of that name.
 
 Any other clause cannot be checked by a program, so its target is not measurable here.
 """
@@ -65,6 +67,7 @@ def _check(target: Target, measurement: Measurement) -> TargetCheck:
             "target": target.value,
             "source": target.source,
             "condition": target.condition,
+            "note": target.note,
             "measured": value,
             "verdict": verdict,
             "reason": reason,
@@ -99,4 +102,7 @@ def _unmet_clause(clause: str, measurement: Measurement) -> str:
         wanted = clause.removeprefix(_DATASET).strip()
         name = measurement.dataset.name if measurement.dataset else "none"
         return "" if name == wanted else f"stated for the dataset {wanted}; measured on {name}"
+    if clause.startswith("recipe:"):
+        wanted, used = clause.removeprefix("recipe:").strip(), measurement.conditions.get("recipe", "none")
+        return "" if used == wanted else f"stated for the recipe {wanted}; measured with {used}"
     return f"stated for: {clause}"

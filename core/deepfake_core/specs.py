@@ -5,7 +5,9 @@ Plain frozen dataclasses, so that listing plugins imports nothing heavy.
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from importlib import resources
 from typing import Literal
 
 API_VERSION = 1
@@ -22,6 +24,7 @@ class Target:
         value: The number, in the unit that the metric's name carries.
         source: Where it is documented: a requirement ID or a paper.
         condition: Hardware, dataset or setting that it was stated for; empty when it holds anywhere.
+        note: What exactly is documented, where the other fields leave it open.
     """
 
     metric: str
@@ -30,6 +33,26 @@ class Target:
     value: float
     source: str
     condition: str = ""
+    note: str = ""
+
+
+def read_targets(package: str) -> tuple[Target, ...]:
+    """The documented numbers in a package's ``targets.toml``: a table ``[[target]]`` with the fields of each.
+
+    Args:
+        package: Name of the plugin's package, its ``__package__``.
+
+    Raises:
+        ValueError: The file is no TOML, or a table is no target.
+    """
+    file = resources.files(package) / "targets.toml"
+    try:
+        targets = tuple(Target(**table) for table in tomllib.loads(file.read_text(encoding="utf-8"))["target"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: {error}") from error
+    if wrong := [target.comparison for target in targets if target.comparison not in ("<=", ">=")]:
+        raise ValueError(f"{file}: comparison {wrong[0]!r} is neither <= nor >=")
+    return targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

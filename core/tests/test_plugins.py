@@ -9,6 +9,7 @@ import pytest
 from deepfake_core import plugins
 from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.plugins import detector_spec, import_object
+from deepfake_core.specs import read_targets
 
 Install = Callable[..., None]
 
@@ -154,3 +155,26 @@ def test_missing_dependency_becomes_the_pip_line(tmp_path: Path, monkeypatch: py
 def test_target_that_does_not_exist(target: str) -> None:
     with pytest.raises(PluginLoadError, match="cannot import"):
         import_object(target, install="sonar[torch]")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[[target", "targets.toml: Expected"),
+        ("targets = 1", "targets.toml: 'target'"),
+        ("[[target]]\nmetric = 'auc'", "targets.toml: .*missing"),
+        (
+            "[[target]]\nmetric = 'auc'\nscenario = 'accuracy'\ncomparison = '='\nvalue = 1\nsource = 'x'",
+            "comparison '=' is neither",
+        ),
+    ],
+)
+def test_targets_that_are_none_are_refused_with_their_file(tmp_path, monkeypatch, text, reason):
+    package = tmp_path / "plugin_with_targets"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "targets.toml").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "plugin_with_targets", raising=False)
+    with pytest.raises(ValueError, match=reason):
+        read_targets("plugin_with_targets")

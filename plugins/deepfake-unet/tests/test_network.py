@@ -79,8 +79,13 @@ def test_documented_settings():  # 002-2
 def test_targets_name_their_requirement():  # 002-10, 002-11
     from deepfake_core.plugins import detector_spec
 
-    targets = {target.source: (target.metric, target.value) for target in detector_spec("unet").targets}
-    assert targets == {"002-10": ("latency_ms_p50", 400.0), "002-11": ("file_mb", 8.0)}
+    targets = {
+        (target.source, target.metric, target.condition): target.value for target in detector_spec("unet").targets
+    }
+    assert targets["002-10", "latency_ms_p50", "CPU"] == 400
+    assert targets["002-11", "file_mb", ""] == 8
+    assert targets["002-12", "gpu_over_cpu", "GPU: cuda"] == 7
+    assert {source for source, _, _ in targets} == {"002-10", "002-11", "002-12"}
 
 
 def test_config_travels_with_the_model():

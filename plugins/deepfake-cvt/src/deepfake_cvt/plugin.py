@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DetectorSpec, Target
+from deepfake_core.specs import DetectorSpec, read_targets
 
 
 @hookimpl
@@ -16,14 +16,5 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
         summary="CvT-13, convolutions within a transformer; head first, then fine-tuned",
         detector="deepfake_cvt.detector:Cvt",
         install="deepfake-cvt[torch]",
-        targets=(
-            Target(
-                metric="latency_ms_p50",
-                scenario="single_stream",
-                comparison="<=",
-                value=484.0,
-                source="torch eager on 2 cores, the time to beat",
-                condition="2 CPU cores",
-            ),
-        ),
+        targets=read_targets(__package__),
     )

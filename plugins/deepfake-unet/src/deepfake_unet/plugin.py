@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DetectorSpec, ProtectorSpec, Target
+from deepfake_core.specs import DetectorSpec, ProtectorSpec, read_targets
 
 
 @hookimpl
@@ -17,17 +17,7 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
         detector="deepfake_unet.detector:Unet",
         weights="deepfake_unet:weights",
         install="deepfake-unet[torch]",
-        targets=(
-            Target(
-                metric="latency_ms_p50",
-                scenario="single_stream",
-                comparison="<=",
-                value=400.0,
-                source="002-10",
-                condition="CPU",
-            ),
-            Target(metric="file_mb", scenario="cold_start", comparison="<=", value=8.0, source="002-11"),
-        ),
+        targets=read_targets(__package__),
     )
 
 
