@@ -29,6 +29,7 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    recipe: Annotated[str, typer.Option(help="How train_throughput trains.")] = "default",
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
 ) -> None:
@@ -67,6 +68,7 @@ def run(
         device=device,
         threads=threads or allowed_threads(),
         seconds=seconds,
+        recipe=recipe,
         out=out,
     )
     measurements = []

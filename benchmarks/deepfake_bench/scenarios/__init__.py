@@ -63,6 +63,13 @@ SCENARIOS = {
         Scenario("single_stream", "latency at batch 1, warm", headline="latency_ms_p50", also=("predict_ms_p50",)),
         Scenario("offline", "best throughput over batch sizes", headline="images_per_s", also=("files_per_s",)),
         Scenario(
+            "train_throughput",
+            "training steps, from files and on samples that lie ready",
+            headline="images_per_s_on_device",
+            also=("images_per_s", "mfu"),
+            by_default=False,
+        ),
+        Scenario(
             "accuracy",
             "ranking, operating points and calibration, per source",
             headline="auc",

@@ -1,0 +1,177 @@
+"""How fast a detector trains, by the steps that ``dfbench train`` takes: from files, and on samples that lie ready.
+
+Beside the rates stand the share of the machine's peak that the arithmetic reaches, and the memory of the GPU.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepfake_bench.jobs import Job
+from deepfake_bench.scenarios import Outcome
+from deepfake_core.datasets.sample import SampleFaces
+from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.loaded import LoadedDetector
+from deepfake_core.training.batches import Batches, Part
+from deepfake_core.training.engine import engine
+from deepfake_core.training.material import gather
+from deepfake_core.training.optim import plan
+from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.resolve import resolve_recipe
+from deepfake_core.training.step import Stepper, memory_advice, working_precision
+
+WARM_UP = 3
+"""Steps before the clock starts."""
+FEWEST = 4
+"""Steps that are timed at least."""
+ON_CPU = 8
+"""Largest batch that the CPU is timed on beside a GPU: it would take minutes on the GPU's."""
+SIDE = {"cuda": 8192, "cpu": 2048}
+"""Side of the square matrices whose product tells the peak of a device."""
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Train the recipe's last phase, in which all of the network usually learns, for a few seconds in each way.
+
+    Raises:
+        DeepfakeError: The recipe does not exist, or memory runs out.
+    """
+    made = detector.detector
+    recipe = resolve_recipe(made, job.recipe)
+    device = engine(job.device).device
+    bench = _Bench(made, recipe, job.device, job.seconds)
+    working = working_precision(recipe.precision, device)
+    on_gpu = device.type == "cuda"
+    with memory_advice():
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        rate = bench.ready()
+        metrics = {"images_per_s_on_device": rate}
+        if on_gpu:
+            metrics["gpu_memory_gb"] = torch.cuda.max_memory_reserved() / 1e9
+        metrics["tflops"] = rate * bench.flops() / 1e12
+        metrics["mfu"] = metrics["tflops"] / peak_tflops(device, working)
+        if recipe.samples == "pictures":
+            metrics["images_per_s"] = bench.from_files()
+        if on_gpu:
+            metrics["images_per_s_compiled"] = bench.ready(compile=not recipe.compile)
+            metrics["gpu_over_cpu"] = rate / bench.ready(device="cpu", batch_size=min(ON_CPU, recipe.batch_size))
+            if working != "fp32":
+                metrics["mixed_over_full"] = rate / bench.ready(precision="fp32")
+    return Outcome(
+        metrics=metrics,
+        samples=bench.samples,
+        conditions={
+            "recipe": job.recipe,
+            "batch": f"{recipe.batch_size}, in {working}" + (", compiled" if recipe.compile else ""),
+            "images_per_s": "from stored crops of the sample faces: reading, augmenting, copying and learning; "
+            f"{recipe.workers} loading processes; not for recipes that make pairs or take clips",
+            "images_per_s_on_device": "learning alone, on noise that lies ready; a clip counts as one",
+            "images_per_s_compiled": "the same " + ("without" if recipe.compile else "with") + " torch.compile",
+            "gpu_over_cpu": f"the CPU in float32, at a batch of {min(ON_CPU, recipe.batch_size)}",
+            "mfu": f"share of {SIDE[device.type]}-square matrix products in {working}, measured here; floating-point "
+            "operations of forward and backward as torch counts them, without what is recomputed",
+        },
+    )
+
+
+class _Bench:
+    """Times one detector's training steps in several ways.
+
+    Attributes:
+        samples: Seconds of each timed step, by the way it was taken.
+    """
+
+    def __init__(self, detector: Detector, recipe: TrainRecipe, device: str, seconds: float) -> None:
+        self.detector, self.recipe, self.device, self.seconds = detector, recipe, device, seconds
+        self.samples: dict[str, list[float]] = {}
+
+    def ready(self, device: str | None = None, **changes: object) -> float:
+        """Images per second on samples that lie on the device, with some settings of the recipe changed."""
+        recipe = self.recipe.model_copy(update=changes)
+        shape = (recipe.batch_size, 1, *self.detector.preprocess.input_shape)
+        noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        fake = torch.arange(recipe.batch_size).remainder(2).float()[:, None]
+        where = engine(device or self.device).device
+        tensors = {"images": torch.from_numpy(noise), "fake": fake, "weight": torch.ones_like(fake)}
+        if (evidence := self.detector.evidence_size) is not None:
+            tensors["mask"] = torch.zeros(recipe.batch_size, 1, *evidence)
+        part = Part([], {name: value.to(where) for name, value in tensors.items()})
+        name = "step_s_on_device" + "".join(
+            f"_{key}_{value}" for key, value in {"device": device, **changes}.items() if value
+        )
+        return self._rate(name, recipe, device or self.device, repeat([part] * recipe.accumulate))
+
+    def from_files(self) -> float:
+        """Images per second from prepared crops on disk."""
+        with tempfile.TemporaryDirectory() as folder:
+            accelerator = engine(self.device)
+            dataset = SampleFaces(Path(folder, "faces"))
+            material = gather(self.detector, dataset, None, self.recipe, Path(folder, "cache"), accelerator.device)
+            batches = Batches(material.training, self.recipe, accelerator)
+            return self._rate("step_s", self.recipe, self.device, batches.from_step(0, 10**6))
+
+    def _rate(self, name: str, recipe: TrainRecipe, device: str, feed: Iterable[list[Part]]) -> float:
+        accelerator = engine(device)
+        network = self.detector.build()
+        model = WithPreprocess(network, self.detector.preprocess).to(accelerator.device).train()
+        if recipe.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        scaler = torch.amp.GradScaler(
+            accelerator.device.type, enabled=working_precision(recipe.precision, accelerator.device) == "fp16"
+        )
+        groups = self.detector.param_groups(network)
+        step = Stepper(self.detector, model, groups, plan(recipe, 1)[-1], recipe, scaler, accelerator)
+        wait: Callable[[], object] = torch.cuda.synchronize if accelerator.device.type == "cuda" else lambda: None
+        times = list(_timed(step, iter(feed), wait, self.seconds))
+        self.samples[name] = times
+        return recipe.batch_size * recipe.accumulate / float(np.median(times))
+
+    def flops(self) -> float:
+        """Floating-point operations of one image, forward and backward."""
+        model = WithPreprocess(self.detector.build(), self.detector.preprocess).train()
+        images = torch.zeros(2, *self.detector.preprocess.input_shape, dtype=torch.uint8)
+        counter = FlopCounterMode(display=False)
+        with counter:
+            output = model(images)
+            logit: Tensor = output[0] if isinstance(output, tuple) else output
+            logit.sum().backward()  # type: ignore[no-untyped-call]
+        return counter.get_total_flops() / 2
+
+
+def _timed(step: Stepper, feed: Iterator[list[Part]], wait: Callable[[], object], seconds: float) -> Iterator[float]:
+    """Seconds of each step, reading included, after a few that are not timed."""
+    begun = last = 0.0
+    number = 0
+    while number < WARM_UP + FEWEST or last - begun < seconds:
+        step(next(feed), number)
+        wait()
+        now = time.perf_counter()
+        if number >= WARM_UP:
+            yield now - last
+        else:
+            begun = now
+        last, number = now, number + 1
+
+
+def peak_tflops(device: torch.device, precision: str) -> float:
+    """Fastest product of two square matrices, in 10¹² floating-point operations per second."""
+    side = SIDE[device.type]
+    factors = torch.ones(2, side, side, device=device, dtype=_TYPES[precision])
+    fastest = float("inf")
+    for _ in range(5):
+        begun = time.perf_counter()
+        product = factors[0] @ factors[1]
+        float(product[0, 0])  # waits until the device is done
+        fastest = min(fastest, time.perf_counter() - begun)
+    return 2 * side**3 / fastest / 1e12
