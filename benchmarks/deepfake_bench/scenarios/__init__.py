@@ -63,6 +63,13 @@ SCENARIOS = {
         Scenario("single_stream", "latency at batch 1, warm", headline="latency_ms_p50", also=("predict_ms_p50",)),
         Scenario("offline", "best throughput over batch sizes", headline="images_per_s", also=("files_per_s",)),
         Scenario(
+            "server",
+            "response times under Poisson arrivals, queue and service together",
+            headline="response_ms_load_80_p50",
+            also=("response_ms_load_50_p50", "capacity_per_s"),
+            by_default=False,
+        ),
+        Scenario(
             "accuracy",
             "ranking, operating points and calibration, per source",
             headline="auc",

@@ -1,0 +1,95 @@
+"""Response times when requests come whenever they like: Poisson arrivals at fixed shares of the measured capacity.
+
+An open loop: a request counts from the moment when it was due, whether the one before was answered or not. Counting
+from the moment when it was taken up would leave out the queue, which is most of what users wait for under load.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from deepfake_bench.jobs import Job
+from deepfake_bench.machine import peak_rss_mb
+from deepfake_bench.scenarios import Outcome
+from deepfake_bench.scenarios._timing import ENOUGH_S, FEW, PICTURE, percentiles, sample_ms, write_picture
+from deepfake_core.loaded import LoadedDetector
+
+LOADS = (50, 80)
+"""Offered load in per cent of the capacity."""
+AT_LEAST = 50
+"""Requests at each load; fewer where they would take longer than ``ENOUGH_S``."""
+SEED = 0
+
+
+def measure(detector: LoadedDetector, job: Job) -> Outcome:
+    """Measure the capacity with requests back to back, then queue and service together at each load."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = write_picture(Path(folder)).read_bytes()
+
+    def answer() -> object:
+        return detector.predict(picture)
+
+    sample_ms(answer, min(1.0, job.seconds / 3), minimum=2)
+    service = sample_ms(answer, job.seconds)
+    capacity = 1e3 / float(np.mean(service))
+    metrics = {"capacity_per_s": capacity, **percentiles("service_ms", service)}
+    samples = {"service_ms": service}
+    for load in LOADS:
+        rate = capacity * load / 100
+        responses = respond(answer, arrivals_s(rate, requests(rate, job.seconds), SEED))
+        metrics |= {f"offered_per_s_load_{load}": rate, **percentiles(f"response_ms_load_{load}", responses)}
+        samples[f"response_ms_load_{load}"] = responses
+    return Outcome(
+        metrics={**metrics, "peak_rss_mb": peak_rss_mb()},
+        samples=samples,
+        conditions={
+            "request": f"the bytes of {PICTURE}, to the verdict; decoding, face finder and crop included, no network",
+            "capacity_per_s": "one request after the other, without a pause: the inverse of their mean time",
+            "response_ms": "from the moment when a request was due to its answer: queue and service",
+            "load": f"{' and '.join(map(str, LOADS))} % of the capacity; Poisson arrivals of seed {SEED}, one request "
+            "at a time in order of arrival; the queue is empty at first",
+            "requests": ", ".join(f"{len(samples[f'response_ms_load_{load}'])} at {load} %" for load in LOADS),
+        },
+    )
+
+
+def requests(rate: float, seconds: float) -> int:
+    """How many requests are sent at a rate per second: ``seconds`` of them, but enough for percentiles."""
+    wanted = max(rate * seconds, AT_LEAST)
+    return int(max(min(wanted, rate * max(seconds, ENOUGH_S)), FEW))
+
+
+def arrivals_s(rate: float, count: int, seed: int) -> list[float]:
+    """When ``count`` requests are due, in s from the start: Poisson arrivals of ``rate`` per second."""
+    return list(accumulate(np.random.default_rng(seed).exponential(1 / rate, count).tolist()))
+
+
+def respond(
+    call: Callable[[], object],
+    due_s: Sequence[float],
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+) -> list[float]:
+    """Serve requests one at a time, in their order; from when each was due to its answer, in ms.
+
+    Args:
+        call: Serves one request.
+        due_s: When each is due, in s from now, ascending.
+        clock: Seconds, from any origin.
+        sleep: Waits for so many seconds.
+    """
+    start = clock()
+    responses = []
+    for due in due_s:
+        early = start + due - clock()
+        if early > 0:
+            sleep(early)
+        call()
+        responses.append((clock() - start - due) * 1e3)
+    return responses
