@@ -53,6 +53,7 @@ class Job(Record):
     dataset: DatasetRef | None = None
     seconds: float = Field(3.0, gt=0, description="time for each steady-state measurement")
     limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
+    price_per_core_hour: float | None = Field(None, ge=0, description="in any currency; the costs are in the same")
     predictions: str = Field("", description="CSV file that takes every score; empty for none")
 
 
@@ -93,6 +94,7 @@ def plan(
     threads: int | None = None,
     seconds: float = 3.0,
     limit: int | None = None,
+    price_per_core_hour: float | None = None,
     out: Path | None = None,
 ) -> list[Job]:
     """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one)."""
@@ -112,6 +114,7 @@ def plan(
                         dataset=dataset,
                         seconds=seconds,
                         limit=limit,
+                        price_per_core_hour=price_per_core_hour,
                     )
                     jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, len(jobs))}))
     return jobs

@@ -29,6 +29,9 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    price_per_core_hour: Annotated[
+        float | None, typer.Option(min=0, help="For the cost of a million pictures, in the currency of this price.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
 ) -> None:
@@ -67,6 +70,7 @@ def run(
         device=device,
         threads=threads or allowed_threads(),
         seconds=seconds,
+        price_per_core_hour=price_per_core_hour,
         out=out,
     )
     measurements = []

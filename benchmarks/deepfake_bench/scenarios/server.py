@@ -9,15 +9,25 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
 
+from deepfake_bench.energy import Energy
 from deepfake_bench.jobs import Job
 from deepfake_bench.machine import peak_rss_mb
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import ENOUGH_S, FEW, PICTURE, percentiles, sample_ms, write_picture
+from deepfake_bench.scenarios._timing import (
+    BLOCKS,
+    ENOUGH_S,
+    FEW,
+    PICTURE,
+    noise,
+    percentiles,
+    sample_ms,
+    write_picture,
+)
 from deepfake_core.loaded import LoadedDetector
 
 LOADS = (50, 80)
@@ -36,14 +46,27 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         return detector.predict(picture)
 
     sample_ms(answer, min(1.0, job.seconds / 3), minimum=2)
-    service = sample_ms(answer, job.seconds)
+    energy = Energy()
+    with energy:
+        services = [sample_ms(answer, job.seconds / BLOCKS, minimum=2) for _ in range(BLOCKS)]
+    service = list(chain.from_iterable(services))
     capacity = 1e3 / float(np.mean(service))
-    metrics = {"capacity_per_s": capacity, **percentiles("service_ms", service)}
+    metrics = {
+        "capacity_per_s": capacity,
+        **percentiles("service_ms", service),
+        **noise("service_ms", services),
+        **energy.per("request", len(service)),
+    }
     samples = {"service_ms": service}
     for load in LOADS:
         rate = capacity * load / 100
         responses = respond(answer, arrivals_s(rate, requests(rate, job.seconds), SEED))
-        metrics |= {f"offered_per_s_load_{load}": rate, **percentiles(f"response_ms_load_{load}", responses)}
+        parts = [part.tolist() for part in np.array_split(responses, BLOCKS)]
+        metrics |= {
+            f"offered_per_s_load_{load}": rate,
+            **percentiles(f"response_ms_load_{load}", responses),
+            **noise(f"response_ms_load_{load}", parts),
+        }
         samples[f"response_ms_load_{load}"] = responses
     return Outcome(
         metrics={**metrics, "peak_rss_mb": peak_rss_mb()},
@@ -54,6 +77,9 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             "response_ms": "from the moment when a request was due to its answer: queue and service",
             "load": f"{' and '.join(map(str, LOADS))} % of the capacity; Poisson arrivals of seed {SEED}, one request "
             "at a time in order of arrival; the queue is empty at first",
+            "noise": f"range of the medians of {BLOCKS} consecutive parts over the median of all, large for "
+            "a queue where requests are few; iqr: interquartile range over the median",
+            **energy.conditions(),
             "requests": ", ".join(f"{len(samples[f'response_ms_load_{load}'])} at {load} %" for load in LOADS),
         },
     )
