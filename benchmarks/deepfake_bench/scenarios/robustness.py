@@ -34,11 +34,11 @@ from deepfake_bench.scenarios.accuracy import (
     source_accuracy,
     write_predictions,
 )
-from deepfake_core import metrics
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import decode
 from deepfake_core.loaded import LoadedDetector
+from deepfake_core.paired import grouped_difference
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -181,12 +181,6 @@ def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Seque
     groups = np.array([sample.group for sample, _, _ in both], dtype=str)
     before, after = (np.array([scores[place] for scores in both], dtype=np.float64) for place in (1, 2))
 
-    def change(target: Any, place: Any) -> float:
-        """A bootstrap draws samples by their place, so that both scores of a sample are drawn together."""
-        index = np.asarray(place, dtype=np.intp)
-        return metrics.roc_auc(target, after[index]) - metrics.roc_auc(target, before[index])
-
-    places = np.arange(len(both), dtype=np.float64)
-    low, high = metrics.grouped_bootstrap(fake, places, groups, change)
-    estimate = Estimate(value=change(fake, places), low=low, high=high)
+    change = grouped_difference(fake, before, after, groups)
+    estimate = Estimate(value=change.value, low=change.low, high=change.high)
     return row.model_copy(update={"metrics": {**row.metrics, "auc_change": estimate}})
