@@ -156,3 +156,28 @@ def test_the_embedded_set_is_paired_and_small():
     real, fake = (sorted(path.name for path in (folder / label).iterdir()) for label in ("real", "fake"))
     assert real == fake
     assert sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file()) < 1_000_000
+
+
+def test_pictures_and_videos_are_never_in_one_figure(tmp_path):
+    rng = np.random.default_rng(2)
+    answers = {
+        f"{label}/{index}.{suffix}": round(float(rng.random() / 2 + lift), 6)
+        for label, lift in {"real": 0.0, "fake": 0.2}.items()
+        for suffix, count in {"jpg": 20, "mp4": 12}.items()
+        for index in range(count)
+    }
+    outcome = measure(write(tmp_path, answers))
+    pictures, videos = outcome.sources
+    assert (pictures.real, videos.real) == (20, 12)
+    assert videos.source == f"{pictures.source} (videos)"
+    for row, suffix, name in ((pictures, ".jpg", "auc"), (videos, ".mp4", "videos_auc")):
+        chosen = [(path.startswith("fake"), score) for path, score in answers.items() if path.endswith(suffix)]
+        expected = metrics.roc_auc(*zip(*chosen, strict=True))
+        assert row.metrics["auc"].value == outcome.metrics[name] == pytest.approx(expected)
+
+
+def test_videos_alone_need_no_other_name(tmp_path):
+    outcome = measure(write(tmp_path, {"real/a.mp4": 0.1, "fake/b.mp4": 0.9}))
+    assert [row.source for row in outcome.sources] == [tmp_path.name]
+    assert outcome.metrics["auc"] == 1.0
+    assert outcome.conditions["level"].startswith("a sample is a whole video;")

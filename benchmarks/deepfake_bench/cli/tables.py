@@ -82,8 +82,10 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     table = _table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
-    means = [_score(row.metrics.get(key)) for key in ACCURACY]
-    table.add_row("mean over sources", "", *means, "", "", style="bold")
+    for prefix, title in (("", "mean over sources"), ("videos_", "mean over sources (videos)")):
+        if not prefix or f"{prefix}auc" in row.metrics:
+            means = [_score(row.metrics.get(prefix + key)) for key in ACCURACY]
+            table.add_row(title, "", *means, "", "", style="bold")
     console.print(table)
     if row.dataset.note:
         console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,10 @@ from deepfake_registry.files import atomic_path
 
 Judged: TypeAlias = tuple[Sample, Result]
 
+PREDICTIONS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error")
+"""Columns of the CSV file that takes every score."""
+LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
+
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """Score every sample; the mean over sources stands beside each source's own figures.
@@ -39,16 +44,25 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     if job.predictions:
         write_predictions(Path(job.predictions), {"": judged})
     threshold = detector.manifest.calibration.threshold
-    sources = [source_accuracy(name, rows, threshold) for name, rows in by_source(judged).items()]
+    levels = by_level(judged)
+    found = {
+        level: [
+            source_accuracy(f"{name} (videos)" if index else name, pairs, threshold)
+            for name, pairs in by_source(rows).items()
+        ]
+        for index, (level, rows) in enumerate(levels.items())
+    }
     return Outcome(
-        metrics=means(sources),
-        sources=sources,
+        metrics=level_means(found),
+        sources=list(chain.from_iterable(found.values())),
         dataset=describe(job.dataset, dataset, len(judged), job.limit),
         conditions={
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
             "interval": "95 %, percentile bootstrap over groups, 1000 draws; none for the ECE, where it is biased",
             "mean": "over the sources in which the measure is defined: most need both classes",
+            "level": f"a sample is {' or '.join(LEVELS[level] for level in levels)}; pictures and videos are never in "
+            "one figure, and those of videos are called videos_… where there are both",
             "threshold": f"balanced accuracy at the shipped threshold, P(fake) >= {threshold:g}",
         },
     )
@@ -80,6 +94,14 @@ def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: b
 def is_video(sample: Sample) -> bool:
     """Whether a sample is a video file, by its suffix."""
     return sample.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def by_level(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """Pictures apart from video files: the score of a video is a mean over frames, and ranks against videos alone."""
+    found: dict[str, list[Judged]] = {level: [] for level in LEVELS}
+    for pair in judged:
+        found["videos" if is_video(pair[0]) else "pictures"].append(pair)
+    return {level: rows for level, rows in found.items() if rows}
 
 
 def by_source(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
@@ -177,6 +199,12 @@ def means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
     return found
 
 
+def level_means(found: Mapping[str, Sequence[SourceAccuracy]]) -> dict[str, float]:
+    """:func:`means` of the one level that there is; of both, those of videos are called ``videos_…``."""
+    prefix = {level: "videos_" if level == "videos" and len(found) > 1 else "" for level in found}
+    return {prefix[level] + name: value for level, rows in found.items() for name, value in means(rows).items()}
+
+
 def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:
     """What was measured on, and how many samples that were; a limit that was set is noted."""
     limited = f"at most {limit} files or videos of each source and class" if limit is not None else ""
@@ -197,7 +225,7 @@ def write_predictions(target: Path, judged: Mapping[str, Sequence[Judged]]) -> N
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
     ):
         writer = csv.writer(f)
-        writer.writerow(["path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error"])
+        writer.writerow(PREDICTIONS)
         for variant, rows in judged.items():
             for sample, result in rows:
                 score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
