@@ -181,3 +181,34 @@ def test_videos_alone_need_no_other_name(tmp_path):
     assert [row.source for row in outcome.sources] == [tmp_path.name]
     assert outcome.metrics["auc"] == 1.0
     assert outcome.conditions["level"].startswith("a sample is a whole video;")
+
+
+# ── a calibration that was fitted on the set that is measured ────────────────────────────────────────────────
+
+
+def fitted_on(monkeypatch, *hashes):
+    calibration = Scripted.manifest.calibration.model_copy(update={"fitted_on_sha256": hashes})
+    manifest = SimpleNamespace(preprocess=Scripted.manifest.preprocess, calibration=calibration)
+    monkeypatch.setattr(Scripted, "manifest", manifest)
+
+
+def test_the_set_that_a_calibration_was_fitted_on_gives_ranking_measures_alone(tmp_path, monkeypatch):
+    answers = {f"{label}/{n}.jpg": 0.1 * n for label in ("real", "fake") for n in range(6)}
+    reference = write(tmp_path, answers)
+    free = measure(reference)
+    assert "refused" not in free.conditions
+    fitted_on(monkeypatch, "0" * 64, free.dataset.sha256)
+    refused = measure(reference)
+    assert refused.metrics == {key: value for key, value in free.metrics.items() if key not in accuracy.CALIBRATED}
+    values = {key: estimate.value for key, estimate in refused.sources[0].metrics.items()}
+    assert {key for key, value in values.items() if value is None} == set(accuracy.CALIBRATED)
+    assert refused.conditions["refused"].startswith("balanced_accuracy, fakes_found")
+    fitted_on(monkeypatch, "0" * 64)
+    assert measure(reference).metrics == free.metrics
+
+
+def test_a_part_of_the_set_is_refused_too(tmp_path, monkeypatch):
+    reference = write(tmp_path, {f"{label}/{n}.jpg": 0.1 * n for label in ("real", "fake") for n in range(6)})
+    fitted_on(monkeypatch, manifest_hash(reference.open()))
+    job = Job(detector="x", scenario="accuracy", dataset=reference, limit=2)
+    assert "refused" in accuracy.measure(Scripted(), job).conditions

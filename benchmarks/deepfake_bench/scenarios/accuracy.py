@@ -29,6 +29,8 @@ Judged: TypeAlias = tuple[Sample, Result]
 
 PREDICTIONS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error")
 """Columns of the CSV file that takes every score."""
+CALIBRATED = ("balanced_accuracy", "fakes_found", "reals_passed", "ece", "brier")
+"""Measures that depend on the calibration or the threshold; the others are of the ranking alone."""
 LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
 
 
@@ -44,10 +46,12 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     if job.predictions:
         write_predictions(Path(job.predictions), {"": judged})
     threshold = detector.manifest.calibration.threshold
+    described = describe(job.dataset, dataset, len(judged), job.limit)
+    refused = refusal(detector, dataset, described)
     levels = by_level(judged)
     found = {
         level: [
-            source_accuracy(f"{name} (videos)" if index else name, pairs, threshold)
+            source_accuracy(f"{name} (videos)" if index else name, pairs, threshold, fitted_here=bool(refused))
             for name, pairs in by_source(rows).items()
         ]
         for index, (level, rows) in enumerate(levels.items())
@@ -55,8 +59,9 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     return Outcome(
         metrics=level_means(found),
         sources=list(chain.from_iterable(found.values())),
-        dataset=describe(job.dataset, dataset, len(judged), job.limit),
+        dataset=described,
         conditions={
+            **refused,
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
             "interval": "95 %, percentile bootstrap over groups, 1000 draws; none for the ECE, where it is biased",
@@ -68,7 +73,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     )
 
 
-def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Dataset:
+def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Subset:
     """A dataset, or at most ``limit`` files or videos of each source and class, evenly spread.
 
     Args:
@@ -89,6 +94,25 @@ def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: b
     if limit is not None:
         chosen = evenly(chosen, limit)
     return Subset(dataset, chosen)
+
+
+def refusal(detector: LoadedDetector, dataset: Subset, described: DatasetInfo) -> dict[str, str]:
+    """Why measures that depend on the calibration are not given: it was fitted on this very set; empty otherwise.
+
+    Part of a set is the set.
+    """
+    known = detector.manifest.calibration.fitted_on_sha256
+    if not known:
+        return {}
+    here = {described.sha256}
+    if len(dataset.samples) < len(list(dataset.dataset)):
+        here.add(manifest_hash(dataset.dataset))
+    if here.isdisjoint(known):
+        return {}
+    return {
+        "refused": f"{', '.join(CALIBRATED)}: calibration and threshold were fitted on this very set, which flatters "
+        "them; measure on other files. Ranking measures do not depend on either"
+    }
 
 
 def is_video(sample: Sample) -> bool:
@@ -119,6 +143,7 @@ def source_accuracy(
     *,
     variant: str = "",
     only: Collection[str] | None = None,
+    fitted_here: bool = False,
 ) -> SourceAccuracy:
     """Measures on one source, with intervals drawn by groups.
 
@@ -128,6 +153,7 @@ def source_accuracy(
         threshold: The detector's own.
         variant: How the pictures were changed before they were judged.
         only: Names of measures; by default every one.
+        fitted_here: The calibration was fitted on these samples, so what depends on it is left undefined.
     """
     scored = [(sample, result.p_fake) for sample, result in judged if result.p_fake is not None]
     fake = np.array([sample.fake for sample, _ in scored], dtype=np.int64)
@@ -154,6 +180,8 @@ def source_accuracy(
         group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
         if len(group_fake) < len(fake):
             found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)
+    if fitted_here:
+        found |= {key: Estimate(value=None) for key in CALIBRATED if key in found}
     total = len(judged)
     labels = np.array([sample.fake for sample, _ in judged])
     return SourceAccuracy(

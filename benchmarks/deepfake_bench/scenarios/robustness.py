@@ -31,6 +31,7 @@ from deepfake_bench.scenarios.accuracy import (
     is_video,
     means,
     read_dataset,
+    refusal,
     source_accuracy,
     write_predictions,
 )
@@ -104,17 +105,21 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     if job.predictions:
         write_predictions(Path(job.predictions), judged)
     threshold = detector.manifest.calibration.threshold
+    described = describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit)
+    refused = refusal(detector, dataset, described)
+    measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=bool(refused))
     original = by_source(judged[ORIGINAL])
     rows = [
-        _with_change(source_accuracy(name, pairs, threshold, variant=variant, only=_MEASURES), original[name], pairs)
+        _with_change(measured(name, pairs, variant=variant), original[name], pairs)
         for variant, variant_judged in judged.items()
         for name, pairs in by_source(variant_judged).items()
     ]
     return Outcome(
         metrics=summary(rows),
         sources=rows,
-        dataset=describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit),
+        dataset=described,
         conditions={
+            **refused,
             "variants": "made from the decoded picture, before the face finder; sizes and blur in its own pixels",
             "jpeg": "saved once more at that quality, 4:2:0",
             RECODED: f"longer side {RECODED_SIDE} px, then JPEG quality {RECODED_QUALITY} 4:2:0, whatever the file was",
