@@ -13,7 +13,8 @@ from typing import TypeAlias, cast, get_args
 import numpy as np
 
 from deepfake_bench.report import Estimate, SourceAccuracy
-from deepfake_bench.scenarios.accuracy import PREDICTIONS, Judged, by_level, by_source, source_accuracy
+from deepfake_bench.scenarios._variants import ORIGINAL
+from deepfake_bench.scenarios.accuracy import Judged, by_level, by_source, source_accuracy
 from deepfake_core import metrics
 from deepfake_core.datasets import Sample
 from deepfake_core.datasets.labels import some
@@ -25,7 +26,8 @@ from deepfake_core.results import Result, Verdict
 Scores: TypeAlias = dict[str, list[Judged]]
 """Variant → samples with their scores; the variant of files as they are is empty."""
 
-ORIGINAL = "original"
+COLUMNS = ("path", "source", "group", "variant", "fake", "p_fake", "verdict", "error")
+"""What is read of the CSV file."""
 SUBGROUP_MEASURES = ("auc", "fakes_found", "reals_passed")
 
 
@@ -37,7 +39,7 @@ def read_scores(file: Path) -> Scores:
     """
     found: Scores = {}
     seen: set[tuple[str, str]] = set()
-    for line, cells in rows(file, PREDICTIONS):
+    for line, cells in rows(file, COLUMNS):
         where = f"{file}: row {line}"
         key = cells["variant"], cells["path"]
         if key in seen:

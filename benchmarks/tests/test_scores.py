@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from deepfake_bench import scores
 from deepfake_bench.cli import app
-from deepfake_bench.scenarios.accuracy import PREDICTIONS, write_predictions
+from deepfake_bench.scenarios.accuracy import write_predictions
+from deepfake_bench.scores import COLUMNS
 from deepfake_core import metrics, paired
 from deepfake_core.datasets import Sample
 from deepfake_core.errors import TrainingDataError
@@ -116,11 +117,11 @@ def test_other_files_and_other_labels_are_refused_by_name(tmp_path):
     ("text", "reason"),
     [
         ("path,label\na,1\n", "no column 'source'"),
-        (",".join(PREDICTIONS) + "\n", "holds no prediction"),
-        (",".join(PREDICTIONS) + "\na,s,g,,1,0.5,,fake,0,\na,s,g,,1,0.5,,fake,0,\n", "row 3: a is there twice"),
-        (",".join(PREDICTIONS) + "\na,s,g,,1,much,,fake,0,\n", "row 2: p_fake is 'much'"),
-        (",".join(PREDICTIONS) + "\na,s,g,,1,1.5,,fake,0,\n", "row 2: p_fake is 1.5"),
-        (",".join(PREDICTIONS) + "\na,s,g,,fake,0.5,,fake,0,\n", "row 2: is no prediction"),
+        (",".join(COLUMNS) + "\n", "holds no prediction"),
+        (",".join(COLUMNS) + "\na,s,g,,1,0.5,fake,\na,s,g,,1,0.5,fake,\n", "row 3: a is there twice"),
+        (",".join(COLUMNS) + "\na,s,g,,1,much,fake,\n", "row 2: p_fake is 'much'"),
+        (",".join(COLUMNS) + "\na,s,g,,1,1.5,fake,\n", "row 2: p_fake is 1.5"),
+        (",".join(COLUMNS) + "\na,s,g,,fake,0.5,fake,\n", "row 2: is no prediction"),
     ],
 )
 def test_what_is_no_file_of_predictions_is_refused_with_the_place(tmp_path, text, reason):

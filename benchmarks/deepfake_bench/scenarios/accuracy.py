@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.inputs.video import duration_s
 from deepfake_core.judged import Subset, evenly
 from deepfake_core.judged import judged as judge
 from deepfake_core.loaded import LoadedDetector
@@ -27,8 +29,12 @@ from deepfake_registry.files import atomic_path
 
 Judged: TypeAlias = tuple[Sample, Result]
 
-PREDICTIONS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error")
+PREDICTIONS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error", "frames")
 """Columns of the CSV file that takes every score."""
+VIDEO_SPEED = (
+    "seconds of video judged in a second: decoding of the sampled frames, face finder and network; only where every "
+    "sample is a video file. frames_per_video: mean over the videos that have a score"
+)
 CALIBRATED = ("balanced_accuracy", "fakes_found", "reals_passed", "ece", "brier")
 """Measures that depend on the calibration or the threshold; the others are of the ranking alone."""
 LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
@@ -42,13 +48,16 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     dataset = read_dataset(job.dataset, job.limit)
+    start = time.perf_counter()
     judged = list(judge(detector, dataset))
+    taken_s = time.perf_counter() - start
     if job.predictions:
         write_predictions(Path(job.predictions), {"": judged})
     threshold = detector.manifest.calibration.threshold
     described = describe(job.dataset, dataset, len(judged), job.limit)
     refused = refusal(detector, dataset, described)
-    levels = by_level(judged)
+    # A detector of clips is given the frames of a video together, whatever files they are.
+    levels = {"videos": judged} if detector.manifest.preprocess.clip else by_level(judged)
     found = {
         level: [
             source_accuracy(f"{name} (videos)" if index else name, pairs, threshold, fitted_here=bool(refused))
@@ -57,7 +66,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         for index, (level, rows) in enumerate(levels.items())
     }
     return Outcome(
-        metrics=level_means(found),
+        metrics=level_means(found) | video_speed(judged, taken_s),
         sources=list(chain.from_iterable(found.values())),
         dataset=described,
         conditions={
@@ -66,6 +75,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
             "interval": "95 %, percentile bootstrap over groups, 1000 draws; none for the ECE, where it is biased",
             "mean": "over the sources in which the measure is defined: most need both classes",
+            **({"video_s_per_s": VIDEO_SPEED} if "videos" in levels else {}),
             "level": f"a sample is {' or '.join(LEVELS[level] for level in levels)}; pictures and videos are never in "
             "one figure, and those of videos are called videos_… where there are both",
             "threshold": f"balanced accuracy at the shipped threshold, P(fake) >= {threshold:g}",
@@ -233,6 +243,25 @@ def level_means(found: Mapping[str, Sequence[SourceAccuracy]]) -> dict[str, floa
     return {prefix[level] + name: value for level, rows in found.items() for name, value in means(rows).items()}
 
 
+def video_speed(judged: Sequence[Judged], taken_s: float) -> dict[str, float]:
+    """Frames judged of each video on average and, where only video files were judged, what a second of work gave.
+
+    Args:
+        judged: Everything that was judged.
+        taken_s: How long that took, in s.
+    """
+    videos = [(sample, result) for sample, result in judged if is_video(sample) and result.p_fake is not None]
+    if not videos:
+        return {}
+    found = {"frames_per_video": float(np.mean([result.frames for _, result in videos]))}
+    if len(by_level(judged)) > 1:
+        return found
+    lengths_s = [duration_s(sample.path) for sample, _ in videos if not sample.member]
+    if len(lengths_s) == len(videos):
+        found["video_s_per_s"] = sum(lengths_s) / taken_s
+    return found | {"videos_per_s": len(judged) / taken_s}
+
+
 def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:
     """What was measured on, and how many samples that were; a limit that was set is noted."""
     limited = f"at most {limit} files or videos of each source and class" if limit is not None else ""
@@ -260,4 +289,4 @@ def write_predictions(target: Path, judged: Mapping[str, Sequence[Judged]]) -> N
                 picture = result.faces and result.faces[0].time_s is None
                 logit = f"{result.faces[0].logit:.6f}" if picture else ""
                 labels = (sample.name, sample.source, sample.group, variant, sample.fake)
-                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error))
+                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error, result.frames))
