@@ -87,6 +87,16 @@ SCENARIOS = {
             by_default=False,
         ),
         Scenario(
+            "attack",
+            "accuracy on faces that were changed by a few levels to fool this very network",
+            headline="auc_pgd_2",
+            also=("auc_clean",),
+            needs_dataset=True,
+            needs_training=True,
+            of_pictures=True,
+            by_default=False,
+        ),
+        Scenario(
             "explain",
             "whether the score follows the places that each explainer names",
             headline="faithfulness_best",
