@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 LEVELS = (1, 2, 4)
 """Largest change of a pixel's channel, of 255."""
 STEPS = 10
-LIMIT = 16
+LIMIT = 8
 """Pictures of each source and class, where no limit is set."""
 SEED = 0
 
