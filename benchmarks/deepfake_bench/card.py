@@ -21,7 +21,7 @@ import numpy as np
 
 from deepfake_bench.findings import Findings, probability
 from deepfake_bench.report import Estimate, Measurement, SourceAccuracy
-from deepfake_bench.scenarios.robustness import ORIGINAL, RECODED, VARIANTS
+from deepfake_bench.scenarios._variants import ORIGINAL, QUICK, RECODED
 from deepfake_core import metrics
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.calibrate import balanced_weights
@@ -224,7 +224,7 @@ def robustness(findings: Findings) -> str:
                 *(_headline(cell[variant, name]) for name in names),
                 number(row.metrics.get(f"auc_{variant}")),
             )
-            for variant in VARIANTS
+            for variant in QUICK
         ]
         notes = "\n".join(f"- {name}: {text}" for name, text in row.conditions.items() if name != "auc_change")
         parts.append("\n\n".join([_on(row), table(header, rows, numbers=range(1, len(header))), notes]))

@@ -54,6 +54,8 @@ class Job(Record):
     seconds: float = Field(3.0, gt=0, description="time for each steady-state measurement")
     limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
     recipe: str = Field("default", description="how the detector is trained, for the scenario train_throughput")
+    price_per_core_hour: float | None = Field(None, ge=0, description="in any currency; the costs are in the same")
+    variants: Literal["quick", "full"] = Field("quick", description="how many changes robustness makes to a picture")
     predictions: str = Field("", description="CSV file that takes every score; empty for none")
 
 
@@ -95,6 +97,8 @@ def plan(
     seconds: float = 3.0,
     limit: int | None = None,
     recipe: str = "default",
+    price_per_core_hour: float | None = None,
+    variants: Literal["quick", "full"] = "quick",
     out: Path | None = None,
 ) -> list[Job]:
     """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one)."""
@@ -115,6 +119,8 @@ def plan(
                         seconds=seconds,
                         limit=limit,
                         recipe=recipe,
+                        price_per_core_hour=price_per_core_hour,
+                        variants=variants,
                     )
                     jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, len(jobs))}))
     return jobs

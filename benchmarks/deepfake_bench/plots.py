@@ -11,7 +11,7 @@ import numpy as np
 
 from deepfake_bench.card import variant_label
 from deepfake_bench.findings import Findings, Floats, Scores, probability
-from deepfake_bench.scenarios.robustness import VARIANTS
+from deepfake_bench.scenarios._variants import QUICK
 from deepfake_core import metrics
 from deepfake_core.errors import MissingExtra
 from deepfake_core.training.calibrate import balanced_weights
@@ -120,7 +120,7 @@ def _curves(findings: Findings) -> Iterator[tuple[str, list[tuple[float, float, 
             found = [source.metrics["auc"] for source in row.sources if source.source == name]
             values = [(item.value, item.low, item.high) for item in found]
             known = [(value, low, high) for value, low, high in values if value is not None and low is not None]
-            if len(known) == len(VARIANTS):
+            if len(known) == len(QUICK):
                 yield name, [(value, low, high if high is not None else value) for value, low, high in known]
 
 
@@ -134,7 +134,7 @@ def _robustness(figure: Figure, findings: Findings) -> None:
         reach = np.maximum(0.0, (value - low, high - value))
         axes.errorbar(beside, value, yerr=reach, capsize=2, markersize=5, **_line(place), label=name)
     axes.axhline(0.5, **_DIAGONAL)
-    axes.set_xticks(range(len(VARIANTS)), [variant_label(name).replace(" ", "\n", 1) for name in VARIANTS])
+    axes.set_xticks(range(len(QUICK)), [variant_label(name).replace(" ", "\n", 1) for name in QUICK])
     axes.set(ylabel="AUC")
     axes.grid(axis="y", color="#eeeeee")
     axes.legend(**{**_BELOW, "ncols": 4})

@@ -45,7 +45,7 @@ def run_job(job: Job) -> Measurement:
 def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
     try:
         outcome = scenario.measure(detector, job)
-    except MissingExtra as error:
+    except (MissingExtra, WeightsUnavailable) as error:
         return _measured(job, detector, "skipped", str(error), Outcome({}))
     except DeepfakeError as error:
         return _measured(job, detector, "failed", str(error), Outcome({}))

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from media import grey_frames, video_bytes
 
 from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset
 from deepfake_bench.scenarios import accuracy
 from deepfake_core import metrics
 from deepfake_core.data.manifest import manifest_hash
+from deepfake_core.datasets import Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.results import Result
 from deepfake_registry.manifest import Calibration
@@ -156,3 +158,79 @@ def test_the_embedded_set_is_paired_and_small():
     real, fake = (sorted(path.name for path in (folder / label).iterdir()) for label in ("real", "fake"))
     assert real == fake
     assert sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file()) < 1_000_000
+
+
+def test_pictures_and_videos_are_never_in_one_figure(tmp_path):
+    rng = np.random.default_rng(2)
+    answers = {
+        f"{label}/{index}.{suffix}": round(float(rng.random() / 2 + lift), 6)
+        for label, lift in {"real": 0.0, "fake": 0.2}.items()
+        for suffix, count in {"jpg": 20, "mp4": 12}.items()
+        for index in range(count)
+    }
+    outcome = measure(write(tmp_path, answers))
+    pictures, videos = outcome.sources
+    assert (pictures.real, videos.real) == (20, 12)
+    assert videos.source == f"{pictures.source} (videos)"
+    for row, suffix, name in ((pictures, ".jpg", "auc"), (videos, ".mp4", "videos_auc")):
+        chosen = [(path.startswith("fake"), score) for path, score in answers.items() if path.endswith(suffix)]
+        expected = metrics.roc_auc(*zip(*chosen, strict=True))
+        assert row.metrics["auc"].value == outcome.metrics[name] == pytest.approx(expected)
+
+
+def test_videos_alone_need_no_other_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "duration_s", lambda path: 2.0)
+    outcome = measure(write(tmp_path, {"real/a.mp4": 0.1, "fake/b.mp4": 0.9}))
+    assert [row.source for row in outcome.sources] == [tmp_path.name]
+    assert outcome.metrics["auc"] == 1.0
+    assert outcome.conditions["level"].startswith("a sample is a whole video;")
+
+
+# ── a calibration that was fitted on the set that is measured ────────────────────────────────────────────────
+
+
+def fitted_on(monkeypatch, *hashes):
+    calibration = Scripted.manifest.calibration.model_copy(update={"fitted_on_sha256": hashes})
+    manifest = SimpleNamespace(preprocess=Scripted.manifest.preprocess, calibration=calibration)
+    monkeypatch.setattr(Scripted, "manifest", manifest)
+
+
+def test_the_set_that_a_calibration_was_fitted_on_gives_ranking_measures_alone(tmp_path, monkeypatch):
+    answers = {f"{label}/{n}.jpg": 0.1 * n for label in ("real", "fake") for n in range(6)}
+    reference = write(tmp_path, answers)
+    free = measure(reference)
+    assert "refused" not in free.conditions
+    fitted_on(monkeypatch, "0" * 64, free.dataset.sha256)
+    refused = measure(reference)
+    assert refused.metrics == {key: value for key, value in free.metrics.items() if key not in accuracy.CALIBRATED}
+    values = {key: estimate.value for key, estimate in refused.sources[0].metrics.items()}
+    assert {key for key, value in values.items() if value is None} == set(accuracy.CALIBRATED)
+    assert refused.conditions["refused"].startswith("balanced_accuracy, fakes_found")
+    fitted_on(monkeypatch, "0" * 64)
+    assert measure(reference).metrics == free.metrics
+
+
+def test_a_part_of_the_set_is_refused_too(tmp_path, monkeypatch):
+    reference = write(tmp_path, {f"{label}/{n}.jpg": 0.1 * n for label in ("real", "fake") for n in range(6)})
+    fitted_on(monkeypatch, manifest_hash(reference.open()))
+    job = Job(detector="x", scenario="accuracy", dataset=reference, limit=2)
+    assert "refused" in accuracy.measure(Scripted(), job).conditions
+
+
+def result_of(name: str, frames: int, p_fake: float | None = 0.5):
+    sample = Sample(Path(name), 0, "s", name)
+    return sample, Result(name, "real" if p_fake else "no_face", p_fake, (), "d", "trained", frames=frames)
+
+
+def test_the_speed_on_videos_is_in_seconds_of_video(tmp_path):
+    for name, seconds in {"a.mp4": 3, "b.mp4": 5}.items():
+        (tmp_path / name).write_bytes(video_bytes(grey_frames(10 * seconds)))
+    judged = [result_of(str(tmp_path / "a.mp4"), 16), result_of(str(tmp_path / "b.mp4"), 10)]
+    found = accuracy.video_speed(judged, 4.0)
+    assert found["frames_per_video"] == 13
+    assert found["video_s_per_s"] == pytest.approx(8 / 4, rel=0.03)
+    assert found["videos_per_s"] == 0.5
+    unscored = [*judged, result_of("none.mp4", 16, None)]
+    assert accuracy.video_speed(unscored, 4.0)["videos_per_s"] == 0.75
+    assert accuracy.video_speed([*judged, result_of("c.png", 1)], 4.0) == {"frames_per_video": 13}
+    assert accuracy.video_speed([result_of("c.png", 1)], 4.0) == {}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deepfake_bench.jobs import DatasetRef, Job
-from deepfake_bench.scenarios import accuracy, robustness
+from deepfake_bench.scenarios import _variants, accuracy, robustness
 from deepfake_core import metrics
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.decode import decode
@@ -97,7 +97,7 @@ def test_a_detector_that_reads_the_picture_is_not(coded_apart):
 
 def test_the_change_is_paired_and_over_pictures_scored_both_times(coded_apart):
     rng = np.random.default_rng(3)
-    shape = 16, len(robustness.VARIANTS)
+    shape = 16, len(_variants.QUICK)
     scores = rng.random(shape)
     missing = np.zeros(shape, dtype=bool)
     missing[rng.choice(16, 4, replace=False), 0] = True
@@ -125,7 +125,7 @@ def test_the_change_is_paired_and_over_pictures_scored_both_times(coded_apart):
 def test_a_file_that_cannot_be_read_is_an_error_in_every_variant_and_ends_nothing(coded_apart):
     (Path(coded_apart.path) / "real" / "0.png").write_bytes(b"no picture")
     outcome = measure(Judge(blockiness), coded_apart)
-    assert {row.variant: row.error_rate for row in outcome.sources} == dict.fromkeys(robustness.VARIANTS, 1 / 16)
+    assert {row.variant: row.error_rate for row in outcome.sources} == dict.fromkeys(_variants.QUICK, 1 / 16)
 
 
 def test_videos_are_left_out_and_counted(coded_apart, tmp_path):
@@ -153,24 +153,103 @@ def test_predictions_name_the_variant(coded_apart, tmp_path):
     file = tmp_path / "out" / "scores.csv"
     measure(Judge(blockiness), coded_apart, predictions=str(file), limit=1)
     rows = file.read_text().splitlines()
-    assert len(rows) == 1 + 2 * len(robustness.VARIANTS)
+    assert len(rows) == 1 + 2 * len(_variants.QUICK)
     assert sum(",jpeg_30," in row for row in rows) == 2
 
 
 def test_what_the_variants_do():
     pixels = picture(0, side=180)[:120]
-    image = Image.open(io.BytesIO(robustness.jpeg(pixels, 50)))
+    image = Image.open(io.BytesIO(_variants.jpeg(pixels, 50)))
     assert image.format == "JPEG"
     assert image.layer[0][1:3] == (2, 2)  # chroma at half the resolution: 4:2:0
-    assert robustness.scaled(pixels, 0.5).shape == (60, 90, 3)
-    assert Image.open(io.BytesIO(robustness.recoded(pixels))).size == (256, 171)
-    steps = [np.abs(np.diff(robustness.blurred(pixels, s).astype(float), axis=0)).mean() for s in (0.3, 1.0, 2.0)]
+    assert _variants.scaled(pixels, 0.5).shape == (60, 90, 3)
+    assert Image.open(io.BytesIO(_variants.recoded(pixels))).size == (256, 171)
+    steps = [np.abs(np.diff(_variants.blurred(pixels, s).astype(float), axis=0)).mean() for s in (0.3, 1.0, 2.0)]
     assert steps[0] > steps[1] > steps[2]
 
 
 def test_a_picture_too_long_for_a_jpeg_is_not_coded():
-    assert robustness.jpeg(np.zeros((1, 70_000, 3), np.uint8), 90) == b""
-    assert robustness.scaled(np.zeros((1, 1, 3), np.uint8), 0.5).shape == (1, 1, 3)
+    assert _variants.jpeg(np.zeros((1, 70_000, 3), np.uint8), 90) == b""
+    assert _variants.scaled(np.zeros((1, 1, 3), np.uint8), 0.5).shape == (1, 1, 3)
+
+
+def test_every_variant_of_the_full_list_is_a_picture_of_its_own():
+    pixels = picture(3, side=800)[:600]  # larger than the tiers, which are JPEG alone otherwise
+    changes, left_out = _variants.variants("full")
+    seen = {}
+    for name, change in changes.items():
+        given = change(pixels.copy())
+        again = change(pixels.copy())
+        seen[name] = decode(given).pixels if isinstance(given, bytes) else given
+        assert (given == again) if isinstance(given, bytes) else np.array_equal(given, again), name
+        assert seen[name].dtype == np.uint8, name
+    assert set(_variants.QUICK) < set(changes)
+    assert len({pixels.tobytes() for pixels in seen.values()}) == len(changes)
+    assert not left_out or "Pillow" in left_out["left out"]
+    assert {"webp_50", "noise_0.05", "resize_64_lanczos", "screenshot", "web", "hard", "jpeg_10"} <= set(changes)
+
+
+@pytest.mark.parametrize("family", ["jpeg", "webp", "avif", "blur", "noise"])
+def test_a_stronger_change_goes_further_from_the_picture(family):
+    pixels = picture(4, side=240)
+    changes, _ = _variants.variants("full")
+    strengths = {float(name.split("_")[1]): name for name in changes if name.startswith(f"{family}_")}
+    if not strengths:
+        pytest.skip("this Pillow cannot write it")
+    errors = []
+    for strength in sorted(strengths, reverse=family in ("jpeg", "webp", "avif")):
+        changed = changes[strengths[strength]](pixels)
+        changed = decode(changed).pixels if isinstance(changed, bytes) else changed
+        errors.append(float(np.mean((changed.astype(float) - pixels) ** 2)))
+    assert len(errors) > 2
+    assert errors == sorted(errors)
+
+
+def test_noise_is_of_the_stated_share_and_another_for_another_picture():
+    grey = np.full((200, 200, 3), 128, np.uint8)
+    grain = _variants.noisy(grey, 0.05).astype(float) - 128
+    assert grain.std() == pytest.approx(0.05 * 255, rel=0.02)
+    assert grain.mean() == pytest.approx(0, abs=0.2)
+    other = _variants.noisy(grey + 1, 0.05).astype(float) - 129
+    assert abs(np.corrcoef(grain.ravel(), other.ravel())[0, 1]) < 0.02
+
+
+def test_small_pictures_are_never_enlarged():
+    small = picture(5, side=100)
+    assert _variants.through(small, 112, "bicubic") is small
+    assert _variants.through(small, 64, "nearest").shape == small.shape
+    assert len(np.unique(_variants.through(small, 10, "nearest"), axis=0)) <= 10
+    assert decode(_variants.tier(small, "hard")).pixels.shape == small.shape
+    wide = picture(6, side=900)[:300]
+    assert decode(_variants.tier(wide, "web")).pixels.shape == (256, 768, 3)
+    assert decode(_variants.tier(wide, "hard")).pixels.shape == (171, 512, 3)
+
+
+def test_a_screenshot_has_bars_above_and_below():
+    pixels = decode(_variants.screenshot(picture(7, side=400))).pixels
+    assert pixels.shape == (360 + 2 * 29, 360, 3)
+    assert np.unique(np.concatenate([pixels[:12], pixels[-8:]])).tolist() == [38]
+
+
+def test_without_avif_its_variants_are_left_out_with_the_reason(monkeypatch):
+    Image.init()
+    monkeypatch.delitem(Image.SAVE, "AVIF", raising=False)
+    changes, left_out = _variants.variants("full")
+    assert not any(name.startswith("avif") for name in changes)
+    assert left_out["left out"].startswith("avif_60, avif_40, avif_20: this Pillow")
+    assert _variants.variants("quick")[1] == {}
+
+
+def test_the_full_list_is_measured_when_it_is_asked_for(coded_apart, monkeypatch):
+    few = ("original", "recoded", "webp_50", "noise_0.05", "screenshot")
+    monkeypatch.setattr(_variants, "FULL", {name: _variants.FULL[name] for name in few})
+    outcome = measure(Judge(brightness), coded_apart, limit=2, variants="full")
+    names = {row.variant for row in outcome.sources}
+    assert names == set(few)
+    assert {f"auc_{name}" for name in names} <= outcome.metrics.keys()
+    assert outcome.conditions["list"].startswith("full, 5 variants")
+    assert {"webp", "noise", "screenshot"} <= outcome.conditions.keys()
+    assert "webp" not in measure(Judge(brightness), coded_apart, limit=2).conditions
 
 
 def test_a_limit_takes_files_evenly_of_each_source_and_class(coded_apart):

@@ -64,8 +64,9 @@ def fitted(
         )
     weights /= weights.sum()
     name = f"{dataset.root.name or dataset.root}: {len(rows.fake)} faces"
-    calibration = fit_calibration(rows.logit @ weights, rows.fake, rows.family, name)
-    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, ensemble), **_of(dataset, rows)}}
+    facts = _of(dataset, rows)
+    calibration = fit_calibration(rows.logit @ weights, rows.fake, rows.family, name, (facts["data_sha256"],))
+    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, ensemble), **facts}}
 
 
 def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: float = PULL) -> Floats:

@@ -177,13 +177,23 @@ def grouped_bootstrap(
     Returns:
         Lower and upper end; ``nan`` where fewer than two groups or no defined draw exist.
     """
+    return interval(grouped_draws(fake, score, groups, metric, n, seed), level)
+
+
+def grouped_draws(
+    fake: ArrayLike, score: ArrayLike, groups: ArrayLike, metric: Metric, n: int = 1000, seed: int = 0
+) -> Floats:
+    """``float64 [≤ n]``: ``metric`` on each draw of whole groups, as :func:`grouped_bootstrap` makes them.
+
+    Draws in which the metric is undefined are left out; with fewer than two groups there are none.
+    """
     target, values = _checked(fake, score)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     if group.shape != target.shape:
         raise ValueError(f"groups has shape {group.shape}, fake {target.shape}")
     count = int(group.max()) + 1 if len(group) else 0
     if count < 2:
-        return float("nan"), float("nan")
+        return np.empty(0)
     # Drawn in the order of the scores, every draw is already sorted, and sorting it again is a single pass.
     order = np.argsort(values, kind="stable")
     target, values, group = target[order], values[order], group[order]
@@ -192,7 +202,11 @@ def grouped_bootstrap(
     for index in range(n):
         times = np.bincount(rng.integers(count, size=count), minlength=count)[group]
         drawn[index] = metric(np.repeat(target, times), np.repeat(values, times))
-    drawn = drawn[~np.isnan(drawn)]
+    return drawn[~np.isnan(drawn)]
+
+
+def interval(drawn: Floats, level: float = 0.95) -> tuple[float, float]:
+    """The middle ``level`` of draws: lower and upper end, ``nan`` where there are none."""
     if not len(drawn):
         return float("nan"), float("nan")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])

@@ -176,7 +176,8 @@ class Calibration(Frozen):
 
     ``p_fake = sigmoid(logit / temperature + bias)`` (temperature scaling, Guo et al. 2017, arXiv 1706.04599,
     with an optional bias). A score within ``[unsure_low, unsure_high)`` gives the verdict ``unsure``; otherwise
-    ``threshold`` decides. ``fitted_on`` names the data, and is empty when nothing was fitted.
+    ``threshold`` decides. ``fitted_on`` names the data, and is empty when nothing was fitted; ``fitted_on_sha256``
+    are the hashes that ``dfbench run`` gives for them, whole or the part that was used, where they are known.
     """
 
     temperature: float = Field(1.0, gt=0)
@@ -185,6 +186,7 @@ class Calibration(Frozen):
     unsure_low: float = Field(0.5, ge=0, le=1)
     unsure_high: float = Field(0.5, ge=0, le=1)
     fitted_on: str = ""
+    fitted_on_sha256: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _band_holds_threshold(self) -> Self:

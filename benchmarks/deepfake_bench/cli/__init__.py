@@ -26,6 +26,7 @@ from deepfake_bench.cli import (
     registry,
     run,
     runs,
+    scores,
     tune,
 )
 from deepfake_core.errors import DeepfakeError
@@ -98,6 +99,7 @@ app.command("card")(card.card)
 app.command("promote")(promote.promote)
 app.add_typer(data.app)
 app.add_typer(runs.app)
+app.add_typer(scores.app)
 app.add_typer(registry.app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,13 @@ import typer
 from deepfake_bench.cli.options import Backend, Device, Threads
 
 EXIT_FAILED = 1
+
+
+class Variants(enum.StrEnum):
+    """How many changes robustness makes to a picture."""
+
+    quick = "quick"
+    full = "full"
 
 
 def run(
@@ -30,6 +38,12 @@ def run(
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
     recipe: Annotated[str, typer.Option(help="How train_throughput trains.")] = "default",
+    price_per_core_hour: Annotated[
+        float | None, typer.Option(min=0, help="For the cost of a million pictures, in the currency of this price.")
+    ] = None,
+    variants: Annotated[
+        Variants, typer.Option(help="How many changes robustness makes to a picture.")
+    ] = Variants.quick,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
 ) -> None:
@@ -69,6 +83,8 @@ def run(
         threads=threads or allowed_threads(),
         seconds=seconds,
         recipe=recipe,
+        price_per_core_hour=price_per_core_hour,
+        variants=variants.value,
         out=out,
     )
     measurements = []

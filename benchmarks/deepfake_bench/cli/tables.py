@@ -29,6 +29,8 @@ ACCURACY = {
     "ece": "ECE",
     "brier": "Brier",
 }
+MOST_COLUMNS = 12
+"""Variants that fit beside each other; more of them are shown one below the other."""
 VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "dim"}
 
 
@@ -82,8 +84,10 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     table = _table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
-    means = [_score(row.metrics.get(key)) for key in ACCURACY]
-    table.add_row("mean over sources", "", *means, "", "", style="bold")
+    for prefix, title in (("", "mean over sources"), ("videos_", "mean over sources (videos)")):
+        if not prefix or f"{prefix}auc" in row.metrics:
+            means = [_score(row.metrics.get(prefix + key)) for key in ACCURACY]
+            table.add_row(title, "", *means, "", "", style="bold")
     console.print(table)
     if row.dataset.note:
         console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")
@@ -94,15 +98,19 @@ def _show_variants(console: Console, row: Measurement) -> None:
     assert row.dataset is not None, "variants are measured on a dataset"
     name, weights, backend = _who(row)
     variants = list(dict.fromkeys(source.variant for source in row.sources))
-    table = _table(
-        f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}: AUC",
-        ("source",),
-        variants,
-    )
-    for source in dict.fromkeys(source.source for source in row.sources):
-        aucs = [_score(item.metrics["auc"].value) for item in row.sources if item.source == source]
-        table.add_row(Text(printable(source)), *aucs)
-    table.add_row("mean over sources", *(_score(row.metrics.get(f"auc_{name}")) for name in variants), style="bold")
+    sources = list(dict.fromkeys(source.source for source in row.sources))
+    title = f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}: AUC"
+    aucs = {(item.source, item.variant): _score(item.metrics["auc"].value) for item in row.sources}
+    means = {variant: _score(row.metrics.get(f"auc_{variant}")) for variant in variants}
+    if len(variants) > MOST_COLUMNS:
+        table = _table(title, ("variant",), [*map(printable, sources), "mean over sources"])
+        for variant in variants:
+            table.add_row(variant, *(Text(aucs[source, variant]) for source in sources), means[variant])
+    else:
+        table = _table(title, ("source",), variants)
+        for source in sources:
+            table.add_row(Text(printable(source)), *(aucs[source, variant] for variant in variants))
+        table.add_row("mean over sources", *means.values(), style="bold")
     console.print(table)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,12 @@ from deepfake_bench.jobs import DATA
 PICTURE = "one 1920×1080 JPEG with one face"
 ENOUGH_S = 20.0
 FEW = 5
+BLOCKS = 3
+"""Parts of each steady-state measurement; those of several measurements alternate, to meet the same disturbances."""
+NOISE = (
+    f"range of the medians of {BLOCKS} blocks, which alternate with what else is measured, over the median of all; "
+    "iqr: interquartile range over the median"
+)
 
 
 def write_picture(folder: Path) -> Path:
@@ -45,6 +51,21 @@ def sample_ms(call: Callable[[], object], seconds: float, minimum: int = 5) -> l
             break
         samples.append(timed_ms(call))
     return samples
+
+
+def noise(name: str, blocks: Sequence[Sequence[float]]) -> dict[str, float]:
+    """How far the figure can be trusted: ``{name}_noise`` between blocks and ``{name}_iqr`` within, see :data:`NOISE`.
+
+    Both are shares of the median, without a unit; a unit at the end of ``name`` is left out.
+    """
+    stem = name.removesuffix("_ms")
+    together = np.concatenate(blocks)
+    low, middle, high = np.percentile(together, (25, 50, 75))
+    medians = [np.median(block) for block in blocks]
+    return {
+        f"{stem}_noise": float((max(medians) - min(medians)) / middle),
+        f"{stem}_iqr": float((high - low) / middle),
+    }
 
 
 def percentiles(name: str, samples: list[float]) -> dict[str, float]:

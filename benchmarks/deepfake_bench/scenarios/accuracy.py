@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +20,7 @@ from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.inputs.video import duration_s
 from deepfake_core.judged import Subset, evenly
 from deepfake_core.judged import judged as judge
 from deepfake_core.loaded import LoadedDetector
@@ -25,6 +28,16 @@ from deepfake_core.results import Result
 from deepfake_registry.files import atomic_path
 
 Judged: TypeAlias = tuple[Sample, Result]
+
+PREDICTIONS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error", "frames")
+"""Columns of the CSV file that takes every score."""
+VIDEO_SPEED = (
+    "seconds of video judged in a second: decoding of the sampled frames, face finder and network; only where every "
+    "sample is a video file. frames_per_video: mean over the videos that have a score"
+)
+CALIBRATED = ("balanced_accuracy", "fakes_found", "reals_passed", "ece", "brier")
+"""Measures that depend on the calibration or the threshold; the others are of the ranking alone."""
+LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
@@ -35,26 +48,42 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     dataset = read_dataset(job.dataset, job.limit)
+    start = time.perf_counter()
     judged = list(judge(detector, dataset))
+    taken_s = time.perf_counter() - start
     if job.predictions:
         write_predictions(Path(job.predictions), {"": judged})
     threshold = detector.manifest.calibration.threshold
-    sources = [source_accuracy(name, rows, threshold) for name, rows in by_source(judged).items()]
+    described = describe(job.dataset, dataset, len(judged), job.limit)
+    refused = refusal(detector, dataset, described)
+    # A detector of clips is given the frames of a video together, whatever files they are.
+    levels = {"videos": judged} if detector.manifest.preprocess.clip else by_level(judged)
+    found = {
+        level: [
+            source_accuracy(f"{name} (videos)" if index else name, pairs, threshold, fitted_here=bool(refused))
+            for name, pairs in by_source(rows).items()
+        ]
+        for index, (level, rows) in enumerate(levels.items())
+    }
     return Outcome(
-        metrics=means(sources),
-        sources=sources,
-        dataset=describe(job.dataset, dataset, len(judged), job.limit),
+        metrics=level_means(found) | video_speed(judged, taken_s),
+        sources=list(chain.from_iterable(found.values())),
+        dataset=described,
         conditions={
+            **refused,
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
             "interval": "95 %, percentile bootstrap over groups, 1000 draws; none for the ECE, where it is biased",
             "mean": "over the sources in which the measure is defined: most need both classes",
+            **({"video_s_per_s": VIDEO_SPEED} if "videos" in levels else {}),
+            "level": f"a sample is {' or '.join(LEVELS[level] for level in levels)}; pictures and videos are never in "
+            "one figure, and those of videos are called videos_… where there are both",
             "threshold": f"balanced accuracy at the shipped threshold, P(fake) >= {threshold:g}",
         },
     )
 
 
-def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Dataset:
+def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Subset:
     """A dataset, or at most ``limit`` files or videos of each source and class, evenly spread.
 
     Args:
@@ -77,9 +106,36 @@ def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: b
     return Subset(dataset, chosen)
 
 
+def refusal(detector: LoadedDetector, dataset: Subset, described: DatasetInfo) -> dict[str, str]:
+    """Why measures that depend on the calibration are not given: it was fitted on this very set; empty otherwise.
+
+    Part of a set is the set.
+    """
+    known = detector.manifest.calibration.fitted_on_sha256
+    if not known:
+        return {}
+    here = {described.sha256}
+    if len(dataset.samples) < len(list(dataset.dataset)):
+        here.add(manifest_hash(dataset.dataset))
+    if here.isdisjoint(known):
+        return {}
+    return {
+        "refused": f"{', '.join(CALIBRATED)}: calibration and threshold were fitted on this very set, which flatters "
+        "them; measure on other files. Ranking measures do not depend on either"
+    }
+
+
 def is_video(sample: Sample) -> bool:
     """Whether a sample is a video file, by its suffix."""
     return sample.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def by_level(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """Pictures apart from video files: the score of a video is a mean over frames, and ranks against videos alone."""
+    found: dict[str, list[Judged]] = {level: [] for level in LEVELS}
+    for pair in judged:
+        found["videos" if is_video(pair[0]) else "pictures"].append(pair)
+    return {level: rows for level, rows in found.items() if rows}
 
 
 def by_source(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
@@ -97,6 +153,7 @@ def source_accuracy(
     *,
     variant: str = "",
     only: Collection[str] | None = None,
+    fitted_here: bool = False,
 ) -> SourceAccuracy:
     """Measures on one source, with intervals drawn by groups.
 
@@ -106,6 +163,7 @@ def source_accuracy(
         threshold: The detector's own.
         variant: How the pictures were changed before they were judged.
         only: Names of measures; by default every one.
+        fitted_here: The calibration was fitted on these samples, so what depends on it is left undefined.
     """
     scored = [(sample, result.p_fake) for sample, result in judged if result.p_fake is not None]
     fake = np.array([sample.fake for sample, _ in scored], dtype=np.int64)
@@ -132,6 +190,8 @@ def source_accuracy(
         group_fake, group_score, group_names = _by_group(fake, p_fake, groups)
         if len(group_fake) < len(fake):
             found["video_auc"] = _estimate(metrics.roc_auc, group_fake, group_score, group_names)
+    if fitted_here:
+        found |= {key: Estimate(value=None) for key in CALIBRATED if key in found}
     total = len(judged)
     labels = np.array([sample.fake for sample, _ in judged])
     return SourceAccuracy(
@@ -177,6 +237,31 @@ def means(sources: Iterable[SourceAccuracy]) -> dict[str, float]:
     return found
 
 
+def level_means(found: Mapping[str, Sequence[SourceAccuracy]]) -> dict[str, float]:
+    """:func:`means` of the one level that there is; of both, those of videos are called ``videos_…``."""
+    prefix = {level: "videos_" if level == "videos" and len(found) > 1 else "" for level in found}
+    return {prefix[level] + name: value for level, rows in found.items() for name, value in means(rows).items()}
+
+
+def video_speed(judged: Sequence[Judged], taken_s: float) -> dict[str, float]:
+    """Frames judged of each video on average and, where only video files were judged, what a second of work gave.
+
+    Args:
+        judged: Everything that was judged.
+        taken_s: How long that took, in s.
+    """
+    videos = [(sample, result) for sample, result in judged if is_video(sample) and result.p_fake is not None]
+    if not videos:
+        return {}
+    found = {"frames_per_video": float(np.mean([result.frames for _, result in videos]))}
+    if len(by_level(judged)) > 1:
+        return found
+    lengths_s = [duration_s(sample.path) for sample, _ in videos if not sample.member]
+    if len(lengths_s) == len(videos):
+        found["video_s_per_s"] = sum(lengths_s) / taken_s
+    return found | {"videos_per_s": len(judged) / taken_s}
+
+
 def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:
     """What was measured on, and how many samples that were; a limit that was set is noted."""
     limited = f"at most {limit} files or videos of each source and class" if limit is not None else ""
@@ -197,11 +282,11 @@ def write_predictions(target: Path, judged: Mapping[str, Sequence[Judged]]) -> N
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
     ):
         writer = csv.writer(f)
-        writer.writerow(["path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error"])
+        writer.writerow(PREDICTIONS)
         for variant, rows in judged.items():
             for sample, result in rows:
                 score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
                 picture = result.faces and result.faces[0].time_s is None
                 logit = f"{result.faces[0].logit:.6f}" if picture else ""
                 labels = (sample.name, sample.source, sample.group, variant, sample.fake)
-                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error))
+                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error, result.frames))

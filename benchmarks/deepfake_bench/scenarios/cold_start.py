@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfake_bench.energy import Energy
 from deepfake_bench.jobs import Job, artefact_of
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import ENOUGH_S, PICTURE, percentiles, timed_ms, write_picture
+from deepfake_bench.scenarios._timing import ENOUGH_S, PICTURE, noise, percentiles, timed_ms, write_picture
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.loaded import LoadedDetector
 
@@ -43,12 +44,16 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             answers.append(json.loads(done.stdout.splitlines()[-1]))
 
         totals: list[float] = []
+        energy = Energy()
         while len(totals) < AT_LEAST or (len(totals) < REPEATS and sum(totals) < ENOUGH_S * 1e3):
-            totals.append(timed_ms(start_process))
+            with energy:
+                totals.append(timed_ms(start_process))
     stages = {name: [answer[name] for answer in answers] for name in answers[0]}
     metrics = {
         **percentiles("total_ms", totals),
         "first_total_ms": totals[0],
+        **noise("total_ms", [[total] for total in totals]),
+        **energy.per("start", len(totals)),
         **{name: float(np.median(values)) for name, values in stages.items()},
     }
     if size_bytes is not None:
@@ -63,6 +68,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             "total_ms": f"whole process, from its start to its end, {PICTURE}; {len(totals)} fresh processes",
             "import_ms": "import of deepfake_core.load; a median, as load_ms, predict_ms and peak_rss_mb are",
             "file_mb": "size of the model file, in 10^6 bytes",
+            "noise": "range of the times over their median; iqr: interquartile range over the median",
+            **energy.conditions(),
             "parameters": "of the network as it is trained; counted where torch is installed",
         },
     )

@@ -8,22 +8,18 @@ detector falls to chance.
 from __future__ import annotations
 
 import functools
-import io
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeAlias, cast
+from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from deepfake_bench.jobs import Job
 from deepfake_bench.report import Estimate, SourceAccuracy
 from deepfake_bench.scenarios import Outcome
+from deepfake_bench.scenarios._variants import ORIGINAL, RECODED, Change, notes, variants
 from deepfake_bench.scenarios.accuracy import (
     Judged,
     by_source,
@@ -31,64 +27,17 @@ from deepfake_bench.scenarios.accuracy import (
     is_video,
     means,
     read_dataset,
+    refusal,
     source_accuracy,
     write_predictions,
 )
-from deepfake_core import metrics
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import decode
 from deepfake_core.loaded import LoadedDetector
+from deepfake_core.paired import grouped_difference
 
-Pixels: TypeAlias = NDArray[np.uint8]
-
-ORIGINAL = "original"
-RECODED = "recoded"
-RECODED_SIDE = 256
-RECODED_QUALITY = 75
-_JPEG_LONGEST_SIDE = 65_500
 _MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
-
-
-def jpeg(pixels: Pixels, quality: int) -> bytes:
-    """``uint8 [h, w, 3]`` RGB → a JPEG file with 4:2:0 chroma; empty where the picture is too long for one."""
-    if max(pixels.shape[:2]) > _JPEG_LONGEST_SIDE:
-        return b""  # judged as what it is: a file that cannot be read
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=2)
-    return file.getvalue()
-
-
-def scaled(pixels: Pixels, factor: float) -> Pixels:
-    """Resize ``uint8 [h, w, 3]`` by ``factor``, with an antialiased bicubic kernel."""
-    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def blurred(pixels: Pixels, sigma: float) -> Pixels:
-    """Blur ``uint8 [h, w, 3]`` by a Gaussian of ``sigma`` pixels."""
-    return cast("Pixels", cv2.GaussianBlur(pixels, (0, 0), sigma))
-
-
-def recoded(pixels: Pixels) -> bytes:
-    """``uint8 [h, w, 3]`` → a JPEG file whose size and coding are the same whatever file the pixels came from."""
-    return jpeg(scaled(pixels, RECODED_SIDE / max(pixels.shape[:2])), RECODED_QUALITY)
-
-
-VARIANTS: Mapping[str, Callable[[Pixels], Pixels | bytes]] = MappingProxyType(
-    {
-        ORIGINAL: lambda pixels: pixels,
-        "jpeg_90": functools.partial(jpeg, quality=90),
-        "jpeg_70": functools.partial(jpeg, quality=70),
-        "jpeg_50": functools.partial(jpeg, quality=50),
-        "jpeg_30": functools.partial(jpeg, quality=30),
-        "resize_half": functools.partial(scaled, factor=0.5),
-        "blur_1": functools.partial(blurred, sigma=1.0),
-        "blur_2": functools.partial(blurred, sigma=2.0),
-        RECODED: recoded,
-    }
-)
-"""Name → what becomes of a decoded picture, before the face finder sees it."""
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
@@ -100,24 +49,30 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     videos = sum(map(is_video, job.dataset.open()))
     dataset = read_dataset(job.dataset, job.limit, pictures=True)
-    judged = _judge(detector, dataset)
+    changes, left_out = variants(job.variants)
+    judged = _judge(detector, dataset, changes)
     if job.predictions:
         write_predictions(Path(job.predictions), judged)
     threshold = detector.manifest.calibration.threshold
+    described = describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit)
+    refused = refusal(detector, dataset, described)
+    measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=bool(refused))
     original = by_source(judged[ORIGINAL])
     rows = [
-        _with_change(source_accuracy(name, pairs, threshold, variant=variant, only=_MEASURES), original[name], pairs)
+        _with_change(measured(name, pairs, variant=variant), original[name], pairs)
         for variant, variant_judged in judged.items()
         for name, pairs in by_source(variant_judged).items()
     ]
     return Outcome(
         metrics=summary(rows),
         sources=rows,
-        dataset=describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit),
+        dataset=described,
         conditions={
+            **refused,
+            "list": f"{job.variants}, {len(changes)} variants; the lowest AUC is of these",
             "variants": "made from the decoded picture, before the face finder; sizes and blur in its own pixels",
-            "jpeg": "saved once more at that quality, 4:2:0",
-            RECODED: f"longer side {RECODED_SIDE} px, then JPEG quality {RECODED_QUALITY} 4:2:0, whatever the file was",
+            **notes(changes),
+            **left_out,
             "auc_change": "less the AUC of the same pictures as they are, where both are scored; paired interval",
             "videos": f"left out: {videos}",
         },
@@ -127,7 +82,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
 def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
     """``auc_VARIANT``: mean over sources; ``recoded_change``: mean change of the AUC by re-encoding, and the worst."""
     found = {}
-    for variant in VARIANTS:
+    for variant in dict.fromkeys(row.variant for row in rows):
         mean = means(row for row in rows if row.variant == variant)
         if "auc" in mean:
             found[f"auc_{variant}"] = mean["auc"]
@@ -141,32 +96,32 @@ def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
     return found | lowest
 
 
-def _judge(detector: LoadedDetector, dataset: Dataset) -> dict[str, list[Judged]]:
+def _judge(detector: LoadedDetector, dataset: Dataset, changes: Mapping[str, Change]) -> dict[str, list[Judged]]:
     waiting: deque[Sample] = deque()
 
     def inputs() -> Iterator[Any]:
         for sample, data in dataset.stream():
             waiting.append(sample)
-            yield from _variants(data)
+            yield from _variants(data, changes)
 
     results = detector.stream(inputs())
-    judged: dict[str, list[Judged]] = {variant: [] for variant in VARIANTS}
+    judged: dict[str, list[Judged]] = {variant: [] for variant in changes}
     for first in results:
         sample = waiting.popleft()
-        # The variants come in the order of the table, the picture as it is first.
+        # The variants come in the order of their table, the picture as it is first.
         for rows, result in zip(judged.values(), chain([first], results), strict=False):
             rows.append((sample, result))
     return judged
 
 
-def _variants(data: Path | bytes) -> Iterator[Any]:
+def _variants(data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any]:
     """One input for each variant; a file that cannot be decoded stands for itself, and is judged an error."""
     try:
         pixels = decode(data).pixels
     except InputError:
-        yield from [data] * len(VARIANTS)
+        yield from [data] * len(changes)
         return
-    for change in VARIANTS.values():
+    for change in changes.values():
         yield change(pixels)
 
 
@@ -181,12 +136,6 @@ def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Seque
     groups = np.array([sample.group for sample, _, _ in both], dtype=str)
     before, after = (np.array([scores[place] for scores in both], dtype=np.float64) for place in (1, 2))
 
-    def change(target: Any, place: Any) -> float:
-        """A bootstrap draws samples by their place, so that both scores of a sample are drawn together."""
-        index = np.asarray(place, dtype=np.intp)
-        return metrics.roc_auc(target, after[index]) - metrics.roc_auc(target, before[index])
-
-    places = np.arange(len(both), dtype=np.float64)
-    low, high = metrics.grouped_bootstrap(fake, places, groups, change)
-    estimate = Estimate(value=change(fake, places), low=low, high=high)
+    change = grouped_difference(fake, before, after, groups)
+    estimate = Estimate(value=change.value, low=change.low, high=change.high)
     return row.model_copy(update={"metrics": {**row.metrics, "auc_change": estimate}})

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_bench.energy import Energy
 from deepfake_bench.jobs import DATA, Job
 from deepfake_bench.machine import peak_rss_mb
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import PICTURE, percentiles, sample_ms, timed_ms, write_picture
+from deepfake_bench.scenarios._timing import (
+    BLOCKS,
+    NOISE,
+    PICTURE,
+    noise,
+    percentiles,
+    sample_ms,
+    timed_ms,
+    write_picture,
+)
 from deepfake_core.loaded import LoadedDetector
 
 
@@ -22,13 +33,21 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         picture = write_picture(Path(folder))
         first_ms = timed_ms(lambda: detector.score(*cuts))
         warm_up = sample_ms(lambda: detector.score(*cuts), min(1.0, job.seconds / 3), minimum=2)
-        forward = sample_ms(lambda: detector.score(*cuts), job.seconds, minimum=20)
         detector.predict(picture)
-        predict = sample_ms(lambda: detector.predict(picture), job.seconds)
+        energy = Energy()
+        forwards, predicts = [], []
+        for _ in range(BLOCKS):
+            forwards.append(sample_ms(lambda: detector.score(*cuts), job.seconds / BLOCKS, minimum=7))
+            with energy:
+                predicts.append(sample_ms(lambda: detector.predict(picture), job.seconds / BLOCKS, minimum=2))
+    forward, predict = (list(chain.from_iterable(blocks)) for blocks in (forwards, predicts))
     return Outcome(
         metrics={
             **percentiles("latency_ms", forward),
             **percentiles("predict_ms", predict),
+            **noise("latency_ms", forwards),
+            **noise("predict_ms", predicts),
+            **energy.per("predict", len(predict)),
             "first_ms": first_ms,
             "peak_rss_mb": peak_rss_mb(),
         },
@@ -37,6 +56,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             "latency_ms": f"batch 1, from uint8 {_shapes(cuts)} to the logit; decoding, face finder and crop not "
             "included",
             "predict_ms": f"from the file to the verdict, {PICTURE}; decoding, face finder and crop included",
+            "noise": NOISE,
+            **energy.conditions(),
         },
     )
 

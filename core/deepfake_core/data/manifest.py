@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -190,6 +190,20 @@ def manifest_hash(dataset: Dataset, *, state: State | None = None, threads: int 
         TrainingDataError: A file cannot be read.
     """
     return hash_of(entries(dataset, state=state, threads=threads))
+
+
+def held_out_hashes(dataset: Dataset) -> tuple[str, ...]:
+    """What :func:`manifest_hash` gives for a dataset and for its split ``valid``, named so or not.
+
+    Nothing where a file cannot be read: then the dataset has no hash.
+    """
+    try:
+        every = list(entries(dataset))
+    except TrainingDataError:
+        return ()
+    held_out = [entry for entry in every if entry.split == "valid"]
+    unnamed = [replace(entry, split="") for entry in held_out]
+    return tuple(hash_of(part) for part in (every, held_out, unnamed) if part)
 
 
 def hash_of(manifest: Iterable[Entry]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from deepfake_registry.manifest import Clip
 
-__all__ = ["Ends", "Frame", "clip_starts", "end_frames", "is_video", "sample_clips", "sample_frames"]
+__all__ = ["Ends", "Frame", "clip_starts", "duration_s", "end_frames", "is_video", "sample_clips", "sample_frames"]
 
 # Between two samples that are further apart than this, jump to the key frame before the later one: encoders place
 # key frames at most about 10 s apart, so a shorter jump would decode as much again.
@@ -128,6 +128,18 @@ def clip_starts(frames: int, count: int, clip: Clip) -> list[int]:
     reach = (clip.length - 1) * clip.skip + 1
     clips = max(1, min(count, frames // reach))
     return [max(0, int((number + 0.5) * frames / clips - reach / 2)) for number in range(clips)]
+
+
+def duration_s(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> float:
+    """Length of a video in seconds, as far as the file reaches; nothing is decoded.
+
+    Raises:
+        InputError: Not a video, no picture stream, or damaged.
+    """
+    name = name_of(source) if name is None else name
+    with _opened(source, name) as clip:
+        start, end = clip.span()
+        return end - start
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,11 @@ _LEAST_SCALE = 1e-3
 
 
 def fit_calibration(
-    logit: NDArray[np.float64], fake: NDArray[np.float64], family: NDArray[np.str_], fitted_on: str
+    logit: NDArray[np.float64],
+    fake: NDArray[np.float64],
+    family: NDArray[np.str_],
+    fitted_on: str,
+    fitted_on_sha256: tuple[str, ...] = (),
 ) -> Calibration:
     """Fit temperature and bias by likelihood, then place the abstention band.
 
@@ -33,6 +37,7 @@ def fit_calibration(
         fake: ``[N]`` in {0, 1}.
         family: ``[N]``: source or kind of the sample.
         fitted_on: What the data are, for the record.
+        fitted_on_sha256: Their hashes, so that a benchmark on them can refuse what they would flatter.
     """
     weight = balanced_weights(fake, family)
     temperature, bias = _platt(logit, fake, weight)
@@ -51,6 +56,7 @@ def fit_calibration(
         unsure_low=round(low, 4),
         unsure_high=round(high, 4),
         fitted_on=fitted_on,
+        fitted_on_sha256=fitted_on_sha256,
     )
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepfake_core.artifacts import Package, read_package, write_package
+from deepfake_core.data.manifest import held_out_hashes
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.detector import Detector, WithPreprocess
@@ -157,7 +158,8 @@ def train(
             watching.close(ending)
         if accelerator.is_main_process:
             network.load_state_dict(load_file(run.best))
-            _package(name, detector, network, material, progress.best, recipe, run, _spec(data), terms, start)
+            held_out = held_out_hashes(validating if validating is not None else dataset)
+            _package(name, detector, network, material, progress.best, recipe, run, _spec(data), held_out, terms, start)
             _conclude(material, tested, recipe, run, device)
         accelerator.wait_for_everyone()
     return read_package(run.model)
@@ -172,6 +174,7 @@ def _package(
     recipe: TrainRecipe,
     run: RunDir,
     data: str | None,
+    held_out: tuple[str, ...],
     terms: Sequence[SourceTerms],
     start: LoadedDetector | None,
 ) -> None:
@@ -185,7 +188,7 @@ def _package(
         name,
         "trained",
         version=sha256_file(run.best)[:8],
-        calibration=fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on),
+        calibration=fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on, held_out),
         provenance=_provenance(material, terms),
         training={**recipe.model_dump(mode="json"), "start": start.manifest.training if start else None},
         metrics={"validation": dict(best)},

@@ -10,7 +10,17 @@ import tarfile
 import pytest
 from mini_sets import Tar, jpeg, pictures
 
-from deepfake_core.data.manifest import COLUMNS, entries, hash_of, manifest_hash, read_manifest, verify, write_manifest
+from deepfake_core.data.manifest import (
+    COLUMNS,
+    entries,
+    hash_of,
+    held_out_hashes,
+    manifest_hash,
+    read_manifest,
+    verify,
+    write_manifest,
+)
+from deepfake_core.datasets.csv_table import CsvTable
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
@@ -120,3 +130,24 @@ def test_a_file_listed_twice_is_refused(tmp_path):
 
     with pytest.raises(TrainingDataError, match="listed twice"):
         write_manifest(Twice(pictures(tmp_path / "set")), tmp_path / "m.csv")
+
+
+def test_the_hashes_of_what_was_held_out_are_those_of_the_same_files_opened_alone(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        for label in (0, 1):
+            (tmp_path / split / f"{label}.png").write_bytes(f"{split} {label}".encode())
+        rows = "".join(f"{split}/{label}.png,{label}\n" for label in (0, 1))
+        (tmp_path / f"{split}.csv").write_text(f"path,label\n{rows}")
+    whole = CsvTable(tmp_path, labels={"0": 0, "1": 1})
+    alone = CsvTable(tmp_path / "valid.csv", labels={"0": 0, "1": 1})
+    found = held_out_hashes(whole)
+    assert len(found) == 3
+    assert found[0] == manifest_hash(whole)
+    assert found[2] == manifest_hash(alone)
+    assert held_out_hashes(alone) == (manifest_hash(alone),)
+    (tmp_path / "train" / "0.png").write_bytes(b"")
+    assert found[0] != held_out_hashes(whole)[0]
+    assert found[1:] == held_out_hashes(whole)[1:]
+    (tmp_path / "train" / "0.png").unlink()
+    assert held_out_hashes(whole) == ()

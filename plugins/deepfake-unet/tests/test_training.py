@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 import deepfake_core
 from deepfake_bench.cli import app
+from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.errors import WeightsUnavailable
 from deepfake_core.plugins import detector_spec
 from deepfake_core.testing import write_drawn_dataset
@@ -38,6 +40,7 @@ def test_it_trains_on_a_cpu_and_says_so(trained):  # 002-3, 002-4, 002-13
     manifest = json.loads((trained / "run" / "model" / "manifest.json").read_text())
     assert manifest["weights"] == "trained"
     assert manifest["training"]["precision"] == "auto"
+    assert manifest["calibration"]["fitted_on_sha256"] == [manifest_hash(open_dataset(trained / "data"))]
     assert [output["name"] for output in manifest["outputs"]] == ["logit", "evidence", "perturbation"]
 
 
