@@ -10,9 +10,12 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
+
+SCHEMA_VERSION = 1
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -36,6 +39,16 @@ class Estimate(Record):
     high: Number = Field(None, description="upper end of the interval")
 
 
+class Curves(Record):
+    """What diagrams of one source are drawn from; absent in reports that were written before there were any."""
+
+    fpr: list[float] = Field(description="share of reals called fake, rising: the ROC curve, thinned where it is long")
+    tpr: list[float] = Field(description="share of fakes found, beside each of these")
+    bin_p_fake: list[float] = Field(description="mean P(fake) of each bin of the reliability diagram")
+    bin_share: list[float] = Field(description="share of fakes in each bin")
+    bin_mass: list[float] = Field(description="share of all samples in each bin")
+
+
 class SourceAccuracy(Record):
     """Accuracy on one source of a dataset."""
 
@@ -48,6 +61,7 @@ class SourceAccuracy(Record):
     error_rate: float = Field(description="share of all samples that could not be read")
     unsure_rate: float = Field(description="share of all samples within the abstention band; scored all the same")
     metrics: dict[str, Estimate] = Field(description="over the samples that have a score")
+    curves: Curves | None = Field(None, description="where accuracy was measured on both classes")
 
 
 class DatasetInfo(Record):
@@ -119,6 +133,43 @@ class Report(Record):
     def write(self, path: str | Path) -> None:
         """Write as JSON, whole or not at all."""
         write_atomic(path, self.model_dump_json(indent=2) + "\n")
+
+
+def parse_report(data: bytes, source: str | Path) -> Report:
+    """A report that ``dfbench run --json`` wrote.
+
+    Raises:
+        DeepfakeError: It is not one, or one of a newer version; ``source``, the field and the remedy are named.
+    """
+    try:
+        return Report.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if where == "schema_version":
+            raise DeepfakeError(
+                f"{source}: a report of another schema version than {SCHEMA_VERSION}; upgrade deepfake-core"
+            ) from error
+        if first["type"] == "extra_forbidden":
+            raise DeepfakeError(
+                f"{source}: unknown field {where}; upgrade deepfake-core if a newer one wrote this report"
+            ) from error
+        raise DeepfakeError(
+            f"{source}: not a benchmark report ({where + ': ' if where else ''}{first['msg']}); write one: "
+            "dfbench run --json FILE"
+        ) from error
+
+
+def read_report(path: Path) -> bytes:
+    """The bytes of a report's file.
+
+    Raises:
+        DeepfakeError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DeepfakeError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def schema() -> dict[str, Any]:
