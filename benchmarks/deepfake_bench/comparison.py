@@ -3,10 +3,12 @@
 Times are compared by their raw samples. A series is cut into at most :data:`BLOCKS` blocks of neighbours and each block
 stands for its median, so that outliers do not count and a drift within the run widens the interval; the ratio of the
 medians gets a bootstrap interval over blocks. It is a change when the interval leaves 1 *and* the ratio passes a least
-effect, because two processes on one machine differ a little however long each is measured. Where a report holds the
-same measurement several times, each in a process of its own, processes are drawn too, and the interval covers how much
-they differ. Accuracies are compared by their bootstrap intervals. What was measured on another machine or other data
-is not comparable, with the reason.
+effect, because two processes on one machine differ a little however long each is measured; a process alone also has to
+change by more than it wandered while it was measured. Where a report holds the same measurement several times, each in
+a process of its own, processes are drawn too, and the interval covers how much they differ.
+
+Accuracies are compared by their bootstrap intervals. What was measured on another machine or other data is not
+comparable, with the reason.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ FEW = 5
 DRAWS = 2000
 REGRESSIONS = ("slower", "worse")
 _NOT_STEADY = "warm_up_ms"
+_SEVERAL = "measure several by dfbench run --repeat 5"
 _SIZES = ("file_mb", "parameters", "peak_rss_mb")
 _ABOUT_DATA = ("untrained_probe",)
 
@@ -181,9 +184,35 @@ def _timed(row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str,
         medians, shown = [1e3 / median for median in medians], _inverse(ratio)
     fewest = min(sum(map(len, side)) for side in runs)
     if fewest < FEW and not elsewhere:
-        elsewhere = f"{fewest} raw samples say nothing about noise; measure longer, or several times"
-    verdict: Verdict = "not comparable" if elsewhere else _verdict_on_ratio(ratio, threshold, size=size)
-    return Comparison(row, metric, (medians[0], medians[1]), _relative(shown), verdict, elsewhere)
+        elsewhere = f"{fewest} raw samples say nothing about noise: {_SEVERAL}"
+    verdict, reason = ("not comparable", elsewhere) if elsewhere else judge_times(*runs, threshold, size=size)
+    return Comparison(row, metric, (medians[0], medians[1]), _relative(shown), verdict, reason)
+
+
+def judge_times(before: Runs, after: Runs, threshold: float, *, size: bool = False) -> tuple[Verdict, str]:
+    """What became of a time, and what to think of it.
+
+    Args:
+        before: Raw samples of each process.
+        after: Likewise.
+        threshold: Least relative change that counts.
+        size: They are sizes rather than times.
+    """
+    ratio = ratio_of_medians(before, after)
+    verdict = _verdict_on_ratio(ratio, threshold, size=size)
+    alone = [runs[0] for runs in (before, after) if len(runs) == 1]
+    varies = max(map(wandering, alone), default=1.0)
+    if verdict == "no change" or not alone:
+        return verdict, ""
+    if max(ratio.value, 1 / ratio.value) <= varies:
+        return "no change", f"one process varied by {varies - 1:.0%} while it was measured: {_SEVERAL}"
+    return verdict, f"one process alone: to be sure, {_SEVERAL}"
+
+
+def wandering(samples: Sequence[float]) -> float:
+    """How far a process wandered while it was measured: the largest over the smallest median of its two halves."""
+    halves = [np.median(half) for half in np.array_split(np.asarray(samples), min(2, len(samples)))]
+    return float(max(halves) / min(halves))
 
 
 def _verdict_on_ratio(ratio: Ratio, threshold: float, *, size: bool) -> Verdict:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
@@ -47,6 +47,12 @@ class Curves(Record):
     bin_p_fake: list[float] = Field(description="mean P(fake) of each bin of the reliability diagram")
     bin_share: list[float] = Field(description="share of fakes in each bin")
     bin_mass: list[float] = Field(description="share of all samples in each bin")
+
+    @model_validator(mode="after")
+    def _as_long_as_each_other(self) -> Self:
+        if len(self.fpr) != len(self.tpr) or len({len(self.bin_p_fake), len(self.bin_share), len(self.bin_mass)}) > 1:
+            raise ValueError("the lists of a curve must be equally long")
+        return self
 
 
 class SourceAccuracy(Record):
@@ -173,5 +179,5 @@ def read_report(path: Path) -> bytes:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of the report, for the documentation and for other programs."""
-    return Report.model_json_schema(mode="serialization")
+    """JSON schema of the report, for the documentation and for other programs; older reports hold to it too."""
+    return Report.model_json_schema(mode="validation")

@@ -6,14 +6,13 @@ All that comes from a report is escaped, and the page's own policy lets a browse
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 
 from deepfake_bench.card import interval
-from deepfake_bench.cli.text import printable
 from deepfake_bench.figures import MEAN, SIGNS, conditions_of, mean_estimate, meaningful, short, short_name
 from deepfake_bench.leaderboard import Board, cells, header
 from deepfake_bench.report import Estimate, Machine, Measurement, Report, TargetCheck
 from deepfake_bench.report_plots import Entry, by_data, curve_groups, name_of, pareto, robustness, speed_bars
+from deepfake_bench.svg import text_of
 
 _STYLE = (
     """
@@ -93,7 +92,7 @@ def html(reports: Sequence[Report]) -> str:
     when = " to ".join(dict.fromkeys((times[0], times[-1])))
     versions = ", ".join(sorted({report.project_version for report in reports}))
     said = f"{len(entries)} measurements, {when} UTC, deepfake-core {versions}"
-    intro = f"<p>{escape(said)}</p>" + (f"<p>Measured on: {escape(printable(shared))}.</p>" if shared else "")
+    intro = f"<p>{text_of(said)}</p>" + (f"<p>Measured on: {text_of(shared)}.</p>" if shared else "")
     return shell("Benchmark report", f"{intro}{body}<h2>Machine</h2>{_machines(reports)}")
 
 
@@ -101,8 +100,8 @@ def leaderboard_html(found: Iterable[Board]) -> str:
     """Leaderboards as a page of the same kind."""
     parts = []
     for board in found:
-        rows = [[escape(printable(cell)) for cell in row] for row in cells(board)]
-        parts.append(f"<h2>{escape(printable(board.title))}</h2>{table(header(board), rows)}")
+        rows = [[text_of(cell) for cell in row] for row in cells(board)]
+        parts.append(f"<h2>{text_of(board.title)}</h2>{table(header(board), rows)}")
     return shell("Leaderboard", "".join(parts))
 
 
@@ -114,11 +113,11 @@ def shell(title: str, body: str) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{escape(title)}</title>
+<title>{text_of(title)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
-<h1>{escape(title)}</h1>
+<h1>{text_of(title)}</h1>
 {body}
 </body>
 </html>
@@ -138,8 +137,8 @@ def table(
     """
     right = set(numbers)
     kinds = [' class="number"' if place in right else "" for place in range(len(columns))]
-    named = [f' data-is="{escape(name)}"' if name and place else "" for place, name in enumerate(columns)]
-    head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, columns, strict=True))
+    named = [f' data-is="{text_of(name)}"' if name and place else "" for place, name in enumerate(columns)]
+    head = "".join(f"<th{kind}>{text_of(name)}</th>" for kind, name in zip(kinds, columns, strict=True))
     body = "".join(
         "<tr>"
         + "".join(f"<td{kind}{is_}>{cell}</td>" for kind, is_, cell in zip(kinds, named, row, strict=True))
@@ -163,7 +162,7 @@ def _entries(reports: Sequence[Report]) -> tuple[list[Entry], str]:
     for (number, _, row), part in zip(found, parts, strict=True):
         told = [text for text, alike in zip(part, same or [False] * 4, strict=True) if text and not alike]
         name = short_name(row.detector)
-        entries.append(Entry(printable(f"{name} ({', '.join(told)})" if told else name), number, row))
+        entries.append(Entry(f"{name} ({', '.join(told)})" if told else name, number, row))
     shared = [text for text, alike in zip(measured[0], same, strict=True) if alike and text] if measured else []
     return entries, ", ".join(shared[:-1] if same and same[-1] else shared)
 
@@ -183,7 +182,7 @@ def _machines(reports: Sequence[Report]) -> str:
             f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs, {memory}{machine.system}. "
             f"Python {machine.python}; {libraries or 'no library was found'}."
         )
-        parts.append(f"{title}<p>{escape(said)}</p>")
+        parts.append(f"{title}<p>{text_of(said)}</p>")
     return "".join(parts)
 
 
@@ -207,10 +206,10 @@ def _target_cells(entry: Entry, check: TargetCheck) -> tuple[str, ...]:
     condition = f" ({check.condition})" if check.condition else ""
     return (
         name_of(entry),
-        escape(f"{check.metric} {SIGNS[check.comparison]} {check.target:.8g}"),
+        text_of(f"{check.metric} {SIGNS[check.comparison]} {check.target:.8g}"),
         short(check.measured),
         f'<span class="{_class(check.verdict)}">{check.verdict}</span>',
-        escape(printable(check.reason or check.source + condition)),
+        text_of(check.reason or check.source + condition),
     )
 
 
@@ -232,7 +231,7 @@ def _on_one_dataset(judged: Sequence[Entry], entries: Sequence[Entry]) -> str:
     data = judged[0].row.dataset
     assert data is not None, "accuracy is measured on a dataset"
     said = f"{data.samples:,} files, sha256 {data.sha256[:16]}{'; ' if data.note else ''}{data.note}"
-    parts = [f"<h3>On {escape(printable(data.name))}</h3>", f'<p class="note">{escape(printable(said))}</p>']
+    parts = [f"<h3>On {text_of(data.name)}</h3>", f'<p class="note">{text_of(said)}</p>']
     rows = [row for entry in judged for row in _accuracy_cells(entry)]
     columns = ("detector", "source", *_ACCURACY.values(), "real/fake", "no face", "errors")
     parts.append(table(columns, rows, numbers=range(2, len(columns))))
@@ -242,9 +241,9 @@ def _on_one_dataset(judged: Sequence[Entry], entries: Sequence[Entry]) -> str:
     for place, (title, figures) in enumerate(groups.items()):
         block = f'<div class="figures">{"".join(figures)}</div>'
         if place < _OPEN_SOURCES:
-            parts.append((f"<h4>{escape(printable(title))}</h4>" if title else "") + block)
+            parts.append((f"<h4>{text_of(title)}</h4>" if title else "") + block)
         else:
-            parts.append(f"<details><summary>{escape(printable(title))}</summary>{block}</details>")
+            parts.append(f"<details><summary>{text_of(title)}</summary>{block}</details>")
     if not groups:
         parts.append('<p class="note">The report holds no curves: measure anew to have ROC, DET and reliability.</p>')
     return "".join(parts)
@@ -253,7 +252,7 @@ def _on_one_dataset(judged: Sequence[Entry], entries: Sequence[Entry]) -> str:
 def _accuracy_cells(entry: Entry) -> Iterator[tuple[str, ...]]:
     for source in entry.row.sources:
         rates = (f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}")
-        name = escape(printable(source.source))
+        name = text_of(source.source)
         yield (name_of(entry), name, *_shown(source.metrics), f"{source.real}/{source.fake}", *rates)
     if len(entry.row.sources) > 1:
         means = {name: mean_estimate(entry.row, name) for name in _ACCURACY}
@@ -272,13 +271,13 @@ def _robustness(entries: Sequence[Entry]) -> str:
         data = judged[0].row.dataset
         assert data is not None, "robustness is measured on a dataset"
         figures = "".join(map(robustness, judged))
-        parts.append(f'<h3>On {escape(printable(data.name))}</h3><div class="figures">{figures}</div>')
+        parts.append(f'<h3>On {text_of(data.name)}</h3><div class="figures">{figures}</div>')
     return "".join(parts)
 
 
 def _not_measured(entries: Sequence[Entry]) -> str:
     rows = [
-        (name_of(entry), escape(entry.row.scenario), entry.row.status, escape(printable(entry.row.reason)))
+        (name_of(entry), text_of(entry.row.scenario), entry.row.status, text_of(entry.row.reason))
         for entry in entries
         if entry.row.status != "measured"
     ]
@@ -293,15 +292,13 @@ def _details(entry: Entry) -> str:
     row = entry.row
     where = f" on {row.dataset.name}" if row.dataset else ""
     figures = table(
-        ("metric", "value"), ((escape(name), short(value)) for name, value in row.metrics.items()), numbers=(1,)
+        ("metric", "value"), ((text_of(name), short(value)) for name, value in row.metrics.items()), numbers=(1,)
     )
-    says = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(printable(text))}</dd>" for name, text in row.conditions.items()
-    )
+    says = "".join(f"<dt>{text_of(name)}</dt><dd>{text_of(text)}</dd>" for name, text in row.conditions.items())
     identity = ", ".join(filter(None, (_version(row), row.artefact_sha256 and f"sha256 {row.artefact_sha256[:16]}")))
     return (
-        f"<details><summary>{name_of(entry)}: {escape(printable(row.scenario + where))}</summary>"
-        f'<p class="note">{escape(identity)}</p>{figures}<dl>{says}</dl></details>'
+        f"<details><summary>{name_of(entry)}: {text_of(row.scenario + where)}</summary>"
+        f'<p class="note">{text_of(identity)}</p>{figures}<dl>{says}</dl></details>'
     )
 
 

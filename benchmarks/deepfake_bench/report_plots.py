@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from deepfake_bench.figures import SIGNS, mean_estimate, meaningful, reach, short
 from deepfake_bench.report import Curves, Estimate, Measurement, SourceAccuracy
 from deepfake_bench.scenarios.robustness import VARIANTS
-from deepfake_bench.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates
+from deepfake_bench.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates, text_of
 
 SPEED = {
     "latency_ms": ("single_stream", "Network alone, batch 1", "ms"),
@@ -94,19 +93,19 @@ def _bars(title: str, unit: str, bars: Iterable[_Bar]) -> str:
         )
         said = [f"<b>{short(bar.value)}</b> {unit}"]
         said += [f"p95 {short(bar.upper)}"] if bar.upper is not None else []
-        said += [escape(text) for text in dict.fromkeys(text for _, text in bar.limits)]
+        said += [text_of(text) for text in dict.fromkeys(text for _, text in bar.limits)]
         rows.append(
             f'<li><span class="who">{name_of(bar.entry)}</span><span class="track">'
             f'<i class="fill" style="width:{bar.value * scale:.2f}%"></i>{whisker}{marks}</span>'
             f'<span class="value">{" · ".join(said)}</span></li>'
         )
-    return f'<h3>{escape(title)}</h3><ul class="bars">{"".join(rows)}</ul>'
+    return f'<h3>{text_of(title)}</h3><ul class="bars">{"".join(rows)}</ul>'
 
 
 def name_of(entry: Entry) -> str:
     """An entry's label as HTML, stamped where the weights are untrained."""
     stamp = ' <span class="stamp">untrained</span>' if entry.row.weights == "untrained" else ""
-    return escape(entry.label) + stamp
+    return text_of(entry.label) + stamp
 
 
 # ── accuracy ─────────────────────────────────────────────────────────────────────────────────────────────────

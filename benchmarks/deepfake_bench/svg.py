@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from statistics import NormalDist
 
+from deepfake_bench.cli.text import printable
+
 WIDTH, HEIGHT = 380.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 12.0, 46.0
 COLOURS = 8
@@ -67,6 +69,11 @@ class Series:
     guide: bool = False
 
 
+def text_of(raw: str) -> str:
+    """Any text as HTML that shows it and does nothing else."""
+    return escape(printable(raw))
+
+
 def linear(label: str, low: float, high: float, form: str = "") -> Axis:
     """An axis with about five round marks.
 
@@ -111,13 +118,13 @@ def diagram(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     parts = [*_frame(x, y), *(_drawn(item, x, y) for item in series)]
     legend = "".join(
         f'<li class="s{item.colour % COLOURS}"><svg viewBox="0 0 24 12" aria-hidden="true">{_sample(item)}</svg>'
-        f"{escape(item.label)}</li>"
+        f"{text_of(item.label)}</li>"
         for item in series
         if not item.guide
     )
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(parts)}</svg><ul class="legend">{legend}</ul></figure>'
+        f'<figure><figcaption>{text_of(title)}</figcaption><svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" '
+        f'aria-label="{text_of(title)}">{"".join(parts)}</svg><ul class="legend">{legend}</ul></figure>'
     )
 
 
@@ -136,16 +143,16 @@ def _frame(x: Axis, y: Axis) -> list[str]:
         at = _across(x, value)
         parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP:g}" y2="{bottom:g}"/>')
         parts += [
-            f'<text class="x" x="{at:.1f}" y="{bottom + 15 + 12 * line:.1f}">{escape(words)}</text>'
+            f'<text class="x" x="{at:.1f}" y="{bottom + 15 + 12 * line:.1f}">{text_of(words)}</text>'
             for line, words in enumerate(text.split("\n"))
         ]
     for value, text in y.ticks:
         at = _down(y, value)
         parts.append(f'<line class="grid" x1="{_LEFT:g}" x2="{right:g}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="y" x="{_LEFT - 6:g}" y="{at + 4:.1f}">{escape(text)}</text>')
+        parts.append(f'<text class="y" x="{_LEFT - 6:g}" y="{at + 4:.1f}">{text_of(text)}</text>')
     middle = (_TOP + bottom) / 2
-    parts.append(f'<text class="x" x="{(_LEFT + right) / 2:g}" y="{HEIGHT - 4:g}">{escape(x.label)}</text>')
-    parts.append(f'<text class="x" transform="translate(13 {middle:g}) rotate(-90)">{escape(y.label)}</text>')
+    parts.append(f'<text class="x" x="{(_LEFT + right) / 2:g}" y="{HEIGHT - 4:g}">{text_of(x.label)}</text>')
+    parts.append(f'<text class="x" transform="translate(13 {middle:g}) rotate(-90)">{text_of(y.label)}</text>')
     return parts
 
 

@@ -80,9 +80,9 @@ def compare(
 ) -> None:
     """Tell changes from noise between two reports.
 
-    Measurements are paired by detector, backend, device, threads, scenario and dataset. On a noisy machine, measure
-    each several times: dfbench run --detector lite --detector lite --detector lite. Exit status: 0, 1 when something
-    is slower or worse, or 2 when nothing could be compared.
+    Measurements are paired by detector, backend, device, threads, scenario and dataset. On a machine that is shared,
+    measure several rounds: dfbench run --repeat 5. Exit status: 0, 1 when something is slower or worse, or 2 when
+    nothing could be compared.
     """
     from deepfake_bench.comparison import REGRESSIONS
     from deepfake_bench.comparison import compare as compare_reports

@@ -29,6 +29,9 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Rounds, so that dfbench compare sees how much processes differ.")
+    ] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report as a page.")] = None,
@@ -63,7 +66,7 @@ def run(
     if not names:
         raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
     jobs = plan(
-        names,
+        names * repeat,
         [item.value for item in backend or [Backend.auto]],
         scenario or [item.name for item in SCENARIOS.values() if item.by_default],
         [PLUMBING, *map(parse_dataset, dataset or ())],

@@ -36,7 +36,9 @@ def show_report(report: Report) -> None:
     """Print the report to standard output: machine, speed, accuracy, targets, and what was not measured."""
     console = wide_console(sys.stdout, least=140)
     machine = report.machine
-    console.print(f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}", markup=False)
+    console.print(
+        f"{printable(machine.cpu)}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}", markup=False
+    )
     speed = [row for row in report.measurements if row.status == "measured" and not row.sources]
     if speed:
         console.print(_speed(speed))
@@ -68,8 +70,8 @@ def _speed(rows: list[Measurement]) -> Table:
     left = ("detector", "weights", "backend", "scenario", "metric")
     table = plain_table("speed", left, ("value", "p90", "p99", "peak MB"))
     for row in rows:
-        scenario = SCENARIOS[row.scenario]
-        for metric in (scenario.headline, *scenario.also):
+        scenario = SCENARIOS.get(row.scenario)  # a report may be of another version
+        for metric in (scenario.headline, *scenario.also) if scenario else row.metrics:
             stem = metric.removesuffix("_p50")
             values = (metric, f"{stem}_p90", f"{stem}_p99", "peak_rss_mb")
             table.add_row(*_who(row), row.scenario, metric, *(short(row.metrics.get(name)) for name in values))
@@ -109,9 +111,9 @@ def _show_variants(console: Console, row: Measurement) -> None:
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
-    shown = [_score(source.metrics[key].value) for key in ACCURACY]
-    auc = source.metrics["auc"]
-    if auc.low is not None and auc.high is not None:
+    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in ACCURACY]
+    auc = source.metrics.get("auc")
+    if auc is not None and auc.low is not None and auc.high is not None:
         shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"
     rates = [f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"]
     return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
