@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_bench.figures import MEAN, device_kind, difference, direction, mean_estimate, meaningful, short_name
-from deepfake_bench.report import Estimate, Machine, Measurement, Report
+from deepfake_bench.report import Estimate, Machine, Measurement, Report, SourceAccuracy
 
 Verdict: TypeAlias = Literal["faster", "slower", "better", "worse", "no change", "not comparable"]
 Key: TypeAlias = tuple[str, str, str, int | None, str, str]
@@ -39,6 +39,7 @@ REGRESSIONS = ("slower", "worse")
 _NOT_STEADY = "warm_up_ms"
 _SEVERAL = "measure several by dfbench run --repeat 5"
 _SIZES = ("file_mb", "parameters", "peak_rss_mb")
+_TRADED = ("fakes_found", "reals_passed")
 _ABOUT_DATA = ("untrained_probe",)
 
 
@@ -185,7 +186,10 @@ def _timed(row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str,
     fewest = min(sum(map(len, side)) for side in runs)
     if fewest < FEW and not elsewhere:
         elsewhere = f"{fewest} raw samples say nothing about noise: {_SEVERAL}"
-    verdict, reason = ("not comparable", elsewhere) if elsewhere else judge_times(*runs, threshold, size=size)
+    verdict: Verdict = "not comparable"
+    reason = elsewhere
+    if not elsewhere:
+        verdict, reason = judge_times(*runs, threshold, size=size)
     return Comparison(row, metric, (medians[0], medians[1]), _relative(shown), verdict, reason)
 
 
@@ -269,18 +273,27 @@ def _sizes(before: Measurement, after: Measurement, threshold: float) -> Iterato
 def _accuracies(before: Measurement, after: Measurement) -> Iterator[Comparison]:
     there = {(source.source, source.variant): source.metrics for source in after.sources}
     for source in before.sources:
-        for metric, item in source.metrics.items():
-            other = there.get((source.source, source.variant), {}).get(metric)
+        for metric in _own_measures(source):
+            item, other = source.metrics[metric], there.get((source.source, source.variant), {}).get(metric)
             if other is not None and (item.value, other.value) != (None, None):
                 yield _accuracy(before, metric, (item, other), source.source, source.variant)
     for variant in dict.fromkeys(source.variant for source in before.sources):
-        named = {metric: None for source in before.sources if source.variant == variant for metric in source.metrics}
-        if sum(source.variant == variant for source in before.sources) < 2:
-            continue
-        for metric in named:
+        alike = [source for source in before.sources if source.variant == variant and source.real and source.fake]
+        named = dict.fromkeys(metric for source in alike for metric in _own_measures(source))
+        for metric in named if len(alike) > 1 else ():
             means = mean_estimate(before, metric, variant), mean_estimate(after, metric, variant)
             if means[0].value is not None and means[1].value is not None:
                 yield _accuracy(before, metric, means, MEAN, variant)
+
+
+def _own_measures(source: SourceAccuracy) -> list[str]:
+    """Measures that say something by themselves.
+
+    Where there are both classes, the share of fakes found is bought with that of reals passed, and the balanced
+    accuracy holds them together; a change of the AUC by a variant is in the AUC of that variant.
+    """
+    left_out = (*_TRADED, "auc_change") if source.real and source.fake else ("auc_change",)
+    return [metric for metric in source.metrics if direction(metric) and metric not in left_out]
 
 
 def _accuracy(row: Measurement, metric: str, items: tuple[Estimate, Estimate], source: str, variant: str) -> Comparison:

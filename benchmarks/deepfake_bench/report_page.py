@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from deepfake_bench.card import interval
-from deepfake_bench.figures import MEAN, SIGNS, conditions_of, mean_estimate, meaningful, short, short_name
+from deepfake_bench.figures import MEAN, SIGNS, mean_estimate, meaningful, short
 from deepfake_bench.leaderboard import Board, cells, header
-from deepfake_bench.report import Estimate, Machine, Measurement, Report, TargetCheck
-from deepfake_bench.report_plots import Entry, by_data, curve_groups, name_of, pareto, robustness, speed_bars
+from deepfake_bench.report import Estimate, Measurement, Report, TargetCheck
+from deepfake_bench.report_labels import Entry, labelled, machines
+from deepfake_bench.report_plots import by_data, curve_groups, name_of, pareto, robustness, speed_bars
 from deepfake_bench.svg import text_of
 
 _STYLE = (
@@ -67,8 +68,10 @@ _ACCURACY = {
     "auc": "AUC [95 %]",
     "average_precision": "AP",
     "eer": "EER",
-    "tpr_at_5pct_fpr": "TPR at 5 % FPR",
-    "balanced_accuracy": "balanced accuracy",
+    "tpr_at_5pct_fpr": "TPR@5%",
+    "balanced_accuracy": "bal. acc.",
+    "fakes_found": "fakes found",
+    "reals_passed": "reals passed",
     "ece": "ECE",
 }
 _OPEN_SOURCES = 3
@@ -77,7 +80,7 @@ _OPEN_SOURCES = 3
 
 def html(reports: Sequence[Report]) -> str:
     """The page of one report or several."""
-    entries, shared = _entries(reports)
+    entries, shared = labelled(reports)
     sections = (
         ("Documented targets", _targets),
         ("Speed", _speed),
@@ -149,32 +152,10 @@ def table(
     return f'<div class="{"cards" if cards else "wide"}">{content}</div>'
 
 
-def _entries(reports: Sequence[Report]) -> tuple[list[Entry], str]:
-    """The measurements of all reports, and in words what all have in common, which their labels then leave out."""
-    machines = list(dict.fromkeys(_machine_key(report.machine) for report in reports))
-    found = [(number, report, row) for number, report in enumerate(reports) for row in report.measurements]
-    parts = [
-        (*conditions_of(row), f"machine {machines.index(_machine_key(report.machine)) + 1}") for _, report, row in found
-    ]
-    measured = [part for part, (_, _, row) in zip(parts, found, strict=True) if row.status == "measured"]
-    same = [len(set(column)) == 1 for column in zip(*measured, strict=True)]
-    entries = []
-    for (number, _, row), part in zip(found, parts, strict=True):
-        told = [text for text, alike in zip(part, same or [False] * 4, strict=True) if text and not alike]
-        name = short_name(row.detector)
-        entries.append(Entry(f"{name} ({', '.join(told)})" if told else name, number, row))
-    shared = [text for text, alike in zip(measured[0], same, strict=True) if alike and text] if measured else []
-    return entries, ", ".join(shared[:-1] if same and same[-1] else shared)
-
-
-def _machine_key(machine: Machine) -> str:
-    return machine.model_dump_json()
-
-
 def _machines(reports: Sequence[Report]) -> str:
-    found = {_machine_key(report.machine): report.machine for report in reports}
+    found = machines(reports)
     parts = []
-    for place, machine in enumerate(found.values(), start=1):
+    for place, machine in enumerate(found, start=1):
         title = f"<h3>Machine {place}</h3>" if len(found) > 1 else ""
         memory = f"{machine.memory_mb / 1000:.1f} GB of memory, " if machine.memory_mb else ""
         libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from deepfake_bench.figures import SIGNS, mean_estimate, meaningful, reach, short
-from deepfake_bench.report import Curves, Estimate, Measurement, SourceAccuracy
+from deepfake_bench.report import Curves, Estimate, SourceAccuracy
+from deepfake_bench.report_labels import Entry
 from deepfake_bench.scenarios.robustness import VARIANTS
 from deepfake_bench.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates, text_of
 
@@ -24,21 +25,6 @@ _VARIANTS = {
     **{f"jpeg_{quality}": f"JPEG\n{quality}" for quality in (90, 70, 50, 30)},
     **{f"blur_{sigma}": f"blur\nσ {sigma}" for sigma in (1, 2)},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A measurement and how the page calls what was measured.
-
-    Attributes:
-        label: Detector, backend, device and threads, and the machine where there are several.
-        report: Number of its report on the page.
-        row: The measurement.
-    """
-
-    label: str
-    report: int
-    row: Measurement
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,17 @@ def test_accuracy_by_intervals_per_source_and_over_sources(judged, report_of):
     assert set(verdicts(compare(before, before)).values()) == {"no change"}
 
 
+def test_shares_that_are_traded_are_compared_only_where_there_is_one_class(judged, report_of):
+    def report(share: float):
+        row = judged({"both": (0.8, 0.01), "fakes": (0.8, 0.01)})
+        found = {"fakes_found": {"value": share, "low": share - 0.01, "high": share + 0.01}}
+        changed = [{**source.model_dump(), "metrics": found} for source in row.sources]
+        changed[1]["real"] = 0
+        return report_of(type(row).model_validate(row.model_dump() | {"sources": changed}))
+
+    assert verdicts(compare(report(0.5), report(0.9))) == {"fakes_found fakes": "better"}
+
+
 def test_less_of_an_error_rate_is_better(judged, report_of):
     def report(eer: float):
         row = judged({"one": (0.8, 0.01)}).model_dump()

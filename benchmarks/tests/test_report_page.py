@@ -18,6 +18,7 @@ from deepfake_bench import report_page
 from deepfake_bench.cli import app
 from deepfake_bench.figures import CSV_COLUMNS, csv_text, direction
 from deepfake_bench.report import Curves, Report, TargetCheck, parse_report, schema
+from deepfake_bench.report_labels import labelled
 from deepfake_bench.scenarios.accuracy import source_accuracy, thinned
 from deepfake_bench.scenarios.robustness import VARIANTS
 from deepfake_bench.svg import linear, logarithmic, normal_deviates
@@ -205,6 +206,19 @@ def test_reports_of_several_machines_name_them(measured, report_of):
     assert "lite (machine 1)" in text
     assert "lite (machine 2)" in text
     assert "CPU two" in text
+    assert "Measured on: onnxruntime, cpu, 2 threads." in text
+
+
+def test_versions_and_reports_are_told_apart(measured, report_of):
+    def labels(*versions: str) -> list[str]:
+        reports = [report_of(measured(version=version, metrics={"latency_ms_p50": 9.0})) for version in versions]
+        entries, shared = labelled(reports)
+        assert shared == "onnxruntime, cpu, 2 threads"
+        return [entry.label for entry in entries]
+
+    assert labels("1") == ["lite"]
+    assert labels("1", "2") == ["lite (version 1)", "lite (version 2)"]
+    assert labels("1", "1") == ["lite, report 1", "lite, report 2"]
 
 
 def test_a_report_of_nothing_is_still_a_page(report_of):
