@@ -5,39 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from deepfake_bench.report import Measurement, Report, TargetCheck
 from deepfake_bench.targets import check_targets, dataset_of
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.specs import Target
 from deepfake_registry.manifest import ModelManifest
-
-
-def parse_report(data: bytes, source: str | Path) -> Report:
-    """A report that ``dfbench run --json`` wrote.
-
-    Raises:
-        DeepfakeError: It is not one; ``source`` is named.
-    """
-    try:
-        return Report.model_validate_json(data)
-    except ValidationError as error:
-        raise DeepfakeError(
-            f"{source}: not a benchmark report ({error.errors()[0]['msg']}); write one: dfbench run --json FILE"
-        ) from error
-
-
-def read_report(path: Path) -> bytes:
-    """The bytes of a report's file.
-
-    Raises:
-        DeepfakeError: It cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DeepfakeError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def own_measurements(report: Report, manifest: ModelManifest, source: str | Path, detector: str) -> list[Measurement]:

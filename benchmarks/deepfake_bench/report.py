@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
+
+SCHEMA_VERSION = 1
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -36,6 +39,22 @@ class Estimate(Record):
     high: Number = Field(None, description="upper end of the interval")
 
 
+class Curves(Record):
+    """What diagrams of one source are drawn from; absent in reports that were written before there were any."""
+
+    fpr: list[float] = Field(description="share of reals called fake, rising: the ROC curve, thinned where it is long")
+    tpr: list[float] = Field(description="share of fakes found, beside each of these")
+    bin_p_fake: list[float] = Field(description="mean P(fake) of each bin of the reliability diagram")
+    bin_share: list[float] = Field(description="share of fakes in each bin")
+    bin_mass: list[float] = Field(description="share of all samples in each bin")
+
+    @model_validator(mode="after")
+    def _as_long_as_each_other(self) -> Self:
+        if len(self.fpr) != len(self.tpr) or len({len(self.bin_p_fake), len(self.bin_share), len(self.bin_mass)}) > 1:
+            raise ValueError("the lists of a curve must be equally long")
+        return self
+
+
 class SourceAccuracy(Record):
     """Accuracy on one source of a dataset."""
 
@@ -48,6 +67,7 @@ class SourceAccuracy(Record):
     error_rate: float = Field(description="share of all samples that could not be read")
     unsure_rate: float = Field(description="share of all samples within the abstention band; scored all the same")
     metrics: dict[str, Estimate] = Field(description="over the samples that have a score")
+    curves: Curves | None = Field(None, description="where accuracy was measured on both classes")
 
 
 class DatasetInfo(Record):
@@ -122,6 +142,43 @@ class Report(Record):
         write_atomic(path, self.model_dump_json(indent=2) + "\n")
 
 
+def parse_report(data: bytes, source: str | Path) -> Report:
+    """A report that ``dfbench run --json`` wrote.
+
+    Raises:
+        DeepfakeError: It is not one, or one of a newer version; ``source``, the field and the remedy are named.
+    """
+    try:
+        return Report.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if where == "schema_version":
+            raise DeepfakeError(
+                f"{source}: a report of another schema version than {SCHEMA_VERSION}; upgrade deepfake-core"
+            ) from error
+        if first["type"] == "extra_forbidden":
+            raise DeepfakeError(
+                f"{source}: unknown field {where}; upgrade deepfake-core if a newer one wrote this report"
+            ) from error
+        raise DeepfakeError(
+            f"{source}: not a benchmark report ({where + ': ' if where else ''}{first['msg']}); write one: "
+            "dfbench run --json FILE"
+        ) from error
+
+
+def read_report(path: Path) -> bytes:
+    """The bytes of a report's file.
+
+    Raises:
+        DeepfakeError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DeepfakeError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def schema() -> dict[str, Any]:
-    """JSON schema of the report, for the documentation and for other programs."""
-    return Report.model_json_schema(mode="serialization")
+    """JSON schema of the report, for the documentation and for other programs; older reports hold to it too."""
+    return Report.model_json_schema(mode="validation")

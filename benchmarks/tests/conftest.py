@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deepfake_bench.report import Machine, Measurement, Report
 from deepfake_core.artifacts import read_bare, write_package
 
 TINY_PLUGIN = """
@@ -82,6 +84,59 @@ def dfbench(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
         return subprocess.run(command, capture_output=True, env={**environment, **(env or {})}, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[..., Measurement]:
+    """Make a measurement: of ``lite``, and of anything else that is named."""
+
+    def make(scenario: str = "single_stream", **fields: Any) -> Measurement:
+        common = {"detector": "lite", "version": "1", "weights": "trained", "backend": "onnxruntime", "device": "cpu"}
+        return Measurement.model_validate(
+            {**common, "threads": 2, "status": "measured", "scenario": scenario, **fields}
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def judged() -> Callable[..., Measurement]:
+    """Make an accuracy measurement: AUC and half the width of its interval by source."""
+
+    def make(
+        aucs: dict[str, tuple[float, float]], *, data: str = "faces", sha256: str = "a" * 64, **fields: Any
+    ) -> Any:
+        sources = [
+            {
+                "source": name, "real": 20, "fake": 20, "groups": 20, "no_face_rate": 0, "error_rate": 0,
+                "unsure_rate": 0, "metrics": {"auc": {"value": auc, "low": auc - half, "high": auc + half}},
+            }
+            for name, (auc, half) in aucs.items()
+        ]  # fmt: skip
+        dataset = {"name": data, "layout": "image-folder", "path": "/secret/place", "samples": 40, "sha256": sha256}
+        common = {"detector": "lite", "version": "1", "weights": "trained", "backend": "onnxruntime", "device": "cpu"}
+        mean = sum(auc for auc, _ in aucs.values()) / len(aucs)
+        return Measurement.model_validate(
+            {
+                **common, "threads": 2, "status": "measured", "scenario": "accuracy", "dataset": dataset,
+                "sources": sources, "metrics": {"auc": mean}, **fields,
+            }
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def report_of() -> Callable[..., Report]:
+    """Make a report of measurements, on a machine of the given CPU."""
+
+    def make(*rows: Measurement, cpu: str = "CPU one", created: str = "2026-01-02T03:04:05+00:00") -> Report:
+        machine = Machine(
+            cpu=cpu, cores=2, allowance=2, memory_mb=8000, system="S", python="3.12", libraries={"numpy": "2.4"}
+        )
+        return Report(project_version="0.1.0", created=created, machine=machine, measurements=list(rows))
+
+    return make
 
 
 @pytest.fixture(scope="session")

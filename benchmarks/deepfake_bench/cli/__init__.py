@@ -24,6 +24,7 @@ from deepfake_bench.cli import (
     promote,
     protect,
     registry,
+    reports,
     run,
     runs,
     scores,
@@ -88,6 +89,9 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("protect")(protect.protect)
 app.command("run")(run.run)
+app.command("report")(reports.report)
+app.command("compare")(reports.compare)
+app.command("leaderboard")(reports.leaderboard)
 app.command("train")(develop.train)
 app.command("recipes")(develop.recipes)
 app.command("tune")(tune.tune)

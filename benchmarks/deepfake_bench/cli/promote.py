@@ -36,7 +36,8 @@ def promote(
     The report must have measured this very model, by its sha256; every target that could be measured must hold, and
     none may be left out. Exit status: 0, or 2 when it is not promoted.
     """
-    from deepfake_bench.promotion import check_again, obstacles, own_measurements, parse_report, read_report, summary
+    from deepfake_bench.promotion import check_again, obstacles, own_measurements, summary
+    from deepfake_bench.report import parse_report, read_report
     from deepfake_core.errors import TargetMissed
     from deepfake_core.plugins import detector_spec
     from deepfake_registry.opening import open_registry

@@ -122,7 +122,8 @@ def push(
     A version never changes: the very same model again is no error, another one is.
     """
     from deepfake_bench.cli.develop import model_of
-    from deepfake_bench.promotion import own_measurements, parse_report, read_report
+    from deepfake_bench.promotion import own_measurements
+    from deepfake_bench.report import parse_report, read_report
     from deepfake_core.artifacts import read_package
     from deepfake_registry.opening import open_registry
 

@@ -44,14 +44,20 @@ def run(
     variants: Annotated[
         Variants, typer.Option(help="How many changes robustness makes to a picture.")
     ] = Variants.quick,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="Rounds, so that dfbench compare sees how much processes differ.")
+    ] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for the report as a page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="File for its figures as CSV.")] = None,
 ) -> None:
     """Measure detectors, each measurement in a process of its own, and hold them against their documented targets.
 
     Without arguments: the speed of every installed detector, and a small embedded set that shows that the pipeline
     runs (it is no accuracy claim). Exit status: 0, or 1 when a measurement failed.
     """
+    from deepfake_bench.cli.reports import write_views
     from deepfake_bench.cli.tables import show_report
     from deepfake_bench.jobs import PLUMBING, parse_dataset, plan
     from deepfake_bench.launcher import launch
@@ -75,7 +81,7 @@ def run(
     if not names:
         raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
     jobs = plan(
-        names,
+        names * repeat,
         [item.value for item in backend or [Backend.auto]],
         scenario or [item.name for item in SCENARIOS.values() if item.by_default],
         [PLUMBING, *map(parse_dataset, dataset or ())],
@@ -96,5 +102,6 @@ def run(
         show_report(report)
         for target in filter(None, (json_file, out and out / "report.json")):
             report.write(target)
+        write_views([report], html, csv)
     if any(measurement.status == "failed" for measurement in measurements):
         raise typer.Exit(EXIT_FAILED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from deepfake_bench.cli.text import printable
 from deepfake_bench.cli.writers import wide_console
+from deepfake_bench.figures import short, short_name
 from deepfake_bench.report import Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.scenarios import SCENARIOS
 
@@ -38,7 +38,9 @@ def show_report(report: Report) -> None:
     """Print the report to standard output: machine, speed, accuracy, targets, and what was not measured."""
     console = wide_console(sys.stdout, least=140)
     machine = report.machine
-    console.print(f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}", markup=False)
+    console.print(
+        f"{printable(machine.cpu)}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}", markup=False
+    )
     speed = [row for row in report.measurements if row.status == "measured" and not row.sources]
     if speed:
         console.print(_speed(speed))
@@ -56,7 +58,8 @@ def show_report(report: Report) -> None:
             console.print(f"{row.status}: {what}: {printable(row.reason)}", markup=False)
 
 
-def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+def plain_table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+    """A table without lines: columns aligned to the left, then columns of numbers."""
     table = Table(box=None, header_style="bold", pad_edge=False, title=f"\n{title}", title_justify="left")
     for name in left:
         table.add_column(name, overflow="fold")
@@ -67,13 +70,13 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
 
 def _speed(rows: list[Measurement]) -> Table:
     left = ("detector", "weights", "backend", "scenario", "metric")
-    table = _table("speed", left, ("value", "p90", "p99", "peak MB"))
+    table = plain_table("speed", left, ("value", "p90", "p99", "peak MB"))
     for row in rows:
-        scenario = SCENARIOS[row.scenario]
-        for metric in (scenario.headline, *scenario.also):
+        scenario = SCENARIOS.get(row.scenario)  # a report may be of another version
+        for metric in (scenario.headline, *scenario.also) if scenario else row.metrics:
             stem = metric.removesuffix("_p50")
             values = (metric, f"{stem}_p90", f"{stem}_p99", "peak_rss_mb")
-            table.add_row(*_who(row), row.scenario, metric, *(_number(row.metrics.get(name)) for name in values))
+            table.add_row(*_who(row), row.scenario, metric, *(short(row.metrics.get(name)) for name in values))
     return table
 
 
@@ -81,7 +84,7 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     assert row.dataset is not None, "accuracy is measured on a dataset"
     name, weights, backend = _who(row)
     title = f"accuracy of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
-    table = _table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
+    table = plain_table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
     for prefix, title in (("", "mean over sources"), ("videos_", "mean over sources (videos)")):
@@ -103,11 +106,11 @@ def _show_variants(console: Console, row: Measurement) -> None:
     aucs = {(item.source, item.variant): _score(item.metrics["auc"].value) for item in row.sources}
     means = {variant: _score(row.metrics.get(f"auc_{variant}")) for variant in variants}
     if len(variants) > MOST_COLUMNS:
-        table = _table(title, ("variant",), [*map(printable, sources), "mean over sources"])
+        table = plain_table(title, ("variant",), [*map(printable, sources), "mean over sources"])
         for variant in variants:
             table.add_row(variant, *(Text(aucs[source, variant]) for source in sources), means[variant])
     else:
-        table = _table(title, ("source",), variants)
+        table = plain_table(title, ("source",), variants)
         for source in sources:
             table.add_row(Text(printable(source)), *(aucs[source, variant] for variant in variants))
         table.add_row("mean over sources", *means.values(), style="bold")
@@ -116,16 +119,16 @@ def _show_variants(console: Console, row: Measurement) -> None:
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
-    shown = [_score(source.metrics[key].value) for key in ACCURACY]
-    auc = source.metrics["auc"]
-    if auc.low is not None and auc.high is not None:
+    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in ACCURACY]
+    auc = source.metrics.get("auc")
+    if auc is not None and auc.low is not None and auc.high is not None:
         shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"
     rates = [f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"]
     return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
 
 
 def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
-    table = _table("documented targets", ("detector", "weights", "backend", "target"), ("measured",))
+    table = plain_table("documented targets", ("detector", "weights", "backend", "target"), ("measured",))
     table.add_column("verdict", no_wrap=True)
     table.add_column("why not, or where it is documented", overflow="fold")
     seen = set()
@@ -133,7 +136,7 @@ def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
         cells = (
             *_who(row),
             f"{check.metric} {check.comparison} {check.target:.8g}",
-            _number(check.measured),
+            short(check.measured),
             check.verdict,
             printable(check.reason or check.source + (f" ({check.condition})" if check.condition else "")),
         )
@@ -144,16 +147,8 @@ def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
 
 
 def _who(row: Measurement) -> tuple[str, str, str]:
-    name = Path(row.detector).name or row.detector
-    return printable(name), row.weights, f"{row.backend} {row.device}".strip()
+    return printable(short_name(row.detector)), row.weights, f"{row.backend} {row.device}".strip()
 
 
 def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits, without an exponent."""
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"

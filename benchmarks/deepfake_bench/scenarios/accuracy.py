@@ -8,12 +8,13 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from deepfake_bench.jobs import DatasetRef, Job
-from deepfake_bench.report import DatasetInfo, Estimate, SourceAccuracy
+from deepfake_bench.report import Curves, DatasetInfo, Estimate, SourceAccuracy
 from deepfake_bench.scenarios import Outcome
 from deepfake_core import metrics
 from deepfake_core.data.manifest import manifest_hash
@@ -28,6 +29,7 @@ from deepfake_core.results import Result
 from deepfake_registry.files import atomic_path
 
 Judged: TypeAlias = tuple[Sample, Result]
+_CURVE_POINTS = 100
 
 PREDICTIONS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error", "frames")
 """Columns of the CSV file that takes every score."""
@@ -204,12 +206,41 @@ def source_accuracy(
         error_rate=sum(result.verdict == "error" for _, result in judged) / total,
         unsure_rate=sum(result.verdict == "unsure" for _, result in judged) / total,
         metrics=found,
+        curves=_curves(fake, p_fake) if only is None and len(np.unique(fake)) == 2 else None,
     )
 
 
 def _estimate(measure: metrics.Metric, fake: Any, score: Any, groups: Any) -> Estimate:
     low, high = metrics.grouped_bootstrap(fake, score, groups, measure)
     return Estimate(value=measure(fake, score), low=low, high=high)
+
+
+def _curves(fake: Any, p_fake: Any) -> Curves:
+    fpr, tpr = thinned(*metrics.roc_curve(fake, p_fake))
+    bins = metrics.reliability(fake, p_fake)
+    p_mean, share, mass = (np.round(values, 6).tolist() for values in bins)
+    return Curves(
+        fpr=np.round(fpr, 6).tolist(),
+        tpr=np.round(tpr, 6).tolist(),
+        bin_p_fake=p_mean,
+        bin_share=share,
+        bin_mass=mass,
+    )
+
+
+def thinned(fpr: metrics.Floats, tpr: metrics.Floats) -> tuple[metrics.Floats, metrics.Floats]:
+    """A ROC curve ``float64 [K]`` without points that no diagram could tell apart; its ends and short ones stay.
+
+    Of neighbours within 1/20 of a normal deviate in both rates, the unit of a DET diagram's axes (Martin et al.
+    1997), the first is kept.
+    """
+    if len(fpr) <= _CURVE_POINTS:
+        return fpr, tpr
+    deviate = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+    places = [np.round(20 * deviate(np.clip(rates, 1e-4, 1 - 1e-4))) for rates in (fpr, tpr)]
+    moved = np.any(np.diff(places) != 0, axis=0)
+    kept = np.concatenate(([True], moved[:-1], [True]))
+    return fpr[kept], tpr[kept]
 
 
 def _share(hits: Any) -> float:
