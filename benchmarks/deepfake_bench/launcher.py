@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from deepfake_bench.jobs import Job, unmeasured
+from deepfake_bench.machine import describe_machine
 from deepfake_bench.report import Measurement
+from deepfake_registry.files import write_atomic
 
 WORKER = (sys.executable, "-m", "deepfake_bench.worker")
 
@@ -33,6 +41,36 @@ def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
             return Measurement.model_validate_json(target.read_bytes())
         said = log.read_text(encoding="utf-8", errors="replace")
         return unmeasured(job, "failed", _how_it_ended(done.returncode, said))
+
+
+class Kept:
+    """Measurements that a folder keeps as they are made, so that a run that was cut off can go on.
+
+    Args:
+        folder: Where they are; ``None`` keeps nothing.
+        resume: Take what is there, of this machine and these versions of the libraries, instead of measuring it.
+    """
+
+    def __init__(self, folder: Path | None, *, resume: bool) -> None:
+        self.folder, self.resume = folder, resume
+        self.made_by = [version("deepfake-core"), describe_machine().model_dump()]
+
+    def launch(self, number: int, job: Job) -> Measurement:
+        """The measurement of a run's job of that number: as it was made before, or made now.
+
+        One that failed is made again.
+        """
+        if self.folder is None:
+            return launch(job)
+        made_by = json.dumps([number, job.model_dump(mode="json"), *self.made_by], sort_keys=True)
+        file = self.folder / f"{hashlib.sha256(made_by.encode()).hexdigest()[:24]}.json"
+        if self.resume and file.exists():
+            with suppress(ValidationError):
+                return Measurement.model_validate_json(file.read_bytes())
+        measured = launch(job)
+        if measured.status != "failed":
+            write_atomic(file, measured.model_dump_json())
+        return measured
 
 
 def _how_it_ended(code: int, log: str) -> str:

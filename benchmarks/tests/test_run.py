@@ -10,6 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from deepfake_bench import launcher
 from deepfake_bench.cli import app
 from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan
 from deepfake_bench.launcher import launch
@@ -39,6 +40,30 @@ def test_run_measures_everything_and_writes_a_report(tiny, tmp_path):
     assert len({row.artefact_sha256 for row in rows.values()}) == 1
     assert len(list(tmp_path.glob("predictions-*.csv"))) == 1
     assert report.machine.libraries["onnxruntime"]
+
+
+def test_a_run_goes_on_where_it_was_cut_off(tiny, tmp_path, monkeypatch):
+    arguments = ["run", "--detector", tiny, "--device", "cpu", "--seconds", "0.5", "--quick", "--out", str(tmp_path)]
+    launched = []
+
+    def cut_off(job):
+        launched.append(job.scenario)
+        if len(launched) == 2:
+            raise KeyboardInterrupt
+        return launch(job)
+
+    monkeypatch.setattr(launcher, "launch", cut_off)
+    assert CliRunner().invoke(app, arguments).exit_code == 130
+    assert len(Report.model_validate_json((tmp_path / "report.json").read_bytes()).measurements) == 1
+    done = CliRunner().invoke(app, [*arguments, "--resume"])
+    assert done.exit_code == 0, done.output
+    report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
+    assert [row.scenario for row in report.measurements] == ["single_stream", "accuracy"]
+    assert launched == ["single_stream", "accuracy", "accuracy"]
+    again = CliRunner().invoke(app, [*arguments, "--resume", "--threads", "1"])
+    assert again.exit_code == 0, again.output
+    assert launched[3:] == ["single_stream", "accuracy"], "other settings are other measurements"
+    assert "name it by --out" in CliRunner().invoke(app, ["run", "--resume"]).output
 
 
 def test_a_detector_without_weights_or_torch_is_skipped_with_the_reason(tiny):

@@ -11,6 +11,8 @@ import typer
 from deepfake_bench.cli.options import Backend, Device, Threads
 
 EXIT_FAILED = 1
+QUICK = ("single_stream", "accuracy")
+"""Scenarios of a glance."""
 
 
 class Variants(enum.StrEnum):
@@ -37,6 +39,12 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A glance: latency and accuracy alone, for a tenth of the time.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out: measure only what it lacks.")
+    ] = False,
     recipe: Annotated[str, typer.Option(help="How train_throughput trains.")] = "default",
     price_per_core_hour: Annotated[
         float | None, typer.Option(min=0, help="For the cost of a million pictures, in the currency of this price.")
@@ -47,7 +55,9 @@ def run(
     repeat: Annotated[
         int, typer.Option(min=1, help="Rounds, so that dfbench compare sees how much processes differ.")
     ] = 1,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and every score as CSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.json, every score as CSV, and what --resume needs.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report as a page.")] = None,
     csv: Annotated[Path | None, typer.Option(help="File for its figures as CSV.")] = None,
@@ -60,15 +70,17 @@ def run(
     from deepfake_bench.cli.reports import write_views
     from deepfake_bench.cli.tables import show_report
     from deepfake_bench.jobs import PLUMBING, parse_dataset, plan
-    from deepfake_bench.launcher import launch
+    from deepfake_bench.launcher import Kept
     from deepfake_bench.machine import make_report
     from deepfake_bench.scenarios import SCENARIOS
     from deepfake_core import plugins
-    from deepfake_core.errors import UnknownDetector
+    from deepfake_core.errors import DeepfakeError, UnknownDetector
     from deepfake_core.progress import track
     from deepfake_core.registered import find_registered, is_registered_name
     from deepfake_core.runtimes.threads import allowed_threads
 
+    if resume and out is None:
+        raise DeepfakeError("--resume goes on with the run in a folder: name it by --out")
     for name in scenario or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
@@ -83,20 +95,21 @@ def run(
     jobs = plan(
         names * repeat,
         [item.value for item in backend or [Backend.auto]],
-        scenario or [item.name for item in SCENARIOS.values() if item.by_default],
+        scenario or ([*QUICK] if quick else [item.name for item in SCENARIOS.values() if item.by_default]),
         [PLUMBING, *map(parse_dataset, dataset or ())],
         device=device,
         threads=threads or allowed_threads(),
-        seconds=seconds,
+        seconds=seconds / 10 if quick else seconds,
         recipe=recipe,
         price_per_core_hour=price_per_core_hour,
         variants=variants.value,
         out=out,
     )
+    kept = Kept(out / "measurements" if out else None, resume=resume)
     measurements = []
     try:
-        for job in track(jobs, "measuring"):
-            measurements.append(launch(job))  # noqa: PERF401 - an interrupted run keeps what it has
+        for number, job in enumerate(track(jobs, "measuring")):
+            measurements.append(kept.launch(number, job))
     finally:
         report = make_report(measurements)
         show_report(report)
