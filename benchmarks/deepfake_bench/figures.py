@@ -35,6 +35,7 @@ _MORE_IS_BETTER = (
     "video_auc",
     "average_precision",
     "tpr_at_",
+    "accuracy",
     "balanced_accuracy",
     "fakes_found",
     "reals_passed",

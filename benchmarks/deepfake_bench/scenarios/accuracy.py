@@ -37,7 +37,7 @@ VIDEO_SPEED = (
     "seconds of video judged in a second: decoding of the sampled frames, face finder and network; only where every "
     "sample is a video file. frames_per_video: mean over the videos that have a score"
 )
-CALIBRATED = ("balanced_accuracy", "fakes_found", "reals_passed", "ece", "brier")
+CALIBRATED = ("accuracy", "balanced_accuracy", "fakes_found", "reals_passed", "ece", "brier")
 """Measures that depend on the calibration or the threshold; the others are of the ranking alone."""
 LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
 
@@ -80,7 +80,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             **({"video_s_per_s": VIDEO_SPEED} if "videos" in levels else {}),
             "level": f"a sample is {' or '.join(LEVELS[level] for level in levels)}; pictures and videos are never in "
             "one figure, and those of videos are called videos_… where there are both",
-            "threshold": f"balanced accuracy at the shipped threshold, P(fake) >= {threshold:g}",
+            "threshold": f"accuracies at the shipped threshold, P(fake) >= {threshold:g}",
         },
     )
 
@@ -177,6 +177,7 @@ def source_accuracy(
         "eer": metrics.eer,
         "tpr_at_1pct_fpr": functools.partial(metrics.tpr_at_fpr, fpr=0.01),
         "tpr_at_5pct_fpr": functools.partial(metrics.tpr_at_fpr, fpr=0.05),
+        "accuracy": functools.partial(metrics.accuracy, threshold=threshold),
         "balanced_accuracy": functools.partial(metrics.balanced_accuracy, threshold=threshold),
         "fakes_found": lambda target, score: _share(score[target == 1] >= threshold),
         "reals_passed": lambda target, score: _share(score[target == 0] < threshold),
