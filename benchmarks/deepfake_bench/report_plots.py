@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deepfake_bench.figures import SIGNS, mean_estimate, meaningful, reach, short
 from deepfake_bench.report import Curves, Estimate, SourceAccuracy
 from deepfake_bench.report_labels import Entry
-from deepfake_bench.scenarios.robustness import VARIANTS
+from deepfake_bench.scenarios._variants import ORIGINAL
 from deepfake_bench.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates, text_of
 
 SPEED = {
@@ -18,13 +18,10 @@ SPEED = {
     "total_ms": ("cold_start", "From a fresh process to the first verdict", "ms"),
     "images_per_s": ("offline", "Best throughput of the network", "pictures a second"),
 }
-_VARIANTS = {
-    "original": "as\nis",
-    "resize_half": "half\nsize",
-    "recoded": "re-\ncoded",
-    **{f"jpeg_{quality}": f"JPEG\n{quality}" for quality in (90, 70, 50, 30)},
-    **{f"blur_{sigma}": f"blur\nσ {sigma}" for sigma in (1, 2)},
-}
+MOST_VARIANTS = 10
+"""Columns of a diagram; where there are more variants, each family of them gets a diagram of its own."""
+_VARIANTS = {ORIGINAL: "as\nis", "resize_half": "half\nsize", "recoded": "re-\ncoded"}
+_FAMILIES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "blur": "blur σ", "noise": "noise σ"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,38 @@ def _said(source: SourceAccuracy, metric: str) -> str:
 
 def robustness(entry: Entry) -> str:
     """AUC of each source over the variants of its pictures, with intervals; empty without any."""
-    names = [name for name in VARIANTS if any(source.variant == name for source in entry.row.sources)]
+    names = list(dict.fromkeys(source.variant for source in entry.row.sources if source.variant))
+    if len(names) <= MOST_VARIANTS:
+        return _over_variants(entry, entry.label, names)
+    families: dict[str, list[str]] = {}
+    for name in names:
+        if name != ORIGINAL:
+            families.setdefault(_family(name), []).append(name)
+    return "".join(
+        _over_variants(entry, f"{entry.label}: {family}", [ORIGINAL, *sorted(members, key=_strength)])
+        for family, members in families.items()
+    )
+
+
+def _family(name: str) -> str:
+    """What variants of one diagram have in common."""
+    first, _, rest = name.partition("_")
+    if first == "resize" and "_" in rest:
+        return f"resized by {rest.partition('_')[2]}"
+    return _FAMILIES.get(first, "on its way") if rest and first != "resize" else "on its way"
+
+
+def _strength(name: str) -> tuple[int, float]:
+    """Place among the variants of a family, the mildest first: a quality or a side falls, a width of noise grows."""
+    first, _, rest = name.partition("_")
+    try:
+        number = float(rest.partition("_")[0])
+    except ValueError:
+        return 1, 0.0
+    return 0, number if first in ("blur", "noise") else -number
+
+
+def _over_variants(entry: Entry, title: str, names: Sequence[str]) -> str:
     series: list[Series] = []
     lows = [1.0]
     for source in dict.fromkeys(source.source for source in entry.row.sources):
@@ -205,5 +233,12 @@ def robustness(entry: Entry) -> str:
             series.append(Series(source, points, held, marks=True, colour=len(series)))
     if not series:
         return ""
-    x = named("what was done to the pictures", [_VARIANTS.get(name, name.replace("_", "\n")) for name in names])
-    return diagram(entry.label, x, _upper_axis("AUC", lows), series)
+    x = named("what was done to the pictures", [_label(name) for name in names])
+    return diagram(title, x, _upper_axis("AUC", lows), series)
+
+
+def _label(name: str) -> str:
+    first, _, rest = name.partition("_")
+    if name in _VARIANTS or not rest:
+        return _VARIANTS.get(name, name)
+    return f"{_FAMILIES.get(first, first)}\n{rest.partition('_')[0]}"

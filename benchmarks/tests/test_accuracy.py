@@ -205,7 +205,7 @@ def test_the_set_that_a_calibration_was_fitted_on_gives_ranking_measures_alone(t
     assert refused.metrics == {key: value for key, value in free.metrics.items() if key not in accuracy.CALIBRATED}
     values = {key: estimate.value for key, estimate in refused.sources[0].metrics.items()}
     assert {key for key, value in values.items() if value is None} == set(accuracy.CALIBRATED)
-    assert refused.conditions["refused"].startswith("balanced_accuracy, fakes_found")
+    assert refused.conditions["refused"].startswith("accuracy, balanced_accuracy, fakes_found")
     fitted_on(monkeypatch, "0" * 64)
     assert measure(reference).metrics == free.metrics
 

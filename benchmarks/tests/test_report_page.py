@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from deepfake_bench import report_page
+from deepfake_bench import report_page, report_plots
 from deepfake_bench.cli import app
 from deepfake_bench.figures import CSV_COLUMNS, csv_text, direction
 from deepfake_bench.report import Curves, Report, TargetCheck, parse_report, schema
 from deepfake_bench.report_labels import labelled
+from deepfake_bench.scenarios._variants import FULL, QUICK
 from deepfake_bench.scenarios.accuracy import source_accuracy, thinned
-from deepfake_bench.scenarios.robustness import VARIANTS
 from deepfake_bench.svg import linear, logarithmic, normal_deviates
 from deepfake_core import metrics
 from deepfake_core.datasets import Sample
@@ -44,7 +44,7 @@ def full(measured, judged, report_of):
     speed = {"latency_ms_p50": 9.5, "latency_ms_p95": 12.0, "predict_ms_p50": 30.0, "predict_ms_p95": 31.0}
     accuracy = judged({NASTY: (0.8, 0.02), "second": (0.9, 0.02)}, data=NASTY)
     sources = [source.model_copy(update={"curves": CURVES}) for source in accuracy.sources]
-    changed = [source.model_copy(update={"variant": name}) for name in VARIANTS for source in accuracy.sources]
+    changed = [source.model_copy(update={"variant": name}) for name in QUICK for source in accuracy.sources]
     untrained = judged({"one": (0.4321, 0.02)}, detector="new", weights="untrained")
     return report_of(
         measured(metrics=speed, targets=[target("latency_ms_p50", "met"), target("predict_ms_p50", "missed")]),
@@ -275,3 +275,16 @@ def test_axes_have_few_round_marks():
 )
 def test_which_way_is_better(metric, sign):
     assert direction(metric) == sign
+
+
+def test_many_variants_get_a_diagram_for_each_family(full):
+    (row,) = [row for row in full.measurements if row.scenario == "robustness"]
+    first = row.sources[:1]
+    every = [first[0].model_copy(update={"variant": name}) for name in FULL]
+    (entry,), _ = labelled([full.model_copy(update={"measurements": [row.model_copy(update={"sources": every})]})])
+    titles = re.findall(r"<figcaption>.*: (.*?)</figcaption>", report_plots.robustness(entry))
+    resized = [f"resized by {kernel}" for kernel in ("nearest", "bilinear", "bicubic", "lanczos")]
+    assert sorted(titles) == sorted(["JPEG", "WebP", "AVIF", "blur σ", "noise σ", "on its way", *resized])
+    assert [report_plots._strength(name) for name in ("jpeg_100", "blur_0.5", "resize_64_bicubic", "hard")] == [
+        (0, -100), (0, 0.5), (0, -64), (1, 0.0)
+    ]  # fmt: skip
