@@ -282,7 +282,7 @@ def test_many_variants_get_a_diagram_for_each_family(full):
     first = row.sources[:1]
     every = [first[0].model_copy(update={"variant": name}) for name in FULL]
     (entry,), _ = labelled([full.model_copy(update={"measurements": [row.model_copy(update={"sources": every})]})])
-    titles = re.findall(r"<figcaption>.*: (.*?)</figcaption>", report_plots.robustness(entry))
+    titles = re.findall(r"<figcaption>[^<]*: ([^<:]*)</figcaption>", report_plots.robustness(entry))
     resized = [f"resized by {kernel}" for kernel in ("nearest", "bilinear", "bicubic", "lanczos")]
     assert sorted(titles) == sorted(["JPEG", "WebP", "AVIF", "blur σ", "noise σ", "on its way", *resized])
     assert [report_plots._strength(name) for name in ("jpeg_100", "blur_0.5", "resize_64_bicubic", "hard")] == [
