@@ -135,7 +135,8 @@ def attacked(model: nn.Module, crops: NDArray[np.uint8], fake: NDArray[np.int64]
 def shaken(crops: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
     """Every channel of ``uint8 [N, H, W, 3]`` up or down by ``levels``, at random."""
     signs = np.random.default_rng(SEED).choice(np.array([-levels, levels], np.int16), crops.shape)
-    return np.clip(crops.astype(np.int16) + signs, 0, 255).astype(np.uint8)
+    changed: NDArray[np.uint8] = np.clip(crops.astype(np.int16) + signs, 0, 255).astype(np.uint8)
+    return changed
 
 
 def rejudged(detector: LoadedDetector, shown: Sequence[Judged], crops: NDArray[np.uint8]) -> list[Judged]:
