@@ -36,8 +36,9 @@ p,.note{margin:.3rem 0}.note,small,figcaption{color:var(--soft)}
 white-space:nowrap}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line)}
-.wide td,th{white-space:nowrap;overflow-wrap:normal}.wide td:first-child{white-space:normal;
-overflow-wrap:anywhere;min-width:8rem}.number{text-align:right;font-variant-numeric:tabular-nums}
+.wide td,th{white-space:nowrap;overflow-wrap:normal}.wide table{font-size:.85rem}.wide th,.wide td{padding-right:.6rem}
+.wide td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
+.number{text-align:right;font-variant-numeric:tabular-nums}
 .bars{list-style:none;margin:0;padding:0}
 .bars li{display:grid;grid-template-columns:minmax(10rem,22rem) minmax(8rem,1fr) minmax(10rem,18rem);gap:.1rem .8rem;
 align-items:center;padding:.25rem 0}
@@ -104,7 +105,7 @@ def leaderboard_html(found: Iterable[Board]) -> str:
     parts = []
     for board in found:
         rows = [[text_of(cell) for cell in row] for row in cells(board)]
-        parts.append(f"<h2>{text_of(board.title)}</h2>{table(header(board), rows)}")
+        parts.append(f"<h2>{text_of(board.title)}</h2>{table(header(board), rows, cards=True)}")
     return shell("Leaderboard", "".join(parts))
 
 
