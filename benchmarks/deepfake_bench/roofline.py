@@ -7,8 +7,9 @@ time is its *floor*; real networks also normalise, move data and wait for memory
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,12 +44,7 @@ _PRODUCTS = {
     "MatMulIntegerToFloat": (0, 1),
     "QGemm": (0, 3),
 }
-_CONVOLUTIONS = {
-    "Conv": (0, 1),
-    "ConvInteger": (0, 1),
-    "FusedConv": (0, 1),
-    "QLinearConv": (0, 3),
-}
+_CONVOLUTIONS = {"Conv": (0, 1), "ConvInteger": (0, 1), "FusedConv": (0, 1), "QLinearConv": (0, 3)}
 _OTHERS = {"ConvTranspose": (0, 1), "Einsum": (0, 1)}
 _OPERANDS = {**_PRODUCTS, **_CONVOLUTIONS, **_OTHERS}
 _FUSED = ("Attention", "GRU", "LSTM", "MultiHeadAttention", "QAttention", "RNN")
@@ -125,7 +121,7 @@ def _runs(
 ) -> Iterator[tuple[str, str, Callable[[], object]]]:
     exact = "int8" if quantised else "fp32"
     session = open_session(file, sha256_file(file), threads=threads)
-    yield exact, "onnxruntime", lambda: session.run(None, {"x": values})
+    yield exact, "onnxruntime", partial(session.run, None, {"x": values})
     if find_spec("openvino") is None:
         return
     import openvino
@@ -141,13 +137,13 @@ def _runs(
             "PERFORMANCE_HINT": "LATENCY",
         }
         request = core.compile_model(core.read_model(file), "CPU", settings).create_infer_request()
-        yield precision, "openvino", lambda request=request: request.infer({"x": values})
+        yield precision, "openvino", partial(request.infer, {"x": values})
 
 
 def chain_graph(rows: int, one: int, other: int, *, quantised: bool) -> onnx.ModelProto:
     """``x`` float32 ``[rows, one]`` times random matrices, in float32 or (quantise, dequantise) in int8."""
     rng = np.random.default_rng(0)
-    constants = {"scale": np.float32(_VALUE_SCALE), "zero": np.uint8(_ZERO_POINT)}
+    constants: dict[str, Any] = {"scale": np.float32(_VALUE_SCALE), "zero": np.uint8(_ZERO_POINT)}
     nodes, value = [], "x"
     for link in range(CHAIN):
         deep, wide = (one, other) if link % 2 == 0 else (other, one)
@@ -179,10 +175,14 @@ def chain_graph(rows: int, one: int, other: int, *, quantised: bool) -> onnx.Mod
 # ── what a network asks for ──────────────────────────────────────────────────────────────────────────────────
 
 
-def multiply_adds(path: Path) -> int:
+def multiply_adds(path: Path, free: Mapping[str, int] | None = None) -> int:
     """Multiply-adds of an ONNX file for a batch of 1: convolutions and matrix products, in float or integer form.
 
     The graph is run once to learn every shape. Borders of a convolution count in full, as is usual.
+
+    Args:
+        path: The file.
+        free: Sizes of the input's free dimensions by their names, where they are not 1.
 
     Raises:
         ArtifactCorrupt: It cannot be read or run, or holds products in a form that is not counted.
@@ -194,7 +194,7 @@ def multiply_adds(path: Path) -> int:
     nodes = [node for node in model.graph.node if node.op_type in _OPERANDS]
     if fused := sorted({node.op_type for node in model.graph.node if node.op_type in _FUSED}):
         raise ArtifactCorrupt(f"{path}: holds {', '.join(fused)}, which is not counted; count the fp32 export instead")
-    shapes = _shapes(path, model, [_operands(node) for node in nodes])
+    shapes = _shapes(path, model, [_operands(node) for node in nodes], free or {})
     return sum(_count(node, *(shapes[name] for name in _operands(node))) for node in nodes)
 
 
@@ -216,7 +216,9 @@ def _count(node: onnx.NodeProto, first: Sequence[int], second: Sequence[int], re
     return math.prod(dict(zip("".join(sides), (*first, *second), strict=True)).values())
 
 
-def _shapes(path: Path, model: onnx.ModelProto, wanted: Sequence[Sequence[str]]) -> dict[str, list[int]]:
+def _shapes(
+    path: Path, model: onnx.ModelProto, wanted: Sequence[Sequence[str]], free: Mapping[str, int]
+) -> dict[str, list[int]]:
     """Shapes of tensors in a run on zeros: a ``Shape`` node behind each tells them."""
     names = dict.fromkeys(name for group in wanted for name in group)
     for name in names:
@@ -227,19 +229,19 @@ def _shapes(path: Path, model: onnx.ModelProto, wanted: Sequence[Sequence[str]])
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found = session.run([f"shape of {name}" for name in names], _zeros(model.graph))
+        found = session.run([f"shape of {name}" for name in names], _zeros(model.graph, free))
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise ArtifactCorrupt(f"{path}: ONNX Runtime cannot run it: {' '.join(str(error).split())}") from error
     return {name: shape.tolist() for name, shape in zip(names, found, strict=True)}
 
 
-def _zeros(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
-    """An input of zeros for each of the graph's own, every free dimension being 1."""
+def _zeros(graph: onnx.GraphProto, free: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    """An input of zeros for each of the graph's own."""
     constants = {item.name for item in graph.initializer}
     made: dict[str, NDArray[Any]] = {}
     for item in graph.input:
         kind = item.type.tensor_type
         if item.name not in constants:
-            shape = [side.dim_value or 1 for side in kind.shape.dim]
+            shape = [side.dim_value or free.get(side.dim_param, 1) for side in kind.shape.dim]
             made[item.name] = np.zeros(shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))
     return made

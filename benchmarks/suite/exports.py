@@ -11,7 +11,7 @@ is not measured. ``optimum_peer.py`` says how to make the environment whose Pyth
 Whatever is compared takes turns in one process, with the same number of threads and one input; medians count. Where
 several int8 files of a detector are there, the fastest stands for it. The page "Speed of exported models" explains
 every line. Where other work took more than a twentieth of the processors, the figures do not count and the script says
-so: torch, whose threads spin while they wait, would lose far more by it than the others.
+so instead of judging: torch, whose threads spin while they wait, loses far more by it than the others.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from peers import MAKE_PEER, MAKE_PICTURE, RUN_PEER, measured, python  # type: ignore[import-not-found]
 
 from deepfake_bench.machine import Bystanders, describe_machine
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from deepfake_core.loaded import LoadedDetector
 
 NAME = re.compile(
@@ -46,7 +45,7 @@ NAME = re.compile(
 )
 COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
 """Precision of a file → that of its arithmetic, where it is not float32."""
-TORCH = {"eager": "torch eager", "transformers": "eager, as transformers has it"}
+TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
 STARTS = 7
 """Fresh processes of which the median counts."""
 RUN_PROBE = "from deepfake_bench.probe import main; main()"
@@ -72,7 +71,7 @@ SIZE = Goal("≤", 0.27)
 MEMORY = Goal("≤", 1 / 3)
 BUSY = 0.05
 """Share of the processors that other work may take."""
-NOT_SLOWER = Goal("≤", 1.05)  # two runs of one and the same file differ by up to a twentieth
+NOT_SLOWER = Goal("≤", 1.05)  # a twentieth is left for noise, as in the choice of a backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +83,16 @@ class Row:
     unit: str = ""
     goal: Goal | None = None
     note: str = ""
+    timed: bool = True
 
-    def __str__(self) -> str:
+    def line(self, idle: bool = True) -> str:
+        """As the table shows it; a machine that is not idle gives no verdicts on what is timed."""
         shown = f"{self.value:.4g}{self.unit and ' ' + self.unit}{self.note and f' ({self.note})'}"
         if self.goal is None:
             return f"| {self.what} | {shown} | | |"
-        verdict = "met" if self.goal.holds(self.value) else "**missed**"
+        verdict = (
+            ("met" if self.goal.holds(self.value) else "**missed**") if idle or not self.timed else "machine not idle"
+        )
         return f"| {self.what} | {shown} | {self.goal.sign} {self.goal.bound:.3g} | {verdict} |"
 
 
@@ -127,7 +130,8 @@ def sizes(exports: Exports) -> Iterator[Row]:
     for (detector, format, precision), item in exports.items():
         exact = exports.get((detector, format, "fp32"))
         if precision == "int8" and exact is not None:
-            yield Row(f"{item.path.name}, size / fp32", item.size_bytes / exact.size_bytes, goal=SIZE)
+            ratio = item.size_bytes / exact.size_bytes
+            yield Row(f"{item.path.name}, size / fp32", ratio, goal=SIZE, timed=False)
 
 
 def processes(model: Path, threads: int) -> Iterator[Row]:
@@ -169,8 +173,6 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
         threads: Of every contender.
         repeats: Turns of each.
     """
-    import numpy as np
-
     from deepfake_bench.roofline import floor_ms, gemms, multiply_adds, peaks_of
     from deepfake_bench.scenarios._timing import medians_ms
     from deepfake_core.errors import DeepfakeError
@@ -200,11 +202,10 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
     for precision, floor in floors.items():
         yield Row(f"{detector}, floor in {precision}", floor, "ms", note=f"{peaks[precision].gops:.0f} GOP/s")
     for item in opened:
-        time_ms, floor = ms[item.path.name], floors.get(COMPUTES_IN.get(item.precision, "fp32"))
-        note = f"{ms['eager'] / time_ms:.2f} × as fast as eager" + (f", {time_ms / floor:.2f} × floor" if floor else "")
+        time_ms, limit = ms[item.path.name], floors.get(COMPUTES_IN.get(item.precision, "fp32"))
+        note = f"{ms['eager'] / time_ms:.2f} × as fast as eager" + (f", {time_ms / limit:.2f} × floor" if limit else "")
         yield Row(item.path.name, time_ms, "ms", note=note)
-    quantised = [item.path.name for item in opened if item.precision == "int8"]
-    if quantised:
+    if quantised := [item.path.name for item in opened if item.precision == "int8"]:
         best = min(quantised, key=ms.__getitem__)
         for name in in_torch:
             yield Row(f"**{TORCH[name]} / {best}**", ms[name] / ms[best], goal=GAIN.get(detector))
@@ -241,10 +242,11 @@ def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArr
 def transformers_cvt(side: int) -> Callable[[], object]:
     """CvT-13 as transformers has it, with random weights, on a picture of ``side`` × ``side`` pixels."""
     import torch
-    from transformers import CvtConfig, CvtForImageClassification
+    import transformers
 
-    forward = torch.inference_mode()(CvtForImageClassification(CvtConfig(num_labels=2)).eval().forward)
-    return partial(forward, torch.randn(1, 3, side, side))
+    models: Any = transformers
+    network = models.CvtForImageClassification(models.CvtConfig(num_labels=2)).eval()
+    return partial(torch.inference_mode()(network.forward), torch.randn(1, 3, side, side))
 
 
 # ── beside optimum ───────────────────────────────────────────────────────────────────────────────────────────
@@ -253,7 +255,8 @@ def transformers_cvt(side: int) -> Callable[[], object]:
 def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: int) -> Iterator[Row]:
     """Our ONNX files beside those that optimum makes of the same architecture, both in ONNX Runtime.
 
-    Ours normalise inside; theirs are given normalised pixels.
+    Ours normalise inside; theirs are given normalised pixels. RADAR has more to do than the encoder it is put beside:
+    there the time of a multiply-add counts.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name in PEERS:
@@ -269,8 +272,7 @@ def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: in
 
 
 def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, repeats: int) -> Iterator[Row]:
-    import numpy as np
-
+    from deepfake_bench.roofline import multiply_adds
     from deepfake_bench.scenarios._timing import medians_ms
     from deepfake_core.errors import ArtifactCorrupt
 
@@ -288,20 +290,20 @@ def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, r
             print(f"{name}: {label} is left out: {error}", file=sys.stderr)
     ms = medians_ms(calls, repeats)
     mine_ms = ms.pop("ours")
-    of = f"{name}'s encoder alone" if name == "radar" else name
+    work, unit = 1.0, ""
+    if name == "radar":
+        sides = {"num_channels": 3, "height": image.shape[1], "width": image.shape[2]}
+        work, unit = multiply_adds(ours) / multiply_adds(folder / "model.onnx", sides), ", per multiply-add"
     for label, other_ms in ms.items():
-        yield Row(f"{of}, {precision}, {label}", other_ms, "ms")
+        yield Row(f"{'ViT-S/16' if name == 'radar' else name}, {precision}, {label}", other_ms, "ms")
     if ms:
         best = min(ms, key=ms.__getitem__)
-        yield Row(f"**{ours.name} / {best}**", mine_ms / ms[best], goal=NOT_SLOWER, note=f"{mine_ms:.4g} ms")
+        ratio = mine_ms / ms[best] / work
+        yield Row(f"**{ours.name} / {best}**{unit}", ratio, goal=NOT_SLOWER, note=f"{mine_ms:.4g} ms")
 
 
 def session(path: Path, threads: int) -> Any:
-    """An ONNX file in ONNX Runtime, with the options that a detector gets.
-
-    Raises:
-        ArtifactCorrupt: It cannot be loaded.
-    """
+    """An ONNX file in ONNX Runtime, with the options that a detector gets."""
     from deepfake_core.runtimes.onnxruntime import open_session
     from deepfake_registry.files import sha256_file
 
@@ -316,21 +318,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--optimum", metavar="PYTHON", help="of an environment that has optimum")
     options = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     others = Bystanders()
     exports = found(options.models)
     if not exports:
         raise SystemExit(f"{options.models}: no file DETECTOR-FORMAT-PRECISION.SUFFIX; dfbench parity makes them")
     machine = describe_machine()
-    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
+    libraries = ", ".join(map(" ".join, machine.libraries.items()))
     print(f"{machine.cpu}, {machine.cores} cores, {options.threads} threads; {libraries}\n")
     print("| figure | measured | goal | |\n| --- | ---: | ---: | --- |")
     for row in rows(exports, options):
-        print(row, flush=True)
-    print(f"\nOther work took {others.share():.1%} of the processors.")
-    if others.share() > BUSY:
-        raise SystemExit("the machine was not idle, so these figures do not count: run it again")
+        print(row.line(others.share() <= BUSY), flush=True)
+    print(f"\nOther work took {others.share():.1%} of the processors' time; {BUSY:.0%} is allowed.")
 
 
 def rows(exports: Exports, options: argparse.Namespace) -> Iterator[Row]:
@@ -340,8 +339,8 @@ def rows(exports: Exports, options: argparse.Namespace) -> Iterator[Row]:
     yield from sizes(exports)
     for detector in dict.fromkeys(item.detector for item in exports.values()):
         files = [item for item in exports.values() if item.detector == detector]
-        counted = exports.get((detector, "onnx", "fp32")) or exports.get((detector, "onnx", "int8"))
-        yield from speeds(detector, files, counted and counted.path, options.threads, options.repeats)
+        graphs = [item.path for item in files if item.format == "onnx" and item.precision in ("fp32", "int8")]
+        yield from speeds(detector, files, graphs[0] if graphs else None, options.threads, options.repeats)
     if options.optimum:
         yield from beside_optimum(options.optimum, exports, options.threads, options.repeats)
 

@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import transformers
 from optimum.exporters.onnx import main_export  # type: ignore[import-not-found]
 from optimum.exporters.onnx.model_configs import SiglipOnnxConfig, ViTOnnxConfig  # type: ignore[import-not-found]
 from optimum.exporters.tasks import TasksManager  # type: ignore[import-not-found]
@@ -31,14 +33,6 @@ from optimum.onnxruntime.configuration import (  # type: ignore[import-not-found
     CalibrationConfig,
     CalibrationMethod,
 )
-from transformers import (
-    CvtConfig,
-    CvtForImageClassification,
-    SiglipConfig,
-    SiglipForImageClassification,
-    ViTConfig,
-    ViTForImageClassification,
-)
 
 TASK = "image-classification"
 SIDES = {"siglip": 224, "cvt": 256, "radar": 224}
@@ -46,21 +40,22 @@ SIDES = {"siglip": 224, "cvt": 256, "radar": 224}
 CALIBRATION_IMAGES = 8
 
 
-@TasksManager.create_register("onnx")("siglip", TASK)  # type: ignore[untyped-decorator]
+@TasksManager.create_register("onnx")("siglip", TASK)
 class SiglipClassifier(ViTOnnxConfig):  # type: ignore[misc]
     """One picture in, classes out; its sizes lie where those of the pair lie."""
 
     NORMALIZED_CONFIG_CLASS = SiglipOnnxConfig.NORMALIZED_CONFIG_CLASS
 
 
-def network(name: str):  # type: ignore[no-untyped-def]
+def network(name: str) -> Any:
     """The architecture of a detector, with random weights."""
+    models: Any = transformers
     if name == "siglip":
-        return SiglipForImageClassification(SiglipConfig(num_labels=2))
+        return models.SiglipForImageClassification(models.SiglipConfig(num_labels=2))
     if name == "cvt":
-        return CvtForImageClassification(CvtConfig(num_labels=2))
-    small = ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=2)
-    return ViTForImageClassification(small)
+        return models.CvtForImageClassification(models.CvtConfig(num_labels=2))
+    small = models.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=2)
+    return models.ViTForImageClassification(small)
 
 
 def export(name: str, folder: Path) -> None:

@@ -93,6 +93,12 @@ def test_shapes_that_only_a_run_tells_are_known(tmp_path):
     assert multiply_adds(write(tmp_path / "m.onnx", nodes, ["N", 3, 4], **constants)) == 60
 
 
+def test_free_dimensions_are_one_unless_they_are_named(tmp_path):
+    file = layer(tmp_path / "free.onnx", "Conv", ["N", 3, "height", "width"], floats(4, 3, 1, 1))
+    assert multiply_adds(file) == 4 * 3
+    assert multiply_adds(file, {"height": 5, "width": 7}) == 5 * 7 * 4 * 3
+
+
 @pytest.mark.parametrize("quantised", [False, True])
 def test_a_chain_has_the_work_that_its_rate_is_computed_from(tmp_path, quantised):
     onnx.save(chain_graph(8, 16, 32, quantised=quantised), tmp_path / "chain.onnx")

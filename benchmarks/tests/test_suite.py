@@ -34,14 +34,15 @@ def test_files_are_found_by_their_names(exports, tmp_path):
     }
     assert found["cvt", "openvino", "int8"].size_bytes == 40
     (row,) = exports.sizes(found)
-    assert str(row) == "| siglip-onnx-int8.onnx, size / fp32 | 0.25 | ≤ 0.27 | met |"
+    assert row.line() == "| siglip-onnx-int8.onnx, size / fp32 | 0.25 | ≤ 0.27 | met |"
 
 
 def test_a_goal_is_met_or_missed(exports):
-    assert str(exports.Row("gain", 2.999, goal=exports.GAIN["siglip"])).endswith("| 2.999 | ≥ 3 | **missed** |")
-    assert str(exports.Row("gain", 3.0, goal=exports.GAIN["siglip"])).endswith("| 3 | ≥ 3 | met |")
-    assert str(exports.Row("load", 0.601, "s", exports.LOAD_S)).endswith("| 0.601 s | ≤ 0.6 | **missed** |")
-    assert str(exports.Row("time", 5, "ms", note="why")) == "| time | 5 ms (why) | | |"
+    assert exports.Row("gain", 2.999, goal=exports.GAIN["siglip"]).line().endswith("| 2.999 | ≥ 3 | **missed** |")
+    assert exports.Row("gain", 3.0, goal=exports.GAIN["siglip"]).line().endswith("| 3 | ≥ 3 | met |")
+    assert exports.Row("load", 0.601, "s", exports.LOAD_S).line().endswith("| 0.601 s | ≤ 0.6 | **missed** |")
+    assert exports.Row("gain", 3.0, goal=exports.GAIN["siglip"]).line(idle=False).endswith("| machine not idle |")
+    assert exports.Row("time", 5, "ms", note="why").line() == "| time | 5 ms (why) | | |"
 
 
 def test_work_of_others_and_own_work_are_told_apart(monkeypatch):
