@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+<<<<<<< HEAD
 from collections.abc import Callable, Sequence
+=======
+from collections.abc import Callable, Mapping
+>>>>>>> h1
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +58,7 @@ def sample_ms(call: Callable[[], object], seconds: float, minimum: int = 5) -> l
     return samples
 
 
+<<<<<<< HEAD
 def noise(name: str, blocks: Sequence[Sequence[float]]) -> dict[str, float]:
     """How far the figure can be trusted: ``{name}_noise`` between blocks and ``{name}_iqr`` within, see :data:`NOISE`.
 
@@ -66,6 +72,19 @@ def noise(name: str, blocks: Sequence[Sequence[float]]) -> dict[str, float]:
         f"{stem}_noise": float((max(medians) - min(medians)) / middle),
         f"{stem}_iqr": float((high - low) / middle),
     }
+=======
+def medians_ms(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[str, float]:
+    """Median wall time of each call in ms, taken in turns, so that a disturbance meets all of them.
+
+    In its turn each is called twice and timed the second time: what the one before left in the caches does not count.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            call()
+            samples[name].append(timed_ms(call))
+    return {name: statistics.median(times) for name, times in samples.items()}
+>>>>>>> h1
 
 
 def percentiles(name: str, samples: list[float]) -> dict[str, float]:

@@ -1,0 +1,349 @@
+"""What exports gain, as ratios within one run: speed, size, start and memory, beside their goals.
+
+Run from the repository root on an idle machine, with torch, transformers and every detector of FOLDER installed::
+
+    dfbench parity --data my-pictures/ --out table/ --keep FOLDER
+    python benchmarks/suite/exports.py --models FOLDER --threads 2 --optimum optimum/bin/python
+
+FOLDER holds files named ``DETECTOR-FORMAT-PRECISION.SUFFIX``, such as ``siglip-onnx-int8.onnx``; what it does not hold
+is not measured. ``optimum_peer.py`` says how to make the environment whose Python ``--optimum`` names.
+
+Whatever is compared takes turns in one process, with the same number of threads and one input; medians count. Where
+several int8 files of a detector are there, the fastest stands for it. The page "Speed of exported models" explains
+every line. Where other work took more than a twentieth of the processors, the figures do not count and the script says
+so instead of judging: torch, whose threads spin while they wait, loses far more by it than the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from peers import MAKE_PEER, MAKE_PICTURE, RUN_PEER, measured, python  # type: ignore[import-not-found]
+
+from deepfake_bench.machine import Bystanders, describe_machine
+
+if TYPE_CHECKING:
+    from deepfake_core.loaded import LoadedDetector
+
+NAME = re.compile(
+    r"(?P<detector>\w+)-(?P<format>onnx|openvino|pt2|torchscript)-"
+    r"(?P<precision>fp32|fp16-storage|bf16|int8-weights|int8)\.(?:onnx|xml|pt2|pt)"
+)
+COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
+"""Precision of a file → that of its arithmetic, where it is not float32."""
+TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
+STARTS = 7
+"""Fresh processes of which the median counts."""
+RUN_PROBE = "from deepfake_bench.probe import main; main()"
+PEERS = ("siglip", "cvt", "radar")
+"""Detectors that ``optimum_peer.py`` has a counterpart of."""
+
+
+class Goal(NamedTuple):
+    """A bound that a figure has to keep."""
+
+    sign: str
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a figure keeps it."""
+        return value >= self.bound if self.sign == "≥" else value <= self.bound
+
+
+GAIN = {"siglip": Goal("≥", 3), "cvt": Goal("≥", 6), "radar": Goal("≥", 2), "dualstream": Goal("≥", 1.8)}
+FLOORS = Goal("≤", 1.6)
+LOAD_S = Goal("≤", 0.6)
+SIZE = Goal("≤", 0.27)
+MEMORY = Goal("≤", 1 / 3)
+BUSY = 0.05
+"""Share of the processors that other work may take."""
+NOT_SLOWER = Goal("≤", 1.05)  # a twentieth is left for noise, as in the choice of a backend
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table; without a goal it is there to explain others."""
+
+    what: str
+    value: float
+    unit: str = ""
+    goal: Goal | None = None
+    note: str = ""
+    timed: bool = True
+
+    def line(self, idle: bool = True) -> str:
+        """As the table shows it; a machine that is not idle gives no verdicts on what is timed."""
+        shown = f"{self.value:.4g}{self.unit and ' ' + self.unit}{self.note and f' ({self.note})'}"
+        if self.goal is None:
+            return f"| {self.what} | {shown} | | |"
+        verdict = (
+            ("met" if self.goal.holds(self.value) else "**missed**") if idle or not self.timed else "machine not idle"
+        )
+        return f"| {self.what} | {shown} | {self.goal.sign} {self.goal.bound:.3g} | {verdict} |"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A file of the folder."""
+
+    detector: str
+    format: str
+    precision: str
+    path: Path
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file and, for OpenVINO, the weights beside it."""
+        files = (self.path, self.path.with_suffix(".bin")) if self.format == "openvino" else (self.path,)
+        return sum(file.stat().st_size for file in files)
+
+
+Exports = Mapping[tuple[str, str, str], Export]
+
+
+def found(folder: Path) -> dict[tuple[str, str, str], Export]:
+    """(detector, format, precision) → file, for every file that is named as one."""
+    matches = ((file, NAME.fullmatch(file.name)) for file in sorted(folder.iterdir()))
+    named = [Export(**match.groupdict(), path=file) for file, match in matches if match]
+    return {(item.detector, item.format, item.precision): item for item in named}
+
+
+# ── files and processes ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def sizes(exports: Exports) -> Iterator[Row]:
+    """Each int8 file beside the fp32 file of its format."""
+    for (detector, format, precision), item in exports.items():
+        exact = exports.get((detector, format, "fp32"))
+        if precision == "int8" and exact is not None:
+            ratio = item.size_bytes / exact.size_bytes
+            yield Row(f"{item.path.name}, size / fp32", ratio, goal=SIZE, timed=False)
+
+
+def processes(model: Path, threads: int) -> Iterator[Row]:
+    """Start and memory of processes that load a file and judge a picture; the peer is ``transformers.pipeline``.
+
+    A process counts what its parent holds as its own memory, so this must run before anything heavy is imported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        peer, picture = str(Path(folder, "peer")), python(MAKE_PICTURE, folder)
+        python(MAKE_PEER, peer)
+        job = {"detector": str(model), "backend": "onnxruntime", "device": "cpu", "threads": threads}
+        request = json.dumps({**job, "untrained": False, "picture": picture})
+        ours = [sys.executable, "-W", "ignore", "-c", RUN_PROBE, request]
+        theirs = [sys.executable, "-W", "ignore", "-c", RUN_PEER, peer, picture]
+        python(RUN_PROBE, request)  # fills the disk cache
+        stages = [json.loads(python(RUN_PROBE, request)) for _ in range(STARTS)]
+        memory = [(measured(ours)[1], measured(theirs)[1]) for _ in range(STARTS)]
+    load = statistics.median(stage["load_ms"] / 1e3 for stage in stages)
+    both = statistics.median((stage["import_ms"] + stage["load_ms"]) / 1e3 for stage in stages)
+    mine, other = (statistics.median(column) for column in zip(*memory, strict=True))
+    name = model.name
+    yield Row(f"{name}, `load()` alone, in a fresh process", load, "s", LOAD_S)
+    yield Row(f"{name}, `import deepfake_core` and `load()`", both, "s")
+    yield Row(f"{name}, peak resident memory once it has judged a picture", mine, "MB")
+    yield Row("`transformers.pipeline`, likewise", other, "MB")
+    yield Row(f"{name}, memory / `transformers.pipeline`", mine / other, goal=MEMORY)
+
+
+# ── speed ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def speeds(detector: str, files: list[Export], counted: Path | None, threads: int, repeats: int) -> Iterator[Row]:
+    """Every file of a detector beside its network in torch, and beside what the machine allows.
+
+    Args:
+        detector: Its name.
+        files: What is timed.
+        counted: An ONNX file that tells how much the network multiplies.
+        threads: Of every contender.
+        repeats: Turns of each.
+    """
+    from deepfake_bench.roofline import floor_ms, gemms, multiply_adds, peaks_of
+    from deepfake_bench.scenarios._timing import medians_ms
+    from deepfake_core.errors import DeepfakeError
+
+    eager = network_of(detector, threads)
+    shape = (1, *eager.manifest.preprocess.input_shape)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    calls: dict[str, Callable[[], object]] = {"eager": partial(eager.runtime.run, image)}
+    if detector == "cvt":
+        calls["transformers"] = transformers_cvt(image.shape[1])
+    opened = []
+    for item in files:
+        try:
+            calls[item.path.name] = partial(runner(item, eager, threads), image)
+            opened.append(item)
+        except DeepfakeError as error:
+            print(f"{item.path.name} is left out: {error}", file=sys.stderr)
+    chains = gemms(threads) if counted else []
+    calls |= {chain.name: chain.run for chain in chains}
+    ms = medians_ms(calls, repeats)
+    peaks = peaks_of(chains, ms)
+    floors = {precision: floor_ms(multiply_adds(counted), peak) for precision, peak in peaks.items()} if counted else {}
+
+    in_torch = [name for name in TORCH if name in ms]
+    for name in in_torch:
+        yield Row(f"{detector}, {TORCH[name]}", ms[name], "ms")
+    for precision, floor in floors.items():
+        yield Row(f"{detector}, floor in {precision}", floor, "ms", note=f"{peaks[precision].gops:.0f} GOP/s")
+    for item in opened:
+        time_ms, limit = ms[item.path.name], floors.get(COMPUTES_IN.get(item.precision, "fp32"))
+        note = f"{ms['eager'] / time_ms:.2f} × as fast as eager" + (f", {time_ms / limit:.2f} × floor" if limit else "")
+        yield Row(item.path.name, time_ms, "ms", note=note)
+    if quantised := [item.path.name for item in opened if item.precision == "int8"]:
+        best = min(quantised, key=ms.__getitem__)
+        for name in in_torch:
+            yield Row(f"**{TORCH[name]} / {best}**", ms[name] / ms[best], goal=GAIN.get(detector))
+        if "int8" in floors and detector == "siglip":
+            yield Row(f"**{best} / floor in int8**", ms[best] / floors["int8"], goal=FLOORS)
+
+
+def network_of(name: str, threads: int) -> LoadedDetector:
+    """A detector in torch, with its weights or, where it has none here, random ones."""
+    from deepfake_core import load
+    from deepfake_core.errors import WeightsUnavailable
+
+    try:
+        return load(name, backend="torch", device="cpu", threads=threads)
+    except WeightsUnavailable:
+        return load(name, backend="torch", device="cpu", threads=threads, untrained=True)
+
+
+def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArray[np.uint8]], object]:
+    """What runs a file; the formats of torch take the threads that torch has.
+
+    Raises:
+        DeepfakeError: It cannot be loaded.
+    """
+    from deepfake_core import load
+    from deepfake_exports.table import run_of
+
+    if item.format in ("onnx", "openvino"):
+        backend: Any = {"onnx": "onnxruntime"}.get(item.format, item.format)
+        return load(item.path, backend=backend, device="cpu", threads=threads).runtime.run
+    return run_of(item.format, item.path, eager.manifest)
+
+
+def transformers_cvt(side: int) -> Callable[[], object]:
+    """CvT-13 as transformers has it, with random weights, on a picture of ``side`` × ``side`` pixels."""
+    import torch
+    import transformers
+
+    models: Any = transformers
+    network = models.CvtForImageClassification(models.CvtConfig(num_labels=2)).eval()
+    return partial(torch.inference_mode()(network.forward), torch.randn(1, 3, side, side))
+
+
+# ── beside optimum ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: int) -> Iterator[Row]:
+    """Our ONNX files beside those that optimum makes of the same architecture, both in ONNX Runtime.
+
+    Ours normalise inside; theirs are given normalised pixels. RADAR has more to do than the encoder it is put beside:
+    there the time of a multiply-add counts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name in PEERS:
+            ours = {p: exports[name, "onnx", p] for p in ("fp32", "int8") if (name, "onnx", p) in exports}
+            if not ours:
+                continue
+            command = [interpreter, "-W", "ignore", str(Path(__file__).with_name("optimum_peer.py")), folder, name]
+            made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own program
+            if made.returncode:
+                raise SystemExit(f"optimum could not export {name}:\n{made.stderr}")
+            for precision, item in ours.items():
+                yield from _beside(name, precision, item.path, Path(folder, name), threads, repeats)
+
+
+def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, repeats: int) -> Iterator[Row]:
+    from deepfake_bench.roofline import multiply_adds
+    from deepfake_bench.scenarios._timing import medians_ms
+    from deepfake_core.errors import ArtifactCorrupt
+
+    theirs = {"optimum": folder / "model.onnx"}
+    if precision == "int8":
+        theirs = {f"optimum, {kind}": folder / kind / "model_quantized.onnx" for kind in ("dynamic", "static")}
+    mine = session(ours, threads)
+    image = np.random.default_rng(0).integers(0, 256, (1, *mine.get_inputs()[0].shape[1:]), np.uint8)
+    pixels = image.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+    calls: dict[str, Callable[[], object]] = {"ours": partial(mine.run, None, {"images": image})}
+    for label, file in theirs.items():
+        try:
+            calls[label] = partial(session(file, threads).run, None, {"pixel_values": pixels})
+        except ArtifactCorrupt as error:
+            print(f"{name}: {label} is left out: {error}", file=sys.stderr)
+    ms = medians_ms(calls, repeats)
+    mine_ms = ms.pop("ours")
+    work, unit = 1.0, ""
+    if name == "radar":
+        sides = {"num_channels": 3, "height": image.shape[1], "width": image.shape[2]}
+        work, unit = multiply_adds(ours) / multiply_adds(folder / "model.onnx", sides), ", per multiply-add"
+    for label, other_ms in ms.items():
+        yield Row(f"{'ViT-S/16' if name == 'radar' else name}, {precision}, {label}", other_ms, "ms")
+    if ms:
+        best = min(ms, key=ms.__getitem__)
+        ratio = mine_ms / ms[best] / work
+        yield Row(f"**{ours.name} / {best}**{unit}", ratio, goal=NOT_SLOWER, note=f"{mine_ms:.4g} ms")
+
+
+def session(path: Path, threads: int) -> Any:
+    """An ONNX file in ONNX Runtime, with the options that a detector gets."""
+    from deepfake_core.runtimes.onnxruntime import open_session
+    from deepfake_registry.files import sha256_file
+
+    return open_session(path, sha256_file(path), threads=threads)
+
+
+def main() -> None:
+    """Print the table, line by line as it is measured."""
+    parser = argparse.ArgumentParser(description="exported models beside torch, optimum and the machine")
+    parser.add_argument("--models", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--optimum", metavar="PYTHON", help="of an environment that has optimum")
+    options = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    others = Bystanders()
+    exports = found(options.models)
+    if not exports:
+        raise SystemExit(f"{options.models}: no file DETECTOR-FORMAT-PRECISION.SUFFIX; dfbench parity makes them")
+    machine = describe_machine()
+    libraries = ", ".join(map(" ".join, machine.libraries.items()))
+    print(f"{machine.cpu}, {machine.cores} cores, {options.threads} threads; {libraries}\n")
+    print("| figure | measured | goal | |\n| --- | ---: | ---: | --- |")
+    for row in rows(exports, options):
+        print(row.line(others.share() <= BUSY), flush=True)
+    print(f"\nOther work took {others.share():.1%} of the processors' time; {BUSY:.0%} is allowed.")
+
+
+def rows(exports: Exports, options: argparse.Namespace) -> Iterator[Row]:
+    """Every line; processes first, while this one is small."""
+    if siglip := exports.get(("siglip", "onnx", "int8")):
+        yield from processes(siglip.path, options.threads)
+    yield from sizes(exports)
+    for detector in dict.fromkeys(item.detector for item in exports.values()):
+        files = [item for item in exports.values() if item.detector == detector]
+        graphs = [item.path for item in files if item.format == "onnx" and item.precision in ("fp32", "int8")]
+        yield from speeds(detector, files, graphs[0] if graphs else None, options.threads, options.repeats)
+    if options.optimum:
+        yield from beside_optimum(options.optimum, exports, options.threads, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
