@@ -174,8 +174,8 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
         repeats: Turns of each.
     """
     from deepfake_bench.roofline import floor_ms, gemms, multiply_adds, peaks_of
-    from deepfake_bench.scenarios._timing import medians_ms
     from deepfake_core.errors import DeepfakeError
+    from deepfake_core.runtimes.timing import medians_ms
 
     eager = network_of(detector, threads)
     shape = (1, *eager.manifest.preprocess.input_shape)
@@ -273,8 +273,8 @@ def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: in
 
 def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, repeats: int) -> Iterator[Row]:
     from deepfake_bench.roofline import multiply_adds
-    from deepfake_bench.scenarios._timing import medians_ms
     from deepfake_core.errors import ArtifactCorrupt
+    from deepfake_core.runtimes.timing import medians_ms
 
     theirs = {"optimum": folder / "model.onnx"}
     if precision == "int8":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,9 +16,11 @@ from deepfake_core.artifacts import WEIGHTS_HASH, read_bare
 from deepfake_core.detector import Detector
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.runtimes.openvino import COMPUTE, RT_INFO, OpenVinoRuntime, computes_bf16
+from deepfake_core.runtimes.timing import medians_ms
 from deepfake_exports.lowprecision import CALIBRATION_IMAGES
 from deepfake_exports.onnx import save, trace
 from deepfake_exports.parity import (
+    TIMED,
     Change,
     LabelledImages,
     Run,
@@ -26,7 +29,6 @@ from deepfake_exports.parity import (
     gate_drift,
     gate_outputs,
     gate_scores,
-    medians_ms,
     probes,
     scores_of,
     spread,
@@ -173,9 +175,9 @@ class _Int8:
             files[key] = _save(self._restored(ways[way]), self.manifest, self.scratch / "restored.xml")
             changes[key] = self._change(scores_of(openvino_run(files[key]), self.data.images))
         gate_changes(what, changes, len(self.data.fake))
-        held = [files[key] for key, change in changes.items() if change.share <= 1]
-        times = medians_ms([openvino_run(path) for path in held], self.data.images[:1])
-        return held[int(np.argmin(times))]
+        held = [key for key, change in changes.items() if change.share <= 1]
+        times = medians_ms({key: partial(openvino_run(files[key]), self.data.images[:1]) for key in held}, TIMED)
+        return files[min(times, key=times.__getitem__)]
 
     def _restored(self, advanced: Any) -> Any:
         """Quantised, but for the layers that hurt most."""

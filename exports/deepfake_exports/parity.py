@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,15 +201,3 @@ def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calib
 def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
     """Logits float32 [N] of ``images`` uint8 [N, H, W, 3] (or clips)."""
     return np.concatenate([run(images[i : i + batch]).logit for i in range(0, len(images), batch)])
-
-
-def medians_ms(runs: Sequence[Run], image: NDArray[np.uint8]) -> list[float]:
-    """Median milliseconds of each on ``image`` uint8 [1, …], in turns after one run to warm up."""
-    spent: list[list[float]] = [[] for _ in runs]
-    for turn in range(TIMED + 1):
-        for times, run in zip(spent, runs, strict=True):
-            begun = time.perf_counter()
-            run(image)
-            if turn:
-                times.append(1e3 * (time.perf_counter() - begun))
-    return [statistics.median(times) for times in spent]

@@ -7,17 +7,20 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.loaded import LoadedDetector
+from deepfake_core.runtimes.timing import medians_ms
 from deepfake_exports.package import SUFFIXES
-from deepfake_exports.parity import Run, change_of, medians_ms, probes, scores_of, torch_run
+from deepfake_exports.parity import TIMED, Run, change_of, probes, scores_of, torch_run
 from deepfake_exports.request import Precision, graph_of, labelled
 from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_registry.manifest import ModelManifest
@@ -91,7 +94,7 @@ def cell(
         change = change_of(before, after, fake, manifest)
         if options.get("labels") is not None:
             auc = change.auc
-        ms, eager = medians_ms([exported, reference], images[:1])
+        ms, eager = _speed(exported, reference, images[:1])
         files = list(Path(folder).iterdir())
         size = sum(file.stat().st_size for file in files) / 1e6
         if keep is not None:
@@ -112,12 +115,16 @@ def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
     file = kept / _file(item.detector, item.format, item.precision)
     if item.reason or not file.is_file():
         return item
-    runs = [
-        run_of(item.format, file, loaded.manifest),
-        torch_run(graph_of(loaded.network, loaded.manifest), loaded.manifest),
-    ]
-    ms, eager = medians_ms(runs, probes(loaded.manifest.preprocess, None)[2:3])
+    reference = torch_run(graph_of(loaded.network, loaded.manifest), loaded.manifest)
+    noise = probes(loaded.manifest.preprocess, None)[2:3]
+    ms, eager = _speed(run_of(item.format, file, loaded.manifest), reference, noise)
     return replace(item, ms=ms, ratio=eager / ms)
+
+
+def _speed(exported: Run, reference: Run, image: NDArray[np.uint8]) -> tuple[float, float]:
+    """Median milliseconds of both."""
+    times = medians_ms({"exported": partial(exported, image), "torch": partial(reference, image)}, TIMED)
+    return times["exported"], times["torch"]
 
 
 def _file(detector: str, format: str, precision: str) -> str:

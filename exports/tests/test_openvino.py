@@ -171,7 +171,7 @@ def test_the_fastest_int8_that_judges_alike_is_taken(case, tmp_path, monkeypatch
     before = scores_of(reference(case), data.images)
     int8 = exporter._Int8(model, case.manifest, data, before, tmp_path)
     monkeypatch.setattr(exporter, "computes_bf16", lambda: True)
-    monkeypatch.setattr(exporter, "medians_ms", lambda runs, _image: [2.0, 1.0][: len(runs)])
+    monkeypatch.setattr(exporter, "medians_ms", lambda calls, _turns: dict(zip(calls, (2.0, 1.0), strict=False)))
     assert int8.fastest("tiny") == tmp_path / "1.xml"
     assert {path.name for path in tmp_path.glob("*.xml")} == {"0.xml", "1.xml"}
     monkeypatch.setattr(parity, "MAX_MEAN_P_CHANGE", 1e-9)

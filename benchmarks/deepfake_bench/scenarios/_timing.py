@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-<<<<<<< HEAD
 from collections.abc import Callable, Sequence
-=======
-from collections.abc import Callable, Mapping
->>>>>>> h1
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from deepfake_bench.jobs import DATA
+from deepfake_core.runtimes.timing import timed_ms
 
 PICTURE = "one 1920×1080 JPEG with one face"
 ENOUGH_S = 20.0
@@ -37,13 +33,6 @@ def write_picture(folder: Path) -> Path:
     return target
 
 
-def timed_ms(call: Callable[[], object]) -> float:
-    """Wall time of one call, in ms."""
-    start = time.perf_counter()
-    call()
-    return (time.perf_counter() - start) * 1e3
-
-
 def sample_ms(call: Callable[[], object], seconds: float, minimum: int = 5) -> list[float]:
     """Wall times of repeated calls in ms, until ``seconds`` have passed and at least ``minimum`` were made.
 
@@ -58,7 +47,6 @@ def sample_ms(call: Callable[[], object], seconds: float, minimum: int = 5) -> l
     return samples
 
 
-<<<<<<< HEAD
 def noise(name: str, blocks: Sequence[Sequence[float]]) -> dict[str, float]:
     """How far the figure can be trusted: ``{name}_noise`` between blocks and ``{name}_iqr`` within, see :data:`NOISE`.
 
@@ -72,19 +60,6 @@ def noise(name: str, blocks: Sequence[Sequence[float]]) -> dict[str, float]:
         f"{stem}_noise": float((max(medians) - min(medians)) / middle),
         f"{stem}_iqr": float((high - low) / middle),
     }
-=======
-def medians_ms(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Median wall time of each call in ms, taken in turns, so that a disturbance meets all of them.
-
-    In its turn each is called twice and timed the second time: what the one before left in the caches does not count.
-    """
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(turns):
-        for name, call in calls.items():
-            call()
-            samples[name].append(timed_ms(call))
-    return {name: statistics.median(times) for name, times in samples.items()}
->>>>>>> h1
 
 
 def percentiles(name: str, samples: list[float]) -> dict[str, float]:

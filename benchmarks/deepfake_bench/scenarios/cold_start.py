@@ -14,9 +14,10 @@ import numpy as np
 from deepfake_bench.energy import Energy
 from deepfake_bench.jobs import Job, artefact_of
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import ENOUGH_S, PICTURE, noise, percentiles, timed_ms, write_picture
+from deepfake_bench.scenarios._timing import ENOUGH_S, PICTURE, noise, percentiles, write_picture
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.loaded import LoadedDetector
+from deepfake_core.runtimes.timing import timed_ms
 
 REPEATS = 5
 AT_LEAST = 2

@@ -14,10 +14,11 @@ from deepfake_bench.energy import Energy
 from deepfake_bench.jobs import Job
 from deepfake_bench.machine import peak_rss_mb
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import BLOCKS, NOISE, PICTURE, noise, sample_ms, timed_ms, write_picture
+from deepfake_bench.scenarios._timing import BLOCKS, NOISE, PICTURE, noise, sample_ms, write_picture
 from deepfake_bench.scenarios.single_stream import network_input
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.runtimes.timing import timed_ms
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 

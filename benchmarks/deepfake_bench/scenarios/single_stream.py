@@ -13,17 +13,9 @@ from deepfake_bench.energy import Energy
 from deepfake_bench.jobs import DATA, Job
 from deepfake_bench.machine import peak_rss_mb
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._timing import (
-    BLOCKS,
-    NOISE,
-    PICTURE,
-    noise,
-    percentiles,
-    sample_ms,
-    timed_ms,
-    write_picture,
-)
+from deepfake_bench.scenarios._timing import BLOCKS, NOISE, PICTURE, noise, percentiles, sample_ms, write_picture
 from deepfake_core.loaded import LoadedDetector
+from deepfake_core.runtimes.timing import timed_ms
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
