@@ -46,11 +46,9 @@ NAME = re.compile(
 COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
 """Precision of a file → that of its arithmetic, where it is not float32."""
 TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
-STARTS = 7
-"""Fresh processes of which the median counts."""
+STARTS = 7  # fresh processes of which the median counts
 RUN_PROBE = "from deepfake_bench.probe import main; main()"
-PEERS = ("siglip", "cvt", "radar")
-"""Detectors that ``optimum_peer.py`` has a counterpart of."""
+PEERS = ("siglip", "cvt", "radar")  # detectors that ``optimum_peer.py`` has a counterpart of
 
 
 class Goal(NamedTuple):
@@ -69,8 +67,7 @@ FLOORS = Goal("≤", 1.6)
 LOAD_S = Goal("≤", 0.6)
 SIZE = Goal("≤", 0.27)
 MEMORY = Goal("≤", 1 / 3)
-BUSY = 0.05
-"""Share of the processors that other work may take."""
+BUSY = 0.05  # share of the processors that other work may take
 NOT_SLOWER = Goal("≤", 1.05)  # a twentieth is left for noise, as in the choice of a backend
 
 
@@ -241,6 +238,9 @@ def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArr
 
 def transformers_cvt(side: int) -> Callable[[], object]:
     """CvT-13 as transformers has it, with random weights, on a picture of ``side`` × ``side`` pixels."""
+    from deepfake_core._torchvision import ensure_importable
+
+    ensure_importable()
     import torch
     import transformers
 
