@@ -199,5 +199,6 @@ def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calib
 
 
 def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
-    """Logits float32 [N] of ``images`` uint8 [N, H, W, 3] (or clips)."""
-    return np.concatenate([run(images[i : i + batch]).logit for i in range(0, len(images), batch)])
+    """Logits float32 [N] of ``images`` uint8 [N, H, W, 3], or of clips [N, T, H, W, 3], ``batch`` frames at a time."""
+    step = max(1, batch // images.shape[1]) if images.ndim == 5 else batch
+    return np.concatenate([run(images[i : i + step]).logit for i in range(0, len(images), step)])
