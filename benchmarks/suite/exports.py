@@ -266,7 +266,7 @@ def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: in
             command = [interpreter, "-W", "ignore", str(Path(__file__).with_name("optimum_peer.py")), folder, name]
             made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own program
             if made.returncode:
-                raise SystemExit(f"optimum could not export {name}:\n{made.stderr}")
+                raise SystemExit(f"optimum could not export {name} (status {made.returncode}):\n{made.stderr}")
             for precision, item in ours.items():
                 yield from _beside(name, precision, item.path, Path(folder, name), threads, repeats)
 
