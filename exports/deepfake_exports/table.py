@@ -28,6 +28,20 @@ from deepfake_registry.manifest import ModelManifest
 JSON = "parity.json"
 
 
+HEAD = (
+    "# Exports beside their networks",
+    "",
+    "Written by `dfbench parity`. Each file was run in its own runtime beside the network in torch; what did not agree",
+    "was refused, and the reason stands in its place. Δlogit is the largest difference over edge cases and real inputs;",
+    "ΔAUC and the mean change of the calibrated P(fake) are over the labelled inputs named at the end. Of `untrained`",
+    "weights, which are random, ΔAUC says nothing and is no gate. Times are medians at batch 1 on the machine that made",
+    "the table; what stands under × torch eager is the time of eager torch over them, taken in turns.",
+    "",
+    "| detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager | inputs |",
+    "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One export.
@@ -45,6 +59,8 @@ class Cell:
         p_fake: Mean ``|Δp_fake|`` on the labelled inputs (else on those of ``logit``).
         ms: Median time of one input in the format's own runtime.
         ratio: Median time in torch, eager, over ``ms``, both measured in turns.
+        data: Dataset of the labelled inputs; empty without any.
+        samples: How many there were.
     """
 
     detector: str
@@ -59,10 +75,18 @@ class Cell:
     p_fake: float | None = None
     ms: float | None = None
     ratio: float | None = None
+    data: str = ""
+    samples: int = 0
 
 
 def cell(
-    loaded: LoadedDetector, format: str, precision: Precision, *, keep: Path | None = None, **options: Any
+    loaded: LoadedDetector,
+    format: str,
+    precision: Precision,
+    *,
+    data: str = "",
+    keep: Path | None = None,
+    **options: Any,
 ) -> Cell:
     """Export to a temporary folder and measure; an export that its gate refuses gives a cell with the reason.
 
@@ -70,6 +94,7 @@ def cell(
         loaded: A detector whose network is at hand.
         format: One of :data:`~deepfake_exports.request.OFFERED`.
         precision: One that the format offers.
+        data: What the labelled inputs are, for the table.
         keep: Folder that takes the exported files, named ``DETECTOR-FORMAT-PRECISION``; by default they are dropped.
         **options: ``calibration_images`` uint8 [N, …] and ``labels`` int [N].
     """
@@ -89,8 +114,8 @@ def cell(
         auc: float | None = None
         fake = np.arange(len(before)) % 2
         if options.get("labels") is not None:
-            data = labelled(options["calibration_images"], options["labels"])
-            before, after, fake = *(scores_of(run, data.images) for run in (reference, exported)), data.fake
+            known = labelled(options["calibration_images"], options["labels"])
+            before, after, fake = *(scores_of(run, known.images) for run in (reference, exported)), known.fake
         change = change_of(before, after, fake, manifest)
         if options.get("labels") is not None:
             auc = change.auc
@@ -101,7 +126,8 @@ def cell(
             for file in files:
                 with atomic_path(keep / file.name) as temporary:
                     shutil.copyfile(file, temporary)
-        return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms)
+        counted = (data, len(fake)) if auc is not None else ("", 0)
+        return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms, *counted)
 
 
 def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
@@ -210,17 +236,13 @@ class Table:
 
     def markdown(self) -> str:
         """The table, a line for each cell."""
-        lines = [
-            "| detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager |",
-            "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        ]
-        return "\n".join([*lines, *map(_line, self.cells.values())]) + "\n"
+        return "\n".join([*HEAD, *map(_line, self.cells.values())]) + "\n"
 
 
 def _line(item: Cell) -> str:
     head = f"| {item.detector} | {item.weights} | {item.format} | {item.precision} |"
     if item.reason:
-        return f"{head} absent: {item.reason} | | | | | |"
+        return f"{head} absent: {item.reason} | | | | | | |"
     numbers = (item.logit, ".1e"), (item.auc, ".4f"), (item.p_fake, ".1e"), (item.size_mb, ".2f"), (item.ms, ".1f")
     shown = ("–" if value is None else f"{value:{style}}" for value, style in (*numbers, (item.ratio, ".2f")))
-    return f"{head} {' | '.join(shown)} |"
+    return f"{head} {' | '.join(shown)} | {f'{item.samples} of {item.data}' if item.samples else '–'} |"

@@ -33,7 +33,8 @@ def loaded(case):
     ],
 )
 def test_a_cell_holds_what_was_measured(case, loaded, format, precision, smaller):
-    made = cell(loaded, format, precision, calibration_images=case.images, labels=case.fake)
+    made = cell(loaded, format, precision, data="made-up", calibration_images=case.images, labels=case.fake)
+    assert (made.data, made.samples) == ("made-up", 24)
     assert (made.detector, made.version, made.weights) == ("tiny", "1.2.3", "untrained")
     assert not made.reason
     assert made.logit <= (0.1 if smaller else 1e-4)
@@ -59,6 +60,7 @@ def test_the_exported_files_are_kept_where_asked(loaded, tmp_path):
 def test_without_labels_there_is_no_auc(loaded):
     made = cell(loaded, "onnx", "fp32")
     assert made.auc is None
+    assert (made.data, made.samples) == ("", 0)
     assert made.p_fake < 1e-4
 
 
@@ -69,7 +71,7 @@ def test_a_refused_export_says_why(loaded):
 
 
 def test_the_table_is_read_back_and_newer_cells_replace_older_ones(case, tmp_path):
-    first = Cell("tiny", "1.2.3", "untrained", "onnx", "fp32", "", 1.0, 1e-6, None, 0.0, 2.5, 3.0)
+    first = Cell("tiny", "1.2.3", "untrained", "onnx", "fp32", "", 1.0, 1e-6, 1e-3, 0.0, 2.5, 3.0, "faces", 24)
     refused = Cell("tiny", "1.2.3", "untrained", "onnx", "int8", reason="too far off")
     Table([first, refused]).write(tmp_path)
     table = Table.read(tmp_path)
@@ -80,9 +82,11 @@ def test_the_table_is_read_back_and_newer_cells_replace_older_ones(case, tmp_pat
     newer = Cell("tiny", "2", "trained", "onnx", "fp32", "", 1.0, 1e-6, 0.0, 0.0, 2.5, 3.0)
     table.add(newer)
     assert list(table.cells.values()) == [newer, refused]
-    lines = (tmp_path / "PARITY.md").read_text().splitlines()
-    assert lines[2] == "| tiny | untrained | onnx | fp32 | 1.0e-06 | – | 0.0e+00 | 1.00 | 2.5 | 3.00 |"
-    assert lines[3] == "| tiny | untrained | onnx | int8 | absent: too far off | | | | | |"
+    lines = (tmp_path / "PARITY.md").read_text().splitlines()[-2:]
+    assert (
+        lines[0] == "| tiny | untrained | onnx | fp32 | 1.0e-06 | 0.0010 | 0.0e+00 | 1.00 | 2.5 | 3.00 | 24 of faces |"
+    )
+    assert lines[1] == "| tiny | untrained | onnx | int8 | absent: too far off | | | | | | |"
     assert Table.read(tmp_path, anew=True).cells == {}
 
 

@@ -37,6 +37,7 @@ def parity(
     Detectors without weights are built from seed 0, and their rows say untrained.
     """
     from deepfake_core import plugins
+    from deepfake_core.datasets.opening import resolved
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
     from deepfake_exports.request import OFFERED
@@ -66,8 +67,9 @@ def parity(
             continue
         labelled = clips if loaded.manifest.preprocess.clip else data
         options = labelled_crops(loaded, labelled, limit) if labelled else {}
+        named = Path(resolved(labelled).path).name if labelled else ""
         for format, precision in missing:
-            table.add(cell(loaded, format, precision, keep=keep, **options))
+            table.add(cell(loaded, format, precision, data=named, keep=keep, **options))
             table.write(out)
     typer.echo(table.markdown(), nl=False)
 
