@@ -28,18 +28,18 @@ from deepfake_registry.manifest import ModelManifest
 JSON = "parity.json"
 
 
-HEAD = (
-    "# Exports beside their networks",
-    "",
-    "Written by `dfbench parity`. Each file was run in its own runtime beside the network in torch; what did not agree",
-    "was refused, and the reason stands in its place. Δlogit is the largest difference over edge cases and real inputs;",
-    "ΔAUC and the mean change of the calibrated P(fake) are over the labelled inputs named at the end. Of `untrained`",
-    "weights, which are random, ΔAUC says nothing and is no gate. Times are medians at batch 1 on the machine that made",
-    "the table; what stands under × torch eager is the time of eager torch over them, taken in turns.",
-    "",
-    "| detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager | inputs |",
-    "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-)
+HEAD = """\
+# Exports beside their networks
+
+Written by `dfbench parity`. Each file was run in its own runtime beside the network in torch; what did not agree was
+refused, and the reason stands in its place. Δlogit is the largest difference over edge cases and real inputs; ΔAUC and
+the mean change of the calibrated P(fake) are over the labelled inputs named at the end. Of `untrained` weights, which
+are random, ΔAUC says nothing and is no gate. Times are medians at batch 1 on the machine that made the table; × torch
+eager is the time of eager torch over them, taken in turns.
+
+| detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager | inputs |
+| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table, a line for each cell."""
-        return "\n".join([*HEAD, *map(_line, self.cells.values())]) + "\n"
+        return HEAD + "".join(f"{_line(item)}\n" for item in self.cells.values())
 
 
 def _line(item: Cell) -> str:
