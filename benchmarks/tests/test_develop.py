@@ -278,6 +278,16 @@ def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
     assert stub.asked["labels"].tolist() == [1] * 11 + [0] * 11
 
 
+def test_a_folder_does_not_hide_a_detector_of_its_name(stub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("lite", "mine"):
+        (tmp_path / name / "model").mkdir(parents=True)
+    monkeypatch.setattr(plugins, "detectors", lambda: {"lite": None})
+    assert develop.model_of("lite") == "lite"
+    assert develop.model_of("mine") == str(Path("mine", "model"))
+    assert develop.model_of("./lite") == str(Path("lite", "model"))
+
+
 def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)

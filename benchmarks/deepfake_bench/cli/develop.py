@@ -328,9 +328,14 @@ def trained_model(source: str, *, weights: str | None = None, download: bool = F
 
 
 def model_of(source: str) -> str:
-    """The packaged model, where the folder of a run is named; anything else as it is."""
+    """The packaged model, where the folder of a run is named; anything else as it is.
+
+    The name of an installed detector is always a name: a folder that is called so must not hide it.
+    """
+    from deepfake_core import plugins
+
     packaged = Path(source) / "model"
-    return str(packaged) if packaged.is_dir() else source
+    return str(packaged) if packaged.is_dir() and source not in plugins.detectors() else source
 
 
 def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) -> dict[str, Any]:
