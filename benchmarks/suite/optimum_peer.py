@@ -1,4 +1,4 @@
-"""What ``optimum`` makes of the architectures here; ``exports.py`` runs this in optimum's own environment.
+"""What ``optimum`` makes of the architectures here; ``exported.py`` runs this in optimum's own environment.
 
 optimum's exporter wants an older transformers than the detectors do, so it lives apart and imports nothing of this
 project::

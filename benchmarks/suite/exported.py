@@ -3,7 +3,7 @@
 Run from the repository root on an idle machine, with torch, transformers and every detector of FOLDER installed::
 
     dfbench parity --data my-pictures/ --out table/ --keep FOLDER
-    python benchmarks/suite/exports.py --models FOLDER --threads 2 --optimum optimum/bin/python
+    python benchmarks/suite/exported.py --models FOLDER --threads 2 --optimum optimum/bin/python
 
 FOLDER holds files named ``DETECTOR-FORMAT-PRECISION.SUFFIX``, such as ``siglip-onnx-int8.onnx``; what it does not hold
 is not measured. ``optimum_peer.py`` says how to make the environment whose Python ``--optimum`` names.
