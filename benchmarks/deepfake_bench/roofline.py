@@ -126,9 +126,11 @@ def _runs(
         return
     import openvino
 
+    from deepfake_core.runtimes.openvino import computes_bf16
+
     core = openvino.Core()
     hints = {exact: "f32"}
-    if not quantised and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not quantised and computes_bf16():
         hints["bf16"] = "bf16"
     for precision, hint in hints.items():
         settings = {

@@ -170,6 +170,7 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
         threads: Of every contender.
         repeats: Turns of each.
     """
+    from deepfake_bench.cli.parity import network_of
     from deepfake_bench.roofline import floor_ms, gemms, multiply_adds, peaks_of
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.runtimes.timing import medians_ms
@@ -208,17 +209,6 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
             yield Row(f"**{TORCH[name]} / {best}**", ms[name] / ms[best], goal=GAIN.get(detector))
         if "int8" in floors and detector == "siglip":
             yield Row(f"**{best} / floor in int8**", ms[best] / floors["int8"], goal=FLOORS)
-
-
-def network_of(name: str, threads: int) -> LoadedDetector:
-    """A detector in torch, with its weights or, where it has none here, random ones."""
-    from deepfake_core import load
-    from deepfake_core.errors import WeightsUnavailable
-
-    try:
-        return load(name, backend="torch", device="cpu", threads=threads)
-    except WeightsUnavailable:
-        return load(name, backend="torch", device="cpu", threads=threads, untrained=True)
 
 
 def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArray[np.uint8]], object]:

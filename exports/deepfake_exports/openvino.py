@@ -163,20 +163,23 @@ class _Int8:
             del ways["with SmoothQuant"]  # which is for products of matrices
         changes: dict[str, Change] = {}
         files: dict[str, Path] = {}
+        runs: dict[str, Run] = {}
         for name, advanced in ways.items():
             quantised = nncf.quantize(self.model, self._calibration(), advanced_parameters=advanced, **self._settings())
             for compute in ("f32", "bf16") if computes_bf16() else ("f32",):
                 key = f"{name}, rest in {compute}"
                 files[key] = _save(quantised, self.manifest, self.scratch / f"{len(files)}.xml", compute=compute)
-                changes[key] = self._change(scores_of(openvino_run(files[key]), self.data.images))
+                runs[key] = openvino_run(files[key])
+                changes[key] = self._change(scores_of(runs[key], self.data.images))
         if all(change.share > 1 for change in changes.values()):
             way = min(changes, key=lambda key: changes[key].share).split(", ")[0]
             key = f"{way}, up to {RESTORED} groups of layers in float"
             files[key] = _save(self._restored(ways[way]), self.manifest, self.scratch / "restored.xml")
-            changes[key] = self._change(scores_of(openvino_run(files[key]), self.data.images))
+            runs[key] = openvino_run(files[key])
+            changes[key] = self._change(scores_of(runs[key], self.data.images))
         gate_changes(what, changes, len(self.data.fake))
         held = [key for key, change in changes.items() if change.share <= 1]
-        times = medians_ms({key: partial(openvino_run(files[key]), self.data.images[:1]) for key in held}, TIMED)
+        times = medians_ms({key: partial(runs[key], self.data.images[:1]) for key in held}, TIMED)
         return files[min(times, key=times.__getitem__)]
 
     def _restored(self, advanced: Any) -> Any:

@@ -50,7 +50,7 @@ def parity(
         raise DeepfakeError("--only-speed measures files that are there: name their folder by --keep, without --again")
     table = Table.read(out, anew=again)
     for name in track(detectors or list(plugins.detectors()), "exports"):
-        loaded = _loaded(name)
+        loaded = network_of(name)
         if only_speed and keep is not None:
             for item in table.of(loaded.manifest):
                 table.add(timed_again(loaded, item, keep))
@@ -74,12 +74,17 @@ def parity(
     typer.echo(table.markdown(), nl=False)
 
 
-def _loaded(name: str) -> LoadedDetector:
-    """The detector in torch, with its weights or, where it has none here, random ones."""
+def network_of(name: str, threads: int | None = None) -> LoadedDetector:
+    """A detector in torch on the CPU, with its weights or, where it has none here, random ones.
+
+    Args:
+        name: Of the detector, or the folder of a run.
+        threads: Of torch; by default its own choice.
+    """
     from deepfake_core.errors import WeightsUnavailable
     from deepfake_core.loading import load
 
     try:
-        return load(model_of(name), backend="torch", device="cpu")
+        return load(model_of(name), backend="torch", device="cpu", threads=threads)
     except WeightsUnavailable:
-        return load(name, backend="torch", device="cpu", untrained=True)
+        return load(name, backend="torch", device="cpu", threads=threads, untrained=True)
