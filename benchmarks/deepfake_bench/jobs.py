@@ -15,7 +15,7 @@ from deepfake_core import plugins
 from deepfake_core.datasets.opening import Address, open_address, resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from deepfake_core.datasets import Dataset
     from deepfake_core.loaded import LoadedDetector
@@ -145,6 +145,17 @@ def unmeasured(job: Job, status: Literal["skipped", "failed"], reason: str) -> M
     )
     known = plugins.detectors().get(job.detector)
     return row.model_copy(update={"targets": check_targets(known.spec.targets if known else (), row)})
+
+
+def left_out(detectors: Iterable[str], scenarios: Collection[str], device: str) -> Iterator[Measurement]:
+    """A row for each scenario that a run leaves out though a target is documented for it: boards show every target."""
+    for detector in dict.fromkeys(detectors):
+        known = plugins.detectors().get(detector)
+        wanted = dict.fromkeys(target.scenario for target in (known.spec.targets if known else ()))
+        for scenario in wanted:
+            if scenario not in scenarios:
+                job = Job(detector=detector, scenario=scenario, device=device)
+                yield unmeasured(job, "skipped", f"not part of this run: dfbench run --scenario {scenario}")
 
 
 def artefact_of(detector: LoadedDetector) -> tuple[str, int | None]:

@@ -6,6 +6,7 @@ All that comes from a report is escaped, and the page's own policy lets a browse
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from deepfake_bench.card import interval
 from deepfake_bench.figures import MEAN, SIGNS, mean_estimate, meaningful, short
@@ -14,6 +15,7 @@ from deepfake_bench.report import Estimate, Measurement, Report, TargetCheck
 from deepfake_bench.report_labels import Entry, labelled, machines
 from deepfake_bench.report_plots import by_data, curve_groups, name_of, pareto, robustness, speed_bars
 from deepfake_bench.svg import text_of
+from deepfake_bench.targets import board, documented
 
 _STYLE = (
     """
@@ -58,7 +60,8 @@ svg text{fill:var(--soft);font-size:11px}svg .x{text-anchor:middle}svg .y{text-a
 summary{cursor:pointer;margin:.3rem 0}dl{margin:.3rem 0;font-size:.9rem}dt{font-weight:600}dd{margin:0 0 .3rem 1rem}
 @media(max-width:44rem){.bars li{grid-template-columns:1fr}.cards thead{display:none}
 .cards tr{display:block;padding:.5rem 0;border-bottom:1px solid var(--line)}
-.cards td{display:block;border:0;padding:.05rem 0}.cards td[data-is]::before{content:attr(data-is) ": ";
+.cards td{display:block;border:0;padding:.05rem 0}.cards td:empty{display:none}
+.cards td[data-is]::before{content:attr(data-is) ": ";
 color:var(--soft)}.cards .number{text-align:left}}
 """.strip()
     + "".join(f".s{place}{{--c:var(--c{place})}}" for place in range(8))
@@ -103,9 +106,9 @@ def html(reports: Sequence[Report]) -> str:
 def leaderboard_html(found: Iterable[Board]) -> str:
     """Leaderboards as a page of the same kind."""
     parts = []
-    for board in found:
-        rows = [[text_of(cell) for cell in row] for row in cells(board)]
-        parts.append(f"<h2>{text_of(board.title)}</h2>{table(header(board), rows, cards=True)}")
+    for ranked in found:
+        rows = [[text_of(cell) for cell in row] for row in cells(ranked)]
+        parts.append(f"<h2>{text_of(ranked.title)}</h2>{table(header(ranked), rows, cards=True)}")
     return shell("Leaderboard", "".join(parts))
 
 
@@ -169,29 +172,29 @@ def _machines(reports: Sequence[Report]) -> str:
 
 
 def _targets(entries: Sequence[Entry]) -> str:
-    rows: dict[tuple[str, ...], str] = {}
-    for entry in entries:
-        for check in entry.row.targets:
-            rows.setdefault(_target_cells(entry, check), check.verdict)
-    if not rows:
+    named = {id(entry.row): entry for entry in entries}
+    of_report = groupby(entries, key=lambda entry: entry.report)
+    lines = [(named[id(row)], check) for _, found in of_report for row, check in board([entry.row for entry in found])]
+    if not lines:
         return ""
+    verdicts = [check.verdict for _, check in lines]
     counts = "".join(
-        f'<li class="{_class(verdict)}"><b>{sum(found == verdict for found in rows.values())}</b> {verdict}</li>'
+        f'<li class="{_class(verdict)}"><b>{verdicts.count(verdict)}</b> {verdict}</li>'
         for verdict in ("met", "missed", "not measurable here")
     )
-    ordered = sorted(rows, key=lambda row: _ORDER.index(rows[row]))
-    columns = ("detector", "target", "measured", "verdict", "why not, or where it is documented")
-    return f'<ul class="counts">{counts}</ul>{table(columns, ordered, numbers=(2,), cards=True)}'
+    rows = [_target_cells(*line) for line in sorted(lines, key=lambda line: _ORDER.index(line[1].verdict))]
+    columns = ("detector", "target", "measured", "verdict", "documented", "why not")
+    return f'<ul class="counts">{counts}</ul>{table(columns, rows, numbers=(2,), cards=True)}'
 
 
 def _target_cells(entry: Entry, check: TargetCheck) -> tuple[str, ...]:
-    condition = f" ({check.condition})" if check.condition else ""
     return (
         name_of(entry),
         text_of(f"{check.metric} {SIGNS[check.comparison]} {check.target:.8g}"),
         short(check.measured),
         f'<span class="{_class(check.verdict)}">{check.verdict}</span>',
-        text_of(check.reason or check.source + condition),
+        text_of(documented(check)),
+        text_of(check.reason),
     )
 
 

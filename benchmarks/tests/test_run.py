@@ -54,11 +54,13 @@ def test_a_run_goes_on_where_it_was_cut_off(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(launcher, "launch", cut_off)
     assert CliRunner().invoke(app, arguments).exit_code == 130
-    assert len(Report.model_validate_json((tmp_path / "report.json").read_bytes()).measurements) == 1
+    report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
+    assert [row.status for row in report.measurements].count("measured") == 1
     done = CliRunner().invoke(app, [*arguments, "--resume"])
     assert done.exit_code == 0, done.output
     report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
-    assert [row.scenario for row in report.measurements] == ["single_stream", "accuracy"]
+    assert [row.scenario for row in report.measurements] == ["single_stream", "accuracy", "cold_start"]
+    assert report.measurements[-1].status == "skipped"  # left out, with targets
     assert launched == ["single_stream", "accuracy", "accuracy"]
     again = CliRunner().invoke(app, [*arguments, "--resume", "--threads", "1"])
     assert again.exit_code == 0, again.output
@@ -189,7 +191,7 @@ def test_a_failed_measurement_gives_status_1_and_stands_in_the_report(tiny, tmp_
     assert done.exit_code == 1
     assert "no pictures or videos" in done.stdout
     statuses = [row["status"] for row in json.loads((tmp_path / "report.json").read_text())["measurements"]]
-    assert statuses == ["measured", "failed"]
+    assert statuses == ["measured", "failed", "skipped", "skipped"]  # the last two: scenarios left out, with targets
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from deepfake_bench.jobs import left_out
 from deepfake_bench.report import DatasetInfo, Measurement
-from deepfake_bench.targets import check_targets
+from deepfake_bench.targets import board, check_targets, documented
 from deepfake_core.specs import Target
 
 
@@ -73,3 +76,49 @@ def test_a_target_for_a_dataset_is_judged_on_that_dataset():
 
 def test_other_scenarios_are_left_alone():
     assert check_targets([target()], measurement(scenario="offline")) == []
+
+
+def judged(target: Target, **changes: object) -> Measurement:
+    row = measurement(**changes)
+    return row.model_copy(update={"targets": check_targets([target], row)})
+
+
+def on(name: str) -> DatasetInfo:
+    return DatasetInfo(name=name, layout="image-folder", path="x", samples=2, sha256="0" * 64)
+
+
+def test_a_board_shows_the_measurement_that_could_judge():
+    wanted = target("dataset: celeb-df")
+    rows = [judged(wanted, dataset=on("plumbing-check")), judged(wanted, dataset=on("celeb-df"))]
+    ((row, check),) = board(rows)
+    assert (row.dataset, check.verdict) == (on("celeb-df"), "met")
+    ((row, check),) = board(rows[:1])
+    assert (row.dataset, check.verdict) == (on("plumbing-check"), "not measurable here")
+
+
+def test_of_several_rounds_a_board_shows_the_one_in_the_middle():
+    rows = [judged(target(), metrics={"latency_ms_p50": value}) for value in (30.0, 10.0, 11.0)]
+    assert [check.measured for _, check in board(rows)] == [11.0]
+
+
+def test_a_board_has_a_line_for_each_backend_and_each_dataset_that_any_target_is_judged_on():
+    rows = [judged(target(), backend=name) for name in ("onnxruntime", "openvino")]
+    rows += [judged(target(), dataset=on(name)) for name in ("a", "b")]
+    shown = [(row.backend, row.dataset.name if row.dataset else "") for row, _ in board(rows)]
+    assert sorted(shown) == [("onnxruntime", ""), ("onnxruntime", "a"), ("onnxruntime", "b"), ("openvino", "")]
+
+
+def test_a_target_says_where_it_is_documented():
+    (check,) = check_targets([replace(target("CPU"), note="forward pass")], measurement())
+    assert documented(check) == "002-10: forward pass (CPU)"
+    (check,) = check_targets([target()], measurement())
+    assert documented(check) == "002-10"
+
+
+def test_scenarios_that_a_run_leaves_out_show_their_targets():
+    rows = list(left_out(["radar", "radar"], ["single_stream", "cold_start", "accuracy"], "cpu"))
+    assert [(row.detector, row.scenario, row.status) for row in rows] == [("radar", "train_throughput", "skipped")]
+    assert {check.metric for check in rows[0].targets} == {"images_per_s", "gpu_memory_gb"}
+    assert {check.verdict for check in rows[0].targets} == {"not measurable here"}
+    assert "dfbench run --scenario train_throughput" in rows[0].reason
+    assert not list(left_out(["some.onnx"], [], "cpu"))

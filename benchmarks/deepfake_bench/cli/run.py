@@ -69,7 +69,7 @@ def run(
     """
     from deepfake_bench.cli.reports import write_views
     from deepfake_bench.cli.tables import show_report
-    from deepfake_bench.jobs import PLUMBING, parse_dataset, plan
+    from deepfake_bench.jobs import PLUMBING, left_out, parse_dataset, plan
     from deepfake_bench.launcher import Kept
     from deepfake_bench.machine import make_report
     from deepfake_bench.scenarios import SCENARIOS
@@ -92,10 +92,11 @@ def run(
     names = names or list(plugins.detectors())
     if not names:
         raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
+    scenarios = scenario or ([*QUICK] if quick else [item.name for item in SCENARIOS.values() if item.by_default])
     jobs = plan(
         names * repeat,
         [item.value for item in backend or [Backend.auto]],
-        scenario or ([*QUICK] if quick else [item.name for item in SCENARIOS.values() if item.by_default]),
+        scenarios,
         [PLUMBING, *map(parse_dataset, dataset or ())],
         device=device,
         threads=threads or allowed_threads(),
@@ -111,7 +112,7 @@ def run(
         for number, job in enumerate(track(jobs, "measuring")):
             measurements.append(kept.launch(number, job))
     finally:
-        report = make_report(measurements)
+        report = make_report([*measurements, *left_out(names, scenarios, device)])
         show_report(report)
         for target in filter(None, (json_file, out and out / "report.json")):
             report.write(target)

@@ -14,6 +14,7 @@ from deepfake_bench.cli.writers import wide_console
 from deepfake_bench.figures import short, short_name
 from deepfake_bench.report import Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.scenarios import SCENARIOS
+from deepfake_bench.targets import board, documented
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +49,7 @@ def show_report(report: Report) -> None:
         if row.sources:
             show = _show_variants if row.sources[0].variant else _show_accuracy
             show(console, row)
-    checks = [(row, check) for row in report.measurements for check in row.targets]
+    checks = board(report.measurements)
     if checks:
         console.print(_targets(checks))
     for row in report.measurements:
@@ -127,22 +128,21 @@ def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
 
 
-def _targets(checks: list[tuple[Measurement, TargetCheck]]) -> Table:
+def _targets(lines: list[tuple[Measurement, TargetCheck]]) -> Table:
     table = plain_table("documented targets", ("detector", "weights", "backend", "target"), ("measured",))
     table.add_column("verdict", no_wrap=True)
-    table.add_column("why not, or where it is documented", overflow="fold")
-    seen = set()
-    for row, check in checks:
+    table.add_column("documented", overflow="fold")
+    table.add_column("why not", overflow="fold")
+    for row, check in lines:
         cells = (
             *_who(row),
             f"{check.metric} {check.comparison} {check.target:.8g}",
             short(check.measured),
             check.verdict,
-            printable(check.reason or check.source + (f" ({check.condition})" if check.condition else "")),
+            printable(documented(check)),
+            printable(check.reason),
         )
-        if cells not in seen:
-            seen.add(cells)
-            table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
+        table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
     return table
 
 
