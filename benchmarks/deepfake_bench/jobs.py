@@ -51,7 +51,7 @@ class Job(Record):
     threads: int | None = None
     scenario: str
     dataset: DatasetRef | None = None
-    seconds: float = Field(3.0, gt=0, description="time for each steady-state measurement")
+    seconds: float = Field(2.0, gt=0, description="time for each steady-state measurement")
     limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
     recipe: str = Field("default", description="how the detector is trained, for the scenario train_throughput")
     price_per_core_hour: float | None = Field(None, ge=0, description="in any currency; the costs are in the same")
@@ -94,7 +94,7 @@ def plan(
     *,
     device: str = "auto",
     threads: int | None = None,
-    seconds: float = 3.0,
+    seconds: float = 2.0,
     limit: int | None = None,
     recipe: str = "default",
     price_per_core_hour: float | None = None,

@@ -31,7 +31,7 @@ def build(
     ] = None,
     registry: RegistryUrl = None,
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
 ) -> None:
     """Export detectors, verify and measure each export, and push it with its report; the alias candidate follows.
 

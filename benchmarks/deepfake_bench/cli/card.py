@@ -32,7 +32,7 @@ def card(
     limit: Annotated[int | None, typer.Option(min=1, help="Most files of each source and class, for a trial.")] = None,
     device: Device = "auto",
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
     reuse: Annotated[bool, typer.Option("--reuse", help="Take the measurements that RUN/card holds.")] = False,
 ) -> None:
     """Measure a detector and fill the marked blocks of its model card.

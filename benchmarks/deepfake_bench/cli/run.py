@@ -38,7 +38,7 @@ def run(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="A glance: latency and accuracy alone, for a tenth of the time.")
     ] = False,

@@ -17,6 +17,9 @@ from deepfake_bench.scenarios._timing import BLOCKS, NOISE, PICTURE, noise, perc
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.runtimes.timing import timed_ms
 
+STEADY, GLANCE = 7, 3
+"""Fewest calls of the network in a block, however long one takes; fewer where less than a second is to be spent."""
+
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """Keep the raw samples of both latencies; the first calls and the warm-up are apart."""
@@ -27,9 +30,10 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         warm_up = sample_ms(lambda: detector.score(*cuts), min(1.0, job.seconds / 3), minimum=2)
         detector.predict(picture)
         energy = Energy()
+        least = STEADY if job.seconds >= 1 else GLANCE
         forwards, predicts = [], []
         for _ in range(BLOCKS):
-            forwards.append(sample_ms(lambda: detector.score(*cuts), job.seconds / BLOCKS, minimum=7))
+            forwards.append(sample_ms(lambda: detector.score(*cuts), job.seconds / BLOCKS, minimum=least))
             with energy:
                 predicts.append(sample_ms(lambda: detector.predict(picture), job.seconds / BLOCKS, minimum=2))
     forward, predict = (list(chain.from_iterable(blocks)) for blocks in (forwards, predicts))
