@@ -31,10 +31,14 @@ Run = Callable[[NDArray[np.uint8]], Outputs]
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Network inputs with known answers: ``images`` uint8 [N, H, W, 3] RGB, ``fake`` int64 [N] in {0, 1}."""
+    """Network inputs with known answers: ``images`` uint8 [N, H, W, 3] RGB, ``fake`` int64 [N] in {0, 1}.
+
+    ``logits`` are the network's, float32 [N], where they are known already.
+    """
 
     images: NDArray[np.uint8]
     fake: NDArray[np.int64]
+    logits: NDArray[np.float32] | None = None
 
 
 def torch_run(model: nn.Module, manifest: ModelManifest) -> Run:
@@ -196,6 +200,11 @@ def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calib
         abs(calibration.p_fake(float(b)) - calibration.p_fake(float(a))) for b, a in zip(before, after, strict=True)
     ]
     return float(np.mean(changes))
+
+
+def known_scores(reference: Run, data: LabelledImages) -> NDArray[np.float32]:
+    """The network's logits of labelled images, float32 [N]; it runs where they are not known."""
+    return scores_of(reference, data.images) if data.logits is None else data.logits
 
 
 def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
