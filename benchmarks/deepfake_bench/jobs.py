@@ -86,10 +86,15 @@ def parse_dataset(text: str) -> DatasetRef:
     return reference
 
 
+def with_plumbing(datasets: Iterable[str]) -> list[DatasetRef]:
+    """What a run judges pictures of: the embedded set, and what the user named (:func:`parse_dataset`)."""
+    return [PLUMBING, *map(parse_dataset, datasets)]
+
+
 def plan(
     detectors: Iterable[str],
-    backends: Iterable[str],
-    scenarios: Iterable[str],
+    backends: Iterable[str] | None,
+    scenarios: Iterable[str] | None,
     datasets: Iterable[DatasetRef],
     *,
     device: str = "auto",
@@ -101,9 +106,17 @@ def plan(
     variants: Literal["quick", "full"] = "quick",
     out: Path | None = None,
 ) -> list[Job]:
-    """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one)."""
-    from deepfake_bench.scenarios import SCENARIOS
+    """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
 
+    Without backends each detector chooses its own; without scenarios, those of a run by default; without threads, as
+    many as the process may use.
+    """
+    from deepfake_bench.scenarios import SCENARIOS
+    from deepfake_core.runtimes.threads import allowed_threads
+
+    scenarios = list(scenarios or (item.name for item in SCENARIOS.values() if item.by_default))
+    backends = list(backends or ["auto"])
+    threads = threads or allowed_threads()
     jobs: list[Job] = []
     for detector in detectors:
         for backend in backends:
