@@ -102,7 +102,7 @@ def export_onnx(
             before = known_scores(reference, data)
             if precision == "int8":
                 changes = _save_int8(plain, manifest, data, before, target, Path(scratch))
-                gate_changes(f"{out} ({precision})", changes, len(data.fake))
+                gate_changes(f"{out} ({precision})", changes, data.fake)
             else:
                 gate_scores(f"{out} ({precision})", before, ort_run(target), data, manifest)
     return Path(out)

@@ -179,7 +179,7 @@ class _Int8:
             files[key] = _save(self._restored(ways[way]), self.manifest, self.scratch / "restored.xml")
             runs[key] = openvino_run(files[key])
             changes[key] = self._change(scores_of(runs[key], self.data.images))
-        gate_changes(what, changes, len(self.data.fake))
+        gate_changes(what, changes, self.data.fake)
         held = [key for key, change in changes.items() if change.share <= 1]
         times = medians_ms({key: partial(runs[key], self.data.images[:1]) for key in held}, TIMED)
         return files[min(times, key=times.__getitem__)]
