@@ -20,12 +20,13 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.augment import DeviceAugment
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.material import Material, Shown, fingerprint
-from deepfake_core.training.pictures import ClipSet, PictureSet, StoreClips, StoreCrops, clip_of
+from deepfake_core.training.pictures import ClipSet, PictureSet
 from deepfake_core.training.prepare import prepare
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.step import Augment
 from deepfake_core.training.store import HASHES, REJECTED, CropStore
 from deepfake_core.training.validation import ValidationSet
+from deepfake_core.training.views import StoreClips, StoreCrops, clip_of
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec
 
 ROOM = 1.3
