@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from deepfake_bench.figures import ACCURACY
 from deepfake_bench.findings import Findings, probability
 from deepfake_bench.report import Estimate, Measurement, SourceAccuracy
 from deepfake_bench.scenarios._variants import ORIGINAL, QUICK, RECODED
@@ -37,12 +38,7 @@ _LABELS = {ORIGINAL: "as they are", "resize_half": "resized × 0.5", RECODED: "r
 _PROBES = ("network", "pixels")
 _FLOOR = f"untrained AUC: {' / '.join(_PROBES)}"
 _RATES = ("unsure", "no face", "errors")
-_ACCURACY = {
-    "average_precision": "AP",
-    "eer": "EER",
-    "tpr_at_5pct_fpr": "TPR at 5 % FPR",
-    "balanced_accuracy": "balanced accuracy",
-}
+_ACCURACY = ("auc", "average_precision", "eer", "tpr_at_5pct_fpr", "balanced_accuracy")
 _SPEED = {
     "single_stream": {
         "latency_ms_p50": "network, median, ms",
@@ -163,21 +159,21 @@ def _accuracy(row: Measurement, findings: Findings) -> str:
     assert row.dataset is not None, "accuracy is measured on a dataset"
     probe = next(findings.measured("untrained_probe", row.dataset.name), None)
     floor = _untrained(probe)
-    header = ("source", "real", "fake", "AUC [95 %]", *_ACCURACY.values(), *_RATES, _FLOOR)
+    header = ("source", "real", "fake", *map(ACCURACY.__getitem__, _ACCURACY), *_RATES, _FLOOR)
     rows = [
         (
             source.source,
             f"{source.real}",
             f"{source.fake}",
             interval(source.metrics["auc"]),
-            *(number(source.metrics[name].value) for name in _ACCURACY),
+            *(number(source.metrics[name].value) for name in _ACCURACY[1:]),
             *_rates(source),
             floor.get(source.source, "–"),
         )
         for source in row.sources
         if _has_both(source)
     ]
-    means = (number(row.metrics.get(name)) for name in ("auc", *_ACCURACY))
+    means = (number(row.metrics.get(name)) for name in _ACCURACY)
     rows.append(("**mean over sources**", "", "", *means, "", "", "", floor.get("", "–")))
     parts = [_on(row), table(header, rows, numbers=range(1, len(header)))]
     alone = [(source.source, *_one_class(source), *_rates(source)) for source in row.sources if not _has_both(source)]

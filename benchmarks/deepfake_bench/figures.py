@@ -29,6 +29,19 @@ CSV_COLUMNS = (
     "low",
     "high",
 )
+ACCURACY = {
+    "auc": "AUC [95 %]",
+    "average_precision": "AP",
+    "eer": "EER",
+    "tpr_at_1pct_fpr": "TPR at 1 % FPR",
+    "tpr_at_5pct_fpr": "TPR at 5 % FPR",
+    "balanced_accuracy": "balanced accuracy",
+    "fakes_found": "fakes found",
+    "reals_passed": "reals passed",
+    "ece": "ECE",
+    "brier": "Brier",
+}
+"""Measures of accuracy and the heads of their columns; a table has those for which it has room."""
 _LESS_IS_BETTER = ("eer", "ece", "brier", "parameters")
 _MORE_IS_BETTER = (
     "auc",

@@ -15,7 +15,7 @@ from deepfake_core import plugins
 from deepfake_core.datasets.opening import Address, open_address, resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from deepfake_core.datasets import Dataset
     from deepfake_core.loaded import LoadedDetector
@@ -86,10 +86,15 @@ def parse_dataset(text: str) -> DatasetRef:
     return reference
 
 
+def with_plumbing(datasets: Iterable[str]) -> list[DatasetRef]:
+    """What a run judges pictures of: the embedded set, and what the user named (:func:`parse_dataset`)."""
+    return [PLUMBING, *map(parse_dataset, datasets)]
+
+
 def plan(
     detectors: Iterable[str],
-    backends: Iterable[str],
-    scenarios: Iterable[str],
+    backends: Iterable[str] | None,
+    scenarios: Iterable[str] | None,
     datasets: Iterable[DatasetRef],
     *,
     device: str = "auto",
@@ -101,9 +106,17 @@ def plan(
     variants: Literal["quick", "full"] = "quick",
     out: Path | None = None,
 ) -> list[Job]:
-    """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one)."""
-    from deepfake_bench.scenarios import SCENARIOS
+    """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
 
+    Without backends each detector chooses its own; without scenarios, those of a run by default on that device; without threads, as
+    many as the process may use.
+    """
+    from deepfake_bench.scenarios import SCENARIOS
+    from deepfake_core.runtimes.threads import allowed_threads
+
+    scenarios = list(scenarios or (item.name for item in SCENARIOS.values() if item.runs_by_default(device)))
+    backends = list(backends or ["auto"])
+    threads = threads or allowed_threads()
     jobs: list[Job] = []
     for detector in detectors:
         for backend in backends:
@@ -147,13 +160,13 @@ def unmeasured(job: Job, status: Literal["skipped", "failed"], reason: str) -> M
     return row.model_copy(update={"targets": check_targets(known.spec.targets if known else (), row)})
 
 
-def left_out(detectors: Iterable[str], scenarios: Collection[str], device: str) -> Iterator[Measurement]:
+def left_out(jobs: Sequence[Job]) -> Iterator[Measurement]:
     """A row for each scenario that a run leaves out though a target is documented for it: boards show every target."""
-    for detector in dict.fromkeys(detectors):
+    for detector, device in dict.fromkeys((job.detector, job.device) for job in jobs):
+        planned = {job.scenario for job in jobs if job.detector == detector}
         known = plugins.detectors().get(detector)
-        wanted = dict.fromkeys(target.scenario for target in (known.spec.targets if known else ()))
-        for scenario in wanted:
-            if scenario not in scenarios:
+        for scenario in dict.fromkeys(target.scenario for target in (known.spec.targets if known else ())):
+            if scenario not in planned:
                 job = Job(detector=detector, scenario=scenario, device=device)
                 yield unmeasured(job, "skipped", f"not part of this run: dfbench run --scenario {scenario}")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from deepfake_bench.card import interval
-from deepfake_bench.figures import MEAN, SIGNS, mean_estimate, meaningful, short
+from deepfake_bench.figures import ACCURACY, MEAN, SIGNS, mean_estimate, meaningful, short
 from deepfake_bench.leaderboard import Board, cells, header
 from deepfake_bench.report import Estimate, Measurement, Report, TargetCheck
 from deepfake_bench.report_labels import Entry, labelled, machines
@@ -68,16 +68,7 @@ color:var(--soft)}.cards .number{text-align:left}}
 )
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _ORDER = ("missed", "met", "not measurable here")
-_ACCURACY = {
-    "auc": "AUC [95 %]",
-    "average_precision": "AP",
-    "eer": "EER",
-    "tpr_at_5pct_fpr": "TPR@5%",
-    "balanced_accuracy": "bal. acc.",
-    "fakes_found": "fakes found",
-    "reals_passed": "reals passed",
-    "ece": "ECE",
-}
+_ACCURACY = tuple(name for name in ACCURACY if name not in ("tpr_at_1pct_fpr", "brier"))
 _OPEN_SOURCES = 3
 """Diagrams of so many sources are shown at once; the others are folded."""
 
@@ -218,7 +209,7 @@ def _on_one_dataset(judged: Sequence[Entry], entries: Sequence[Entry]) -> str:
     said = f"{data.samples:,} files, sha256 {data.sha256[:16]}{'; ' if data.note else ''}{data.note}"
     parts = [f"<h3>On {text_of(data.name)}</h3>", f'<p class="note">{text_of(said)}</p>']
     rows = [row for entry in judged for row in _accuracy_cells(entry)]
-    columns = ("detector", "source", *_ACCURACY.values(), "real/fake", "no face", "errors")
+    columns = ("detector", "source", *map(ACCURACY.__getitem__, _ACCURACY), "real/fake", "no face", "errors")
     parts.append(table(columns, rows, numbers=range(2, len(columns))))
     if front := pareto(judged, entries):
         parts.append(f'<div class="figures one">{front}</div>')

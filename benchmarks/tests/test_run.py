@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 
 from deepfake_bench import launcher
 from deepfake_bench.cli import app
-from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan
+from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan, with_plumbing
 from deepfake_bench.launcher import launch
 from deepfake_bench.machine import make_report
 from deepfake_bench.report import Measurement, Report, schema
+from deepfake_bench.scenarios import SCENARIOS
 from deepfake_core import plugins
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.runtimes.threads import allowed_threads
 
 
 def test_run_measures_everything_and_writes_a_report(tiny, tmp_path):
@@ -208,6 +210,10 @@ def test_plan_crosses_everything_and_datasets_where_needed():
     jobs = plan(["a", "b"], ["onnxruntime", "torch"], ["offline", "accuracy"], [PLUMBING, PLUMBING])
     assert len(jobs) == 2 * 2 * (1 + 2)
     assert {job.dataset is None for job in jobs if job.scenario == "offline"} == {True}
+    jobs = plan(["a"], None, None, with_plumbing([f"again={PLUMBING.path}"]))
+    assert {(job.backend, job.threads) for job in jobs} == {("auto", allowed_threads())}
+    assert {job.scenario for job in jobs} == {item.name for item in SCENARIOS.values() if item.by_default}
+    assert [job.dataset.name for job in jobs if job.scenario == "accuracy"] == ["plumbing-check", "again"]
 
 
 def test_parse_dataset(tmp_path, monkeypatch):

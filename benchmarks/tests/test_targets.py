@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from deepfake_bench.jobs import left_out
+from deepfake_bench.jobs import PLUMBING, left_out, plan
 from deepfake_bench.report import DatasetInfo, Measurement
 from deepfake_bench.targets import board, check_targets, documented
 from deepfake_core.specs import Target
+
+
+DEVICES = ("cpu", "auto", "cuda:1")
 
 
 def target(condition: str = "", value: float = 12.0, comparison: str = "<=", metric: str = "latency_ms_p50") -> Target:
@@ -116,9 +119,15 @@ def test_a_target_says_where_it_is_documented():
 
 
 def test_scenarios_that_a_run_leaves_out_show_their_targets():
-    rows = list(left_out(["radar", "radar"], ["single_stream", "cold_start", "accuracy"], "cpu"))
+    rows = list(left_out(plan(["radar", "radar"], None, ["single_stream", "cold_start", "accuracy"], [PLUMBING])))
     assert [(row.detector, row.scenario, row.status) for row in rows] == [("radar", "train_throughput", "skipped")]
     assert {check.metric for check in rows[0].targets} == {"images_per_s", "gpu_memory_gb"}
     assert {check.verdict for check in rows[0].targets} == {"not measurable here"}
     assert "dfbench run --scenario train_throughput" in rows[0].reason
-    assert not list(left_out(["some.onnx"], [], "cpu"))
+    assert not list(left_out(plan(["some.onnx"], None, None, [])))
+
+
+def test_training_is_timed_by_default_on_an_accelerator_alone():
+    planned = {device: {job.scenario for job in plan(["radar"], None, None, [], device=device)} for device in DEVICES}
+    assert planned["cuda:1"] - planned["cpu"] == {"train_throughput"}
+    assert planned["auto"] == planned["cpu"]

@@ -9,23 +9,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
 
 from deepfake_core.artifacts import ENSEMBLE_FILE
-from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError
+from deepfake_core.ensemble_file import Member, Stored, hashes_of, read_stored
+from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.judging import probabilities
 from deepfake_core.loaded import Keep, LoadedDetector
 from deepfake_core.runtimes.base import Outputs, Runtime
 from deepfake_registry.files import write_atomic
-from deepfake_registry.manifest import Calibration, Frozen, ModelManifest, PreprocessSpec, TensorSpec, manifest_of
+from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec, TensorSpec, manifest_of
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
@@ -38,32 +37,6 @@ MEMBERS = "members"
 """Name of the further output: the members' calibrated logits, ``float32 [N, members]``."""
 
 _WEAKEST_FIRST = ("untrained", "pretrained", "trained")
-
-
-class Member(Frozen):
-    """One member as it is written down.
-
-    Attributes:
-        origin: Arguments of :func:`deepfake_core.load`; a path is relative to the ensemble's folder.
-        name, version: Of its manifest.
-        files: sha256 of its model files, by format.
-    """
-
-    origin: dict[str, str]
-    name: str
-    version: str
-    files: dict[str, str] = {}
-
-
-class Stored(Frozen):
-    """The content of ``ensemble.json``."""
-
-    schema_version: Literal[1] = 1
-    name: str
-    members: tuple[Member, ...] = Field(min_length=2)
-    weights: tuple[float, ...]
-    calibration: Calibration = Calibration()
-    metrics: dict[str, Any] = {}
 
 
 class Together(Runtime):
@@ -229,7 +202,7 @@ class Ensemble(LoadedDetector):
         folder = Path(folder)
         stored = Stored(
             name=self.manifest.name,
-            members=tuple(_written(member, folder) for member in self.members),
+            members=tuple(Member.of(member, folder) for member in self.members),
             weights=self.weights,
             calibration=self.manifest.calibration,
             metrics=self.manifest.metrics,
@@ -275,18 +248,12 @@ def load_ensemble(
     """
     from deepfake_core.loading import load
 
-    file = Path(folder) / ENSEMBLE_FILE
-    try:
-        stored = Stored.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ArtifactCorrupt(f"{folder}: not an ensemble, {ENSEMBLE_FILE}: {error.strerror}") from error
-    except ValidationError as error:
-        raise ArtifactCorrupt(f"{file}: is not valid: {error.errors()[0]['msg']}; make the ensemble again") from error
+    folder = Path(folder)
+    stored = read_stored(folder)
     members = []
     for record in stored.members:
-        origin = {key: _from_file(value, file.parent) for key, value in record.origin.items()}
-        member = load(**origin, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
-        _check_same(member, record, file)
+        member = load(**record.found_from(folder), backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
+        record.check(member, folder)
         members.append(member)
     return Ensemble(members, stored.weights, name=stored.name, calibration=stored.calibration, metrics=stored.metrics)
 
@@ -301,7 +268,7 @@ def _check_members(members: Sequence[LoadedDetector]) -> None:
             raise DeepfakeError(f"{manifest.name!r} is an ensemble itself; name its members instead")
         if manifest.weights == "untrained":
             raise DeepfakeError(f"{manifest.name!r} is untrained, so that its scores mean nothing; train it first")
-        identity = (manifest.architecture, manifest.version, tuple(sorted(_hashes(member).items())))
+        identity = (manifest.architecture, manifest.version, tuple(sorted(hashes_of(member).items())))
         if identity in seen:
             raise DeepfakeError(f"{manifest.name} {manifest.version} is there twice; name each model once")
         seen[identity] = manifest.name
@@ -352,7 +319,7 @@ def _manifest(
 ) -> ModelManifest:
     """What the ensemble is; ``preprocess`` is the first member's."""
     parts = [{"name": member.manifest.name, "version": member.manifest.version} for member in members]
-    content = [[part, sorted(_hashes(member).items())] for part, member in zip(parts, members, strict=True)]
+    content = [[part, sorted(hashes_of(member).items())] for part, member in zip(parts, members, strict=True)]
     digest = hashlib.sha256(json.dumps([content, weights, calibration.model_dump()]).encode())
     manifest = manifest_of(
         name=name,
@@ -371,37 +338,3 @@ def _manifest(
         for place, spec in enumerate(specs)
     ]
     return manifest.model_copy(update={"inputs": tuple(inputs)})
-
-
-def _hashes(member: LoadedDetector) -> dict[str, str]:
-    """sha256 of a member's model files by format: all of its package, or the one file that runs."""
-    listed = {format: reference.sha256 for format, reference in member.manifest.files.items()}
-    return listed or {artifact.format: artifact.sha256 for artifact in member.artifacts}
-
-
-def _written(member: LoadedDetector, folder: Path) -> Member:
-    if not member.origin:
-        raise DeepfakeError(f"{member.manifest.name!r} was not loaded by name or path, and could not be found again")
-    origin = {key: _to_file(value, folder) for key, value in member.origin.items()}
-    return Member(origin=origin, name=member.manifest.name, version=member.manifest.version, files=_hashes(member))
-
-
-def _to_file(value: str, folder: Path) -> str:
-    """A path relative to the ensemble's folder, so that both can be moved together; a name as it is."""
-    return f"./{Path(os.path.relpath(value, folder.resolve())).as_posix()}" if Path(value).is_absolute() else value
-
-
-def _from_file(value: str, folder: Path) -> str:
-    return str((folder / value).resolve()) if value.startswith("./") else value
-
-
-def _check_same(member: LoadedDetector, record: Member, file: Path) -> None:
-    """Refuse a member that is another model by now."""
-    found = _hashes(member)
-    other = [format for format, sha256 in record.files.items() if found.get(format, sha256) != sha256]
-    if member.manifest.version != record.version or other:
-        raise DeepfakeError(
-            f"{file}: its member {record.name!r} was version {record.version} and is {member.manifest.version} now"
-            f"{', with another model file' if other else ''}; bring that version back, or make the ensemble again: "
-            "dfbench ensemble"
-        )

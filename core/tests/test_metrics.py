@@ -1,4 +1,4 @@
-"""The measures against scikit-learn, on data with many ties."""
+"""The measures against scikit-learn and torchmetrics, on data with many ties."""
 
 from __future__ import annotations
 
@@ -50,6 +50,32 @@ def test_measures_at_a_threshold_agree_with_scikit_learn(data, threshold):
     for ours, theirs, name in zip(found, expected[:3], ("precision", "recall", "f1"), strict=True):
         if not (name == "f1" and math.isnan(theirs)):  # undefined there where either part is; here 0 / something is 0
             assert ours == pytest.approx(theirs, nan_ok=True), name
+
+
+@pytest.fixture(scope="module")
+def torchmetrics():
+    """The functions of torchmetrics, which imports torchvision where there is one."""
+    from deepfake_core._torchvision import ensure_importable
+
+    ensure_importable()
+    from torchmetrics.functional import classification
+
+    return classification
+
+
+@pytest.mark.torch
+@given(data=two_classes, step=st.integers(0, 7))
+def test_measures_agree_with_torchmetrics(torchmetrics, data, step):
+    import torch
+
+    fake, score = data
+    target, preds = torch.from_numpy(fake), torch.from_numpy(score)
+    assert metrics.roc_auc(fake, score) == pytest.approx(float(torchmetrics.binary_auroc(preds, target)), abs=1e-6)
+    expected = float(torchmetrics.binary_average_precision(preds, target))
+    assert metrics.average_precision(fake, score) == pytest.approx(expected, abs=1e-6)
+    between = (step + 0.5) / 8  # a score that equals the threshold is fake here, and real there
+    expected = float(torchmetrics.binary_accuracy(preds, target, threshold=between))
+    assert metrics.accuracy(fake, score, between) == pytest.approx(expected, abs=1e-6)
 
 
 @given(two_classes)

@@ -27,6 +27,7 @@ from deepfake_exports.parity import (
     gate_drift,
     gate_outputs,
     gate_scores,
+    known_scores,
     probes,
     scores_of,
     spread,
@@ -58,6 +59,7 @@ def export_onnx(
     precision: Precision = "fp32",
     calibration_images: NDArray[np.uint8] | None = None,
     labels: NDArray[np.int64] | None = None,
+    logits: NDArray[np.float32] | None = None,
 ) -> Path:
     """Write ``network`` to ``out`` as ONNX, once it has been shown to agree with it in ONNX Runtime.
 
@@ -72,13 +74,14 @@ def export_onnx(
         calibration_images: uint8 [N, H, W, 3] RGB from the validation split; parity is checked on them too.
         labels: int [N], 1 = fake; ``int8`` needs them. Where they are given, judgement on the pictures is a gate for
             every precision but ``fp32``.
+        logits: float32 [N], the network's of the calibration images, where they are known; else it is asked for them.
 
     Raises:
         ParityError: The file would not agree with the network; nothing is written.
         DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
     """
     check_request(detector, manifest, precision, OFFERED["onnx"], calibration_images)
-    data = labelled(calibration_images, labels) if precision == "int8" or labels is not None else None
+    data = labelled(calibration_images, labels, logits) if precision == "int8" or labels is not None else None
     model = graph_of(network, manifest)
     images = probes(manifest.preprocess, calibration_images)
     reference = torch_run(model, manifest)
@@ -96,10 +99,10 @@ def export_onnx(
             gate_outputs(f"{out} ({precision})", ort_run(rounded), ort_run(target), images, detector.logit_tolerance)
             gate_drift(f"{out} ({precision})", exact, ort_run(target), images, manifest.calibration)
         if precision != "fp32" and data is not None:
-            before = scores_of(reference, data.images)
+            before = known_scores(reference, data)
             if precision == "int8":
                 changes = _save_int8(plain, manifest, data, before, target, Path(scratch))
-                gate_changes(f"{out} ({precision})", changes, len(data.fake))
+                gate_changes(f"{out} ({precision})", changes, data.fake)
             else:
                 gate_scores(f"{out} ({precision})", before, ort_run(target), data, manifest)
     return Path(out)

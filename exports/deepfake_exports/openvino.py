@@ -29,6 +29,7 @@ from deepfake_exports.parity import (
     gate_drift,
     gate_outputs,
     gate_scores,
+    known_scores,
     probes,
     scores_of,
     spread,
@@ -58,6 +59,7 @@ def export_openvino(
     precision: Precision = "fp32",
     calibration_images: NDArray[np.uint8] | None = None,
     labels: NDArray[np.int64] | None = None,
+    logits: NDArray[np.float32] | None = None,
 ) -> Path:
     """Write ``network`` to ``out`` (``….xml``) and its weights beside it (``….bin``).
 
@@ -75,7 +77,7 @@ def export_openvino(
     check_request(detector, manifest, precision, OFFERED["openvino"], calibration_images)
     if precision == "bf16" and not computes_bf16():
         raise DeepfakeError("this processor does not compute in bfloat16, so the export could not be verified here")
-    data = labelled(calibration_images, labels) if precision == "int8" or labels is not None else None
+    data = labelled(calibration_images, labels, logits) if precision == "int8" or labels is not None else None
     out = Path(out).with_suffix(".xml")
     what = f"{out} (openvino, {precision})"
     model = graph_of(network, manifest)
@@ -94,7 +96,7 @@ def export_openvino(
             xml = _save(converted, manifest, scratch / "half.xml", half=True, compute=compute)
             gate_drift(what, exact, openvino_run(xml), images, manifest.calibration)
         if precision != "fp32" and data is not None:
-            before = scores_of(reference, data.images)
+            before = known_scores(reference, data)
             if precision == "int8":
                 xml = _Int8(converted, manifest, data, before, scratch).fastest(what)
             else:
@@ -177,7 +179,7 @@ class _Int8:
             files[key] = _save(self._restored(ways[way]), self.manifest, self.scratch / "restored.xml")
             runs[key] = openvino_run(files[key])
             changes[key] = self._change(scores_of(runs[key], self.data.images))
-        gate_changes(what, changes, len(self.data.fake))
+        gate_changes(what, changes, self.data.fake)
         held = [key for key, change in changes.items() if change.share <= 1]
         times = medians_ms({key: partial(runs[key], self.data.images[:1]) for key in held}, TIMED)
         return files[min(times, key=times.__getitem__)]

@@ -25,6 +25,7 @@ def export_pt2(
     precision: Precision = "fp32",
     calibration_images: NDArray[np.uint8] | None = None,
     labels: NDArray[np.int64] | None = None,  # noqa: ARG001 - exporters share one signature
+    logits: NDArray[np.float32] | None = None,  # noqa: ARG001
 ) -> Path:
     """Write ``network`` to ``out`` (``….pt2``) as an exported program, its manifest among the extra files.
 

@@ -54,8 +54,10 @@ def check_request(
         raise DeepfakeError(f"calibration images must be uint8 [N, {wanted}], got {images.dtype} {list(images.shape)}")
 
 
-def labelled(images: NDArray[np.uint8] | None, labels: NDArray[np.int64] | None) -> LabelledImages:
-    """Pair pictures uint8 [N, H, W, 3] with their labels int [N], 1 = fake.
+def labelled(
+    images: NDArray[np.uint8] | None, labels: NDArray[np.int64] | None, logits: NDArray[np.float32] | None = None
+) -> LabelledImages:
+    """Pair pictures uint8 [N, H, W, 3] with their labels int [N], 1 = fake, and the network's logits float32 [N].
 
     Raises:
         DeepfakeError: One is missing, their numbers differ, or not both classes are there.
@@ -66,7 +68,9 @@ def labelled(images: NDArray[np.uint8] | None, labels: NDArray[np.int64] | None)
         raise DeepfakeError(f"{len(images)} calibration images but {len(labels)} labels")
     if set(np.unique(labels)) != {0, 1}:
         raise DeepfakeError(f"labels must hold both real (0) and fake (1), got {np.unique(labels).tolist()}")
-    return LabelledImages(images, np.asarray(labels, np.int64))
+    if logits is not None and logits.shape != labels.shape:
+        raise DeepfakeError(f"{len(labels)} labels but logits of shape {list(logits.shape)}")
+    return LabelledImages(images, np.asarray(labels, np.int64), logits)
 
 
 def graph_of(network: nn.Module, manifest: ModelManifest) -> nn.Module:

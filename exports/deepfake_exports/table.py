@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.runtimes.timing import medians_ms
 from deepfake_exports.package import SUFFIXES
-from deepfake_exports.parity import TIMED, Run, change_of, probes, scores_of, torch_run
+from deepfake_exports.parity import TIMED, Run, change_of, known_scores, probes, scores_of, torch_run
 from deepfake_exports.request import Precision, graph_of, labelled
 from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_registry.manifest import ModelManifest
@@ -96,7 +96,8 @@ def cell(
         precision: One that the format offers.
         data: What the labelled inputs are, for the table.
         keep: Folder that takes the exported files, named ``DETECTOR-FORMAT-PRECISION``; by default they are dropped.
-        **options: ``calibration_images`` uint8 [N, …] and ``labels`` int [N].
+        **options: ``calibration_images`` uint8 [N, …] and ``labels`` int [N], and with :func:`with_logits` the
+            network's ``logits`` of them, so that several cells score it once.
     """
     manifest = loaded.manifest
     who = (manifest.name, manifest.version, manifest.weights, format, precision)
@@ -106,7 +107,7 @@ def cell(
             loaded.export(format, precision, out=out, **options)
         except DeepfakeError as error:
             return Cell(*who, reason=str(error).replace(f"{folder}/", "").removesuffix("; nothing written"))
-        reference = torch_run(graph_of(loaded.network, manifest), manifest)
+        reference = reference_of(loaded)
         exported = run_of(format, out, manifest)
         images = probes(manifest.preprocess, options.get("calibration_images"))
         before, after = (scores_of(run, images) for run in (reference, exported))
@@ -114,8 +115,8 @@ def cell(
         auc: float | None = None
         fake = np.arange(len(before)) % 2
         if options.get("labels") is not None:
-            known = labelled(options["calibration_images"], options["labels"])
-            before, after, fake = *(scores_of(run, known.images) for run in (reference, exported)), known.fake
+            known = labelled(options["calibration_images"], options["labels"], options.get("logits"))
+            before, after, fake = known_scores(reference, known), scores_of(exported, known.images), known.fake
         change = change_of(before, after, fake, manifest)
         if options.get("labels") is not None:
             auc = change.auc
@@ -130,6 +131,18 @@ def cell(
         return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms, *counted)
 
 
+def with_logits(loaded: LoadedDetector, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of :func:`cell` with the network's logits of the labelled inputs, where there are any."""
+    if options.get("labels") is None:
+        return dict(options)
+    return {**options, "logits": scores_of(reference_of(loaded), options["calibration_images"])}
+
+
+def reference_of(loaded: LoadedDetector) -> Run:
+    """The detector's network in torch, behind its preprocessing."""
+    return torch_run(graph_of(loaded.network, loaded.manifest), loaded.manifest)
+
+
 def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
     """The cell with its speed measured anew, of the file that :func:`cell` kept; as it is where there is none.
 
@@ -141,7 +154,7 @@ def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
     file = kept / _file(item.detector, item.format, item.precision)
     if item.reason or not file.is_file():
         return item
-    reference = torch_run(graph_of(loaded.network, loaded.manifest), loaded.manifest)
+    reference = reference_of(loaded)
     noise = probes(loaded.manifest.preprocess, None)[2:3]
     ms, eager = _speed(run_of(item.format, file, loaded.manifest), reference, noise)
     return replace(item, ms=ms, ratio=eager / ms)

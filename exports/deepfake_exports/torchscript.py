@@ -26,6 +26,7 @@ def export_torchscript(
     precision: Precision = "fp32",
     calibration_images: NDArray[np.uint8] | None = None,
     labels: NDArray[np.int64] | None = None,  # noqa: ARG001 - exporters share one signature
+    logits: NDArray[np.float32] | None = None,  # noqa: ARG001
 ) -> Path:
     """Write ``network`` to ``out`` as frozen TorchScript, its manifest among the extra files.
 

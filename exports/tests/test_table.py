@@ -11,7 +11,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.runtimes.torch import TorchRuntime
 from deepfake_core.specs import DetectorSpec
-from deepfake_exports.table import Cell, Table, cell, timed_again
+from deepfake_exports.table import Cell, Table, cell, timed_again, with_logits
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,18 @@ def test_a_cell_holds_what_was_measured(case, loaded, format, precision, smaller
     assert made.ratio > 0
     weights = sum(p.numel() for p in case.network.parameters()) * 4 / 1e6
     assert (made.size_mb < weights) == smaller
+
+
+def test_the_networks_scores_are_taken_where_they_are_known(case, loaded):
+    options = with_logits(loaded, {"calibration_images": case.images, "labels": case.fake})
+    plain, known = (cell(loaded, "onnx", "int8-weights", **given) for given in (options | {"logits": None}, options))
+    assert (known.auc, known.p_fake, known.logit) == (plain.auc, plain.p_fake, plain.logit)
+    options["logits"] = -options["logits"]
+    assert "AUC changes by 1.0000" in cell(loaded, "onnx", "int8-weights", **options).reason
+    assert cell(loaded, "onnx", "fp32", **options).auc == 1
+    options["logits"] = options["logits"][1:]
+    assert cell(loaded, "onnx", "int8-weights", **options).reason == "24 labels but logits of shape [23]"
+    assert with_logits(loaded, {}) == {}
 
 
 def test_the_exported_files_are_kept_where_asked(loaded, tmp_path):

@@ -77,22 +77,12 @@ def _measured(name: str, package: Path, dataset: list[str], threads: int | None,
     Raises:
         DeepfakeError: A measurement failed.
     """
-    from deepfake_bench.jobs import PLUMBING, parse_dataset, plan
+    from deepfake_bench.jobs import plan, with_plumbing
     from deepfake_bench.launcher import launch
     from deepfake_bench.machine import make_report
-    from deepfake_bench.scenarios import SCENARIOS
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.runtimes.threads import allowed_threads
 
-    jobs = plan(
-        [f"{package}/"],
-        ["auto"],
-        [item.name for item in SCENARIOS.values() if item.by_default],
-        [PLUMBING, *map(parse_dataset, dataset)],
-        device="cpu",
-        threads=threads or allowed_threads(),
-        seconds=seconds,
-    )
+    jobs = plan([f"{package}/"], None, None, with_plumbing(dataset), device="cpu", threads=threads, seconds=seconds)
     measurements = [launch(job).model_copy(update={"detector": name}) for job in jobs]
     for row in measurements:
         if row.status == "failed":

@@ -44,7 +44,6 @@ def card(
     from deepfake_bench.findings import Findings, read_predictions, read_validation
     from deepfake_bench.jobs import parse_dataset, plan
     from deepfake_core.loading import load
-    from deepfake_core.runtimes.threads import allowed_threads
     from deepfake_registry.provenance import read_terms
 
     # What can be wrong is found before anything is measured.
@@ -55,11 +54,11 @@ def card(
     manifest = load(detector, device=device).manifest
     jobs = plan(
         [detector],
-        ["auto"],
+        None,
         SCENARIOS,
         [parse_dataset(text) for text in dataset],
         device=device,
-        threads=threads or allowed_threads(),
+        threads=threads,
         seconds=seconds,
         limit=limit,
         out=validation / "card",

@@ -41,7 +41,7 @@ def parity(
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
     from deepfake_exports.request import OFFERED
-    from deepfake_exports.table import Table, cell, timed_again
+    from deepfake_exports.table import Table, cell, timed_again, with_logits
 
     for name in formats or ():
         if name not in OFFERED:
@@ -66,7 +66,7 @@ def parity(
         if not missing:
             continue
         labelled = clips if loaded.manifest.preprocess.clip else data
-        options = labelled_crops(loaded, labelled, limit) if labelled else {}
+        options = with_logits(loaded, labelled_crops(loaded, labelled, limit)) if labelled else {}
         named = Path(resolved(labelled).path).name if labelled else ""
         for format, precision in missing:
             table.add(cell(loaded, format, precision, data=named, keep=keep, **options))

@@ -69,7 +69,7 @@ def run(
     """
     from deepfake_bench.cli.reports import write_views
     from deepfake_bench.cli.tables import show_report
-    from deepfake_bench.jobs import PLUMBING, left_out, parse_dataset, plan
+    from deepfake_bench.jobs import left_out, plan, with_plumbing
     from deepfake_bench.launcher import Kept
     from deepfake_bench.machine import make_report
     from deepfake_bench.scenarios import SCENARIOS
@@ -77,7 +77,6 @@ def run(
     from deepfake_core.errors import DeepfakeError, UnknownDetector
     from deepfake_core.progress import track
     from deepfake_core.registered import find_registered, is_registered_name
-    from deepfake_core.runtimes.threads import allowed_threads
 
     if resume and out is None:
         raise DeepfakeError("--resume goes on with the run in a folder: name it by --out")
@@ -92,14 +91,13 @@ def run(
     names = names or list(plugins.detectors())
     if not names:
         raise UnknownDetector("no detector is installed; run: pip install deepfake-lite")
-    scenarios = scenario or ([*QUICK] if quick else [item.name for item in SCENARIOS.values() if item.by_default])
     jobs = plan(
         names * repeat,
-        [item.value for item in backend or [Backend.auto]],
-        scenarios,
-        [PLUMBING, *map(parse_dataset, dataset or ())],
+        [item.value for item in backend or ()],
+        scenario or (QUICK if quick else None),
+        with_plumbing(dataset or ()),
         device=device,
-        threads=threads or allowed_threads(),
+        threads=threads,
         seconds=seconds / 10 if quick else seconds,
         recipe=recipe,
         price_per_core_hour=price_per_core_hour,
@@ -112,7 +110,7 @@ def run(
         for number, job in enumerate(track(jobs, "measuring")):
             measurements.append(kept.launch(number, job))
     finally:
-        report = make_report([*measurements, *left_out(names, scenarios, device)])
+        report = make_report([*measurements, *left_out(jobs)])
         show_report(report)
         for target in filter(None, (json_file, out and out / "report.json")):
             report.write(target)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from deepfake_bench.cli.text import printable
 from deepfake_bench.cli.writers import wide_console
-from deepfake_bench.figures import short, short_name
+from deepfake_bench.figures import ACCURACY, short, short_name
 from deepfake_bench.report import Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.scenarios import SCENARIOS
 from deepfake_bench.targets import board, documented
@@ -19,17 +19,7 @@ from deepfake_bench.targets import board, documented
 if TYPE_CHECKING:
     from rich.console import Console
 
-ACCURACY = {
-    "auc": "AUC",
-    "average_precision": "AP",
-    "eer": "EER",
-    "tpr_at_1pct_fpr": "TPR@1%",
-    "tpr_at_5pct_fpr": "TPR@5%",
-    "balanced_accuracy": "bal. acc.",
-    "fakes_found": "fakes found",
-    "ece": "ECE",
-    "brier": "Brier",
-}
+_ACCURACY = tuple(name for name in ACCURACY if name != "reals_passed")
 MOST_COLUMNS = 12
 """Variants that fit beside each other; more of them are shown one below the other."""
 VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "dim"}
@@ -85,12 +75,12 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
     assert row.dataset is not None, "accuracy is measured on a dataset"
     name, weights, backend = _who(row)
     title = f"accuracy of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
-    table = plain_table(title, ("source", "real/fake"), (*ACCURACY.values(), "no face", "error"))
+    table = plain_table(title, ("source", "real/fake"), (*map(ACCURACY.__getitem__, _ACCURACY), "no face", "error"))
     for source in row.sources:
         table.add_row(*_accuracy_cells(source))
     for prefix, title in (("", "mean over sources"), ("videos_", "mean over sources (videos)")):
         if not prefix or f"{prefix}auc" in row.metrics:
-            means = [_score(row.metrics.get(prefix + key)) for key in ACCURACY]
+            means = [_score(row.metrics.get(prefix + key)) for key in _ACCURACY]
             table.add_row(title, "", *means, "", "", style="bold")
     console.print(table)
     if row.dataset.note:
@@ -120,7 +110,7 @@ def _show_variants(console: Console, row: Measurement) -> None:
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
-    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in ACCURACY]
+    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in _ACCURACY]
     auc = source.metrics.get("auc")
     if auc is not None and auc.low is not None and auc.high is not None:
         shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"

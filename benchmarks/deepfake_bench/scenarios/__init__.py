@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from deepfake_bench.jobs import Job
@@ -36,7 +36,7 @@ class Scenario:
         needs_dataset: It runs once per dataset.
         needs_training: It means nothing on untrained weights, which are skipped.
         of_pictures: It looks at single pictures, so that detectors of clips are skipped.
-        by_default: It runs when no scenario is asked for.
+        by_default: It runs when no scenario is asked for: ``"cuda"`` where an accelerator was.
     """
 
     name: str
@@ -46,7 +46,11 @@ class Scenario:
     needs_dataset: bool = False
     needs_training: bool = False
     of_pictures: bool = False
-    by_default: bool = True
+    by_default: bool | Literal["cuda"] = True
+
+    def runs_by_default(self, device: str) -> bool:
+        """Whether it is part of a run on a device that names no scenario."""
+        return device.startswith("cuda") if self.by_default == "cuda" else self.by_default
 
     def measure(self, detector: LoadedDetector, job: Job) -> Outcome:
         """Run it."""
@@ -67,7 +71,7 @@ SCENARIOS = {
             "training steps, from files and on samples that lie ready",
             headline="images_per_s_on_device",
             also=("images_per_s", "mfu"),
-            by_default=False,
+            by_default="cuda",
         ),
         Scenario(
             "server",

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Sample
 
 
+AT_ONCE = 1 << 26
+"""Most bytes of a file that is taken into memory whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Want:
     """What to find out about each file.
@@ -122,6 +126,29 @@ def digest(data: Path | bytes) -> str:
     return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else sha256_file(data)
 
 
+def at_once(data: Path | bytes, name: str) -> tuple[Path | bytes, Facts | None]:
+    """A picture's file in memory, and its size and hash, so that one reading does for both.
+
+    A file of more than :data:`AT_ONCE` stays where it is, and nothing is known of it.
+
+    Raises:
+        InputError: The file is missing, empty or no regular file.
+        OSError: It cannot be read.
+    """
+    if not isinstance(data, bytes):
+        with open_stream(data, name) as stream:
+            if data.stat().st_size > AT_ONCE:
+                return data, None
+            data = stream.read()
+    return data, Facts(size_bytes=len(data), sha256=digest(data))
+
+
+def remember(state: State, key: Key | None, facts: Facts | None) -> None:
+    """Put what is known of a file into the state, unless it is nothing."""
+    if key is not None and facts is not None:
+        state.put(key, json.dumps(asdict(facts)))
+
+
 def inspect_all(
     dataset: Dataset,
     want: Want,
@@ -152,8 +179,8 @@ def inspect_all(
         if isinstance(found, Future):
             found = found.result()
             # What cannot be used is looked into each time: a drive may have failed rather than the file.
-            if state is not None and key is not None and not found.error:
-                state.put(key, json.dumps(asdict(found)))
+            if state is not None and not found.error:
+                remember(state, key, found)
         return sample, found
 
     with ThreadPoolExecutor(threads) as pool:

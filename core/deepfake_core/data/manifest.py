@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from deepfake_core.data.check import LABELS
 from deepfake_core.data.inspect import Want, inspect_all
 from deepfake_core.data.naming import folder_of, relative_name
-from deepfake_core.data.state import State
+from deepfake_core.data.state import State, in_turn
 from deepfake_core.datasets.files import inside
 from deepfake_core.datasets.tables import rows as csv_rows
 from deepfake_core.errors import TrainingDataError
@@ -192,13 +193,19 @@ def manifest_hash(dataset: Dataset, *, state: State | None = None, threads: int 
     return hash_of(entries(dataset, state=state, threads=threads))
 
 
-def held_out_hashes(dataset: Dataset) -> tuple[str, ...]:
+def held_out_hashes(dataset: Dataset, known: Path | None = None) -> tuple[str, ...]:
     """What :func:`manifest_hash` gives for a dataset and for its split ``valid``, named so or not.
 
     Nothing where a file cannot be read: then the dataset has no hash.
+
+    Args:
+        dataset: What to hash.
+        known: File with the hashes of what was read before (:class:`~deepfake_core.data.state.State`); it takes the
+            others. Without, every file is read.
     """
     try:
-        every = list(entries(dataset))
+        with in_turn(known) if known is not None else nullcontext() as state:
+            every = list(entries(dataset, state=state))
     except TrainingDataError:
         return ()
     held_out = [entry for entry in every if entry.split == "valid"]

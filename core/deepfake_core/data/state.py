@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from deepfake_core.errors import TrainingDataError
+from deepfake_core.errors import MissingExtra, TrainingDataError
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Sample
@@ -73,6 +75,22 @@ class State:
     ) -> None:
         self.database.commit()
         self.database.close()
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[State]:
+    """The :class:`State` of a file that several processes use: each waits until the others have closed it.
+
+    Raises:
+        TrainingDataError: The file is something else.
+        MissingExtra: The ``filelock`` package is absent.
+    """
+    try:
+        from filelock import FileLock
+    except ModuleNotFoundError:
+        raise MissingExtra("keeping what is known of files", "deepfake-core[torch]") from None
+    with FileLock(f"{path}.lock"), State(path) as state:
+        yield state
 
 
 def key_of(sample: Sample) -> Key | None:

@@ -15,8 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.data.inspect import Facts, at_once, remember
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import families, held_out
+from deepfake_core.data.state import Key, State, key_of
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.inputs.decode import decode, one_line
@@ -31,6 +33,8 @@ from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resi
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
+
+_Found = tuple[tuple[float, float, float, float], NDArray[np.float32]]
 
 STORE_SIDE = 320
 """Side of a stored face in pixels: a multiple of 32, so that autoencoders take it whole."""
@@ -107,12 +111,13 @@ class FaceTable:
             )
 
 
-def find_faces(samples: Iterable[Sample], data: Dataset | Path) -> FaceTable:
+def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: State | None = None) -> FaceTable:
     """Find the largest face of every sample, and its landmarks.
 
     Args:
         samples: Pictures of ``data``.
         data: The dataset, or the folder that holds the samples' files.
+        hashes: Takes the hash of every file that is read.
 
     Raises:
         TrainingDataError: No sample has a usable face.
@@ -121,7 +126,11 @@ def find_faces(samples: Iterable[Sample], data: Dataset | Path) -> FaceTable:
     root = data if isinstance(data, Path) else folder_of(data)
     with ThreadPoolExecutor(allowed_threads()) as pool:
         found = pool.map(lambda sample: _find_one(sample, data), samples)
-        rows = list(track(zip(samples, found, strict=True), "finding faces", total=len(samples)))
+        rows: list[tuple[Sample, _Found | str]] = []
+        for sample, (row, file, facts) in track(zip(samples, found, strict=True), "finding faces", total=len(samples)):
+            rows.append((sample, row))
+            if hashes is not None:
+                remember(hashes, file, facts)
     kept = [(sample, row) for sample, row in rows if not isinstance(row, str)]
     if not kept:
         raise TrainingDataError(f"{root}: none of {len(samples)} pictures has a usable face")
@@ -197,18 +206,23 @@ def _reader(table: FaceTable, data: Dataset | Path) -> Callable[[str], Path | by
     return lambda name: data.read(samples[name])
 
 
-def _find_one(
-    sample: Sample, data: Dataset | Path
-) -> tuple[tuple[float, float, float, float], NDArray[np.float32]] | str:
-    """Box and landmarks in the stored crop, or why there are none."""
+def _find_one(sample: Sample, data: Dataset | Path) -> tuple[_Found | str, Key | None, Facts | None]:
+    """Box and landmarks in the stored crop, or why there are none; and the file as it was, with what is known of it."""
+    file, facts = key_of(sample), None
     finder, mesh = _tools()
     try:
-        pixels = decode(sample.path if isinstance(data, Path) else data.read(sample), name=sample.name).pixels
+        read, facts = at_once(sample.path if isinstance(data, Path) else data.read(sample), sample.name)
+        pixels = decode(read, name=sample.name).pixels
         faces: Sequence[Face] = finder.find(pixels)
     except InputError as error:
-        return error.reason
+        return error.reason, file, facts
     except (OSError, cv2.error) as error:
-        return f"cannot be read: {one_line(error)}"
+        return f"cannot be read: {one_line(error)}", file, facts
+    return _landmarks(mesh, pixels, faces), file, facts
+
+
+def _landmarks(mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> _Found | str:
+    """Box of the largest face and its landmarks in the stored crop, or why there are none."""
     if not faces:
         return NO_FACE
     face = max(faces, key=lambda face: face.box.width * face.box.height)

@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from deepfake_core.data.splits import held_out, subset_by_group
 from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.crops import StoredCrops
 from deepfake_core.detector import Detector
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.augment import DeviceAugment
 from deepfake_core.training.items import TrainingSet
 from deepfake_core.training.material import Material, Shown, fingerprint
-from deepfake_core.training.pictures import ClipSet, PictureSet, StoreClips, StoreCrops, clip_of
+from deepfake_core.training.pictures import ClipSet, PictureSet
 from deepfake_core.training.prepare import prepare
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.step import Augment
-from deepfake_core.training.store import REJECTED, CropStore
+from deepfake_core.training.store import HASHES, REJECTED, CropStore
 from deepfake_core.training.validation import ValidationSet
+from deepfake_core.training.views import StoreClips, StoreCrops, clip_of
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec
 
 ROOM = 1.3
@@ -54,6 +56,7 @@ def labelled_material(
         files += held_store.samples
         rows = _at_most(store, _not_held_out(store), recipe)
         held = _at_most(held_store, _own_or_all(held_store), recipe)
+    known = None if isinstance(dataset if valid is None else valid, StoredCrops) else held_store.folder / HASHES
     rejected = _rejected(store) if valid is None else _rejected(store) | _rejected(held_store)
     rows = rows[subset_by_group(_families(store, rows, recipe), recipe.data_share, recipe.seed, _strata(store, rows))]
     if recipe.overfit:
@@ -73,6 +76,7 @@ def labelled_material(
         [store.origin(int(row)) for row in rows[:10]],
         rejected,
         _device_augment(recipe) if recipe.augment_on == "device" and not recipe.overfit else None,
+        known,
     )
 
 

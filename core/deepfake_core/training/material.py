@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import subset_by_group
+from deepfake_core.data.state import in_turn
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.labels import some
 from deepfake_core.detector import Detector
@@ -93,6 +94,8 @@ class Material:
         first: Names of the first training pictures, for the log.
         rejected: Files that were left out, with the reason.
         on_device: Makes what changes images on a device; ``None`` where the loading processes do it all.
+        hashes: Where :func:`~deepfake_core.data.manifest.held_out_hashes` finds what was read; ``None`` where nothing
+            was.
     """
 
     training: TrainingSet
@@ -104,6 +107,7 @@ class Material:
     first: Sequence[str] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     on_device: Callable[[torch.device], Augment] | None = None
+    hashes: Path | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -208,7 +212,8 @@ def pairs_material(
     training_shows = Shown.of(sample for sample in samples if sample.split != "valid")
     validation_shows = Shown.of(sample for sample in samples if sample.split == "valid")
     training_shows.apart(validation_shows, "training and validation", recipe)
-    table, training, held_out = _pair_sources(dataset, samples, recipe, cache_dir, device)
+    table_file = _table_file(samples, cache_dir)
+    table, training, held_out = _pair_sources(dataset, samples, table_file, recipe, device)
     validation = _pair_validation(detector, held_out, dataset, recipe, cache_dir, margin)
     return Material(
         PairDataset(
@@ -225,6 +230,7 @@ def pairs_material(
         training_shows | validation_shows,
         table.paths[training.rows[:10]].tolist(),
         dict(table.rejected),
+        hashes=_hashes(table_file),
     )
 
 
@@ -243,15 +249,26 @@ def face_margin(detector: Detector) -> float:
     return crop.margin
 
 
+def _table_file(samples: Sequence[Sample], cache_dir: Path) -> Path:
+    """Where the faces of samples are kept."""
+    listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.name}" for sample in samples)
+    return cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
+
+
+def _hashes(table_file: Path) -> Path:
+    """Where the hashes are kept that were found with the faces."""
+    return table_file.with_suffix(".hashes")
+
+
 def _pair_sources(
-    dataset: Dataset, samples: Sequence[Sample], recipe: TrainRecipe, cache_dir: Path, device: torch.device
+    dataset: Dataset, samples: Sequence[Sample], table_file: Path, recipe: TrainRecipe, device: torch.device
 ) -> tuple[FaceTable, PairSource, PairSource]:
     """The faces, those that train and those that validate."""
+    cache_dir = table_file.parent
     cache_dir.mkdir(parents=True, exist_ok=True)
-    listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.name}" for sample in samples)
-    table_file = cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
-    if not table_file.exists():
-        find_faces(samples, dataset).save(table_file)
+    with in_turn(_hashes(table_file)) as hashes:
+        if not table_file.exists():
+            find_faces(samples, dataset, hashes).save(table_file)
     table = FaceTable.read(table_file)
     pixels = load_crops(table, dataset, cache_dir)
     rows, held_out = split_by_group(table, recipe.validation_share)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -20,6 +21,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from deepfake_core.data.inspect import Facts, at_once, remember
+from deepfake_core.data.state import in_turn, key_of
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crops import StoredCrops
 from deepfake_core.errors import InputError, TrainingDataError
@@ -31,7 +34,7 @@ from deepfake_core.progress import track
 from deepfake_core.results import Box
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.shards import PARTS, Crop, Outcome, ShardWriter
-from deepfake_core.training.store import INDEX, RECORD, REJECTED, SHARDS, CropStore, StoreSpec, read_record
+from deepfake_core.training.store import HASHES, INDEX, RECORD, REJECTED, SHARDS, CropStore, StoreSpec, read_record
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Clip, FaceCrop, Resize
 
@@ -107,7 +110,7 @@ def prepare(
 
 def _existing(folder: Path, dataset: Dataset, spec: StoreSpec, *, rebuild: bool) -> CropStore | None:
     """The complete store in the folder, or ``None`` when it has to be written or continued."""
-    found = {path.name for path in folder.iterdir()} - {".lock"}
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(HASHES)} - {".lock"}
     ours = {SHARDS, INDEX, PARTS, RECORD, REJECTED}
     if foreign := sorted(name for name in found - ours if not name.endswith(".tmp")):
         raise TrainingDataError(f"{folder}: holds {foreign[0]!r}, which is no part of a store; choose another folder")
@@ -158,11 +161,12 @@ def _write(folder: Path, dataset: Dataset, spec: StoreSpec, shard_bytes: int, wo
     writer = ShardWriter(folder, spec, shard_bytes)
     threads = workers or allowed_threads()
     cutter = Cutter(spec)
-    with closing(writer), ThreadPoolExecutor(threads) as pool:
+    with closing(writer), in_turn(folder / HASHES) as hashes, ThreadPoolExecutor(threads) as pool:
         samples, total = _selected(dataset, spec.max_images)
         listed = _rest(samples, dataset, writer)
         results = _ordered(pool, lambda item: cutter.cut(item[0], item[3]), listed, _AHEAD * threads)
         for (sample, origin, listing, _), outcome in track(results, "cutting faces", total=total):
+            remember(hashes, outcome.file, outcome.facts)
             writer.add(sample, origin, listing, outcome)
         writer.finish(record)
     store = CropStore(folder)
@@ -276,15 +280,18 @@ class Cutter:
 
     def cut(self, sample: Sample, read: Reader) -> Outcome:
         """Crops of a picture, or of the frames of a video, and what was left out."""
-        moving = False
+        moving, facts, file = False, cast("Facts | None", None), key_of(sample)
         try:
             data = read()
             moving = is_video(data)
-            return self._video(data, sample.name) if moving else self._picture(data, sample)
+            if not moving:
+                data, facts = at_once(data, sample.name)
+            outcome = self._video(data, sample.name) if moving else self._picture(data, sample)
         except InputError as error:
-            return Outcome(rejected=[(-1, error.reason)], moving=moving)
+            outcome = Outcome(rejected=[(-1, error.reason)], moving=moving)
         except (OSError, cv2.error) as error:
-            return Outcome(rejected=[(-1, f"cannot be read: {one_line(error)}")], moving=moving)
+            outcome = Outcome(rejected=[(-1, f"cannot be read: {one_line(error)}")], moving=moving)
+        return replace(outcome, file=file, facts=facts)
 
     def _picture(self, data: Path | bytes, sample: Sample) -> Outcome:
         if self.spec.crop == "whole":

@@ -158,7 +158,7 @@ def train(
             watching.close(ending)
         if accelerator.is_main_process:
             network.load_state_dict(load_file(run.best))
-            held_out = held_out_hashes(validating if validating is not None else dataset)
+            held_out = held_out_hashes(validating if validating is not None else dataset, material.hashes)
             _package(name, detector, network, material, progress.best, recipe, run, _spec(data), held_out, terms, start)
             _conclude(material, tested, recipe, run, device)
         accelerator.wait_for_everyone()

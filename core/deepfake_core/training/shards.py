@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,6 +26,10 @@ from deepfake_core.datasets import Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.store import COLUMNS, INDEX, NAMED, RECORD, REJECTED, SHARDS, SPLITS, StoreSpec
 from deepfake_registry.files import atomic_path, write_atomic
+
+if TYPE_CHECKING:
+    from deepfake_core.data.inspect import Facts
+    from deepfake_core.data.state import Key
 
 PARTS = "parts"
 _BLOCK = 512
@@ -59,11 +63,15 @@ class Outcome:
         crops: Pictures to store.
         rejected: Frame (-1 for a picture or a whole video) and reason of what was left out.
         moving: Whether it is a video.
+        file: The sample's file as it was before it was read; ``None`` where it cannot be found.
+        facts: Size and hash of the file, where it was read whole.
     """
 
     crops: Sequence[Crop] = ()
     rejected: Sequence[tuple[int, str]] = ()
     moving: bool = False
+    file: Key | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ SPLITS = ("", "train", "valid", "test")
 """Meaning of the codes in :attr:`CropStore.splits`; the first is for datasets that do not say."""
 
 SHARDS, INDEX, RECORD, REJECTED = "shards", "index", "store.json", "rejected.csv"
+HASHES = "hashes.sqlite"
+"""Hashes of the dataset's pictures, as they were when they were cut."""
 
 COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "shard": (np.int32, ()),

@@ -5,8 +5,11 @@ import tarfile
 import cv2
 import numpy as np
 import pytest
+from mini_sets import overwrite
 from PIL import Image
 
+from deepfake_core.data.manifest import held_out_hashes
+from deepfake_core.data.state import in_turn
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
@@ -79,4 +82,17 @@ def test_what_opencv_cannot_look_at_is_left_out(tmp_path, monkeypatch):  # 001-2
     (tmp_path / "real").mkdir()
     Image.fromarray(draw_face(0)).save(tmp_path / "real" / "0.png")
     (sample,) = ImageFolder(tmp_path)
-    assert faces._find_one(sample, tmp_path) == "cannot be read: too small"
+    assert faces._find_one(sample, tmp_path)[0] == "cannot be read: too small"
+
+
+def test_hashes_are_found_with_the_faces(tmp_path):
+    (tmp_path / "set" / "real").mkdir(parents=True)
+    Image.fromarray(draw_face(0)).save(tmp_path / "set" / "real" / "0.png")
+    (tmp_path / "set" / "real" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    data = ImageFolder(tmp_path / "set")
+    expected = held_out_hashes(data)
+    with in_turn(tmp_path / "hashes") as hashes:
+        assert len(faces.find_faces(data, data, hashes).rejected) == 1
+    for path in (tmp_path / "set" / "real").iterdir():
+        overwrite(path)
+    assert held_out_hashes(data, tmp_path / "hashes") == expected

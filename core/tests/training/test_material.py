@@ -28,7 +28,7 @@ def found(monkeypatch):
     """Every sample has a face, and no picture is opened; gives the lists of samples that faces were looked for in."""
     asked = []
 
-    def find(samples, dataset):
+    def find(samples, dataset, hashes):
         asked.append(list(samples))
         groups = np.array([sample.group for sample in samples])
         return FaceTable(
@@ -52,7 +52,8 @@ def data(tmp_path, count, facts=lambda number: {}):
 
 def sources(dataset, tmp_path, **settings):
     recipe = PAIRS.model_copy(update=settings)
-    return material._pair_sources(dataset, list(dataset), recipe, tmp_path / "cache", torch.device("cpu"))
+    table_file = material._table_file(list(dataset), tmp_path / "cache")
+    return material._pair_sources(dataset, list(dataset), table_file, recipe, torch.device("cpu"))
 
 
 def test_a_share_of_the_faces_validates_on_the_same_ones(tmp_path, found):
@@ -81,7 +82,7 @@ def test_the_most_pictures_are_spread_over_the_dataset(tmp_path, monkeypatch):  
     class Enough(Exception):
         pass
 
-    def find(samples, dataset):
+    def find(samples, dataset, hashes):
         assert [sample.path.name for sample in samples] == [f"{number:02}.png" for number in range(3, 40, 4)]
         raise Enough
 

@@ -18,19 +18,11 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.crop import prepare_crop
-from deepfake_core.training.pictures import (
-    CHUNK,
-    WINDOW,
-    ClipSet,
-    PictureSet,
-    StoreClips,
-    StoreCrops,
-    Videos,
-    bounded_shuffle,
-)
+from deepfake_core.training.pictures import CHUNK, WINDOW, ClipSet, PictureSet, bounded_shuffle
 from deepfake_core.training.prepare import prepare
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.store import CropStore
+from deepfake_core.training.views import StoreClips, StoreCrops, Videos
 from deepfake_registry.manifest import Clip
 
 pytestmark = pytest.mark.torch

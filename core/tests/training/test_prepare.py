@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from crop_stores import FACE, face_store, write_faces, write_tiny
 from media import video_bytes
+from mini_sets import overwrite
 from PIL import Image
 
+from deepfake_core.data.manifest import held_out_hashes
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
@@ -21,7 +23,7 @@ from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.testing import draw_face
 from deepfake_core.training.prepare import prepare
-from deepfake_core.training.store import CropStore
+from deepfake_core.training.store import HASHES, CropStore
 
 pytestmark = pytest.mark.torch
 
@@ -97,6 +99,32 @@ def test_what_is_left_out_is_listed_with_the_reason(tmp_path):  # 001-26
     assert reasons["real/grey.png"] == "no face found"
     assert "damaged" in reasons["real/torn.png"]
     assert "empty" in reasons["real/empty.jpg"]
+
+
+def test_pictures_are_not_read_again_for_the_hash_of_the_data(tmp_path):
+    write_tiny(tmp_path / "data", {"real": 3, "fake": 3})
+    (tmp_path / "data" / "real" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    data = ImageFolder(tmp_path / "data")
+    expected = held_out_hashes(data)
+    known = prepare(data, tmp_path / "store", crop="whole").folder / HASHES
+    pictures = sorted((tmp_path / "data").rglob("*.png"))
+    for path in pictures:
+        overwrite(path)
+    assert held_out_hashes(data, known) == expected != held_out_hashes(data)
+    pictures[0].write_bytes(b"another size")
+    assert held_out_hashes(data, known) != expected
+
+
+def test_a_video_is_hashed_when_it_is_asked_for_and_then_remembered(tmp_path):
+    video = tmp_path / "data" / "fake" / "clip.mp4"
+    write_tiny(tmp_path / "data", {"real": 1, "fake": 1})
+    video.write_bytes(video_bytes([draw_face(3, 160)] * 3))
+    data = ImageFolder(tmp_path / "data")
+    known = prepare(data, tmp_path / "store", crop="whole").folder / HASHES
+    expected = held_out_hashes(data)
+    assert held_out_hashes(data, known) == expected
+    overwrite(video)
+    assert held_out_hashes(data, known) == expected != held_out_hashes(data)
 
 
 def test_a_dataset_without_any_face_is_an_error_that_says_why(tmp_path):
