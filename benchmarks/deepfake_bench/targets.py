@@ -22,6 +22,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable
+from itertools import groupby
 
 from deepfake_bench.report import Measurement, TargetCheck
 from deepfake_core.specs import Target
@@ -38,6 +39,44 @@ def check_targets(targets: Iterable[Target], measurement: Measurement) -> list[T
         measurement: With any status; nothing measured means ``not measurable here``.
     """
     return [_check(target, measurement) for target in targets if target.scenario == measurement.scenario]
+
+
+def board(rows: Iterable[Measurement]) -> list[tuple[Measurement, TargetCheck]]:
+    """Every documented target of a detector once for each backend that was asked about it.
+
+    A measurement that could judge it goes before one that could not. Where a dataset decides nothing, each dataset
+    that could judge it has a line of its own; of several rounds, the one in the middle stands for all.
+
+    Args:
+        rows: The measurements of a report, in any order.
+    """
+    found: dict[tuple[str, ...], list[tuple[Measurement, TargetCheck]]] = {}
+    for row in rows:
+        for check in row.targets:
+            what = (check.metric, check.comparison, str(check.target), check.source, check.condition)
+            found.setdefault((row.detector, *what), []).append((row, check))
+    return [line for lines in found.values() for line in _lines(lines)]
+
+
+def _lines(found: list[tuple[Measurement, TargetCheck]]) -> list[tuple[Measurement, TargetCheck]]:
+    """The lines of one target."""
+
+    def where(line: tuple[Measurement, TargetCheck]) -> tuple[str, ...]:
+        row, _ = line
+        return row.backend, row.device, str(row.threads), row.dataset.name if row.dataset else ""
+
+    judged = [line for line in found if line[1].verdict != "not measurable here"]
+    if not judged:
+        return found[:1]
+    together = groupby(sorted(judged, key=where), key=where)
+    by_value = [sorted(lines, key=lambda line: line[1].measured or 0.0) for _, lines in together]
+    return [lines[len(lines) // 2] for lines in by_value]
+
+
+def documented(check: TargetCheck) -> str:
+    """Where a target is documented, what exactly, and what it was stated for."""
+    said = check.source + (f": {check.note}" if check.note else "")
+    return said + (f" ({check.condition})" if check.condition else "")
 
 
 def clauses(condition: str) -> list[str]:
