@@ -80,7 +80,7 @@ def targets(folder: Path) -> str:
                 check.reason,
             )
         )
-    counts = Counter(check.verdict for _, check in lines)
+    counts: Counter[str] = Counter(check.verdict for _, check in lines)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
     header = ("detector", "target", "documented", "measured", "on", "verdict", "why not")
     return f"{said}.\n\n{table(header, rows, numbers=(3,))}"
