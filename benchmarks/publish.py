@@ -28,6 +28,7 @@ from deepfake_bench.machine import Bystanders
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
+from deepfake_core.training.runfiles import read_config
 from deepfake_registry.files import write_atomic
 from published import KIND, contents, pages
 
@@ -78,7 +79,11 @@ class Inputs:
         return found
 
     def folders(self) -> list[str]:
-        """Of this machine, longest first: results do not name them."""
+        """Of this machine, longest first: results do not name them.
+
+        Raises:
+            TrainingDataError: A dataset is not there.
+        """
         found = {ROOT, Path.home(), Path(sys.prefix)}
         paths = [value for item in fields(self) if isinstance(value := getattr(self, item.name), Path)]
         if self.evaluation:
@@ -148,8 +153,6 @@ def evaluation(given: Inputs, out: Path) -> Commands:
 
 def protection(given: Inputs, out: Path) -> Commands:
     """What ``unet`` does to networks that it was and was not trained against."""
-    from deepfake_core.training.runfiles import read_config
-
     assert given.unet_run, "the step needs it"
     data, cache = read_config(given.unet_run)["data"], given.unet_cache or given.unet_run / "cache"
     extent = ("--features", "radar?init=dinov2", "--count", "48", "--pgd-steps", "20")
@@ -211,13 +214,14 @@ def publish(
         if name not in STEPS:
             raise typer.BadParameter(f"unknown step {name!r}; there are: {', '.join(STEPS)}")
     given = Inputs(evaluation, training, clips, run, unet_run, unet_cache, optimum, models, again)
-    fill_pages()  # what is wrong with a page is said before hours of measuring
+    places = given.folders()  # what is wrong with an input or a page is said before hours of measuring
+    fill_pages()
     failed = []
     chosen = [] if pages_only else [step for step in STEPS.values() if not only or step.name in only]
     for step in track(chosen, "publishing"):
         if lacking := given.lacking(step.needs):
             typer.echo(f"{step.name}: left out, it needs {', '.join(lacking)}")
-        elif reason := taken(step, given):
+        elif reason := taken(step, given, places):
             typer.echo(f"{step.name}: failed, {reason}", err=True)
             failed.append(step.name)
         fill_pages()
@@ -228,8 +232,8 @@ def publish(
         raise typer.Exit(1)
 
 
-def taken(step: Step, given: Inputs) -> str:
-    """Run a step and keep its result, without the names of this machine's folders; returns why it failed."""
+def taken(step: Step, given: Inputs, places: list[str]) -> str:
+    """Run a step and keep its result without the names of ``places``; returns why it failed."""
     others = Bystanders()
     with TemporaryDirectory() as folder:
         try:
@@ -239,7 +243,7 @@ def taken(step: Step, given: Inputs) -> str:
                     return f"status {status}"
             if step.result:
                 text = step.result(given, Path(folder)).read_text(encoding="utf-8")
-                for place in (folder, *given.folders()):
+                for place in (folder, *places):
                     text = text.replace(f"{place}/", "")
                 write_atomic(RESULTS / f"{step.name}.json", text)
         except (DeepfakeError, OSError) as error:

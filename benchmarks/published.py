@@ -208,8 +208,8 @@ def where(machine: Machine, created: str) -> str:
     """The machine, the libraries and the day of a result."""
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
     return (
-        f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs, {machine.system}; Python {machine.python}, "
-        f"{libraries}. Measured on {created[:10]}."
+        f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
+        f"Measured on {created[:10]}."
     )
 
 

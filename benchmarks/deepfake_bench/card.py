@@ -337,7 +337,7 @@ def _untrained(probe: Measurement | None) -> dict[str, str]:
     aucs = {(source.variant, source.source): source.metrics["auc"].value for source in probe.sources}
     aucs |= {(name, ""): probe.metrics.get(f"auc_{name}") for name in _PROBES}
     names = dict.fromkeys(name for _, name in aucs)
-    return {name: " / ".join(number(aucs[probe_name, name]) for probe_name in _PROBES) for name in names}
+    return {name: " / ".join(number(aucs.get((probe_name, name))) for probe_name in _PROBES) for name in names}
 
 
 def _why(findings: Findings, scenario: str) -> str:

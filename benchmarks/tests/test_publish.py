@@ -160,7 +160,7 @@ def cells(text, *first):
 
 def test_speed_has_a_row_for_each_detector(published, results):
     shown = published.speed(results)
-    assert shown.startswith("CPU, 2 of 4 CPUs, S; Python 3.11, numpy 2. Measured on 2026-01-02.\n\n")
+    assert shown.startswith("CPU, 2 of 4 CPUs; Python 3.11, numpy 2. Measured on 2026-01-02.\n\n")
     ran = ("onnxruntime, cpu, 2 threads",)
     assert cells(shown, "`lite`", "trained", *ran)[3:] == ["3.25", "–", "–", "–", "328", "192", "7.05"]
     assert cells(shown, "`radar`", "untrained", *ran)[3:] == ["50.0", *["–"] * 6]
