@@ -44,19 +44,23 @@ _ATTACKS = {"noise": "noise", "brighter": "brighter", "protector": "`unet`", "PG
 def speed(folder: Path) -> str:
     """Latency, throughput, start and size of every detector."""
     report = report_of(folder, "cpu")
-    found: dict[tuple[str, ...], dict[tuple[str, str], float | None]] = {}
+    found: dict[tuple[str, str], dict[tuple[str, str], float | None]] = {}
+    ran: set[str] = set()
     for row in report.measurements:
         if row.status == "measured":
-            who = (f"`{short_name(row.detector)}`", row.weights, ", ".join(filter(None, conditions_of(row))))
+            name = f"`{short_name(row.detector)}`"
+            who = (name if row.weights == "trained" else f"{name}, {row.weights}", row.backend)
             found.setdefault(who, {}).update({(row.scenario, name): value for name, value in row.metrics.items()})
+            ran.add(", ".join(filter(None, conditions_of(row)[1:])))
     columns = [(scenario, metric) for scenario, metric, _ in _SPEED]
     rows = [
         (*who, *(short(metrics.get(column)) for column in columns))
         for who, metrics in found.items()
         if any(column in metrics for column in columns)
     ]
-    header = ("detector", "weights", "ran on", *(title for *_, title in _SPEED))
-    return f"{where(report.machine, report.created)}\n\n{table(header, rows, numbers=range(3, len(header)))}"
+    header = ("detector", "runtime", *(title for *_, title in _SPEED))
+    intro = f"{where(report.machine, report.created)} Ran on: {'; '.join(sorted(ran))}."
+    return f"{intro}\n\n{table(header, rows, numbers=range(2, len(header)))}"
 
 
 def targets(folder: Path) -> str:
@@ -68,22 +72,21 @@ def targets(folder: Path) -> str:
     lines.sort(key=lambda line: order.index(line[0].detector))
     rows = []
     for row, check in lines:
+        verdict = "**missed**" if check.verdict == "missed" else check.verdict
+        target = f"`{check.metric}` {SIGNS[check.comparison]} {check.target:.8g}"
         judged = check.verdict in ("met", "missed")
         rows.append(
             (
                 f"`{short_name(row.detector)}`",
-                f"`{check.metric}` {SIGNS[check.comparison]} {check.target:.8g}",
+                target,
                 documented(check),
-                short(check.measured) if judged else "–",
-                _conditions(row) if judged else "",
-                "**missed**" if check.verdict == "missed" else check.verdict,
-                check.reason,
+                f"{short(check.measured)} ({_conditions(row)})" if judged else "–",
+                f"{verdict}: {check.reason}" if check.reason else verdict,
             )
         )
     counts: Counter[str] = Counter(check.verdict for _, check in lines)
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
-    header = ("detector", "target", "documented", "measured", "on", "verdict", "why not")
-    return f"{said}.\n\n{table(header, rows, numbers=(3,))}"
+    return f"{said}.\n\n{table(('detector', 'target', 'documented', 'measured', 'verdict'), rows)}"
 
 
 def accuracy(folder: Path) -> str:
