@@ -126,9 +126,10 @@ def exported(given: Inputs, out: Path) -> Commands:
     return [(*script, "--models", str(given.models), "--optimum", str(given.optimum))]
 
 
-def peers(_: Inputs, out: Path) -> Commands:
-    """``dfbench`` beside other programs."""
-    return [(*PYTHON, str(SUITE / "peers.py"), "--json", str(out / "peers.json"))]
+def peers(given: Inputs, out: Path) -> Commands:
+    """What users would pick instead, beside this project."""
+    script = (*PYTHON, str(SUITE / "peers.py"), "--json", str(out / "peers.json"))
+    return [(*script, "--optimum", given.optimum) if given.optimum else script]
 
 
 def cpu(_: Inputs, out: Path) -> Commands:

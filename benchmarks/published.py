@@ -249,7 +249,7 @@ def _lines(rows: Iterable[Figure], idle: bool) -> Iterator[tuple[str, ...]]:
     for row in rows:
         verdict = {"missed": "**missed**", "": "machine not idle" if row.goal and not idle else ""}
         what = f"**{row.what}**" if row.bold else row.what
-        yield what, row.shown, row.goal, verdict.get(row.verdict, row.verdict)
+        yield what, row.text(), row.goal, verdict.get(row.verdict, row.verdict)
 
 
 def _swap(item: Effect) -> str:

@@ -211,6 +211,16 @@ def test_figures_carry_their_verdicts(published, results, busy, verdict):
     assert shown.endswith(f"Other work took {busy:.1%} of the processors' time; 5% is allowed.")
 
 
+def test_figures_are_written_with_unit_and_note(published, results):
+    plain = {"value": 4.0, "unit": "ms", "goal": "", "verdict": ""}
+    rows = [{**plain, "what": "int8", "note": "why"}, {**plain, "what": "peer", "value": None, "note": "not installed"}]
+    about = {"created": "2026-01-02T03:04:05+00:00", "machine": MACHINE.model_dump(), "others_share": 0.01}
+    (results / "peers.json").write_text(json.dumps({**about, "threads": 2, "rows": rows}))
+    shown = published.peers(results)
+    assert cells(shown, "int8")[1] == "4 ms (why)"
+    assert cells(shown, "peer")[1] == "not installed"
+
+
 def test_protection_tells_what_was_trained_against(published):
     found = json.loads((RESULTS / "protection.json").read_text(encoding="utf-8"))
     shown = published.protection(RESULTS)
