@@ -1,13 +1,8 @@
 """Model cards: Markdown pages whose prose is written by people and whose numbers are measured.
 
-A page marks what is filled in, anywhere and in any order::
-
-    <!-- card: accuracy -->
-    <!-- /card -->
-
-What stands between the marks is replaced, so a card can be measured again at any time. :data:`BLOCKS` lists the
-blocks; ``pictures`` draws PNG files into a folder beside the page that has the page's name. Given the same findings,
-a page is the same to the last byte.
+Their blocks are of the kind ``card``, see :mod:`deepfake_bench.marks`. :data:`BLOCKS` lists them; ``pictures`` draws
+PNG files into a folder beside the page that has the page's name. Given the same findings, a page is the same to the
+last byte.
 """
 
 from __future__ import annotations
@@ -19,20 +14,19 @@ from types import MappingProxyType
 
 import numpy as np
 
+from deepfake_bench import marks
 from deepfake_bench.figures import ACCURACY
 from deepfake_bench.findings import Findings, probability
 from deepfake_bench.report import Estimate, Measurement, SourceAccuracy
 from deepfake_bench.scenarios._variants import ORIGINAL, QUICK, RECODED
 from deepfake_core import metrics
-from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.calibrate import balanced_weights
 from deepfake_core.training.runfiles import flat
-from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Calibration
 from deepfake_registry.provenance import find_terms
 
+KIND = "card"
 PICTURES = "pictures"
-_BLOCK = re.compile(r"(<!-- card: (\S+) -->\n).*?(<!-- /card -->)", re.DOTALL)
 _PERCENTILE = re.compile(r"_p\d\d$")
 _LABELS = {ORIGINAL: "as they are", "resize_half": "resized × 0.5", RECODED: "re-encoded alike"}
 _PROBES = ("network", "pixels")
@@ -59,18 +53,7 @@ def blocks_of(page: Path) -> list[str]:
     Raises:
         DeepfakeError: The page cannot be read, marks none, marks an unknown one, or leaves one open.
     """
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DeepfakeError(f"{page}: cannot be read ({error}); write its prose and mark its blocks first") from error
-    names = [match[2] for match in _BLOCK.finditer(text)]
-    known = f"there are: {', '.join([*BLOCKS, PICTURES])}"
-    if not names or len(names) != text.count("<!-- card: ") or len(names) != text.count("<!-- /card -->"):
-        raise DeepfakeError(f"{page}: mark each block by '<!-- card: NAME -->' and '<!-- /card -->'; {known}")
-    for name in names:
-        if name not in BLOCKS and name != PICTURES:
-            raise DeepfakeError(f"{page}: unknown block {name!r}; {known}")
-    return names
+    return marks.marked(page, KIND, [*BLOCKS, PICTURES])
 
 
 def fill(page: Path, findings: Findings) -> None:
@@ -81,8 +64,7 @@ def fill(page: Path, findings: Findings) -> None:
         MissingExtra: It wants pictures, and matplotlib is absent.
     """
     contents = {name: _content(name, page, findings) for name in blocks_of(page)}
-    text = page.read_text(encoding="utf-8")
-    write_atomic(page, _BLOCK.sub(lambda match: f"{match[1]}\n{contents[match[2]]}\n\n{match[3]}", text))
+    marks.fill(page, KIND, contents)
 
 
 def _content(name: str, page: Path, findings: Findings) -> str:
@@ -152,12 +134,12 @@ def recipe(findings: Findings) -> str:
 
 def accuracy(findings: Findings) -> str:
     """Per source, beside the untrained baseline; sources of one class apart."""
-    return "\n\n".join(_accuracy(row, findings) for row in findings.measured("accuracy")) or _why(findings, "accuracy")
+    parts = (accuracy_on(row, _probe(row, findings)) for row in findings.measured("accuracy"))
+    return "\n\n".join(parts) or _why(findings, "accuracy")
 
 
-def _accuracy(row: Measurement, findings: Findings) -> str:
-    assert row.dataset is not None, "accuracy is measured on a dataset"
-    probe = next(findings.measured("untrained_probe", row.dataset.name), None)
+def accuracy_on(row: Measurement, probe: Measurement | None) -> str:
+    """Accuracy on one dataset, beside the untrained probes of the same."""
     floor = _untrained(probe)
     header = ("source", "real", "fake", *map(ACCURACY.__getitem__, _ACCURACY), *_RATES, _FLOOR)
     rows = [
@@ -209,30 +191,31 @@ def calibration(findings: Findings) -> str:
 
 def robustness(findings: Findings) -> str:
     """AUC on changed pictures, per source."""
-    parts = []
-    for row in findings.measured("robustness"):
-        names = list(dict.fromkeys(source.source for source in row.sources))
-        cell = {(source.variant, source.source): source for source in row.sources}
-        header = ["pictures", *(_headed(cell[ORIGINAL, name]) for name in names), "mean AUC"]
-        rows = [
-            (
-                variant_label(variant),
-                *(_headline(cell[variant, name]) for name in names),
-                number(row.metrics.get(f"auc_{variant}")),
-            )
-            for variant in QUICK
-        ]
-        notes = "\n".join(f"- {name}: {text}" for name, text in row.conditions.items() if name != "auc_change")
-        parts.append("\n\n".join([_on(row), table(header, rows, numbers=range(1, len(header))), notes]))
-    return "\n\n".join(parts) or _why(findings, "robustness")
+    return "\n\n".join(map(robustness_on, findings.measured("robustness"))) or _why(findings, "robustness")
+
+
+def robustness_on(row: Measurement) -> str:
+    """AUC on the changed pictures of one dataset."""
+    names = list(dict.fromkeys(source.source for source in row.sources))
+    cell = {(source.variant, source.source): source for source in row.sources}
+    header = ["pictures", *(_headed(cell[ORIGINAL, name]) for name in names), "mean AUC"]
+    rows = [
+        (
+            variant_label(variant),
+            *(_headline(cell[variant, name]) for name in names),
+            number(row.metrics.get(f"auc_{variant}")),
+        )
+        for variant in QUICK
+    ]
+    notes = "\n".join(f"- {name}: {text}" for name, text in row.conditions.items() if name != "auc_change")
+    return "\n\n".join([_on(row), table(header, rows, numbers=range(1, len(header))), notes])
 
 
 def codec(findings: Findings) -> str:
     """The codec-shortcut check: original files beside the same pictures in one size and format."""
     parts = []
     for row in findings.measured("robustness"):
-        assert row.dataset is not None, "robustness is measured on a dataset"
-        floor = _untrained(next(findings.measured("untrained_probe", row.dataset.name), None))
+        floor = _untrained(_probe(row, findings))
         original = {source.source: source.metrics for source in row.sources if source.variant == ORIGINAL}
         rows = [
             (
@@ -337,6 +320,12 @@ def _headline(source: SourceAccuracy) -> str:
     return interval(source.metrics["auc"]) if _has_both(source) else _one_class(source)[1]
 
 
+def _probe(row: Measurement, findings: Findings) -> Measurement | None:
+    """The untrained probes on the dataset of a measurement."""
+    assert row.dataset is not None, "this scenario is measured on a dataset"
+    return next(findings.measured("untrained_probe", row.dataset.name), None)
+
+
 def _untrained(probe: Measurement | None) -> dict[str, str]:
     """AUC of the untrained probes by source; their means under the empty name."""
     if probe is None:
@@ -344,7 +333,7 @@ def _untrained(probe: Measurement | None) -> dict[str, str]:
     aucs = {(source.variant, source.source): source.metrics["auc"].value for source in probe.sources}
     aucs |= {(name, ""): probe.metrics.get(f"auc_{name}") for name in _PROBES}
     names = dict.fromkeys(name for _, name in aucs)
-    return {name: " / ".join(number(aucs[probe_name, name]) for probe_name in _PROBES) for name in names}
+    return {name: " / ".join(number(aucs.get((probe_name, name))) for probe_name in _PROBES) for name in names}
 
 
 def _why(findings: Findings, scenario: str) -> str:

@@ -118,6 +118,13 @@ def test_accuracy_stands_beside_the_untrained_baseline_and_one_class_apart(findi
     assert "70 files" in text
 
 
+def test_a_network_without_probes_leaves_a_dash():
+    probe = measurement("untrained_probe", [source("a|b", 0.66, variant="pixels")], metrics={"auc_pixels": 0.66},
+                        conditions={"probe": "a probe", "network": "left out", "pixels": "small"})  # fmt: skip
+    row = measurement("accuracy", [source("a|b", 0.9)], metrics={"auc": 0.9})
+    assert cells(card.accuracy_on(row, probe), "a\\|b")[-1] == "– / 0.660"
+
+
 def test_the_codec_check_shows_the_paired_change(findings):
     assert cells(card.codec(findings), "a\\|b")[1:] == [
         "0.800 [0.750, 0.850]",

@@ -331,3 +331,15 @@ def test_the_probe_measures_each_source_that_is_large_enough(tmp_path):
         assert found[probe, "large"] > 0.95
         assert found[probe, "small"] is None
         assert outcome.metrics[f"auc_{probe}"] == found[probe, "large"]
+
+    class Convolutions(Network):
+        class detector:
+            @staticmethod
+            def build():
+                return torch.nn.Sequential(torch.nn.Conv2d(3, 1, 16), torch.nn.Flatten())
+
+    job = Job(detector="net", scenario="untrained_probe", dataset=reference)
+    outcome = untrained_probe.measure(Convolutions(), job)
+    assert {row.variant for row in outcome.sources} == {"pixels"}
+    assert outcome.metrics.keys() == {"auc_pixels"}
+    assert outcome.conditions["network"] == "left out: the network has no linear layer"

@@ -212,7 +212,7 @@ def test_plan_crosses_everything_and_datasets_where_needed():
     assert {job.dataset is None for job in jobs if job.scenario == "offline"} == {True}
     jobs = plan(["a"], None, None, with_plumbing([f"again={PLUMBING.path}"]))
     assert {(job.backend, job.threads) for job in jobs} == {("auto", allowed_threads())}
-    assert {job.scenario for job in jobs} == {item.name for item in SCENARIOS.values() if item.by_default}
+    assert {job.scenario for job in jobs} == {item.name for item in SCENARIOS.values() if item.runs_by_default("auto")}
     assert [job.dataset.name for job in jobs if job.scenario == "accuracy"] == ["plumbing-check", "again"]
 
 

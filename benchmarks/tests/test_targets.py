@@ -11,7 +11,6 @@ from deepfake_bench.report import DatasetInfo, Measurement
 from deepfake_bench.targets import board, check_targets, documented
 from deepfake_core.specs import Target
 
-
 DEVICES = ("cpu", "auto", "cuda:1")
 
 

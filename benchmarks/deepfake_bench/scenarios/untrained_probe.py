@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deepfake_bench.jobs import Job
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_dataset, source_accuracy
-from deepfake_core.errors import DeepfakeError, MissingExtra
+from deepfake_core.errors import MissingExtra
 from deepfake_core.judged import judged as judge
 from deepfake_core.loaded import LoadedDetector, import_torch
 from deepfake_core.results import Verdict
@@ -46,7 +46,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     dataset = read_dataset(job.dataset, job.limit, pictures=True)
     rows = list(judge(detector, dataset, keep_crops=True))
     judged = by_source(rows)
-    probes = {"network": untrained_features(detector), "pixels": thumbnails}
+    network = untrained_features(detector)
+    probes = {name: extract for name, extract in (("network", network), ("pixels", thumbnails)) if extract}
     sources = [
         source_accuracy(name, _probed(rows, extract), 0.5, variant=probe, only=("auc",))
         for probe, extract in probes.items()
@@ -63,7 +64,9 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         conditions={
             "probe": f"L2-regularised logistic regression (C = {PENALTY:g}) on standardised features, {FOLDS}-fold "
             "cross-validation by groups; scores of all folds together",
-            "network": f"on what the last linear layer is given; random weights of seed {SEED}",
+            "network": f"on what the last linear layer is given; random weights of seed {SEED}"
+            if network
+            else "left out: the network has no linear layer",
             "pixels": f"on the face's pixels, reduced to {THUMBNAIL} × {THUMBNAIL}",
             "videos": "left out",
         },
@@ -113,12 +116,13 @@ def thumbnails(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack(reduced).astype(np.float32)
 
 
-def untrained_features(detector: LoadedDetector) -> Features:
+def untrained_features(detector: LoadedDetector) -> Features | None:
     """``uint8 [N, H, W, 3]`` → ``float32 [N, D]``: what the last linear layer of a network of random weights is given.
+
+    ``None`` where the network has no such layer.
 
     Raises:
         MissingExtra: torch is absent.
-        DeepfakeError: The network has no linear layer.
     """
     network = import_torch("untrained_network")(detector.detector, SEED)
     import torch
@@ -127,7 +131,7 @@ def untrained_features(detector: LoadedDetector) -> Features:
 
     linear = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
     if not linear:
-        raise DeepfakeError(f"{detector.manifest.name}: its network has no linear layer whose input could be probed")
+        return None
     taken: list[NDArray[np.float32]] = []
     linear[-1].register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].flatten(1).numpy()))
     model = WithPreprocess(network, detector.manifest.preprocess).eval()

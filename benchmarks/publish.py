@@ -1,0 +1,272 @@
+"""Measure everything that the project's pages show, keep the results, and fill the pages from them.
+
+Run from the repository root on an idle machine, with every detector of this repository installed::
+
+    python benchmarks/publish.py --evaluation evaluation=image-folder:PATH --run RUN --unet-run UNET-RUN …
+
+Each step runs a command of its own and keeps its result in ``benchmarks/results``. A step whose inputs are not given is
+left out; ``--only STEP`` runs single ones, and ``--pages`` fills the pages from the results that are there. The page
+"Published results" says what is measured.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from deepfake_bench import marks
+from deepfake_bench.jobs import parse_dataset
+from deepfake_bench.machine import Bystanders
+from deepfake_core.datasets.opening import resolved
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.progress import track
+from deepfake_core.training.runfiles import read_config
+from deepfake_registry.files import write_atomic
+from published import KIND, contents, pages
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SUITE = ROOT / "benchmarks" / "suite"
+LITE = ROOT / "plugins" / "deepfake-lite"
+PYTHON = (sys.executable, "-W", "ignore")
+DFBENCH = (*PYTHON, "-m", "deepfake_bench")
+ON_CPU = ("--device", "cpu", "--threads", "2")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the steps are given; ``None`` where it was not.
+
+    Attributes:
+        evaluation: Address of the evaluation set, with its name.
+        training: Labelled pictures that int8 is tuned and checked on.
+        clips: The same for detectors of clips.
+        run: Folder of the training run of ``lite``.
+        unet_run: Folder of that of ``unet``.
+        unet_cache: Its prepared faces and surrogates, where they are not in the folder.
+        optimum: Python of an environment that has optimum.
+        models: Folder of the exported files.
+        again: Whether to export all of them anew.
+    """
+
+    evaluation: str | None = None
+    training: str | None = None
+    clips: str | None = None
+    run: Path | None = None
+    unet_run: Path | None = None
+    unet_cache: Path | None = None
+    optimum: str | None = None
+    models: Path = Path("models")
+    again: bool = False
+
+    def lacking(self, names: tuple[str, ...]) -> list[str]:
+        """Those of these options that were not given, or name a folder that is not there."""
+        found = []
+        for name in names:
+            option, value = f"--{name.replace('_', '-')}", getattr(self, name)
+            if value is None:
+                found.append(option)
+            elif isinstance(value, Path) and not value.is_dir():
+                found.append(f"{option} ({value} is not there)")
+        return found
+
+    def folders(self) -> list[str]:
+        """Of this machine, longest first: results do not name them.
+
+        Raises:
+            TrainingDataError: A dataset is not there.
+        """
+        found = {ROOT, Path.home(), Path(sys.prefix)}
+        paths = [value for item in fields(self) if isinstance(value := getattr(self, item.name), Path)]
+        if self.evaluation:
+            paths.append(Path(parse_dataset(self.evaluation).path))
+        paths += [Path(resolved(text).path) for text in (self.training, self.clips) if text]
+        found |= {path.resolve().parent for path in paths} | {path.parent for path in paths if path.is_absolute()}
+        return sorted((str(path) for path in found if path != Path("/")), key=len, reverse=True)
+
+
+Commands = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One measurement.
+
+    Attributes:
+        name: What users type, and what its result is called.
+        commands: From the inputs and an empty folder to what is run.
+        needs: Inputs that it cannot do without.
+        result: From the inputs and that folder to the file that it leaves; none where the commands fill pages alone.
+    """
+
+    name: str
+    commands: Callable[[Inputs, Path], Commands]
+    needs: tuple[str, ...] = ()
+    result: Callable[[Inputs, Path], Path] | None = None
+
+
+def parity(given: Inputs, _: Path) -> Commands:
+    """Every export beside its network, and then the speed of all of them; anew where no exported file is kept."""
+    table = (*DFBENCH, "parity", "--out", str(ROOT / "exports"), "--keep", str(given.models))
+    anew = ("--again",) if given.again or not given.models.is_dir() else ()
+    return [(*table, "--data", str(given.training), "--clips", str(given.clips), *anew), (*table, "--only-speed")]
+
+
+def exported(given: Inputs, out: Path) -> Commands:
+    """Exported files beside torch, optimum and the machine."""
+    script = (*PYTHON, str(SUITE / "exported.py"), "--threads", "2", "--json", str(out / "exported.json"))
+    return [(*script, "--models", str(given.models), "--optimum", str(given.optimum))]
+
+
+def peers(given: Inputs, out: Path) -> Commands:
+    """What users would pick instead, beside this project."""
+    script = (*PYTHON, str(SUITE / "peers.py"), "--json", str(out / "peers.json"))
+    return [(*script, "--optimum", given.optimum) if given.optimum else script]
+
+
+def cpu(_: Inputs, out: Path) -> Commands:
+    """Speed of every installed detector."""
+    return [(*DFBENCH, "run", *ON_CPU, "--json", str(out / "cpu.json"))]
+
+
+def card(given: Inputs, _: Path) -> Commands:
+    """The model card of ``lite``."""
+    files = ("--page", str(LITE / "README.md"), "--page", str(ROOT / "docs" / "lite.md"))
+    terms = ("--sources", str(LITE / "provenance.toml"))
+    data = ("--dataset", str(given.evaluation), "--validation", str(given.run))
+    return [(*DFBENCH, "card", "lite", *files, *data, *terms, *ON_CPU)]
+
+
+def evaluation(given: Inputs, out: Path) -> Commands:
+    """Accuracy and robustness of the detectors that have weights here."""
+    who = ("--detector", "lite", "--detector", "unet", *ON_CPU)
+    what = ("--scenario", "accuracy", "--scenario", "robustness", "--scenario", "untrained_probe")
+    return [(*DFBENCH, "run", *who, *what, "--dataset", str(given.evaluation), "--json", str(out / "evaluation.json"))]
+
+
+def protection(given: Inputs, out: Path) -> Commands:
+    """What ``unet`` does to networks that it was and was not trained against."""
+    assert given.unet_run, "the step needs it"
+    data, cache = read_config(given.unet_run)["data"], given.unet_cache or given.unet_run / "cache"
+    extent = ("--features", "radar?init=dinov2", "--count", "48", "--pgd-steps", "20")
+    files = ("--data", str(data), "--cache-dir", str(cache), "--out", str(out))
+    return [(*PYTHON, "-m", "deepfake_unet.evaluate", *files, *extent)]
+
+
+def requirements(_: Inputs, __: Path) -> Commands:
+    """The page of requirements."""
+    return [(*PYTHON, str(ROOT / "tests" / "test_requirements.py"))]
+
+
+def _beside(name: str) -> Callable[[Inputs, Path], Path]:
+    return lambda _, out: out / f"{name}.json"
+
+
+# What is timed comes first, so that the machine can be left alone until then; files are exported before they are timed.
+STEPS = {
+    step.name: step
+    for step in (
+        Step("parity", parity, needs=("training", "clips")),
+        Step("exported", exported, needs=("models", "optimum"), result=_beside("exported")),
+        Step("peers", peers, result=_beside("peers")),
+        Step("cpu", cpu, result=_beside("cpu")),
+        Step(
+            "card", card, needs=("evaluation", "run"), result=lambda given, _: Path(given.run or "", "card/report.json")
+        ),
+        Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
+        Step("protection", protection, needs=("unet_run",), result=_beside("protection")),
+        Step("requirements", requirements),
+    )
+}
+
+
+def publish(
+    evaluation: Annotated[str | None, typer.Option(metavar="NAME=LAYOUT:PATH", help="The evaluation set.")] = None,
+    training: Annotated[
+        str | None, typer.Option(metavar="[LAYOUT:]PATH", help="Labelled pictures that int8 is tuned and checked on.")
+    ] = None,
+    clips: Annotated[
+        str | None, typer.Option(metavar="LAYOUT:PATH", help="The same for detectors that take clips.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(metavar="RUN", help="Training run of lite, for its card.")] = None,
+    unet_run: Annotated[Path | None, typer.Option(metavar="RUN", help="Training run of unet.")] = None,
+    unet_cache: Annotated[Path | None, typer.Option(help="Its --cache-dir; by default inside of the run.")] = None,
+    optimum: Annotated[str | None, typer.Option(metavar="PYTHON", help="Of an environment that has optimum.")] = None,
+    models: Annotated[Path, typer.Option(help="Folder of exported files; the step parity makes it.")] = Path("models"),
+    again: Annotated[bool, typer.Option("--again", help="Export anew what parity has exported.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="STEP", help=f"Of {', '.join(STEPS)}; may be repeated.")
+    ] = None,
+    pages_only: Annotated[bool, typer.Option("--pages", help="Measure nothing; fill the pages.")] = False,
+) -> None:
+    """Measure everything that the project's pages show, keep the results, and fill the pages from them.
+
+    Exit status: 0, or 1 when a step failed; its result and its tables stay as they were.
+    """
+    for name in only or ():
+        if name not in STEPS:
+            raise typer.BadParameter(f"unknown step {name!r}; there are: {', '.join(STEPS)}")
+    given = Inputs(evaluation, training, clips, run, unet_run, unet_cache, optimum, models, again)
+    places = given.folders()  # what is wrong with an input or a page is said before hours of measuring
+    fill_pages()
+    failed = []
+    chosen = [] if pages_only else [step for step in STEPS.values() if not only or step.name in only]
+    for step in track(chosen, "publishing"):
+        if lacking := given.lacking(step.needs):
+            typer.echo(f"{step.name}: left out, it needs {', '.join(lacking)}")
+        elif reason := taken(step, given, places):
+            typer.echo(f"{step.name}: failed, {reason}", err=True)
+            failed.append(step.name)
+        fill_pages()
+    if failed:
+        typer.echo(
+            f"failed: {', '.join(failed)}; go on with: {' '.join(f'--only {name}' for name in failed)}", err=True
+        )
+        raise typer.Exit(1)
+
+
+def taken(step: Step, given: Inputs, places: list[str]) -> str:
+    """Run a step and keep its result without the names of ``places``; returns why it failed."""
+    others = Bystanders()
+    with TemporaryDirectory() as folder:
+        try:
+            for command in step.commands(given, Path(folder)):
+                typer.echo(f"{step.name}: {shlex.join(command)}")
+                if status := subprocess.run(command, check=False).returncode:  # noqa: S603 - our own programs
+                    return f"status {status}"
+            if step.result:
+                text = step.result(given, Path(folder)).read_text(encoding="utf-8")
+                for place in (folder, *places):
+                    text = text.replace(f"{place}/", "")
+                write_atomic(RESULTS / f"{step.name}.json", text)
+        except (DeepfakeError, OSError) as error:
+            return str(error)
+    typer.echo(f"{step.name}: done; other work took {others.share():.1%} of the processors' time")
+    return ""
+
+
+def fill_pages() -> None:
+    """Fill every page from the results that there are."""
+    made = contents(RESULTS)
+    for page in list(pages(ROOT)):
+        marks.fill(page, KIND, made)
+
+
+def main() -> None:
+    """Run it; what is wrong with a page or a result is said in one line."""
+    try:
+        typer.run(publish)
+    except DeepfakeError as error:
+        raise SystemExit(f"publish: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""What stands between the marks ``<!-- results: NAME -->`` of the project's pages: tables of committed results.
+
+:data:`BLOCKS` lists the blocks and the file of the results' folder that each is made from; ``publish.py`` makes
+those files. Given the same files, a page is the same to the last byte.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from deepfake_bench import marks
+from deepfake_bench.card import accuracy_on, interval, number, robustness_on, table
+from deepfake_bench.figures import SIGNS, conditions_of, meaningful, short, short_name
+from deepfake_bench.jobs import PLUMBING
+from deepfake_bench.report import Machine, Measurement, Report
+from deepfake_bench.targets import board, documented
+from deepfake_core.protectors import levels
+from published_files import Effect, Figure, Figures, Protection, labels_of, read, report_of
+
+KIND = "results"
+BUSY = 0.05
+"""Share of the processors above which nothing timed is judged, as ``suite/exported.py`` has it."""
+
+_SPEED = (
+    ("single_stream", "latency_ms_p50", "network, ms"),
+    ("single_stream", "predict_ms_p50", "file to verdict, ms"),
+    ("offline", "images_per_s", "inputs/s"),
+    ("offline", "files_per_s", "files/s"),
+    ("cold_start", "total_ms_p50", "cold start, ms"),
+    ("single_stream", "peak_rss_mb", "peak memory, MB"),
+    ("cold_start", "file_mb", "model file, MB"),
+)
+_VERDICTS = ("met", "missed", "not measurable here")
+_ATTACKS = {"noise": "noise", "brighter": "brighter", "protector": "`unet`", "PGD": "PGD"}
+
+
+# ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def speed(folder: Path) -> str:
+    """Latency, throughput, start and size of every detector."""
+    report = report_of(folder, "cpu")
+    found: dict[tuple[str, str], dict[tuple[str, str], float | None]] = {}
+    ran: set[str] = set()
+    for row in report.measurements:
+        if row.status == "measured":
+            name = f"`{short_name(row.detector)}`"
+            who = (name if row.weights == "trained" else f"{name}, {row.weights}", row.backend)
+            found.setdefault(who, {}).update({(row.scenario, name): value for name, value in row.metrics.items()})
+            ran.add(", ".join(filter(None, conditions_of(row)[1:])))
+    columns = [(scenario, metric) for scenario, metric, _ in _SPEED]
+    rows = [
+        (*who, *(short(metrics.get(column)) for column in columns))
+        for who, metrics in found.items()
+        if any(column in metrics for column in columns)
+    ]
+    header = ("detector", "runtime", *(title for *_, title in _SPEED))
+    intro = f"{where(report.machine, report.created)} Ran on: {'; '.join(sorted(ran))}."
+    return f"{intro}\n\n{table(header, rows, numbers=range(2, len(header)))}"
+
+
+def targets(folder: Path) -> str:
+    """Every documented number with its verdict, over all reports that there are."""
+    names = ("cpu", "evaluation", "gpu")
+    reports = [report_of(folder, name) for name in names if (folder / f"{name}.json").is_file()]
+    lines = board(row for report in reports for row in report.measurements)
+    order = list(dict.fromkeys(row.detector for report in reports for row in report.measurements))
+    lines.sort(key=lambda line: order.index(line[0].detector))
+    rows = []
+    for row, check in lines:
+        verdict = "**missed**" if check.verdict == "missed" else check.verdict
+        target = f"`{check.metric}` {SIGNS[check.comparison]} {check.target:.8g}"
+        judged = check.verdict in ("met", "missed")
+        rows.append(
+            (
+                f"`{short_name(row.detector)}`",
+                target,
+                documented(check),
+                f"{short(check.measured)} ({_conditions(row)})" if judged else "–",
+                f"{verdict}: {check.reason}" if check.reason else verdict,
+            )
+        )
+    counts: Counter[str] = Counter(check.verdict for _, check in lines)
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
+    return f"{said}.\n\n{table(('detector', 'target', 'documented', 'measured', 'verdict'), rows)}"
+
+
+def accuracy(folder: Path) -> str:
+    """Accuracy of every detector on the evaluation set, beside the untrained probes."""
+    report = report_of(folder, "evaluation")
+    probes = {(row.detector, _dataset(row)): row for row in _measured(report, "untrained_probe")}
+    parts = [where(report.machine, report.created)]
+    for row in _measured(report, "accuracy"):
+        parts += [f"**`{short_name(row.detector)}`.**", accuracy_on(row, probes.get((row.detector, _dataset(row))))]
+    return "\n\n".join(parts)
+
+
+def robustness(folder: Path) -> str:
+    """AUC of every detector on changed pictures of the evaluation set."""
+    report = report_of(folder, "evaluation")
+    parts = [where(report.machine, report.created)]
+    for row in _measured(report, "robustness"):
+        parts += [f"**`{short_name(row.detector)}`.**", robustness_on(row)]
+    return "\n\n".join(parts)
+
+
+def lite(folder: Path) -> str:
+    """AUC of ``lite`` on the sources that have a label."""
+    labels = labels_of(folder).sources
+    rows = []
+    for row in _measured(report_of(folder, "evaluation"), "accuracy"):
+        found = {source.source: source for source in row.sources} if row.detector == "lite" else {}
+        for name in filter(found.__contains__, labels):
+            source = found[name]
+            rows.append((labels[name], f"{source.real} + {source.fake}", interval(source.metrics["auc"])))
+    return table(("source", "real + fake", "AUC"), rows, numbers=(1, 2))
+
+
+def exported(folder: Path) -> str:
+    """Exported files beside torch, optimum and the machine."""
+    return _figures(read(folder, "exported", Figures))
+
+
+def peers(folder: Path) -> str:
+    """``dfbench`` beside other programs."""
+    return _figures(read(folder, "peers", Figures))
+
+
+def protection(folder: Path) -> str:
+    """What the protection of ``unet`` does to networks and to pictures."""
+    found, labels = read(folder, "protection", Protection), labels_of(folder).networks
+    attacks = {name: title for name, title in _ATTACKS.items() if any(item.attack == name for item in found.effects)}
+    paths = list(dict.fromkeys(item.path for item in found.effects))
+    cell = {(item.surrogate, item.path, item.attack): item for item in found.effects}
+    changes, swaps = [], []
+    for name in (*found.trained_against, *found.held_out):
+        label = labels.get(name, f"`{name}`")
+        shown = f"{label}, trained against" if name in found.trained_against else f"**{label}, not trained against**"
+        for path in paths:
+            row = [interval(cell[name, path, attack].change) for attack in attacks]
+            changes.append((shown if path == paths[0] else "", path, *row))
+        effects = [cell[name, paths[0], attack] for attack in attacks]
+        if effects[0].swap_ssim is not None:
+            swaps.append((label, *map(_swap, effects)))
+    pictures = [
+        (_ATTACKS[name], interval(item.ssim), interval(item.psnr_db, ".1f")) for name, item in found.quality.items()
+    ]
+    header = ("network", "what happened to the picture", *attacks.values())
+    return "\n\n".join(
+        (
+            f"`{found.model}`, {found.faces} faces, epsilon {found.epsilon:g} ({levels(found.epsilon)} levels), "
+            f"PGD with {found.pgd_steps} steps. Change of the answer over its spread, with 95 % intervals over faces:",
+            table(header, changes, numbers=range(2, len(header))),
+            "The swap of a changed picture against the swap of the picture as it is, SSIM and PSNR:",
+            table(("network", *attacks.values()), swaps, numbers=range(1, len(attacks) + 1)),
+            "The changed picture itself against the picture as it is:",
+            table(("change", "SSIM", "PSNR, dB"), pictures, numbers=(1, 2)),
+        )
+    )
+
+
+class Block(NamedTuple):
+    """What is between two marks."""
+
+    result: str
+    """Name of the result that it cannot do without."""
+    text: Callable[[Path], str]
+    """From the results' folder to the text."""
+
+
+BLOCKS: Mapping[str, Block] = MappingProxyType(
+    {
+        block.__name__: Block(result, block)
+        for result, blocks in {
+            "cpu": (speed, targets),
+            "evaluation": (accuracy, robustness, lite),
+            "exported": (exported,),
+            "peers": (peers,),
+            "protection": (protection,),
+        }.items()
+        for block in blocks
+    }
+)
+
+
+# ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Name → text of every block whose result is in the results' folder."""
+    return {name: block.text(folder) for name, block in BLOCKS.items() if (folder / f"{block.result}.json").is_file()}
+
+
+def pages(root: Path) -> Iterator[Path]:
+    """The pages of the project that mark blocks.
+
+    Raises:
+        DeepfakeError: One marks an unknown block, or leaves one open.
+    """
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted(root.glob("plugins/*/README.md"))):
+        if f"<!-- {KIND}: " in marks.read_page(page):
+            marks.marked(page, KIND, BLOCKS)
+            yield page
+
+
+def where(machine: Machine, created: str) -> str:
+    """The machine, the libraries and the day of a result."""
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
+    return (
+        f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
+        f"Measured on {created[:10]}."
+    )
+
+
+# ── parts of blocks ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _measured(report: Report, scenario: str) -> Iterator[Measurement]:
+    """What was measured on real data and means something."""
+    for row in report.measurements:
+        if row.scenario == scenario and meaningful(row) and _dataset(row) != PLUMBING.name:
+            yield row
+
+
+def _dataset(row: Measurement) -> str:
+    return row.dataset.name if row.dataset else ""
+
+
+def _conditions(row: Measurement) -> str:
+    return ", ".join(filter(None, (*conditions_of(row), _dataset(row))))
+
+
+def _figures(found: Figures) -> str:
+    idle = found.busy <= BUSY
+    return "\n\n".join(
+        (
+            where(found.machine, found.created),
+            table(("figure", "measured", "goal", ""), _lines(found.rows, idle), numbers=(1, 2)),
+            f"Other work took {found.busy:.1%} of the processors' time; {BUSY:.0%} is allowed.",
+        )
+    )
+
+
+def _lines(rows: Iterable[Figure], idle: bool) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        verdict = {"missed": "**missed**", "": "machine not idle" if row.goal and not idle else ""}
+        what = f"**{row.what}**" if row.bold else row.what
+        yield what, row.text(), row.goal, verdict.get(row.verdict, row.verdict)
+
+
+def _swap(item: Effect) -> str:
+    assert item.swap_ssim is not None, "only face swappers are asked"
+    assert item.swap_psnr_db is not None, "measured beside the SSIM"
+    return f"{interval(item.swap_ssim)}, {number(item.swap_psnr_db.value, '.1f')} dB"

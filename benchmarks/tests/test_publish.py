@@ -1,0 +1,337 @@
+"""The pages show what the committed results hold, and the command that makes both leaves nothing half done."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from deepfake_bench import card, marks
+from deepfake_bench.cli import app
+from deepfake_bench.findings import Findings, Scores
+from deepfake_bench.jobs import PLUMBING
+from deepfake_bench.report import Machine, Report, parse_report
+from deepfake_core import plugins
+from deepfake_core.errors import DeepfakeError
+from deepfake_registry.provenance import read_terms
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
+MACHINE = Machine(cpu="CPU", cores=4, allowance=2, memory_mb=1, system="S", python="3.11", libraries={"numpy": "2"})
+MEASURED_CELL = re.compile(r"\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]|\**\d[\d.]* (?:ms|MB)\b")
+FOLDER = re.compile(r"(?<![\w.])/(?:[\w.-]+/)+")
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """``publish`` and ``published``, which are no part of a package."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        yield importlib.import_module("publish"), importlib.import_module("published")
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture
+def published(scripts):
+    return scripts[1]
+
+
+@pytest.fixture
+def publish(scripts, tmp_path, monkeypatch):
+    """The script, with a project of its own: a page, and a folder of results."""
+    script = scripts[0]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("Prose.\n\n<!-- results: peers -->\nold\n<!-- /results -->\n\nMore.\n")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "results")
+    return script
+
+
+# ── what is committed ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_pages_show_what_the_committed_results_hold(published):
+    made = published.contents(RESULTS)
+    marked = {name: page for page in published.pages(ROOT) for name in marks.marked(page, "results", published.BLOCKS)}
+    assert marked.keys() == published.BLOCKS.keys()
+    for page in set(marked.values()):
+        text = page.read_text(encoding="utf-8")
+        assert marks.filled(text, "results", made) == text, f"{page}: run: python benchmarks/publish.py --pages"
+
+
+def test_every_documented_number_has_a_verdict(published):  # C-5
+    if not (RESULTS / "cpu.json").is_file():
+        pytest.skip("nothing is measured yet")
+    shown = published.targets(RESULTS)
+    for name, item in plugins.detectors().items():
+        for target in item.spec.targets:
+            sign = {"<=": "≤", ">=": "≥"}[target.comparison]
+            said = f"{target.source}: {target.note}" if target.note else target.source
+            assert f"| `{name}` | `{target.metric}` {sign} {target.value:.8g} | {said}" in shown
+
+
+def test_the_card_shows_what_its_committed_report_holds():
+    file = RESULTS / "card.json"
+    if not file.is_file():
+        pytest.skip("nothing is measured yet")
+    from deepfake_core import load
+
+    plugin = ROOT / "plugins" / "deepfake-lite"
+    none = Scores("validation", np.zeros(0), np.zeros(0), np.zeros(0, dtype=str))
+    terms = read_terms(plugin / "provenance.toml")
+    found = Findings(load("lite").manifest, parse_report(file.read_bytes(), file), none, (), terms)
+    made = {name: block(found) for name, block in card.BLOCKS.items() if name != "calibration"}  # made of all scores
+    text = (plugin / "README.md").read_text(encoding="utf-8")
+    assert marks.filled(text, card.KIND, made) == text
+
+
+@pytest.mark.torch
+def test_the_table_of_exports_is_made_from_its_committed_cells():
+    from deepfake_exports.table import Table
+
+    assert (ROOT / "exports" / "PARITY.md").read_text(encoding="utf-8") == Table.read(ROOT / "exports").markdown()
+
+
+def test_measured_tables_lie_between_marks():
+    """A table is measured where a cell holds an interval, or is a figure in ms or MB and what explains it."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        outside = re.sub(r"<!-- (card|results): \S+ -->.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
+        rows = [line for line in outside.splitlines() if line.startswith("|")]
+        measured = [row for row in rows if any(MEASURED_CELL.match(cell.strip()) for cell in row.split("|"))]
+        assert not measured, f"{page}: figures of no result: {measured[0]}"
+
+
+def test_committed_results_name_no_folder_of_a_machine():
+    files = sorted(RESULTS.glob("*.json"))
+    assert files
+    for file in files:
+        assert not FOLDER.findall(file.read_text(encoding="utf-8")), file
+
+
+# ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def results(tmp_path, measured, judged):
+    """A folder of results of two detectors."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    target = {"metric": "latency_ms_p50", "comparison": "<=", "target": 12, "source": "lite", "condition": ""}
+    auc = {"metric": "auc", "comparison": ">=", "target": 0.9, "source": "lite", "condition": "dataset: evaluation"}
+    unseen = {**auc, "verdict": "not measurable here", "reason": "stated for the dataset evaluation; measured on x"}
+    rows = [
+        measured(metrics={"latency_ms_p50": 3.25, "peak_rss_mb": 191.8}, targets=[
+            {**target, "note": "forward", "measured": 3.25, "verdict": "met"}]),
+        measured("cold_start", metrics={"total_ms_p50": 327.6, "file_mb": 7.05}),
+        measured("accuracy", status="skipped", targets=[unseen]),
+        measured(detector="radar", weights="untrained", metrics={"latency_ms_p50": 50}, targets=[
+            {**target, "source": "radar", "measured": 50.0, "verdict": "missed"}]),
+    ]  # fmt: skip
+    write(folder / "cpu.json", *rows)
+    found = judged({"stylegan_ffhq": (0.888, 0.02), "unlabelled": (0.7, 0.1)}, data="evaluation")
+    plumbing = judged({"plumbing": (1.0, 0.0)}, data=PLUMBING.name)
+    missed = {**auc, "measured": 0.794, "verdict": "missed"}
+    write(folder / "evaluation.json", plumbing, found.model_validate({**found.model_dump(), "targets": [missed]}))
+    (folder / "labels.toml").write_text('[sources]\nelsewhere = "E"\nstylegan_ffhq = "StyleGAN"\n[networks]\n')
+    return folder
+
+
+def write(file, *measurements):
+    Report(
+        project_version="0.1", created="2026-01-02T03:04:05+00:00", machine=MACHINE, measurements=measurements
+    ).write(file)
+
+
+def cells(text, *first):
+    """The cells of the only row that begins with ``first``."""
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| {' | '.join(first)} |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_speed_has_a_row_for_each_detector(published, results):
+    shown = published.speed(results)
+    machine = "CPU, 2 of 4 CPUs; Python 3.11, numpy 2. Measured on 2026-01-02."
+    assert shown.startswith(f"{machine} Ran on: cpu, 2 threads.\n\n")
+    assert cells(shown, "`lite`", "onnxruntime")[2:] == ["3.25", "–", "–", "–", "328", "192", "7.05"]
+    assert cells(shown, "`radar`, untrained", "onnxruntime")[2:] == ["50.0", *["–"] * 6]
+
+
+def test_the_board_joins_the_reports(published, results):
+    shown = published.targets(results)
+    assert shown.startswith("1 met, 2 missed, 0 not measurable here.\n\n")
+    latency = ["lite: forward", "3.25 (onnxruntime, cpu, 2 threads)", "met"]
+    assert cells(shown, "`lite`", "`latency_ms_p50` ≤ 12")[2:] == latency
+    judged = ["lite (dataset: evaluation)", "0.794 (onnxruntime, cpu, 2 threads, evaluation)", "**missed**"]
+    assert cells(shown, "`lite`", "`auc` ≥ 0.9")[2:] == judged
+    (results / "evaluation.json").unlink()
+    unjudged = ["–", "not measurable here: stated for the dataset evaluation; measured on x"]
+    assert cells(published.targets(results), "`lite`", "`auc` ≥ 0.9")[3:] == unjudged
+
+
+def test_the_plumbing_set_is_no_accuracy(published, results):
+    file = results / "evaluation.json"
+    report = json.loads(file.read_text())
+    for source in (source for row in report["measurements"] for source in row["sources"]):
+        for name in ("average_precision", "eer", "tpr_at_5pct_fpr", "balanced_accuracy"):
+            source["metrics"][name] = {"value": 0.25}
+    file.write_text(json.dumps(report))
+    shown = published.accuracy(results)
+    assert "plumbing" not in shown
+    assert cells(shown, "stylegan_ffhq")[3:8] == ["0.888 [0.868, 0.908]", *["0.250"] * 4]
+
+
+def test_the_readme_shows_the_labelled_sources(published, results):
+    rows = published.lite(results).splitlines()[2:]
+    assert rows == ["| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |"]
+
+
+def figures(busy=0.01, what="torch / int8"):
+    row = {"what": what, "value": 2.5, "unit": "", "shown": "2.5", "goal": "≥ 3", "verdict": "missed", "bold": True}
+    plain = {"what": "int8", "value": 4, "unit": "ms", "shown": "4 ms", "goal": "", "verdict": "", "bold": False}
+    rows = [{**row, "verdict": "missed" if busy < 0.05 else ""}, plain]
+    created = "2026-01-02T03:04:05+00:00"
+    return json.dumps({"created": created, "machine": MACHINE.model_dump(), "busy": busy, "rows": rows})
+
+
+@pytest.mark.parametrize(("busy", "verdict"), [(0.01, "**missed**"), (0.2, "machine not idle")])
+def test_figures_carry_their_verdicts(published, results, busy, verdict):
+    (results / "exported.json").write_text(figures(busy))
+    shown = published.exported(results)
+    assert f"| **torch / int8** | 2.5 | ≥ 3 | {verdict} |\n| int8 | 4 ms |  |  |\n" in shown
+    assert shown.endswith(f"Other work took {busy:.1%} of the processors' time; 5% is allowed.")
+
+
+def test_figures_are_written_with_unit_and_note(published, results):
+    plain = {"value": 4.0, "unit": "ms", "goal": "", "verdict": ""}
+    rows = [{**plain, "what": "int8", "note": "why"}, {**plain, "what": "peer", "value": None, "note": "not installed"}]
+    about = {"created": "2026-01-02T03:04:05+00:00", "machine": MACHINE.model_dump(), "others_share": 0.01}
+    (results / "peers.json").write_text(json.dumps({**about, "threads": 2, "rows": rows}))
+    shown = published.peers(results)
+    assert cells(shown, "int8")[1] == "4 ms (why)"
+    assert cells(shown, "peer")[1] == "not installed"
+
+
+def test_protection_tells_what_was_trained_against(published):
+    found = json.loads((RESULTS / "protection.json").read_text(encoding="utf-8"))
+    shown = published.protection(RESULTS)
+    for name, label in (("swapper 1", "face swapper 1, trained against"),
+                        ("held-out swapper", "**face swapper 3, not trained against**")):  # fmt: skip
+        (effect,) = (
+            item for item in found["effects"]
+            if (item["surrogate"], item["attack"], item["path"]) == (name, "PGD", "as it is")
+        )  # fmt: skip
+        change = effect["change"]
+        interval = f"{change['value']:.3f} [{change['low']:.3f}, {change['high']:.3f}]"
+        assert cells(shown, label, "as it is")[-1] == interval
+
+
+def test_results_that_are_something_else_are_named(published, results):
+    (results / "exported.json").write_text('{"rows": []}')
+    with pytest.raises(DeepfakeError, match=r"exported\.json: created: .*publish\.py --only exported"):
+        published.exported(results)
+    (results / "labels.toml").write_text("[sources]")
+    with pytest.raises(DeepfakeError, match=r"labels\.toml: no tables"):
+        published.lite(results)
+
+
+def test_a_page_with_an_unknown_block_is_refused(publish, published, tmp_path):
+    (tmp_path / "docs" / "page.md").write_text("<!-- results: speeed -->\n<!-- /results -->")
+    with pytest.raises(DeepfakeError, match=r"page\.md: unknown block 'speeed'; there are: speed, targets"):
+        list(published.pages(tmp_path))
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def step(publish, name, code, **fields):
+    """A step that runs Python code, which is given the folder for its result."""
+    return publish.Step(name, lambda _, out: [(sys.executable, "-c", code, str(out))], **fields)
+
+
+def run(publish, monkeypatch, steps, *arguments):
+    monkeypatch.setattr(publish, "STEPS", {item.name: item for item in steps})
+    program = typer.Typer()
+    program.command()(publish.publish)
+    return CliRunner().invoke(program, [str(argument) for argument in arguments])
+
+
+def peers_step(publish, text):
+    code = f"import pathlib, sys; pathlib.Path(sys.argv[1], 'peers.json').write_text({text!r})"
+    return step(publish, "peers", code, result=lambda _, out: out / "peers.json")
+
+
+def test_a_result_is_kept_without_folders_and_shown(publish, tmp_path, monkeypatch):
+    steps = [peers_step(publish, figures(what=f"{tmp_path}/models/a.onnx"))]
+    done = run(publish, monkeypatch, steps)
+    assert done.exit_code == 0, done.output
+    assert "peers: done" in done.output
+    assert str(tmp_path) not in (tmp_path / "results" / "peers.json").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert page.startswith("Prose.\n\n<!-- results: peers -->\n\nCPU, 2 of 4")
+    assert "| **models/a.onnx** | 2.5 |" in page
+    assert page.endswith("<!-- /results -->\n\nMore.\n")
+
+
+def test_a_step_that_fails_changes_nothing_and_the_others_go_on(publish, tmp_path, monkeypatch):
+    failing = step(publish, "cpu", "raise SystemExit(3)", result=lambda _, out: out / "cpu.json")
+    silent = step(publish, "exported", "pass", result=lambda _, out: out / "exported.json")
+    (tmp_path / "results").mkdir()
+    done = run(publish, monkeypatch, [failing, silent, peers_step(publish, figures())])
+    assert done.exit_code == 1
+    assert "cpu: failed, status 3" in done.output
+    assert "exported: failed, " in done.output
+    assert "--only cpu --only exported" in done.output
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["peers.json"]
+
+
+def test_steps_without_their_inputs_are_left_out_and_named(publish, tmp_path, monkeypatch):
+    lacking = step(publish, "parity", "raise SystemExit(3)", needs=("unet_run", "models", "optimum"))
+    done = run(publish, monkeypatch, [lacking], "--models", tmp_path / "gone", "--optimum", "python")
+    assert done.exit_code == 0
+    assert f"parity: left out, it needs --unet-run, --models ({tmp_path / 'gone'} is not there)\n" in done.output
+
+
+def test_single_steps_and_pages_alone(publish, tmp_path, monkeypatch):
+    steps = [step(publish, "cpu", "raise SystemExit(3)"), peers_step(publish, figures())]
+    assert run(publish, monkeypatch, steps, "--only", "peers").exit_code == 0
+    page = (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text(page.replace("2.5", "9.9"))
+    assert run(publish, monkeypatch, steps, "--pages").output == ""
+    assert (tmp_path / "README.md").read_text() == page
+    assert run(publish, monkeypatch, steps, "--only", "peeers").exit_code == 2
+
+
+def test_what_the_steps_run_exists(publish, tmp_path):
+    given = publish.Inputs("evaluation=data", "data", "clips", tmp_path, tmp_path, None, "python", tmp_path, True)
+    program = typer.main.get_command(app)
+    asked = []
+    for item in publish.STEPS.values():
+        for command in [] if item.name == "protection" else item.commands(given, tmp_path):
+            if "deepfake_bench" not in command:
+                script = Path(command[command.index("ignore") + 1])
+                assert (ROOT / script.relative_to(tmp_path) if script.is_relative_to(tmp_path) else script).is_file()
+                continue
+            name, *words = command[command.index("deepfake_bench") + 1 :]
+            parameters = program.commands[name].params
+            options = {option for parameter in parameters for option in parameter.opts}
+            assert not [word for word in words if word.startswith("--") and word not in options], name
+            asked.append(name)
+    assert asked == ["parity", "parity", "run", "card", "run"]
+
+
+def test_the_protection_is_measured_on_the_data_of_its_run(publish, tmp_path):
+    pytest.importorskip("yaml")
+    (tmp_path / "config.yaml").write_text("data: faces/\n")
+    (command,) = publish.protection(publish.Inputs(unet_run=tmp_path), tmp_path / "out")
+    assert command[command.index("--data") + 1] == "faces/"
+    assert command[command.index("--cache-dir") + 1] == str(tmp_path / "cache")
