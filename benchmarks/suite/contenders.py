@@ -239,7 +239,7 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate()
+        self._end()
 
     def ask(self, what: str) -> None:
         """Have something done once.
@@ -256,7 +256,13 @@ class Worker:
         for line in self.process.stdout:  # libraries may print other lines
             if line == "done\n":
                 return
-        raise SystemExit(f"status {self.process.wait()} from: {' '.join(self.command)}")
+        raise SystemExit(f"status {self._end()} from: {' '.join(self.command)}")
+
+    def _end(self) -> int:
+        """Close its input, on which it ends; returns its status."""
+        with self.process:
+            pass
+        return self.process.returncode
 
 
 @dataclass(frozen=True, slots=True)
