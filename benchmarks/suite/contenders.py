@@ -160,9 +160,10 @@ def timm_peer(setting: Setting) -> Iterator[Contender]:
     import timm.data
     from PIL import Image
 
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=1).eval()
-    settings = timm.data.resolve_model_data_config(model) | {"input_size": (3, setting.side, setting.side)}
-    transform = timm.data.create_transform(**settings, is_training=False)
+    library: Any = timm
+    model = library.create_model("tf_efficientnet_lite0", num_classes=1).eval()
+    settings = library.data.resolve_model_data_config(model) | {"input_size": (3, setting.side, setting.side)}
+    transform = library.data.create_transform(**settings, is_training=False)
     forward = torch.inference_mode()(model.forward)
 
     def judge() -> object:
@@ -193,7 +194,8 @@ def openvino_peers(setting: Setting) -> Iterator[Contender]:
         threads = {"INFERENCE_NUM_THREADS": str(setting.threads)}
         model = openvino.Core().compile_model(setting.model, "CPU", {**threads, **asked})
         computes = model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        stages = {FILE: lambda: model({"images": pixels()}), NETWORK: partial(model, {"images": pixels()})}
+        ready = {"images": pixels()}
+        stages = {FILE: lambda: model({"images": pixels()}), NETWORK: lambda: model(ready)}
         return Contender(name, stages, computes=computes)
 
     unasked = contender(OPENVINO)

@@ -107,16 +107,9 @@ def processes(folder: Path, picture: str, detector: str, *, untrained: bool, sta
     if untrained:
         name, detector = detector, str(folder / "untrained.onnx")
         python(MAKE_UNTRAINED, name, detector)
+    program = [sys.executable, "-W", "ignore", "-c"]
     commands = {
-        f"{PIPELINE}, SigLIP-B/16 (untrained)": [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            RUN_PEER,
-            make_peer(folder),
-            picture,
-        ],
+        f"{PIPELINE}, SigLIP-B/16 (untrained)": [*program, RUN_PEER, make_peer(folder), picture],
         label: [sys.executable, "-m", "deepfake_bench", "predict", picture, "--detector", detector],
     }
     yield from processes_compared(commands, starts)
