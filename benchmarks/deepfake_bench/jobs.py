@@ -108,8 +108,8 @@ def plan(
 ) -> list[Job]:
     """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
 
-    Without backends each detector chooses its own; without scenarios, those of a run by default on that device; without threads, as
-    many as the process may use.
+    Without backends each detector chooses its own; without scenarios, they are those of a run by default on that
+    device; without threads, they are as many as the process may use.
     """
     from deepfake_bench.scenarios import SCENARIOS
     from deepfake_core.runtimes.threads import allowed_threads

@@ -84,7 +84,20 @@ class Bystanders:
             return 0.0, 0.0, own
         ticks = [int(field) / os.sysconf("SC_CLK_TCK") for field in stat.read_text().split("\n", 1)[0].split()[1:9]]
         idle, waiting = ticks[3:5]
-        return sum(ticks), sum(ticks) - idle - waiting, own
+        return sum(ticks), sum(ticks) - idle - waiting, own + _spent_by_running_children_s()
+
+
+def _spent_by_running_children_s() -> float:
+    """Seconds that the children of this process have spent which still run; the system adds up those that ended."""
+    spent = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[1]) == os.getpid():
+            spent += sum(map(int, fields[11:15]))  # its own and its children's, in user and in system mode
+    return spent / os.sysconf("SC_CLK_TCK")
 
 
 def _versions() -> dict[str, str]:

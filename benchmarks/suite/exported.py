@@ -28,13 +28,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from goals import NOT_SLOWER, Goal, Row, publish
+from hugging_face import SIDES, network
 from numpy.typing import NDArray
-from peers import MAKE_PEER, MAKE_PICTURE, RUN_PEER, measured, python  # type: ignore[import-not-found]
-
-from deepfake_bench.machine import Bystanders, describe_machine
+from peers import MAKE_PICTURE, OFFLINE, RUN_PEER, make_peer, measured, python
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
@@ -48,49 +48,11 @@ COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
 TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
 STARTS = 7  # fresh processes of which the median counts
 RUN_PROBE = "from deepfake_bench.probe import main; main()"
-PEERS = ("siglip", "cvt", "radar")  # detectors that ``optimum_peer.py`` has a counterpart of
-
-
-class Goal(NamedTuple):
-    """A bound that a figure has to keep."""
-
-    sign: str
-    bound: float
-
-    def holds(self, value: float) -> bool:
-        """Whether a figure keeps it."""
-        return value >= self.bound if self.sign == "≥" else value <= self.bound
-
-
 GAIN = {"siglip": Goal("≥", 3), "cvt": Goal("≥", 6), "radar": Goal("≥", 2), "dualstream": Goal("≥", 1.8)}
 FLOORS = Goal("≤", 1.6)
 LOAD_S = Goal("≤", 0.6)
 SIZE = Goal("≤", 0.27)
 MEMORY = Goal("≤", 1 / 3)
-BUSY = 0.05  # share of the processors that other work may take
-NOT_SLOWER = Goal("≤", 1.05)  # a twentieth is left for noise, as in the choice of a backend
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table; without a goal it is there to explain others."""
-
-    what: str
-    value: float
-    unit: str = ""
-    goal: Goal | None = None
-    note: str = ""
-    timed: bool = True
-
-    def line(self, idle: bool = True) -> str:
-        """As the table shows it; a machine that is not idle gives no verdicts on what is timed."""
-        shown = f"{self.value:.4g}{self.unit and ' ' + self.unit}{self.note and f' ({self.note})'}"
-        if self.goal is None:
-            return f"| {self.what} | {shown} | | |"
-        verdict = (
-            ("met" if self.goal.holds(self.value) else "**missed**") if idle or not self.timed else "machine not idle"
-        )
-        return f"| {self.what} | {shown} | {self.goal.sign} {self.goal.bound:.3g} | {verdict} |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +99,7 @@ def processes(model: Path, threads: int) -> Iterator[Row]:
     A process counts what its parent holds as its own memory, so this must run before anything heavy is imported.
     """
     with tempfile.TemporaryDirectory() as folder:
-        peer, picture = str(Path(folder, "peer")), python(MAKE_PICTURE, folder)
-        python(MAKE_PEER, peer)
+        peer, picture = make_peer(Path(folder)), python(MAKE_PICTURE, folder)
         job = {"detector": str(model), "backend": "onnxruntime", "device": "cpu", "threads": threads}
         request = json.dumps({**job, "untrained": False, "picture": picture})
         ours = [sys.executable, "-W", "ignore", "-c", RUN_PROBE, request]
@@ -232,11 +193,8 @@ def transformers_cvt(side: int) -> Callable[[], object]:
 
     ensure_importable()
     import torch
-    import transformers
 
-    models: Any = transformers
-    network = models.CvtForImageClassification(models.CvtConfig(num_labels=2)).eval()
-    return partial(torch.inference_mode()(network.forward), torch.randn(1, 3, side, side))
+    return partial(torch.inference_mode()(network("cvt").forward), torch.randn(1, 3, side, side))
 
 
 # ── beside optimum ───────────────────────────────────────────────────────────────────────────────────────────
@@ -249,7 +207,7 @@ def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: in
     there the time of a multiply-add counts.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for name in PEERS:
+        for name in SIDES:
             ours = {p: exports[name, "onnx", p] for p in ("fp32", "int8") if (name, "onnx", p) in exports}
             if not ours:
                 continue
@@ -307,19 +265,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--optimum", metavar="PYTHON", help="of an environment that has optimum")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the table as JSON")
     options = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    others = Bystanders()
+    os.environ |= OFFLINE
     exports = found(options.models)
     if not exports:
         raise SystemExit(f"{options.models}: no file DETECTOR-FORMAT-PRECISION.SUFFIX; dfbench parity makes them")
-    machine = describe_machine()
-    libraries = ", ".join(map(" ".join, machine.libraries.items()))
-    print(f"{machine.cpu}, {machine.cores} cores, {options.threads} threads; {libraries}\n")
-    print("| figure | measured | goal | |\n| --- | ---: | ---: | --- |")
-    for row in rows(exports, options):
-        print(row.line(others.share() <= BUSY), flush=True)
-    print(f"\nOther work took {others.share():.1%} of the processors' time; {BUSY:.0%} is allowed.")
+    publish(rows(exports, options), threads=options.threads, file=options.json)
 
 
 def rows(exports: Exports, options: argparse.Namespace) -> Iterator[Row]:

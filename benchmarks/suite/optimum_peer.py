@@ -1,4 +1,4 @@
-"""What ``optimum`` makes of the architectures here; ``exported.py`` runs this in optimum's own environment.
+"""What ``optimum`` makes of the architectures here; ``exported.py`` and ``peers.py`` run this in its own environment.
 
 optimum's exporter wants an older transformers than the detectors do, so it lives apart and imports nothing of this
 project::
@@ -15,28 +15,34 @@ Each network has random weights, on which speed does not depend. FOLDER gets ``N
 
 optimum knows ``siglip`` only as a pair of a text and a picture tower, so the classifier is registered with it.
 ``radar`` stands for its encoder alone, ViT-S/16: the least that the whole network has to do.
+
+With ``--serve PICTURE``, only the fp32 file is made. Then each line ``file`` on standard input has the picture judged
+from its file, each line ``network`` has the network run once; ``done`` answers when it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import transformers
+import onnxruntime
+import torch
+from hugging_face import SIDES, TASK, network, pipeline, processor
 from optimum.exporters.onnx import main_export  # type: ignore[import-not-found]
 from optimum.exporters.onnx.model_configs import SiglipOnnxConfig, ViTOnnxConfig  # type: ignore[import-not-found]
 from optimum.exporters.tasks import TasksManager  # type: ignore[import-not-found]
-from optimum.onnxruntime import AutoQuantizationConfig, ORTQuantizer  # type: ignore[import-not-found]
+from optimum.onnxruntime import (  # type: ignore[import-not-found]
+    AutoQuantizationConfig,
+    ORTModelForImageClassification,
+    ORTQuantizer,
+)
 from optimum.onnxruntime.configuration import (  # type: ignore[import-not-found]
     CalibrationConfig,
     CalibrationMethod,
 )
 
-TASK = "image-classification"
-SIDES = {"siglip": 224, "cvt": 256, "radar": 224}
-"""Name → pixels of the square input that the detector of that name takes."""
 CALIBRATION_IMAGES = 8
 
 
@@ -47,23 +53,12 @@ class SiglipClassifier(ViTOnnxConfig):  # type: ignore[misc]
     NORMALIZED_CONFIG_CLASS = SiglipOnnxConfig.NORMALIZED_CONFIG_CLASS
 
 
-def network(name: str) -> Any:
-    """The architecture of a detector, with random weights."""
-    models: Any = transformers
-    if name == "siglip":
-        return models.SiglipForImageClassification(models.SiglipConfig(num_labels=2))
-    if name == "cvt":
-        return models.CvtForImageClassification(models.CvtConfig(num_labels=2))
-    small = models.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=2)
-    return models.ViTForImageClassification(small)
-
-
-def export(name: str, folder: Path) -> None:
-    """Write a random model, its fp32 export and both int8 forms."""
+def export(name: str, folder: Path) -> Path:
+    """Write a random model and its fp32 export; returns the folder of the latter."""
     made, out, side = folder / f"{name}-torch", folder / name, SIDES[name]
     network(name).save_pretrained(made)
     main_export(str(made), out, task=TASK, do_validation=False, height=side, width=side)
-    quantise(out, side)
+    return out
 
 
 def quantise(folder: Path, side: int) -> None:
@@ -86,6 +81,36 @@ def quantise(folder: Path, side: int) -> None:
     quantizer.quantize(save_dir=folder / "static", calibration_tensors_range=ranges, quantization_config=static)
 
 
+def serve(name: str, folder: Path, picture: str, threads: int) -> None:
+    """Do what each line of standard input asks for, with the classes that optimum's guide names."""
+    torch.set_num_threads(threads)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    model = ORTModelForImageClassification.from_pretrained(folder, session_options=options)
+    judge = pipeline(model, processor(name, SIDES[name]))
+    pixels = torch.randn(1, 3, SIDES[name], SIDES[name])
+    calls = {"file": lambda: judge(picture), "network": lambda: model(pixel_values=pixels)}
+    print("done", flush=True)
+    for line in sys.stdin:
+        calls[line.strip()]()
+        print("done", flush=True)
+
+
+def main() -> None:
+    """Export, and quantise or serve."""
+    parser = argparse.ArgumentParser(description="what optimum makes of the architectures here")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="+", choices=tuple(SIDES))
+    parser.add_argument("--serve", metavar="PICTURE", help="judge it whenever asked, by the one network named")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    for name in options.names:
+        exported = export(name, options.folder)
+        if options.serve is None:
+            quantise(exported, SIDES[name])
+        else:
+            serve(name, exported, options.serve, options.threads)
+
+
 if __name__ == "__main__":
-    for wanted in sys.argv[2:]:
-        export(wanted, Path(sys.argv[1]))
+    main()

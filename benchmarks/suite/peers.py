@@ -1,12 +1,18 @@
-"""``dfbench predict`` beside ``transformers.pipeline``, each in a fresh process, on the same picture.
+"""What users would pick instead, beside this project on the same picture: whole processes, then warm detectors.
 
-Run from the repository root on an idle machine, with transformers and torch installed::
+Run from the repository root on an idle machine, with torch, transformers, timm, OpenVINO and the detectors ``siglip``,
+``lite`` and ``cvt`` installed; a peer that is not installed is named in the table::
 
-    python benchmarks/suite/peers.py
+    python benchmarks/suite/peers.py --threads 2 --optimum optimum/bin/python
 
-The peer is a SigLIP-B/16 classifier with random weights, made locally in Hugging Face format: speed and memory do
-not depend on the weights. The two take turns, so that a disturbance meets both. The goals are ratios: at most 1/5 of
-the wall time, and at most 1/3 of the peak memory.
+``optimum_peer.py`` says how to make the environment whose Python ``--optimum`` names.
+
+First, ``dfbench predict`` and ``transformers.pipeline`` run as whole processes; that peer is a SigLIP-B/16 classifier,
+made locally in Hugging Face format. The goals are at most 1/5 of the wall time, and at most 1/3 of the peak memory.
+Then, warm, every architecture that a detector shares with a peer: the way from the file to the score, and the network
+alone. The goal is never to be slower. Weights are random everywhere: speed and memory do not depend on them. All that
+is compared takes turns, so that a disturbance meets all; medians count. The page "Speed of exported models" explains
+every line.
 """
 
 from __future__ import annotations
@@ -18,18 +24,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from contenders import ARCHITECTURES, PEERS, PIPELINE, STAGES, Architecture, Contender, Setting, ours
+from goals import NOT_SLOWER, Goal, Row, publish
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 # The peer is imported in child processes only: what this process holds would count as their peak memory. Without
 # ensure_importable it would not run at all where a torchvision for CUDA lies beside a torch for CPUs.
 MAKE_PEER = """
 import sys
 from deepfake_core._torchvision import ensure_importable
 ensure_importable()
-from transformers import SiglipConfig, SiglipForImageClassification, SiglipImageProcessor
-config = SiglipConfig(num_labels=2, id2label={0: "Fake", 1: "Real"}, label2id={"Fake": 0, "Real": 1})
-SiglipForImageClassification(config).save_pretrained(sys.argv[1])
-SiglipImageProcessor(size={"height": 224, "width": 224}).save_pretrained(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+from hugging_face import SIDES, network, processor
+network("siglip").save_pretrained(sys.argv[1])
+processor("siglip", SIDES["siglip"]).save_pretrained(sys.argv[1])
 """
 RUN_PEER = """
 import sys
@@ -49,7 +61,7 @@ import sys
 from deepfake_core import load
 load(sys.argv[1], untrained=True).export(out=sys.argv[2])
 """
-GOALS = {"wall time": 1 / 5, "peak memory": 1 / 3}
+WALL, MEMORY = Goal("≤", 1 / 5), Goal("≤", 1 / 3)
 
 
 def python(code: str, *arguments: str) -> str:
@@ -57,6 +69,13 @@ def python(code: str, *arguments: str) -> str:
     command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own programs
     return done.stdout.strip()
+
+
+def make_peer(folder: Path) -> str:
+    """Write a SigLIP-B/16 classifier in Hugging Face format; returns where."""
+    peer = str(folder / "siglip")
+    python(MAKE_PEER, peer, str(Path(__file__).parent))
+    return peer
 
 
 def measured(command: list[str]) -> tuple[float, float]:
@@ -71,37 +90,139 @@ def measured(command: list[str]) -> tuple[float, float]:
     return wall_s, usage.ru_maxrss * 1024 / 1e6
 
 
-def main() -> None:
-    """Take turns and print the medians, the ratios and the goals."""
-    parser = argparse.ArgumentParser(description="dfbench predict beside transformers.pipeline")
-    parser.add_argument("--detector", default="lite")
-    parser.add_argument("--untrained", action="store_true", help="export the detector untrained and run that file")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    with tempfile.TemporaryDirectory() as folder:
-        peer, detector = str(Path(folder, "siglip")), options.detector
-        python(MAKE_PEER, peer)
-        picture = python(MAKE_PICTURE, folder)
-        if options.untrained:
-            detector = str(Path(folder, "untrained.onnx"))
-            python(MAKE_UNTRAINED, options.detector, detector)
-        commands = {
-            "transformers.pipeline": [sys.executable, "-W", "ignore", "-c", RUN_PEER, peer, picture],
-            "dfbench predict": [sys.executable, "-m", "deepfake_bench", "predict", picture, "--detector", detector],
-        }
-        for command in commands.values():
-            measured(command)  # fills the disk cache
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for _ in range(options.repeats):
-            for name, command in commands.items():
-                taken[name].append(measured(command))
+def processes(folder: Path, picture: str, detector: str, *, untrained: bool, starts: int) -> Iterator[Row]:
+    """``dfbench predict`` beside ``transformers.pipeline``, each in a fresh process.
+
+    Args:
+        folder: Takes the peer's model.
+        picture: The file to judge.
+        detector: What ``dfbench predict`` judges with.
+        untrained: Whether to export it untrained, and run that file.
+        starts: Fresh processes of each.
+    """
+    if absence := PEERS[PIPELINE].absence():
+        yield Row(f"{PIPELINE}, whole process", None, note=absence)
+        return
+    label = f"dfbench predict, {detector}{' (untrained)' if untrained else ''}"
+    if untrained:
+        name, detector = detector, str(folder / "untrained.onnx")
+        python(MAKE_UNTRAINED, name, detector)
+    program = [sys.executable, "-W", "ignore", "-c"]
+    commands = {
+        f"{PIPELINE}, SigLIP-B/16 (untrained)": [*program, RUN_PEER, make_peer(folder), picture],
+        label: [sys.executable, "-m", "deepfake_bench", "predict", picture, "--detector", detector],
+    }
+    yield from processes_compared(commands, starts)
+
+
+def processes_compared(commands: dict[str, list[str]], starts: int) -> Iterator[Row]:
+    """Two programs in turns, theirs first: time and memory of each, and the ratios."""
+    for command in commands.values():
+        measured(command)  # fills the disk cache
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(starts):
+        for name, command in commands.items():
+            taken[name].append(measured(command))
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
     for name, (wall_s, peak_mb) in medians.items():
-        print(f"{name:24}{wall_s:8.3f} s{peak_mb:8.0f} MB")
+        yield Row(f"{name}, whole process", wall_s, "s")
+        yield Row(f"{name}, peak resident memory", peak_mb, "MB", timed=False)
     theirs, ours = medians.values()
-    for (what, goal), mine, other in zip(GOALS.items(), ours, theirs, strict=True):
-        print(f"{what:24}{mine / other:8.3f}   goal {goal:.3f}: {'met' if mine / other <= goal else 'missed'}")
+    ratio = "**dfbench predict / transformers.pipeline, {}**"
+    yield Row(ratio.format("whole process"), ours[0] / theirs[0], goal=WALL)
+    yield Row(ratio.format("peak resident memory"), ours[1] / theirs[1], goal=MEMORY, timed=False)
+
+
+def contest(
+    item: Architecture, folder: Path, picture: str, *, threads: int, repeats: int, optimum: str = ""
+) -> Iterator[Row]:
+    """Every contender of an architecture, warm, stage by stage; and who cannot take part.
+
+    Args:
+        item: The architecture.
+        folder: Takes exported files.
+        picture: The file to judge.
+        threads: Of every contender.
+        repeats: Turns of each.
+        optimum: A Python that has optimum; empty for none.
+    """
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.loading import load
+    from deepfake_core.runtimes.timing import medians_ms
+
+    absences = {name: PEERS[name].absence(optimum) for name in item.peers}
+    for name, absence in absences.items():
+        if absence:
+            yield Row(f"{item.detector}, {name}", None, note=absence)
+    try:
+        eager = load(
+            item.detector, untrained=True, backend="torch", device="cpu", threads=threads, config=dict(item.config)
+        )
+    except DeepfakeError as error:
+        yield Row(f"{item.detector}, ours", None, note=str(error))
+        return
+    with ExitStack() as stack:
+        setting = Setting(item, folder, picture, threads, eager.manifest.preprocess.size[0], optimum, stack)
+        mine = list(ours(eager, setting))
+        theirs = [one for name, absence in absences.items() if not absence for one in PEERS[name].make(setting)]
+        for stage in STAGES:
+            calls = {one.name: one.stages[stage] for one in (*theirs, *mine) if stage in one.stages}
+            ms = medians_ms(calls, repeats)
+            yield from compared(f"{item.detector} ({eager.manifest.weights}), {stage}", [*theirs, *mine], ms)
+
+
+def compared(what: str, everyone: Sequence[Contender], ms: Mapping[str, float]) -> Iterator[Row]:
+    """The time of each, then ours over each peer's.
+
+    The fastest of ours that computes in the peer's precision stands for ours; beside a peer in torch, ours in torch is
+    put as well.
+
+    Args:
+        what: Was timed.
+        everyone: The contenders.
+        ms: Name → time of those that were timed, in milliseconds.
+    """
+    timed = [one for one in everyone if one.name in ms]
+    for one in timed:
+        yield Row(f"{what}, {one.name}", ms[one.name], "ms", note="" if one.computes == "f32" else one.computes)
+    for peer in (one for one in timed if not one.ours):
+        alike = (one for one in timed if one.ours and one.computes == peer.computes)
+        for rank, mine in enumerate(sorted(alike, key=lambda one: ms[one.name])):
+            if rank == 0 or (mine.eager and peer.eager):
+                yield Row(f"**{what}, {mine.name} / {peer.name}**", ms[mine.name] / ms[peer.name], goal=NOT_SLOWER)
+
+
+def main() -> None:
+    """Print the table, line by line as it is measured."""
+    parser = argparse.ArgumentParser(description="this project beside what users would pick instead")
+    parser.add_argument("--threads", type=int, default=2, help="of every contender")
+    parser.add_argument("--optimum", default="", metavar="PYTHON", help="of an environment that has optimum")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the table as JSON")
+    parser.add_argument("--only", action="append", choices=tuple(ARCHITECTURES), help="may be repeated")
+    parser.add_argument("--detector", default="lite", help="of the whole process")
+    parser.add_argument("--untrained", action="store_true", help="export that detector untrained and run that file")
+    parser.add_argument("--starts", type=int, default=5, help="fresh processes of each program")
+    parser.add_argument("--repeats", type=int, default=15, help="turns of each warm contender")
+    options = parser.parse_args()
+    threads = str(options.threads)
+    os.environ |= {**OFFLINE, "OMP_NUM_THREADS": threads, "DEEPFAKE_THREADS": threads}
+    publish(rows(options), threads=options.threads, file=options.json)
+
+
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    """Every line; processes first, while this one is small."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, picture = Path(name), python(MAKE_PICTURE, name)
+        yield from processes(folder, picture, options.detector, untrained=options.untrained, starts=options.starts)
+        for item in options.only or ARCHITECTURES:
+            yield from contest(
+                ARCHITECTURES[item],
+                folder,
+                picture,
+                threads=options.threads,
+                repeats=options.repeats,
+                optimum=options.optimum,
+            )
 
 
 if __name__ == "__main__":

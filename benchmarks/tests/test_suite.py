@@ -1,8 +1,10 @@
-"""The script that puts exported models beside torch, optimum and the machine: what it reads and how it judges."""
+"""The scripts that put this project beside torch, the machine and what users would pick instead: how they judge."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,12 +14,33 @@ from deepfake_bench.machine import Bystanders
 
 
 @pytest.fixture(scope="module")
-def exported():
+def suite():
+    """Import a script by its name."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
     try:
-        yield importlib.import_module("exported")
+        yield importlib.import_module
     finally:
         sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def exported(suite):
+    return suite("exported")
+
+
+@pytest.fixture(scope="module")
+def goals(suite):
+    return suite("goals")
+
+
+@pytest.fixture(scope="module")
+def peers(suite):
+    return suite("peers")
+
+
+@pytest.fixture(scope="module")
+def contenders(suite):
+    return suite("contenders")
 
 
 def test_files_are_found_by_their_names(exported, tmp_path):
@@ -37,12 +60,119 @@ def test_files_are_found_by_their_names(exported, tmp_path):
     assert row.line() == "| siglip-onnx-int8.onnx, size / fp32 | 0.25 | ≤ 0.27 | met |"
 
 
-def test_a_goal_is_met_or_missed(exported):
-    assert exported.Row("gain", 2.999, goal=exported.GAIN["siglip"]).line().endswith("| 2.999 | ≥ 3 | **missed** |")
-    assert exported.Row("gain", 3.0, goal=exported.GAIN["siglip"]).line().endswith("| 3 | ≥ 3 | met |")
-    assert exported.Row("load", 0.601, "s", exported.LOAD_S).line().endswith("| 0.601 s | ≤ 0.6 | **missed** |")
-    assert exported.Row("gain", 3.0, goal=exported.GAIN["siglip"]).line(idle=False).endswith("| machine not idle |")
-    assert exported.Row("time", 5, "ms", note="why").line() == "| time | 5 ms (why) | | |"
+def test_a_goal_is_met_or_missed(exported, goals):
+    assert goals.Row("gain", 2.999, goal=exported.GAIN["siglip"]).line().endswith("| 2.999 | ≥ 3 | **missed** |")
+    assert goals.Row("gain", 3.0, goal=exported.GAIN["siglip"]).line().endswith("| 3 | ≥ 3 | met |")
+    assert goals.Row("load", 0.601, "s", exported.LOAD_S).line().endswith("| 0.601 s | ≤ 0.6 | **missed** |")
+    assert goals.Row("gain", 3.0, goal=exported.GAIN["siglip"]).line(idle=False).endswith("| machine not idle |")
+    assert goals.Row("time", 5, "ms", note="why").line() == "| time | 5 ms (why) | | |"
+    assert goals.Row("peer", None, note="not installed").line() == "| peer | not installed | | |"
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "missed"), (0.5, "machine not idle")])
+def test_what_is_printed_is_written_as_json(goals, tmp_path, capsys, monkeypatch, share, verdict):
+    monkeypatch.setattr(Bystanders, "share", lambda self: share)
+    rows = [
+        goals.Row("**ours / peer**", 1.2, goal=goals.NOT_SLOWER),
+        goals.Row("size", 0.2, goal=goals.NOT_SLOWER, timed=False),
+        goals.Row("peer", None, note="not installed"),
+    ]
+    goals.publish(iter(rows), threads=2, file=tmp_path / "table.json")
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert [(row["what"], row["value"], row["goal"], row["verdict"]) for row in table["rows"]] == [
+        ("ours / peer", 1.2, "≤ 1.05", verdict),
+        ("size", 0.2, "≤ 1.05", "met"),
+        ("peer", None, "", ""),
+    ]
+    assert (table["threads"], table["others_share"]) == (2, share)
+    assert table["created"]
+    printed = capsys.readouterr().out
+    assert table["machine"]["cpu"] in printed
+    assert all(row.line(share == 0) in printed for row in rows)
+
+
+def test_ours_is_compared_in_the_peers_precision(peers, contenders):
+    def make(name, **about):
+        return contenders.Contender(name, {}, **about)
+
+    everyone = [
+        make("pipeline", eager=True),
+        make("compiled", computes="bf16"),
+        make("elsewhere"),
+        make("ours on torch", ours=True, eager=True),
+        make("ours on onnxruntime", ours=True),
+        make("ours in bf16", ours=True, computes="bf16"),
+    ]
+    ms = {"pipeline": 20, "compiled": 4, "ours on torch": 22, "ours on onnxruntime": 10, "ours in bf16": 5}
+    rows = list(peers.compared("net", everyone, ms))
+    assert [row.what for row in rows if row.goal is None] == [f"net, {name}" for name in ms]
+    assert {row.what: row.value for row in rows if row.goal} == {
+        "**net, ours on onnxruntime / pipeline**": 0.5,
+        "**net, ours on torch / pipeline**": 1.1,
+        "**net, ours in bf16 / compiled**": 1.25,
+    }
+
+
+def test_who_cannot_take_part_is_named(peers, contenders, tmp_path, monkeypatch):
+    monkeypatch.setattr(contenders, "find_spec", lambda module: None)
+    item = contenders.Architecture("nobody", tuple(contenders.PEERS))
+    *absent, ours = peers.contest(item, tmp_path, "picture.jpg", threads=1, repeats=1)
+    assert {row.what: row.value for row in absent} == {f"nobody, {name}": None for name in contenders.PEERS}
+    assert all(row.note.startswith("not installed: `pip install") for row in absent)
+    assert "unknown detector 'nobody'" in ours.note
+    (row,) = peers.processes(tmp_path, "picture.jpg", "lite", untrained=False, starts=1)
+    assert row.note == "not installed: `pip install transformers torch`"
+
+
+def test_processes_take_turns(peers):
+    commands = {name: [sys.executable, "-c", "pass"] for name in ("theirs", "ours")}
+    rows = list(peers.processes_compared(commands, starts=1))
+    assert [(row.unit, row.goal) for row in rows] == [
+        *[("s", None), ("MB", None)] * 2,
+        ("", peers.WALL),
+        ("", peers.MEMORY),
+    ]
+    assert rows[-1].value == pytest.approx(rows[3].value / rows[1].value)
+    failing = [sys.executable, "-c", "raise SystemExit(3)"]
+    with pytest.raises(SystemExit, match="status 3 from"):
+        peers.measured(failing)
+
+
+def test_a_contender_answers_from_another_process(contenders):
+    code = "import sys; print('hello'); print('done', flush=True)\nfor line in sys.stdin: print('done', flush=True)"
+    with contenders.Worker([sys.executable, "-c", code]) as worker:
+        worker.ask("file")
+        worker.ask("network")
+        assert worker.process.poll() is None
+    assert worker.process.returncode == 0
+    with (
+        pytest.raises(SystemExit, match="status 4 from"),
+        contenders.Worker([sys.executable, "-c", "raise SystemExit(4)"]),
+    ):
+        pytest.fail("it never said that it is ready")
+
+
+@pytest.mark.torch
+def test_a_small_network_beside_its_peers(peers, contenders, tmp_path):
+    pytest.importorskip("transformers", reason="the peer is transformers.pipeline")
+    from deepfake_bench.scenarios._timing import write_picture
+
+    small = {"embed_dim": (8, 16, 32), "num_heads": (1, 2, 2), "depth": (1, 2, 3)}
+    item = contenders.Architecture(
+        "cvt",
+        (contenders.PIPELINE, contenders.OPENVINO),
+        {"backbone": "cvt-test", "image_size": 64, "crop": "whole"},
+        small,
+    )
+    rows = list(peers.contest(item, tmp_path, str(write_picture(tmp_path)), threads=1, repeats=1))
+    measured = {row.what: row for row in rows if row.value is not None}
+    for stage in (contenders.FILE, contenders.NETWORK):
+        what = f"cvt (untrained), {stage}"
+        times = [measured[f"{what}, {name}"] for name in ("ours on torch", "ours on onnxruntime", contenders.PIPELINE)]
+        assert all(row.value > 0 and row.unit == "ms" for row in times)
+        ratio = measured[f"**{what}, ours on torch / {contenders.PIPELINE}**"]
+        assert ratio.value == pytest.approx(times[0].value / times[2].value)
+        assert ratio.goal == peers.NOT_SLOWER
 
 
 def test_work_of_others_and_own_work_are_told_apart(monkeypatch):
@@ -50,3 +180,14 @@ def test_work_of_others_and_own_work_are_told_apart(monkeypatch):
     clock = iter([(100.0, 40.0, 7.0), (120.0, 55.0, 17.0)])  # of 20 s, 15 s were busy and 10 s of them were ours
     monkeypatch.setattr(Bystanders, "_now", staticmethod(lambda: next(clock)))
     assert Bystanders().share() == pytest.approx(0.25)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells")
+def test_work_of_a_child_that_still_runs_is_own_work():
+    code = "import time\nwhile time.process_time() < 0.4: pass\nprint('done', flush=True); input()"
+    _, _, before = Bystanders._now()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"done\n"
+        _, _, after = Bystanders._now()
+        child.communicate(b"\n")
+    assert after - before > 0.3

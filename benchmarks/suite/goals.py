@@ -1,0 +1,107 @@
+"""Figures beside their goals: a table in Markdown that grows while it is measured, and the same rows as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepfake_bench.machine import Bystanders, describe_machine
+from deepfake_registry.files import write_atomic
+
+BUSY = 0.05  # share of the processors that other work may take
+
+
+class Goal(NamedTuple):
+    """A bound that a figure has to keep."""
+
+    sign: str
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a figure keeps it."""
+        return value >= self.bound if self.sign == "≥" else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:.3g}"
+
+
+NOT_SLOWER = Goal("≤", 1.05)  # a twentieth is left for noise, as in the choice of a backend
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        what: Was measured.
+        value: Its figure; ``None`` where there is none, and ``note`` says why.
+        unit: Of the figure; empty for a ratio.
+        goal: What it has to keep; without one, it is there to explain others.
+        note: Stands beside the figure.
+        timed: Whether other work on the machine changes it.
+    """
+
+    what: str
+    value: float | None
+    unit: str = ""
+    goal: Goal | None = None
+    note: str = ""
+    timed: bool = True
+
+    def verdict(self, idle: bool = True) -> str:
+        """``met``, ``missed``, or why there is none; a machine that is not idle gives none on what is timed."""
+        if self.goal is None or self.value is None:
+            return ""
+        if self.timed and not idle:
+            return "machine not idle"
+        return "met" if self.goal.holds(self.value) else "missed"
+
+    def line(self, idle: bool = True) -> str:
+        """As the table shows it."""
+        verdict = self.verdict(idle)
+        if self.value is None:
+            shown = self.note
+        else:
+            shown = f"{self.value:.4g}{self.unit and ' ' + self.unit}{self.note and f' ({self.note})'}"
+        cells = (self.what, shown, str(self.goal or ""), "**missed**" if verdict == "missed" else verdict)
+        return f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|"
+
+    def record(self, idle: bool = True) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "what": self.what.replace("**", ""),
+            "value": self.value,
+            "unit": self.unit,
+            "goal": str(self.goal or ""),
+            "verdict": self.verdict(idle),
+            "note": self.note,
+        }
+
+
+def publish(rows: Iterable[Row], *, threads: int, file: Path | None = None) -> None:
+    """Print the machine and the table, line by line as it is measured.
+
+    Args:
+        rows: The lines, measured as they are asked for.
+        threads: Of whatever is measured.
+        file: Takes the same as JSON once all is measured.
+    """
+    others, machine = Bystanders(), describe_machine()
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    libraries = ", ".join(map(" ".join, machine.libraries.items()))
+    print(f"{machine.cpu}, {machine.cores} cores, {threads} threads; {libraries}\n")
+    print("| figure | measured | goal | |\n| --- | ---: | ---: | --- |")
+    records = []
+    for row in rows:
+        idle = others.share() <= BUSY
+        print(row.line(idle), flush=True)
+        records.append(row.record(idle))
+    share = others.share()
+    print(f"\nOther work took {share:.1%} of the processors' time; {BUSY:.0%} is allowed.")
+    if file is not None:
+        about = {"created": created, "machine": machine.model_dump(), "threads": threads, "others_share": share}
+        write_atomic(file, json.dumps({**about, "rows": records}, indent=1, ensure_ascii=False) + "\n")
