@@ -73,7 +73,7 @@ def python(code: str, *arguments: str) -> str:
 
 def make_peer(folder: Path) -> str:
     """Write a SigLIP-B/16 classifier in Hugging Face format; returns where."""
-    peer = str(folder / "siglip")
+    peer = str(folder / "pipeline")
     python(MAKE_PEER, peer, str(Path(__file__).parent))
     return peer
 
