@@ -7,7 +7,7 @@ those files. Given the same files, a page is the same to the last byte.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,11 +19,10 @@ from deepfake_bench.jobs import PLUMBING
 from deepfake_bench.report import Machine, Measurement, Report
 from deepfake_bench.targets import board, documented
 from deepfake_core.protectors import levels
-from published_files import Effect, Figure, Figures, Protection, labels_of, read, report_of
+from published_files import Effect, Figures, Protection, labels_of, read, report_of
 
 KIND = "results"
-BUSY = 0.05
-"""Share of the processors above which nothing timed is judged, as ``suite/exported.py`` has it."""
+_VERDICT = {"missed": "**missed**"}
 
 _SPEED = (
     ("single_stream", "latency_ms_p50", "network, ms"),
@@ -235,21 +234,14 @@ def _conditions(row: Measurement) -> str:
 
 
 def _figures(found: Figures) -> str:
-    idle = found.busy <= BUSY
+    rows = [(row.what, row.text(), row.goal, _VERDICT.get(row.verdict, row.verdict)) for row in found.rows]
     return "\n\n".join(
         (
             where(found.machine, found.created),
-            table(("figure", "measured", "goal", ""), _lines(found.rows, idle), numbers=(1, 2)),
-            f"Other work took {found.busy:.1%} of the processors' time; {BUSY:.0%} is allowed.",
+            table(("figure", "measured", "goal", ""), rows, numbers=(1, 2)),
+            f"Other work took {found.others_share:.1%} of the processors' time.",
         )
     )
-
-
-def _lines(rows: Iterable[Figure], idle: bool) -> Iterator[tuple[str, ...]]:
-    for row in rows:
-        verdict = {"missed": "**missed**", "": "machine not idle" if row.goal and not idle else ""}
-        what = f"**{row.what}**" if row.bold else row.what
-        yield what, row.text(), row.goal, verdict.get(row.verdict, row.verdict)
 
 
 def _swap(item: Effect) -> str:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from deepfake_bench.report import Estimate, Machine, Number, Record, Report, parse_report, read_report
 from deepfake_core.errors import DeepfakeError
@@ -19,14 +19,12 @@ class Figure(BaseModel):
     """A line of what ``exported.py`` and ``peers.py`` found.
 
     Attributes:
-        what: Was measured.
+        what: Was measured, in Markdown.
         value: Its figure; ``None`` where there is none, and ``note`` says why.
         unit: Of the figure; empty for a ratio.
         goal: What it has to keep; empty where it is there to explain others.
         verdict: Empty where there is no goal.
         note: Stands beside the figure.
-        shown: The figure with its unit and note, where the program wrote it so.
-        bold: Whether it is one of those that count.
     """
 
     what: str
@@ -35,13 +33,11 @@ class Figure(BaseModel):
     goal: str
     verdict: Literal["met", "missed", "machine not idle", ""]
     note: str = ""
-    shown: str = ""
-    bold: bool = False
 
     def text(self) -> str:
         """The figure with its unit and note."""
-        if self.shown or self.value is None:
-            return self.shown or self.note
+        if self.value is None:
+            return self.note
         return f"{self.value:.4g}{self.unit and ' ' + self.unit}{self.note and f' ({self.note})'}"
 
 
@@ -50,7 +46,8 @@ class Figures(BaseModel):
 
     created: str
     machine: Machine
-    busy: float = Field(validation_alias=AliasChoices("busy", "others_share"))
+    threads: int
+    others_share: float
     rows: list[Figure]
 
 

@@ -73,7 +73,7 @@ class Row:
     def record(self, idle: bool = True) -> dict[str, Any]:
         """As JSON holds it."""
         return {
-            "what": self.what.replace("**", ""),
+            "what": self.what,
             "value": self.value,
             "unit": self.unit,
             "goal": str(self.goal or ""),

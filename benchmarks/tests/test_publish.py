@@ -195,30 +195,22 @@ def test_the_readme_shows_the_labelled_sources(published, results):
     assert rows == ["| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |"]
 
 
-def figures(busy=0.01, what="torch / int8"):
-    row = {"what": what, "value": 2.5, "unit": "", "shown": "2.5", "goal": "≥ 3", "verdict": "missed", "bold": True}
-    plain = {"what": "int8", "value": 4, "unit": "ms", "shown": "4 ms", "goal": "", "verdict": "", "bold": False}
-    rows = [{**row, "verdict": "missed" if busy < 0.05 else ""}, plain]
-    created = "2026-01-02T03:04:05+00:00"
-    return json.dumps({"created": created, "machine": MACHINE.model_dump(), "busy": busy, "rows": rows})
+def figures(what="**torch / int8**"):
+    rows = [
+        {"what": what, "value": 2.5, "unit": "", "goal": "≥ 3", "verdict": "missed", "note": ""},
+        {"what": "int8", "value": 4.0, "unit": "ms", "goal": "", "verdict": "", "note": "why"},
+        {"what": "peer", "value": None, "unit": "ms", "goal": "", "verdict": "", "note": "not installed"},
+    ]
+    about = {"created": "2026-01-02T03:04:05+00:00", "machine": MACHINE.model_dump(), "others_share": 0.012}
+    return json.dumps({**about, "threads": 2, "rows": rows})
 
 
-@pytest.mark.parametrize(("busy", "verdict"), [(0.01, "**missed**"), (0.2, "machine not idle")])
-def test_figures_carry_their_verdicts(published, results, busy, verdict):
-    (results / "exported.json").write_text(figures(busy))
-    shown = published.exported(results)
-    assert f"| **torch / int8** | 2.5 | ≥ 3 | {verdict} |\n| int8 | 4 ms |  |  |\n" in shown
-    assert shown.endswith(f"Other work took {busy:.1%} of the processors' time; 5% is allowed.")
-
-
-def test_figures_are_written_with_unit_and_note(published, results):
-    plain = {"value": 4.0, "unit": "ms", "goal": "", "verdict": ""}
-    rows = [{**plain, "what": "int8", "note": "why"}, {**plain, "what": "peer", "value": None, "note": "not installed"}]
-    about = {"created": "2026-01-02T03:04:05+00:00", "machine": MACHINE.model_dump(), "others_share": 0.01}
-    (results / "peers.json").write_text(json.dumps({**about, "threads": 2, "rows": rows}))
+def test_figures_are_shown_with_unit_note_and_verdict(published, results):
+    (results / "peers.json").write_text(figures())
     shown = published.peers(results)
-    assert cells(shown, "int8")[1] == "4 ms (why)"
+    assert "| **torch / int8** | 2.5 | ≥ 3 | **missed** |\n| int8 | 4 ms (why) |  |  |\n" in shown
     assert cells(shown, "peer")[1] == "not installed"
+    assert shown.endswith("Other work took 1.2% of the processors' time.")
 
 
 def test_protection_tells_what_was_trained_against(published):
@@ -278,7 +270,7 @@ def test_a_result_is_kept_without_folders_and_shown(publish, tmp_path, monkeypat
     assert str(tmp_path) not in (tmp_path / "results" / "peers.json").read_text()
     page = (tmp_path / "README.md").read_text()
     assert page.startswith("Prose.\n\n<!-- results: peers -->\n\nCPU, 2 of 4")
-    assert "| **models/a.onnx** | 2.5 |" in page
+    assert "| models/a.onnx | 2.5 |" in page
     assert page.endswith("<!-- /results -->\n\nMore.\n")
 
 
