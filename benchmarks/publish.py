@@ -11,6 +11,7 @@ left out; ``--only STEP`` runs single ones, and ``--pages`` fills the pages from
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -38,7 +39,10 @@ SUITE = ROOT / "benchmarks" / "suite"
 LITE = ROOT / "plugins" / "deepfake-lite"
 PYTHON = (sys.executable, "-W", "ignore")
 DFBENCH = (*PYTHON, "-m", "deepfake_bench")
+FOREIGN = str(ROOT / "tests" / "foreign" / "test_foreign.py")
 ON_CPU = ("--device", "cpu", "--threads", "2")
+ASKED_FOR = {"DEEPFAKE_FOREIGN_TESTS": "1"}
+"""What tests that install programs wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,12 @@ def protection(given: Inputs, out: Path) -> Commands:
     return [(*PYTHON, "-m", "deepfake_unet.evaluate", *files, *extent)]
 
 
+def foreign(_: Inputs, out: Path) -> Commands:
+    """Exported files in programs that know nothing of this project; wants Node, npm and Chromium."""
+    what = ("-q", FOREIGN, "-k", "logits or browser", "--differences", str(out / "foreign.json"))
+    return [(*PYTHON, "-m", "pytest", *what)]
+
+
 def requirements(_: Inputs, __: Path) -> Commands:
     """The page of requirements."""
     return [(*PYTHON, str(ROOT / "tests" / "test_requirements.py"))]
@@ -183,6 +193,7 @@ STEPS = {
         ),
         Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
         Step("protection", protection, needs=("unet_run",), result=_beside("protection")),
+        Step("foreign", foreign, result=_beside("foreign")),
         Step("requirements", requirements),
     )
 }
@@ -240,7 +251,8 @@ def taken(step: Step, given: Inputs, places: list[str]) -> str:
         try:
             for command in step.commands(given, Path(folder)):
                 typer.echo(f"{step.name}: {shlex.join(command)}")
-                if status := subprocess.run(command, check=False).returncode:  # noqa: S603 - our own programs
+                done = subprocess.run(command, env=os.environ | ASKED_FOR, check=False)  # noqa: S603 - our own programs
+                if status := done.returncode:
                     return f"status {status}"
             if step.result:
                 text = step.result(given, Path(folder)).read_text(encoding="utf-8")

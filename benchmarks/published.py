@@ -19,9 +19,11 @@ from deepfake_bench.jobs import PLUMBING
 from deepfake_bench.report import Machine, Measurement, Report
 from deepfake_bench.targets import board, documented
 from deepfake_core.protectors import levels
-from published_files import Effect, Figures, Protection, labels_of, read, report_of
+from published_files import Differences, Effect, Figures, Protection, labels_of, read, report_of
 
 KIND = "results"
+_SHIPPED = ("lite", "unet")
+"""Detectors that come with weights."""
 _VERDICT = {"missed": "**missed**"}
 
 _SPEED = (
@@ -129,6 +131,14 @@ def peers(folder: Path) -> str:
     return _figures(read(folder, "peers", Figures))
 
 
+def foreign(folder: Path) -> str:
+    """How far logits of other programs are from ours."""
+    found = read(folder, "foreign", Differences).root
+    models = [name for name in _SHIPPED if all(name in worst for worst in found.values())]
+    rows = [(program, *(f"{worst[name]:.1g}" for name in models)) for program, worst in found.items()]
+    return table(("", *(f"`{name}`" for name in models)), rows, numbers=range(1, len(models) + 1))
+
+
 def protection(folder: Path) -> str:
     """What the protection of ``unet`` does to networks and to pictures."""
     found, labels = read(folder, "protection", Protection), labels_of(folder).networks
@@ -179,6 +189,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
             "evaluation": (accuracy, robustness, lite),
             "exported": (exported,),
             "peers": (peers,),
+            "foreign": (foreign,),
             "protection": (protection,),
         }.items()
         for block in blocks

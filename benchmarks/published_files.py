@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from deepfake_bench.report import Estimate, Machine, Number, Record, Report, parse_report, read_report
 from deepfake_core.errors import DeepfakeError
@@ -49,6 +49,10 @@ class Figures(BaseModel):
     threads: int
     others_share: float
     rows: list[Figure]
+
+
+class Differences(RootModel[dict[str, dict[str, float]]]):
+    """What ``pytest tests/foreign --differences`` writes: program → model → largest difference of a logit."""
 
 
 class Mean(Estimate, extra="ignore"):

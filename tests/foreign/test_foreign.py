@@ -38,6 +38,7 @@ SNIPPETS = ROOT / "docs" / "snippets"
 PORTRAIT = ROOT / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
 TOLERANCE = 1e-4  # relative where a logit exceeds 1, as in the gate of the export
 BATCHES = (1, 2, 5)
+Differences = dict[str, dict[str, float]]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -100,13 +101,14 @@ def make_model(name: str, source: Path, folder: Path) -> Model:
     return Model(name, package.folder, files, images, logits)
 
 
-def check(model: Model, batch: int, lines: str, runtime: str) -> None:
-    """Compare a program's output, one JSON object per picture, with our own runtime's."""
+def check(model: Model, batch: int, lines: str, runtime: str, differences: Differences) -> None:
+    """Compare a program's output, one JSON object per picture, with our own runtime's; note how far they are apart."""
     answers = [json.loads(line) for line in lines.splitlines()]
     assert [Path(answer["file"]).name for answer in answers] == [file.name for file in model.files[:batch]]
     got, want = np.array([answer["logit"] for answer in answers]), model.logits[:batch]
     worst = float(np.max(np.abs(got - want) / np.maximum(1, np.abs(want))))
-    print(f"{runtime}: {model.name}, batch of {batch}: logits differ by {worst:.1e} at most")
+    found = differences.setdefault(runtime, {})
+    found[model.name] = max(worst, found.get(model.name, 0.0))
     assert worst <= TOLERANCE
     calibration = model.manifest.calibration
     for answer in answers:
@@ -167,6 +169,11 @@ def npm_packages(factory: pytest.TempPathFactory, kind: str) -> Iterator[Path]:
         yield folder
 
 
+def version_of(package: Path) -> str:
+    """Of a package that npm has installed."""
+    return json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
+
+
 # ── Python ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -188,11 +195,12 @@ class TestPython:
         assert not any("deepfake" in name for name in names)
 
     @pytest.mark.parametrize("name", SOURCES)
-    def test_logits(self, models, python, tmp_path, name):
+    def test_logits(self, models, python, tmp_path, name, differences):
         model = models[name]
+        version = run(python, "-c", "import onnxruntime; print(onnxruntime.__version__)", cwd=tmp_path).strip()
         for batch in BATCHES:
             lines = run(python, SNIPPETS / "judge.py", model.onnx, *model.files[:batch], cwd=tmp_path)
-            check(model, batch, lines, "onnxruntime")
+            check(model, batch, lines, f"onnxruntime {version}, Python", differences)
 
 
 # ── Node ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,11 +215,14 @@ def node_folder(tmp_path_factory) -> Iterator[Path]:
 
 class TestNode:
     @pytest.mark.parametrize("name", SOURCES)
-    def test_logits(self, models, node_folder, name):
-        model = models[name]
+    def test_logits(self, models, node_folder, name, differences):
+        model, runtime = (
+            models[name],
+            f"onnxruntime-node {version_of(node_folder / 'node_modules' / 'onnxruntime-node')}",
+        )
         for batch in BATCHES:
             lines = run(program("node"), "judge.mjs", model.folder, *model.files[:batch], cwd=node_folder)
-            check(model, batch, lines, "onnxruntime-node")
+            check(model, batch, lines, runtime, differences)
 
     def test_a_picture_of_another_size_is_refused(self, models, node_folder):
         command = [program("node"), "judge.mjs", models["lite"].folder, models["unet"].files[0]]
@@ -271,7 +282,7 @@ def onnxruntime_web(tmp_path_factory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("isolated", [False, True], ids=["one-thread", "threads-allowed"])
-def test_browser(models, onnxruntime_web, tmp_path, isolated):
+def test_browser(models, onnxruntime_web, tmp_path, isolated, differences):
     site = tmp_path / "site"
     site.mkdir()
     (site / "ort").symlink_to(onnxruntime_web)
@@ -316,8 +327,10 @@ def test_browser(models, onnxruntime_web, tmp_path, isolated):
     assert "error" not in report, report["error"]
     assert "Chrome" in report["agent"]
     assert report["isolated"] == isolated
+    browser = report["agent"].partition("Chrome/")[2].partition(".")[0]
+    runtime = f"onnxruntime-web {version_of(onnxruntime_web.parent)}, Chromium {browser}, WebAssembly"
     for (model, batch), lines in zip(cases, report["answers"], strict=True):
-        check(model, batch, lines, "onnxruntime-web")
+        check(model, batch, lines, runtime, differences)
 
 
 # ── Triton ───────────────────────────────────────────────────────────────────────────────────────────────────────
