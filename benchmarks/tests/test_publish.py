@@ -217,7 +217,7 @@ def test_programs_that_are_not_ours_stand_beside_each_other(published, results):
     worst = {"lite": 0.0, "unet": 3.2e-8, "tiny-core": 0.5}
     (results / "foreign.json").write_text(json.dumps({"onnxruntime 1.31, Python": worst}))
     assert published.foreign(results).splitlines()[0] == "|  | `lite` | `unet` |"
-    assert cells(published.foreign(results), "onnxruntime")[1:] == ["0", "3e-08"]
+    assert published.foreign(results).endswith("| onnxruntime 1.31, Python | 0 | 3e-08 |")
 
 
 def test_protection_tells_what_was_trained_against(published):
