@@ -88,7 +88,7 @@ def publish(rows: Iterable[Row], *, threads: int, file: Path | None = None) -> N
     Args:
         rows: The lines, measured as they are asked for.
         threads: Of whatever is measured.
-        file: Takes the same as JSON once all is measured.
+        file: Takes the same as JSON at the end, also where that comes early.
     """
     others, machine = Bystanders(), describe_machine()
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -96,12 +96,14 @@ def publish(rows: Iterable[Row], *, threads: int, file: Path | None = None) -> N
     print(f"{machine.cpu}, {machine.cores} cores, {threads} threads; {libraries}\n")
     print("| figure | measured | goal | |\n| --- | ---: | ---: | --- |")
     records = []
-    for row in rows:
-        idle = others.share() <= BUSY
-        print(row.line(idle), flush=True)
-        records.append(row.record(idle))
-    share = others.share()
-    print(f"\nOther work took {share:.1%} of the processors' time; {BUSY:.0%} is allowed.")
-    if file is not None:
-        about = {"created": created, "machine": machine.model_dump(), "threads": threads, "others_share": share}
-        write_atomic(file, json.dumps({**about, "rows": records}, indent=1, ensure_ascii=False) + "\n")
+    try:
+        for row in rows:
+            idle = others.share() <= BUSY
+            print(row.line(idle), flush=True)
+            records.append(row.record(idle))
+    finally:
+        share = others.share()
+        print(f"\nOther work took {share:.1%} of the processors' time; {BUSY:.0%} is allowed.")
+        if file is not None:
+            about = {"created": created, "machine": machine.model_dump(), "threads": threads, "others_share": share}
+            write_atomic(file, json.dumps({**about, "rows": records}, indent=1, ensure_ascii=False) + "\n")
