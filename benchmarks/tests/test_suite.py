@@ -80,7 +80,7 @@ def test_what_is_printed_is_written_as_json(goals, tmp_path, capsys, monkeypatch
     goals.publish(iter(rows), threads=2, file=tmp_path / "table.json")
     table = json.loads((tmp_path / "table.json").read_text())
     assert [(row["what"], row["value"], row["goal"], row["verdict"]) for row in table["rows"]] == [
-        ("ours / peer", 1.2, "≤ 1.05", verdict),
+        ("**ours / peer**", 1.2, "≤ 1.05", verdict),
         ("size", 0.2, "≤ 1.05", "met"),
         ("peer", None, "", ""),
     ]
@@ -89,6 +89,16 @@ def test_what_is_printed_is_written_as_json(goals, tmp_path, capsys, monkeypatch
     printed = capsys.readouterr().out
     assert table["machine"]["cpu"] in printed
     assert all(row.line(share == 0) in printed for row in rows)
+
+
+def test_a_table_that_is_cut_off_keeps_its_lines(goals, tmp_path):
+    def rows():
+        yield goals.Row("first", 1.0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        goals.publish(rows(), threads=2, file=tmp_path / "table.json")
+    assert [row["what"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]] == ["first"]
 
 
 def test_ours_is_compared_in_the_peers_precision(peers, contenders):
