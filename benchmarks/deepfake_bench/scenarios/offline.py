@@ -26,8 +26,8 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
     """The best batch size by its median time, and the rate of files through ``stream``.
 
-    Batches grow while one is expected to take less than the measuring time: what a large network needs for more, in
-    time and in memory, shows nothing new.
+    Batches grow while one is expected to take less than half of the measuring time: what a large network needs for
+    more, in time and in memory, shows nothing new.
     """
     blocks = _batches_ms(detector, job.seconds)
     rates = _per_s(blocks)
@@ -53,7 +53,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         },
         conditions={
             "images_per_s": "from uint8 crops, or clips, to logits; decoding, face finder and crop not included",
-            "batch": f"up to {max(rates)}: larger ones would take more than {job.seconds:g} s each"
+            "batch": f"up to {max(rates)}: larger ones would take more than {job.seconds / 2:g} s each"
             if max(rates) < BATCH_SIZES[-1]
             else f"up to {max(rates)}",
             "files_per_s": f"through stream(), {PICTURE} again and again; everything included; median of {BLOCKS} "
@@ -72,7 +72,7 @@ def _batches_ms(detector: LoadedDetector, seconds: float) -> dict[int, list[list
     runs: dict[int, Callable[[], object]] = {}
     blocks: dict[int, list[list[float]]] = {}
     for size in BATCH_SIZES:
-        if runs and size / max(_per_s(blocks).values()) > seconds:
+        if runs and size / max(_per_s(blocks).values()) > seconds / 2:
             break
         runs[size] = partial(detector.score, *(np.repeat(cut, size, axis=0) for cut in cuts))
         runs[size]()
