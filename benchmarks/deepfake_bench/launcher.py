@@ -10,17 +10,18 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from deepfake_bench.jobs import Job, unmeasured
-from deepfake_bench.machine import describe_machine
-from deepfake_bench.report import Measurement
+from deepfake_bench.machine import make_report
+from deepfake_bench.report import Measurement, Report
+from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
 
 WORKER = (sys.executable, "-m", "deepfake_bench.worker")
+_DESCRIBE = "from deepfake_bench.machine import make_report; print(make_report([]).model_dump_json())"
 
 
 def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
@@ -43,17 +44,46 @@ def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
         return unmeasured(job, "failed", _how_it_ended(done.returncode, said))
 
 
+def installation(python: str | None = None) -> Report:
+    """A report without measurements: which version of this project a Python has, and which libraries beside it.
+
+    Args:
+        python: The Python of another environment; by default this one.
+
+    Raises:
+        DeepfakeError: It cannot be run, or has no benchmark whose reports can be read here.
+    """
+    if python is None:
+        return make_report([])
+    try:
+        done = subprocess.run([python, "-c", _DESCRIBE], capture_output=True, check=True)  # noqa: S603 - the user's
+        return Report.model_validate_json(done.stdout)
+    except OSError as error:
+        reason = error.strerror
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    except ValidationError:
+        reason = "its reports are of another kind"
+    raise DeepfakeError(f"{python}: nothing to measure beside ({reason}); name a Python that has deepfake-core")
+
+
 class Kept:
     """Measurements that a folder keeps as they are made, so that a run that was cut off can go on.
 
     Args:
         folder: Where they are; ``None`` keeps nothing.
         resume: Take what is there, of this machine and these versions of the libraries, instead of measuring it.
+        python: The Python of another environment that measures; by default this one.
+
+    Attributes:
+        about: A report without measurements: what measures.
     """
 
-    def __init__(self, folder: Path | None, *, resume: bool) -> None:
+    def __init__(self, folder: Path | None, *, resume: bool, python: str | None = None) -> None:
         self.folder, self.resume = folder, resume
-        self.made_by = [version("deepfake-core"), describe_machine().model_dump()]
+        self.command = WORKER if python is None else (python, *WORKER[1:])
+        self.about = installation(python)
+        self.made_by = [self.about.project_version, self.about.machine.model_dump()]
 
     def launch(self, number: int, job: Job) -> Measurement:
         """The measurement of a run's job of that number: as it was made before, or made now.
@@ -61,13 +91,13 @@ class Kept:
         One that failed is made again.
         """
         if self.folder is None:
-            return launch(job)
+            return launch(job, self.command)
         made_by = json.dumps([number, job.model_dump(mode="json"), *self.made_by], sort_keys=True)
         file = self.folder / f"{hashlib.sha256(made_by.encode()).hexdigest()[:24]}.json"
         if self.resume and file.exists():
             with suppress(ValidationError):
                 return Measurement.model_validate_json(file.read_bytes())
-        measured = launch(job)
+        measured = launch(job, self.command)
         if measured.status != "failed":
             write_atomic(file, measured.model_dump_json())
         return measured

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from deepfake_bench import launcher
 from deepfake_bench.cli import app
+from deepfake_bench.comparison import compare
 from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan, with_plumbing
 from deepfake_bench.launcher import launch
 from deepfake_bench.machine import make_report
-from deepfake_bench.report import Measurement, Report, schema
+from deepfake_bench.report import Measurement, Report, parse_report, schema
 from deepfake_bench.scenarios import SCENARIOS
 from deepfake_core import plugins
 from deepfake_core.errors import TrainingDataError
@@ -48,11 +49,11 @@ def test_a_run_goes_on_where_it_was_cut_off(tiny, tmp_path, monkeypatch):
     arguments = ["run", "--detector", tiny, "--device", "cpu", "--seconds", "0.5", "--quick", "--out", str(tmp_path)]
     launched = []
 
-    def cut_off(job):
+    def cut_off(job, command):
         launched.append(job.scenario)
         if len(launched) == 2:
             raise KeyboardInterrupt
-        return launch(job)
+        return launch(job, command)
 
     monkeypatch.setattr(launcher, "launch", cut_off)
     assert CliRunner().invoke(app, arguments).exit_code == 130
@@ -184,6 +185,45 @@ def test_a_process_that_dies_is_a_failed_measurement(tiny, code, reason):
     assert row.status == "failed"
     assert reason in row.reason
     assert [check.verdict for check in row.targets] == ["not measurable here"]
+
+
+def test_another_environment_is_measured_in_turns(tiny, tmp_path, monkeypatch):
+    arguments = ["run", "--detector", tiny, "--device", "cpu", "--seconds", "0.1", "--scenario", "single_stream"]
+    commands = []
+
+    def listed(job, command):
+        commands.append(command[0])
+        return launch(job, command)
+
+    monkeypatch.setattr(launcher, "launch", listed)
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # a link to a Python does not find its packages
+    done = CliRunner().invoke(
+        app, [*arguments, "--repeat", "2", "--beside", str(other), "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    assert commands == [str(other), sys.executable] * 2
+    reports = [parse_report((tmp_path / "out" / name).read_bytes(), name) for name in ("beside.json", "report.json")]
+    measured = [[row for row in report.measurements if row.status == "measured"] for report in reports]
+    assert [row.scenario for row in measured[0]] == [row.scenario for row in measured[1]] == ["single_stream"] * 2
+    assert reports[0].machine.cpu == reports[1].machine.cpu
+    compared = compare(*reports)
+    assert {item.metric for item in compared} >= {"latency_ms_p50", "predict_ms_p50"}
+    assert all(item.verdict != "not comparable" for item in compared if item.metric)
+
+
+@pytest.mark.parametrize("program", ["gone", "silent"])
+def test_what_cannot_be_measured_beside_is_named(tiny, tmp_path, program):
+    (tmp_path / "silent").write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
+    (tmp_path / "silent").chmod(0o755)
+    done = CliRunner().invoke(app, ["run", "--detector", tiny, "--beside", str(tmp_path / program), "--out", "x"])
+    assert done.exit_code == 2
+    assert str(tmp_path / program) in done.stderr
+    assert "name a Python that has deepfake-core" in done.stderr.replace("\n", " ")
+    done = CliRunner().invoke(app, ["run", "--detector", tiny, "--beside", sys.executable])
+    assert done.exit_code == 2
+    assert "--out" in done.stderr
 
 
 def test_a_failed_measurement_gives_status_1_and_stands_in_the_report(tiny, tmp_path):

@@ -55,6 +55,12 @@ def run(
     repeat: Annotated[
         int, typer.Option(min=1, help="Rounds, so that dfbench compare sees how much processes differ.")
     ] = 1,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON", help="Measure another environment in turns; its report is beside.json in --out."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.json, every score as CSV, and what --resume needs.")
     ] = None,
@@ -80,6 +86,8 @@ def run(
 
     if resume and out is None:
         raise DeepfakeError("--resume goes on with the run in a folder: name it by --out")
+    if beside and out is None:
+        raise DeepfakeError("--beside writes two reports into a folder: name it by --out")
     for name in scenario or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
@@ -104,16 +112,21 @@ def run(
         variants=variants.value,
         out=out,
     )
-    kept = Kept(out / "measurements" if out else None, resume=resume)
-    measurements = []
+    here = Kept(out / "measurements" if out else None, resume=resume)
+    there = Kept(out / "beside", resume=resume, python=beside) if out and beside else None
+    measurements, others = [], []
     try:
         for number, job in enumerate(track(jobs, "measuring")):
-            measurements.append(kept.launch(number, job))
+            if there:
+                others.append(there.launch(number, job))
+            measurements.append(here.launch(number, job))
     finally:
         report = make_report([*measurements, *left_out(jobs)])
+        if there and out:
+            there.about.model_copy(update={"measurements": others}).write(out / "beside.json")
         show_report(report)
         for target in filter(None, (json_file, out and out / "report.json")):
             report.write(target)
         write_views([report], html, csv)
-    if any(measurement.status == "failed" for measurement in measurements):
+    if any(measurement.status == "failed" for measurement in [*measurements, *others]):
         raise typer.Exit(EXIT_FAILED)

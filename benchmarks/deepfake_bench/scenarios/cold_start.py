@@ -21,8 +21,7 @@ from deepfake_core.runtimes.timing import timed_ms
 
 REPEATS = 5
 AT_LEAST = 2
-"""Two starts are enough once they took ``ENOUGH_S``, and for untrained networks, whose start is that of drawing weights at
-random."""
+"""Two starts are enough once they took ``ENOUGH_S``, and of untrained networks, which draw their weights at random."""
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
