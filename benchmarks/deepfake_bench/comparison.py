@@ -5,7 +5,8 @@ stands for its median, so that outliers do not count and a drift within the run 
 medians gets a bootstrap interval over blocks. It is a change when the interval leaves 1 *and* the ratio passes a least
 effect, because two processes on one machine differ a little however long each is measured; a process alone also has to
 change by more than it wandered while it was measured. Where a report holds the same measurement several times, each in
-a process of its own, processes are drawn too, and the interval covers how much they differ.
+a process of its own, processes are drawn too, and the interval covers how much they differ. Of two environments that
+were measured in turns, processes are compared in pairs.
 
 Accuracies are compared by their bootstrap intervals. What was measured on another machine or other data is not
 comparable, with the reason.
@@ -90,7 +91,7 @@ def compare(before: Report, after: Report, threshold: float = THRESHOLD) -> list
     found: list[Comparison] = []
     for key, rows in first.items():
         if key in second:
-            found += _compare_rows(rows, second[key], (before.machine, after.machine), threshold)
+            found += _compare_rows(rows, second[key], (before, after), threshold)
         else:
             found.append(_gone(rows[0], after))
     added = (rows[0] for key, rows in second.items() if key not in first)
@@ -131,21 +132,22 @@ def _whole(row: Measurement, verdict: Verdict, reason: str) -> Comparison:
 def _compare_rows(
     rows_before: list[Measurement],
     rows_after: list[Measurement],
-    machines: tuple[Machine, Machine],
+    reports: tuple[Report, Report],
     threshold: float,
 ) -> Iterator[Comparison]:
     before, after = rows_before[0], rows_after[0]
+    in_turns = bool(reports[0].turns) and reports[0].turns == reports[1].turns
     other = _other_data(before, after)
     if other:
         yield _whole(before, "not comparable", other)
         return
     yield from _sizes(before, after, threshold)
-    elsewhere = _other_machine(before, after, machines)
+    elsewhere = _other_machine(before, after, (reports[0].machine, reports[1].machine))
     series = [[_series(row) for row in rows] for rows in (rows_before, rows_after)]
     for name in series[0][0]:
         found = [[each[name] for each in side if name in each] for side in series]
         if found[1]:
-            yield _timed(before, name, (found[0], found[1]), elsewhere, threshold)
+            yield _timed(before, name, (found[0], found[1]), elsewhere, threshold, in_turns=in_turns)
     yield from _accuracies(before, after)
 
 
@@ -174,11 +176,13 @@ def _series(row: Measurement) -> dict[str, list[float]]:
     return {name: samples for name, samples in row.samples.items() if samples and name != _NOT_STEADY}
 
 
-def _timed(row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str, threshold: float) -> Comparison:
+def _timed(
+    row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str, threshold: float, *, in_turns: bool
+) -> Comparison:
     """Times, the lower the better; a rate is the inverse of one."""
     size = name in _SIZES  # the memory of several processes
     metric = name if size or name == "images_per_s" else f"{name}_p50"
-    ratio = ratio_of_medians(*runs)
+    ratio = ratio_of_medians(*runs, in_turns=in_turns)
     medians = [float(np.median(block_medians(side))) for side in runs]
     shown = ratio
     if name == "images_per_s":
@@ -189,11 +193,13 @@ def _timed(row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str,
     verdict: Verdict = "not comparable"
     reason = elsewhere
     if not elsewhere:
-        verdict, reason = judge_times(*runs, threshold, size=size)
+        verdict, reason = judge_times(*runs, threshold, size=size, in_turns=in_turns)
     return Comparison(row, metric, (medians[0], medians[1]), _relative(shown), verdict, reason)
 
 
-def judge_times(before: Runs, after: Runs, threshold: float, *, size: bool = False) -> tuple[Verdict, str]:
+def judge_times(
+    before: Runs, after: Runs, threshold: float, *, size: bool = False, in_turns: bool = False
+) -> tuple[Verdict, str]:
     """What became of a time, and what to think of it.
 
     Args:
@@ -201,8 +207,9 @@ def judge_times(before: Runs, after: Runs, threshold: float, *, size: bool = Fal
         after: Likewise.
         threshold: Least relative change that counts.
         size: They are sizes rather than times.
+        in_turns: Whether processes were measured in turns, see :func:`ratio_of_medians`.
     """
-    ratio = ratio_of_medians(before, after)
+    ratio = ratio_of_medians(before, after, in_turns=in_turns)
     verdict = _verdict_on_ratio(ratio, threshold, size=size)
     alone = [runs[0] for runs in (before, after) if len(runs) == 1]
     varies = max(map(wandering, alone), default=1.0)
@@ -227,24 +234,39 @@ def _verdict_on_ratio(ratio: Ratio, threshold: float, *, size: bool) -> Verdict:
     return "no change"
 
 
-def ratio_of_medians(before: Runs, after: Runs) -> Ratio:
+def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ratio:
     """Median of ``after`` over that of ``before``, with a 99 % bootstrap interval over processes and blocks.
+
+    In turns, a process of the one is compared with that of the other that was measured beside it, and the median of
+    their ratios counts: what drifts from round to round meets both, and falls out.
 
     Args:
         before: Raw samples of one process or several, in the order they were taken.
         after: Likewise, in the same unit.
+        in_turns: Whether the n-th processes of both were measured one after the other; without effect where one side
+            has fewer.
     """
     rng = np.random.default_rng(0)
-    blocks = [block_medians(runs) for runs in (before, after)]
-    drawn = []
-    for found in blocks:
-        count, length = found.shape
-        processes = rng.integers(count, size=(DRAWS, count, 1))
-        places = rng.integers(length, size=(DRAWS, count, length))
-        drawn.append(np.median(found[processes, places], axis=(1, 2)))
-    low, high = np.quantile(drawn[1] / drawn[0], (0.005, 0.995))
-    value = np.median(blocks[1]) / np.median(blocks[0])
+    found = [block_medians(runs) for runs in (before, after)]
+    drawn = [_levels(blocks, rng) for blocks in found]
+    if in_turns and len(before) == len(after):
+        rounds = rng.integers(len(before), size=drawn[0].shape)
+        ratios = np.median(np.take_along_axis(drawn[1] / drawn[0], rounds, axis=1), axis=1)
+        value = np.median(np.median(found[1], axis=1) / np.median(found[0], axis=1))
+    else:
+        sides = [np.take_along_axis(side, rng.integers(side.shape[1], size=side.shape), axis=1) for side in drawn]
+        ratios = np.median(sides[1], axis=1) / np.median(sides[0], axis=1)
+        value = np.median(found[1]) / np.median(found[0])
+    low, high = np.quantile(ratios, (0.005, 0.995))
     return Ratio(float(value), float(low), float(high))
+
+
+def _levels(blocks: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Levels ``float64 [DRAWS, P]`` of processes, each the median of its blocks ``[P, B]`` drawn anew."""
+    count, length = blocks.shape
+    places = rng.integers(length, size=(DRAWS, count, length))
+    levels: NDArray[np.float64] = np.median(blocks[np.arange(count)[:, None], places], axis=2)
+    return levels
 
 
 def block_medians(runs: Runs) -> NDArray[np.float64]:

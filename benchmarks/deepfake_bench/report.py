@@ -134,6 +134,7 @@ class Report(Record):
     schema_version: Literal[1] = 1
     project_version: str
     created: str = Field(description="UTC, ISO 8601")
+    turns: str = Field("", description="the same in two reports whose measurements were made in turns; else empty")
     machine: Machine
     measurements: list[Measurement]
 

@@ -50,6 +50,34 @@ def test_several_rounds_tell_a_change_on_a_machine_that_others_use():
     assert share_found(1.2, "slower", processes=5, **shared) >= 0.95
 
 
+def test_what_drifts_between_rounds_falls_out_of_what_was_measured_in_turns():
+    rng = np.random.default_rng(3)
+    levels = [1.25, 1.25, 1.0, 1.25, 1.0, 1.0, 1.0]  # a machine that is slower for a while
+    before = [process(rng, level) for level in levels]
+    after = [process(rng, 1.1 * level) for level in levels]
+    assert judge_times(before, after, THRESHOLD)[0] == "no change"
+    assert judge_times(before, after, THRESHOLD, in_turns=True)[0] == "slower"
+    again = [process(rng, level) for level in levels]
+    assert judge_times(before, again, THRESHOLD, in_turns=True)[0] == "no change"
+    ratio = ratio_of_medians(before, after, in_turns=True)
+    assert ratio.low < 1.1 < ratio.high
+    assert ratio.high - ratio.low < 0.1
+    assert ratio_of_medians(before, after[:-1], in_turns=True) == ratio_of_medians(before, after[:-1])
+
+
+def test_reports_are_paired_where_they_were_made_in_turns(measured, report_of):
+    rng = np.random.default_rng(3)
+    levels = [1.25, 1.0, 1.25, 1.0, 1.0]
+
+    def report(factor: float, turns: str):
+        rows = [measured(samples={"latency_ms": process(rng, factor * level)}) for level in levels]
+        return report_of(*rows).model_copy(update={"turns": turns})
+
+    assert verdicts(compare(report(1, "a"), report(1.1, "a")))["latency_ms_p50"] == "slower"
+    assert verdicts(compare(report(1, "a"), report(1.1, "b")))["latency_ms_p50"] == "no change"
+    assert verdicts(compare(report(1, ""), report(1.1, "")))["latency_ms_p50"] == "no change"
+
+
 def test_a_change_within_what_one_process_wandered_does_not_count():
     steady, risen = [10.0] * 300, [10.0] * 76 + [12.0] * 224
     assert wandering(steady) == 1

@@ -207,6 +207,7 @@ def test_another_environment_is_measured_in_turns(tiny, tmp_path, monkeypatch):
     reports = [parse_report((tmp_path / "out" / name).read_bytes(), name) for name in ("beside.json", "report.json")]
     measured = [[row for row in report.measurements if row.status == "measured"] for report in reports]
     assert [row.scenario for row in measured[0]] == [row.scenario for row in measured[1]] == ["single_stream"] * 2
+    assert reports[0].turns == reports[1].turns != ""
     assert reports[0].machine.cpu == reports[1].machine.cpu
     compared = compare(*reports)
     assert {item.metric for item in compared} >= {"latency_ms_p50", "predict_ms_p50"}

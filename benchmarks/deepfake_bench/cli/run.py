@@ -123,7 +123,8 @@ def run(
     finally:
         report = make_report([*measurements, *left_out(jobs)])
         if there and out:
-            there.about.model_copy(update={"measurements": others}).write(out / "beside.json")
+            report = report.model_copy(update={"turns": f"{out.resolve().name}, {report.created}"})
+            there.about.model_copy(update={"measurements": others, "turns": report.turns}).write(out / "beside.json")
         show_report(report)
         for target in filter(None, (json_file, out and out / "report.json")):
             report.write(target)
