@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from deepfake_bench.card import interval
-from deepfake_bench.figures import ACCURACY, MEAN, SIGNS, mean_estimate, meaningful, short
+from deepfake_bench.figures import ACCURACY, MEAN, SIGNS, mean_estimate, meaningful, short, short_name
 from deepfake_bench.leaderboard import Board, cells, header
 from deepfake_bench.report import Estimate, Measurement, Report, TargetCheck
 from deepfake_bench.report_labels import Entry, labelled, machines
@@ -38,6 +38,7 @@ p,.note{margin:.3rem 0}.note,small,figcaption{color:var(--soft)}
 white-space:nowrap}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line)}
+.cards td{overflow-wrap:break-word}
 .wide td,th{white-space:nowrap;overflow-wrap:normal}.wide table{font-size:.85rem}.wide th,.wide td{padding-right:.6rem}
 .wide td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
 .number{text-align:right;font-variant-numeric:tabular-nums}
@@ -163,9 +164,7 @@ def _machines(reports: Sequence[Report]) -> str:
 
 
 def _targets(entries: Sequence[Entry]) -> str:
-    named = {id(entry.row): entry for entry in entries}
-    of_report = groupby(entries, key=lambda entry: entry.report)
-    lines = [(named[id(row)], check) for _, found in of_report for row, check in board([entry.row for entry in found])]
+    lines = list(_target_lines(entries))
     if not lines:
         return ""
     verdicts = [check.verdict for _, check in lines]
@@ -176,6 +175,18 @@ def _targets(entries: Sequence[Entry]) -> str:
     rows = [_target_cells(*line) for line in sorted(lines, key=lambda line: _ORDER.index(line[1].verdict))]
     columns = ("detector", "target", "measured", "verdict", "documented", "why not")
     return f'<ul class="counts">{counts}</ul>{table(columns, rows, numbers=(2,), cards=True)}'
+
+
+def _target_lines(entries: Sequence[Entry]) -> Iterator[tuple[Entry, TargetCheck]]:
+    """The board of each report; what one of them could judge does not stand there unjudged for another one."""
+    named = {id(entry.row): entry for entry in entries}
+    of_report = groupby(entries, key=lambda entry: entry.report)
+    lines = [line for _, found in of_report for line in board([entry.row for entry in found])]
+    keys = [(short_name(row.detector), check.metric, check.target, documented(check)) for row, check in lines]
+    judged = {key for key, (_, check) in zip(keys, lines, strict=True) if check.verdict in ("met", "missed")}
+    for place, (key, (row, check)) in enumerate(zip(keys, lines, strict=True)):
+        if check.verdict in ("met", "missed") or (key not in judged and key not in keys[:place]):
+            yield named[id(row)], check
 
 
 def _target_cells(entry: Entry, check: TargetCheck) -> tuple[str, ...]:

@@ -91,6 +91,16 @@ class Page(HTMLParser):
         self.text += data
 
 
+def test_what_one_report_judges_does_not_stand_unjudged_for_another(measured, report_of):
+    judged = report_of(measured(targets=[target("latency_ms_p50", "met")]))
+    left_out = report_of(measured(targets=[target("latency_ms_p50", "not measurable here", "left out")]))
+    for reports in ([judged, left_out], [left_out, judged]):
+        page = report_page.html(reports)
+        assert "<b>1</b> met" in page
+        assert "<b>0</b> not measurable here" in page
+    assert "<b>1</b> not measurable here" in report_page.html([left_out, left_out])
+
+
 def test_every_section_is_on_the_page(full):
     page = Page(report_page.html([full]))
     for words in (
