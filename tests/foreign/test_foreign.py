@@ -397,7 +397,7 @@ def answer_as_triton(repository: Path, name: str, question: dict) -> dict:
     return {"model_name": name, "model_version": "1", "outputs": outputs}
 
 
-def test_a_client_of_triton(models, repository, tmp_path):
+def test_a_client_of_triton(models, repository, tmp_path, differences):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             _, version, kind, name, verb = self.path.split("/")
@@ -417,4 +417,4 @@ def test_a_client_of_triton(models, repository, tmp_path):
             model, manifest = models[name], repository / name / MANIFEST_FILE
             for batch in BATCHES:
                 command = [sys.executable, SNIPPETS / "ask_triton.py", url, manifest, *model.files[:batch]]
-                check(model, batch, run(*command, cwd=tmp_path), "protocol of Triton")
+                check(model, batch, run(*command, cwd=tmp_path), "protocol of Triton", differences)
