@@ -75,13 +75,12 @@ def targets(folder: Path) -> str:
     for row, check in lines:
         verdict = "**missed**" if check.verdict == "missed" else check.verdict
         target = f"`{check.metric}` {SIGNS[check.comparison]} {check.target:.8g}"
-        judged = check.verdict in ("met", "missed")
         rows.append(
             (
                 f"`{short_name(row.detector)}`",
                 target,
                 documented(check),
-                f"{short(check.measured)} ({_conditions(row)})" if judged else "–",
+                f"{short(check.measured)} ({_conditions(row)})" if check.judged else "–",
                 f"{verdict}: {check.reason}" if check.reason else verdict,
             )
         )

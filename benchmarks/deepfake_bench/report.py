@@ -94,6 +94,11 @@ class TargetCheck(Record):
     verdict: Literal["met", "missed", "not measurable here"]
     reason: str = Field("", description="why it could not be measured here")
 
+    @property
+    def judged(self) -> bool:
+        """Whether it was met or missed."""
+        return self.verdict != "not measurable here"
+
 
 class Measurement(Record):
     """One scenario on one detector and backend, run in a process of its own."""

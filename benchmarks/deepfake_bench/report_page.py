@@ -183,9 +183,9 @@ def _target_lines(entries: Sequence[Entry]) -> Iterator[tuple[Entry, TargetCheck
     of_report = groupby(entries, key=lambda entry: entry.report)
     lines = [line for _, found in of_report for line in board([entry.row for entry in found])]
     keys = [(short_name(row.detector), check.metric, check.target, documented(check)) for row, check in lines]
-    judged = {key for key, (_, check) in zip(keys, lines, strict=True) if check.verdict in ("met", "missed")}
+    judged = {key for key, (_, check) in zip(keys, lines, strict=True) if check.judged}
     for place, (key, (row, check)) in enumerate(zip(keys, lines, strict=True)):
-        if check.verdict in ("met", "missed") or (key not in judged and key not in keys[:place]):
+        if check.judged or (key not in judged and key not in keys[:place]):
             yield named[id(row)], check
 
 

@@ -65,7 +65,7 @@ def _lines(found: list[tuple[Measurement, TargetCheck]]) -> list[tuple[Measureme
         row, _ = line
         return row.backend, row.device, str(row.threads), row.dataset.name if row.dataset else ""
 
-    judged = [line for line in found if line[1].verdict != "not measurable here"]
+    judged = [line for line in found if line[1].judged]
     if not judged:
         return found[:1]
     together = groupby(sorted(judged, key=where), key=where)
