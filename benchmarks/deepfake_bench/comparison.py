@@ -247,26 +247,29 @@ def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ra
             has fewer.
     """
     rng = np.random.default_rng(0)
-    found = [block_medians(runs) for runs in (before, after)]
-    drawn = [_levels(blocks, rng) for blocks in found]
+    blocks = [block_medians(runs) for runs in (before, after)]
     if in_turns and len(before) == len(after):
-        rounds = rng.integers(len(before), size=drawn[0].shape)
-        ratios = np.median(np.take_along_axis(drawn[1] / drawn[0], rounds, axis=1), axis=1)
-        value = np.median(np.median(found[1], axis=1) / np.median(found[0], axis=1))
+        levels = [np.median(_draw_blocks(found, np.arange(len(found))[:, None], rng), axis=2) for found in blocks]
+        rounds = rng.integers(len(before), size=levels[0].shape)
+        ratios = np.median(np.take_along_axis(levels[1] / levels[0], rounds, axis=1), axis=1)
+        value = np.median(np.median(blocks[1], axis=1) / np.median(blocks[0], axis=1))
     else:
-        sides = [np.take_along_axis(side, rng.integers(side.shape[1], size=side.shape), axis=1) for side in drawn]
-        ratios = np.median(sides[1], axis=1) / np.median(sides[0], axis=1)
-        value = np.median(found[1]) / np.median(found[0])
+        medians = []
+        for found in blocks:
+            processes = rng.integers(len(found), size=(DRAWS, len(found), 1))
+            medians.append(np.median(_draw_blocks(found, processes, rng), axis=(1, 2)))
+        ratios = medians[1] / medians[0]
+        value = np.median(blocks[1]) / np.median(blocks[0])
     low, high = np.quantile(ratios, (0.005, 0.995))
     return Ratio(float(value), float(low), float(high))
 
 
-def _levels(blocks: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Levels ``float64 [DRAWS, P]`` of processes, each the median of its blocks ``[P, B]`` drawn anew."""
+def _draw_blocks(
+    blocks: NDArray[np.float64], processes: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Blocks ``float64 [DRAWS, P, B]``, drawn anew within processes at places ``[P, 1]`` or ``[DRAWS, P, 1]``."""
     count, length = blocks.shape
-    places = rng.integers(length, size=(DRAWS, count, length))
-    levels: NDArray[np.float64] = np.median(blocks[np.arange(count)[:, None], places], axis=2)
-    return levels
+    return blocks[processes, rng.integers(length, size=(DRAWS, count, length))]
 
 
 def block_medians(runs: Runs) -> NDArray[np.float64]:
