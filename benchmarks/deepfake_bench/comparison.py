@@ -6,7 +6,8 @@ medians gets a bootstrap interval over blocks. It is a change when the interval 
 effect, because two processes on one machine differ a little however long each is measured; a process alone also has to
 change by more than it wandered while it was measured. Where a report holds the same measurement several times, each in
 a process of its own, processes are drawn too, and the interval covers how much they differ. Of two environments that
-were measured in turns, processes are compared in pairs.
+were measured in turns, processes are compared in pairs. Processes at two times cannot tell a change from what their
+machine did in between, whatever their intervals say: they have to differ by more, and most where there is one alone.
 
 Accuracies are compared by their bootstrap intervals. What was measured on another machine or other data is not
 comparable, with the reason.
@@ -29,17 +30,24 @@ Key: TypeAlias = tuple[str, str, str, int | None, str, str]
 Runs: TypeAlias = Sequence[Sequence[float]]
 
 THRESHOLD = 0.05
-"""Least effect on a time or a size, as a share."""
+"""Least effect as a share: on what was measured in turns, on file sizes and numbers of parameters."""
+BETWEEN_RUNS = 0.25
+"""On runs that were made one after the other; the page "Reports" says what it was taken from."""
+ALONE = 0.5
+"""On times of one process."""
 LEAST_DIFFERENCE = 0.005
 """Least effect on an accuracy."""
 BLOCKS = 25
-FEW = 5
-"""Fewer raw samples than this say nothing about noise."""
+FEW = 2
+"""Fewer raw times than this say nothing about noise."""
 DRAWS = 2000
 REGRESSIONS = ("slower", "worse")
 _NOT_STEADY = "warm_up_ms"
 _SEVERAL = "measure several by dfbench run --repeat 5"
-_SIZES = ("file_mb", "parameters", "peak_rss_mb")
+BY_ITSELF = "a machine may do as much between two runs; measure in turns: dfbench run --repeat 5 --beside PYTHON"
+"""Why a difference with an interval beyond 1 is no change."""
+_SIZES = ("file_mb", "parameters")
+_MEMORY = "peak_rss_mb"
 _TRADED = ("fakes_found", "reals_passed")
 _ABOUT_DATA = ("untrained_probe",)
 
@@ -77,7 +85,7 @@ class Comparison:
     variant: str = ""
 
 
-def compare(before: Report, after: Report, threshold: float = THRESHOLD) -> list[Comparison]:
+def compare(before: Report, after: Report, threshold: float | None = None) -> list[Comparison]:
     """Every figure that means something in either report.
 
     Measurements are paired by detector, backend, kind of device, threads, scenario and name of the dataset.
@@ -85,7 +93,8 @@ def compare(before: Report, after: Report, threshold: float = THRESHOLD) -> list
     Args:
         before: The report to compare with.
         after: The report in question.
-        threshold: Least relative change of a time, rate or size that counts.
+        threshold: Least relative change of a time, rate or size that counts; by default what the runs allow,
+            :data:`THRESHOLD`, :data:`BETWEEN_RUNS` or :data:`ALONE`.
     """
     first, second = _by_key(before), _by_key(after)
     found: list[Comparison] = []
@@ -133,7 +142,7 @@ def _compare_rows(
     rows_before: list[Measurement],
     rows_after: list[Measurement],
     reports: tuple[Report, Report],
-    threshold: float,
+    threshold: float | None,
 ) -> Iterator[Comparison]:
     before, after = rows_before[0], rows_after[0]
     in_turns = bool(reports[0].turns) and reports[0].turns == reports[1].turns
@@ -141,7 +150,7 @@ def _compare_rows(
     if other:
         yield _whole(before, "not comparable", other)
         return
-    yield from _sizes(before, after, threshold)
+    yield from _sizes(before, after, THRESHOLD if threshold is None else threshold)
     elsewhere = _other_machine(before, after, (reports[0].machine, reports[1].machine))
     series = [[_series(row) for row in rows] for rows in (rows_before, rows_after)]
     for name in series[0][0]:
@@ -170,17 +179,18 @@ def _other_machine(before: Measurement, after: Measurement, machines: tuple[Mach
 
 def _series(row: Measurement) -> dict[str, list[float]]:
     """Raw samples by name; of the batches of a throughput, the ms per picture of the best alone."""
+    memory = {_MEMORY: [row.metrics[_MEMORY]]} if row.metrics.get(_MEMORY) else {}
     if "images_per_s" in row.metrics and (best := row.metrics.get("best_batch")):
         taken = row.samples.get(f"batch_{best:.0f}_ms", [])
-        return {"images_per_s": [ms / best for ms in taken]} if taken else {}
-    return {name: samples for name, samples in row.samples.items() if samples and name != _NOT_STEADY}
+        return memory | ({"images_per_s": [ms / best for ms in taken]} if taken else {})
+    return memory | {name: samples for name, samples in row.samples.items() if samples and name != _NOT_STEADY}
 
 
 def _timed(
-    row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str, threshold: float, *, in_turns: bool
+    row: Measurement, name: str, runs: tuple[Runs, Runs], elsewhere: str, threshold: float | None, *, in_turns: bool
 ) -> Comparison:
     """Times, the lower the better; a rate is the inverse of one."""
-    size = name in _SIZES  # the memory of several processes
+    size = name == _MEMORY
     metric = name if size or name == "images_per_s" else f"{name}_p50"
     ratio = ratio_of_medians(*runs, in_turns=in_turns)
     medians = [float(np.median(block_medians(side))) for side in runs]
@@ -188,13 +198,23 @@ def _timed(
     if name == "images_per_s":
         medians, shown = [1e3 / median for median in medians], _inverse(ratio)
     fewest = min(sum(map(len, side)) for side in runs)
-    if fewest < FEW and not elsewhere:
-        elsewhere = f"{fewest} raw samples say nothing about noise: {_SEVERAL}"
+    if fewest < FEW and not size and not elsewhere:
+        elsewhere = f"a single time says nothing about noise: {_SEVERAL}"
     verdict: Verdict = "not comparable"
     reason = elsewhere
     if not elsewhere:
-        verdict, reason = judge_times(*runs, threshold, size=size, in_turns=in_turns)
+        least = _least(runs, size=size, in_turns=in_turns) if threshold is None else threshold
+        verdict, reason = judge_times(*runs, least, size=size, in_turns=in_turns)
+        if least > THRESHOLD and verdict == "no change" != _verdict_on_ratio(ratio, THRESHOLD, size=size):
+            reason = BY_ITSELF
     return Comparison(row, metric, (medians[0], medians[1]), _relative(shown), verdict, reason)
+
+
+def _least(runs: tuple[Runs, Runs], *, size: bool, in_turns: bool) -> float:
+    """The least relative change that such runs can show."""
+    if 1 not in map(len, runs):
+        return THRESHOLD if in_turns else BETWEEN_RUNS
+    return BETWEEN_RUNS if size else ALONE
 
 
 def judge_times(
@@ -287,10 +307,10 @@ def _relative(ratio: Ratio) -> Estimate:
 
 
 def _sizes(before: Measurement, after: Measurement, threshold: float) -> Iterator[Comparison]:
-    """Sizes, which have no noise worth the name."""
+    """Sizes, which have no noise."""
     for name in _SIZES:
         values = before.metrics.get(name), after.metrics.get(name)
-        if values[0] and values[1] and name not in before.samples:
+        if values[0] and values[1]:
             ratio = Ratio(*[values[1] / values[0]] * 3)
             yield Comparison(before, name, values, _relative(ratio), _verdict_on_ratio(ratio, threshold, size=True))
 

@@ -9,7 +9,16 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.comparison import THRESHOLD, compare, judge_times, ratio_of_medians, wandering
+from deepfake_bench.comparison import (
+    ALONE,
+    BETWEEN_RUNS,
+    BY_ITSELF,
+    THRESHOLD,
+    compare,
+    judge_times,
+    ratio_of_medians,
+    wandering,
+)
 
 PAIRS = 100
 
@@ -78,6 +87,27 @@ def test_reports_are_paired_where_they_were_made_in_turns(measured, report_of):
     assert verdicts(compare(report(1, ""), report(1.1, "")))["latency_ms_p50"] == "no change"
 
 
+@pytest.mark.parametrize(("turns", "rounds", "least"), [("a", 3, THRESHOLD), ("", 3, BETWEEN_RUNS), ("", 1, ALONE)])
+def test_the_less_alike_the_circumstances_the_more_runs_have_to_differ(turns, rounds, least, measured, report_of):
+    def report(factor: float):
+        samples = {"latency_ms": [10.0 * factor] * 30}
+        rows = [measured(samples=samples, metrics={"peak_rss_mb": 100.0 * factor})] * rounds
+        return report_of(*rows).model_copy(update={"turns": turns})
+
+    def found(factor: float, **options):
+        return {item.metric: (item.verdict, item.reason) for item in compare(report(1), report(factor), **options)}
+
+    reason = BY_ITSELF if least > THRESHOLD else ""
+    assert found(1 + least - 0.01)["latency_ms_p50"] == ("no change", reason)
+    assert found(1 / (1 + least - 0.01))["latency_ms_p50"] == ("no change", reason)
+    assert found(1 + least + 0.01)["latency_ms_p50"][0] == "slower"
+    assert found(1 / (1 + least + 0.01))["latency_ms_p50"][0] == "faster"
+    assert found(1 + THRESHOLD / 2)["latency_ms_p50"] == ("no change", "")
+    assert found(1 + THRESHOLD + 0.01, threshold=THRESHOLD)["latency_ms_p50"][0] == "slower", "who asks, is told"
+    least = min(least, BETWEEN_RUNS)  # memory does not go with the clock
+    assert [found(1 + least + change)["peak_rss_mb"][0] for change in (-0.01, 0.01)] == ["no change", "worse"]
+
+
 def test_a_change_within_what_one_process_wandered_does_not_count():
     steady, risen = [10.0] * 300, [10.0] * 76 + [12.0] * 224
     assert wandering(steady) == 1
@@ -114,16 +144,16 @@ def test_speed_memory_size_and_throughput(measured, report_of):
         offline = measured("offline", metrics={"images_per_s": 400.0, "best_batch": 8}, samples=batches)
         return report_of(stream, start, offline)
 
-    slower = compare(report(1.0), report(1.3))
+    slower = compare(report(1.0), report(1.6))
     assert verdicts(slower) == {
         "latency_ms_p50": "slower", "peak_rss_mb": "worse", "file_mb": "worse", "parameters": "no change",
         "images_per_s": "slower",
     }  # fmt: skip
     rate = next(item for item in slower if item.metric == "images_per_s")
     assert rate.values[0] > rate.values[1]
-    assert rate.change.value == pytest.approx(1 / 1.3 - 1, abs=0.05)
-    assert set(verdicts(compare(report(1.3), report(1.0))).values()) == {"faster", "better", "no change"}
-    assert set(verdicts(compare(report(1.0), report(1.3), threshold=0.5)).values()) == {"no change"}
+    assert rate.change.value == pytest.approx(1 / 1.6 - 1, abs=0.05)
+    assert set(verdicts(compare(report(1.6), report(1.0))).values()) == {"faster", "better", "no change"}
+    assert set(verdicts(compare(report(1.0), report(1.6), threshold=0.7)).values()) == {"no change"}
 
 
 def test_accuracy_by_intervals_per_source_and_over_sources(judged, report_of):
@@ -175,8 +205,8 @@ def test_what_differs_is_not_comparable_and_says_why(measured, judged, report_of
     elsewhere = judged({"one": (0.6, 0.01)}, sha256="b" * 64)
     assert reasons(report_of(auc), report_of(elsewhere)) == [("not comparable", "other data under the same name")]
     assert reasons(report_of(auc), report_of(judged({"one": (0.6, 0.01)}), cpu="CPU two")) == [("worse", "")]
-    few = measured(samples={"latency_ms": [10.0] * 3})
-    assert reasons(report_of(few), report_of(few)) == [("not comparable", "3 raw samples say nothing about noise")]
+    few = measured(samples={"latency_ms": [10.0]})
+    assert reasons(report_of(few), report_of(few)) == [("not comparable", "a single time says nothing about noise")]
     more = stream.model_copy(update={"threads": 1})
     assert reasons(report_of(stream), report_of(more)) == [
         ("not comparable", "only in the first report"), ("not comparable", "only in the second report"),
@@ -205,7 +235,7 @@ def test_the_command_has_an_exit_status_for_a_gate(measured, report_of, tmp_path
         report_of(measured(samples={"latency_ms": [ms] * 30}), **machine).write(tmp_path / name)
         return str(tmp_path / name)
 
-    before, same, slow = written("a.json", 10.0), written("b.json", 10.1), written("c.json", 12.0)
+    before, same, slow = written("a.json", 10.0), written("b.json", 10.1), written("c.json", 16.0)
 
     def run(*arguments: str):
         return CliRunner().invoke(app, ["compare", *arguments])
@@ -215,12 +245,17 @@ def test_the_command_has_an_exit_status_for_a_gate(measured, report_of, tmp_path
     assert "latency_ms_p50" in run(before, same, "--all").stdout
     done = run(before, slow)
     assert done.exit_code == 1
-    assert "+20.0 %" in done.stdout
+    assert "+60.0 %" in done.stdout
     assert "slower" in done.stdout
     assert run(slow, before).exit_code == 0
-    assert run(before, slow, "--threshold", "0.3").exit_code == 0
+    assert run(before, slow, "--threshold", "0.7").exit_code == 0
     (item,) = json.loads(run(before, slow, "--format", "json").stdout)
-    assert (item["verdict"], item["before"], item["after"]) == ("slower", 10.0, 12.0)
+    assert (item["verdict"], item["before"], item["after"]) == ("slower", 10.0, 16.0)
+    between = written("e.json", 12.0)
+    done = run(before, between)
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "1 figures: 1 no change")
+    assert "1 without a change differ" in done.stdout
+    assert run(before, between, "--threshold", "0.05").exit_code == 1
     nothing = run(before, written("d.json", 12.0, cpu="CPU two"))
     assert nothing.exit_code == 2
     assert "nothing can be compared" in nothing.stderr

@@ -9,7 +9,8 @@ the measures of probabilities need one sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,10 @@ def grouped_bootstrap(
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    *,
+    rate: bool = True,
 ) -> tuple[float, float]:
-    """Percentile interval of ``metric`` when whole groups are drawn with replacement.
+    """Interval of ``metric`` by how it varies when whole groups are drawn with replacement.
 
     Samples of one video or identity are not independent: drawing them one by one would make intervals too
     narrow. Draws in which the metric is undefined (one class only) are left out.
@@ -173,11 +176,14 @@ def grouped_bootstrap(
         n: Draws.
         seed: Of the draws.
         level: Coverage.
+        rate: Whether the metric lies in [0, 1], see :func:`interval`.
 
     Returns:
         Lower and upper end; ``nan`` where fewer than two groups or no defined draw exist.
     """
-    return interval(grouped_draws(fake, score, groups, metric, n, seed), level)
+    drawn = grouped_draws(fake, score, groups, metric, n, seed)
+    value = metric(*_checked(fake, score)) if len(drawn) else float("nan")
+    return interval(value, drawn, independent(fake, groups), level, rate=rate)
 
 
 def grouped_draws(
@@ -205,12 +211,64 @@ def grouped_draws(
     return drawn[~np.isnan(drawn)]
 
 
-def interval(drawn: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The middle ``level`` of draws: lower and upper end, ``nan`` where there are none."""
-    if not len(drawn):
+def independent(fake: ArrayLike, groups: ArrayLike) -> list[int]:
+    """Number of groups of each class that there is: as many say how much its scores vary."""
+    target, group = np.asarray(fake), np.asarray(groups)
+    return [len(np.unique(group[target == label])) for label in np.unique(target)]
+
+
+def interval(
+    value: float, drawn: Floats, groups: Sequence[int], level: float = 0.95, *, rate: bool = False
+) -> tuple[float, float]:
+    """Where a measure may lie, from the spread of its bootstrap draws.
+
+    It is ``value ± t s``: s the standard deviation of the draws, times √(n / (n − 1)) because draws of n groups vary
+    less than new groups would, and t Student's quantile for n − 1 degrees of freedom of each class, n being the groups
+    of the smaller one. For a rate this is done on the scale of its logit, as a measure near 0 or 1 has more room on one
+    side. A rate of exactly 0 or 1, from which no draw can differ, reaches ``1 − ((1 − level) / 2) ^ (1 / n)`` away: for
+    a share this is exact (Clopper & Pearson 1934), for an AUC it is safe, since n pairs of groups without one in common
+    would all have to be in the right order.
+
+    Args:
+        value: The measure.
+        drawn: float64 [D], the draws.
+        groups: Of each class, see :func:`independent`.
+        level: Coverage.
+        rate: Whether the measure lies in [0, 1].
+
+    Returns:
+        Lower and upper end; ``nan`` where there are fewer than two groups or draws, or all draws give the same rate
+        between 0 and 1.
+    """
+    count = min(groups, default=0)
+    if count < 2 or len(drawn) < 2 or math.isnan(value):
         return float("nan"), float("nan")
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if rate and value in (0.0, 1.0):
+        room = 1 - ((1 - level) / 2) ** (1 / count)
+        return max(0.0, value - room), min(1.0, value + room)
+    freedom = len(groups) * (count - 1)
+    reach = _student((1 + level) / 2, freedom) * float(np.std(drawn)) * math.sqrt(count / (count - 1))
+    if not rate:
+        return value - reach, value + reach
+    if not reach:
+        return float("nan"), float("nan")
+    logit, width = math.log(value / (1 - value)), reach / (value * (1 - value))
+    return _sigmoid(logit - width), _sigmoid(logit + width)
+
+
+def _student(share: float, freedom: int) -> float:
+    """Quantile of Student's distribution: Cornish and Fisher's expansion, Abramowitz & Stegun (1964) 26.7.5."""
+    z = NormalDist().inv_cdf(share)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
 
 
 def _checked(fake: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepfake_core.metrics import Floats, Metric, grouped_draws, interval, roc_auc
+from deepfake_core.metrics import Floats, Metric, grouped_draws, independent, interval, roc_auc
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +132,5 @@ def grouped_difference(
     p_value = math.nan
     if len(drawn):
         p_value = min(1.0, 2 * (1 + min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))) / (len(drawn) + 1))
-    return Difference(change(fake, places), *interval(drawn, level), p_value, "bootstrap")
+    value = change(fake, places)
+    return Difference(value, *interval(value, drawn, independent(fake, groups), level), p_value, "bootstrap")

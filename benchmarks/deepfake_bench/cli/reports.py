@@ -73,16 +73,21 @@ def compare(
     before: Annotated[Path, typer.Argument(metavar="BEFORE.json", help="What to compare with.", show_default=False)],
     after: Annotated[Path, typer.Argument(metavar="AFTER.json", help="The report in question.", show_default=False)],
     threshold: Annotated[
-        float, typer.Option(min=0.0, help="Least change of a time, rate or size that counts, as a share.")
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Least change of a time, rate or size that counts, as a share; by default 0.05 for what was measured "
+            "in turns, 0.25 between two runs, 0.5 for times of one process.",
+        ),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show figures without a change as well.")] = False,
     output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.table,
 ) -> None:
     """Tell changes from noise between two reports.
 
-    Measurements are paired by detector, backend, device, threads, scenario and dataset. On a machine that is shared,
-    measure several rounds: dfbench run --repeat 5. Exit status: 0, 1 when something is slower or worse, or 2 when
-    nothing could be compared.
+    Measurements are paired by detector, backend, device, threads, scenario and dataset. To find a change of a few per
+    cent, measure both environments in turns, in several rounds: dfbench run --repeat 5 --beside PYTHON. Exit status: 0,
+    1 when something is slower or worse, or 2 when nothing could be compared.
     """
     from deepfake_bench.comparison import REGRESSIONS
     from deepfake_bench.comparison import compare as compare_reports
@@ -157,6 +162,7 @@ def _show(found: list[Comparison], *, everything: bool) -> None:
 
     from deepfake_bench.cli.tables import plain_table
     from deepfake_bench.cli.writers import wide_console
+    from deepfake_bench.comparison import BY_ITSELF
     from deepfake_bench.figures import short, who
 
     styles = {"slower": "bold red", "worse": "bold red", "faster": "green", "better": "green", "not comparable": "dim"}
@@ -181,6 +187,8 @@ def _show(found: list[Comparison], *, everything: bool) -> None:
     counts = dict.fromkeys(item.verdict for item in found)
     said = ", ".join(f"{sum(item.verdict == verdict for item in found)} {verdict}" for verdict in counts)
     console.print(f"{len(found)} figures: {said}" if found else "no figure in common", markup=False)
+    if count := sum(item.reason == BY_ITSELF for item in found):
+        console.print(f"{count} without a change differ, but {BY_ITSELF}", markup=False)
 
 
 def _change(item: Comparison) -> str:

@@ -75,7 +75,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             **refused,
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
-            "interval": "95 %, percentile bootstrap over groups, 1000 draws; none for the ECE, where it is biased",
+            "interval": "95 %, from 1000 bootstrap draws of whole groups; none for the ECE, where it is biased",
             "mean": "over the sources in which the measure is defined: most need both classes",
             **({"video_s_per_s": VIDEO_SPEED} if "videos" in levels else {}),
             "level": f"a sample is {' or '.join(LEVELS[level] for level in levels)}; pictures and videos are never in "

@@ -172,6 +172,8 @@ def summarised(
         found[f"insertion_auc_{name}"] = float(np.mean([pair.insertion for pair in pairs]))
         found[f"deletion_auc_{name}"] = float(np.mean([pair.deletion for pair in pairs]))
     for name, gain in gains.items():
-        low, high = metrics.grouped_bootstrap(np.zeros(len(gain)), gain, groups, lambda _, drawn: float(drawn.mean()))
+        low, high = metrics.grouped_bootstrap(
+            np.zeros(len(gain)), gain, groups, lambda _, drawn: float(drawn.mean()), rate=False
+        )
         found[f"gain_{name}"], found[f"gain_low_{name}"], found[f"gain_high_{name}"] = float(np.mean(gain)), low, high
     return found

@@ -52,7 +52,7 @@ class Measured:
 
     Attributes:
         value: Mean over the pictures.
-        low, high: 95 % percentile interval of the mean, pictures drawn with replacement.
+        low, high: 95 % interval of the mean, by the bootstrap over pictures.
         count: Pictures.
     """
 
@@ -67,7 +67,11 @@ class Measured:
         finite = values[np.isfinite(values)]
         mean = float(finite.mean()) if len(finite) else float("nan")
         low, high = grouped_bootstrap(
-            np.zeros(len(finite)), finite, np.arange(len(finite)), lambda _fake, drawn: float(np.mean(drawn))
+            np.zeros(len(finite)),
+            finite,
+            np.arange(len(finite)),
+            lambda _fake, drawn: float(np.mean(drawn)),
+            rate=False,
         )
         return cls(mean, low, high, len(finite))
 
