@@ -16,7 +16,7 @@ from deepfake_bench import marks
 from deepfake_bench.card import accuracy_on, interval, number, robustness_on, table
 from deepfake_bench.figures import SIGNS, conditions_of, meaningful, short, short_name
 from deepfake_bench.jobs import PLUMBING
-from deepfake_bench.report import Machine, Measurement, Report
+from deepfake_bench.report import Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.targets import board, documented
 from deepfake_core.protectors import levels
 from published_files import Differences, Effect, Figures, Protection, labels_of, read, report_of
@@ -109,15 +109,29 @@ def robustness(folder: Path) -> str:
 
 
 def lite(folder: Path) -> str:
-    """AUC of ``lite`` on the sources that have a label."""
-    labels = labels_of(folder).sources
-    rows = []
-    for row in _measured(report_of(folder, "evaluation"), "accuracy"):
-        found = {source.source: source for source in row.sources} if row.detector == "lite" else {}
-        for name in filter(found.__contains__, labels):
-            source = found[name]
-            rows.append((labels[name], f"{source.real} + {source.fake}", interval(source.metrics["auc"])))
-    return table(("source", "real + fake", "AUC"), rows, numbers=(1, 2))
+    """AUC of ``lite`` on the sources that have a label, and what it finds where there are fakes alone."""
+    fakes = [
+        f"Of the {source.fake} {label}, it finds {interval(source.metrics['fakes_found'], '.0%')}."
+        for label, source in _sources(folder, "lite")
+        if not source.real
+    ]
+    return "\n\n".join((_aucs(folder, "lite"), *fakes))
+
+
+def unet(folder: Path) -> str:
+    """AUC of ``unet`` on the sources that have a label."""
+    return _aucs(folder, "unet")
+
+
+def pace(folder: Path) -> str:
+    """How long ``lite`` takes, in a sentence."""
+    report = report_of(folder, "cpu")
+    return "\n".join(
+        f"With {row.threads} threads on {report.machine.cpu}, a face takes {short(row.metrics['latency_ms_p50'])} ms "
+        f"in the network, and a 1080p JPEG {short(row.metrics['predict_ms_p50'])} ms from file to verdict."
+        for row in report.measurements
+        if (row.detector, row.scenario, row.status) == ("lite", "single_stream", "measured")
+    )
 
 
 def exported(folder: Path) -> str:
@@ -128,6 +142,13 @@ def exported(folder: Path) -> str:
 def peers(folder: Path) -> str:
     """``dfbench`` beside other programs."""
     return _figures(read(folder, "peers", Figures))
+
+
+def missed(folder: Path) -> str:
+    """The goals that exported files miss, one by one."""
+    rows = [row for row in read(folder, "exported", Figures).rows if row.verdict == "missed"]
+    lines = (f"- {row.what.replace('**', '')}: {row.text()}, where {row.goal} was the goal" for row in rows)
+    return "\n".join(lines) or "- nothing"
 
 
 def foreign(folder: Path) -> str:
@@ -184,9 +205,9 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
     {
         block.__name__: Block(result, block)
         for result, blocks in {
-            "cpu": (speed, targets),
-            "evaluation": (accuracy, robustness, lite),
-            "exported": (exported,),
+            "cpu": (speed, targets, pace),
+            "evaluation": (accuracy, robustness, lite, unet),
+            "exported": (exported, missed),
             "peers": (peers,),
             "foreign": (foreign,),
             "protection": (protection,),
@@ -233,6 +254,23 @@ def _measured(report: Report, scenario: str) -> Iterator[Measurement]:
     for row in report.measurements:
         if row.scenario == scenario and meaningful(row) and _dataset(row) != PLUMBING.name:
             yield row
+
+
+def _sources(folder: Path, detector: str) -> Iterator[tuple[str, SourceAccuracy]]:
+    """What a detector reached on the sources that have a label, beside the label, in the labels' order."""
+    labels = labels_of(folder).sources
+    for row in _measured(report_of(folder, "evaluation"), "accuracy"):
+        found = {source.source: source for source in row.sources} if row.detector == detector else {}
+        yield from ((labels[name], found[name]) for name in labels if name in found)
+
+
+def _aucs(folder: Path, detector: str) -> str:
+    rows = [
+        (label, f"{source.real} + {source.fake}", interval(source.metrics["auc"]))
+        for label, source in _sources(folder, detector)
+        if source.real
+    ]
+    return table(("source", "real + fake", "AUC"), rows, numbers=(1, 2))
 
 
 def _dataset(row: Measurement) -> str:

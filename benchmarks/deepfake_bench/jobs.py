@@ -58,6 +58,11 @@ class Job(Record):
     variants: Literal["quick", "full"] = Field("quick", description="how many changes robustness makes to a picture")
     predictions: str = Field("", description="CSV file that takes every score; empty for none")
 
+    def into(self, folder: Path) -> Job:
+        """The same measurement, with its scores in another folder."""
+        file = str(folder / Path(self.predictions).name) if self.predictions else ""
+        return self.model_copy(update={"predictions": file})
+
 
 PLUMBING = DatasetRef(
     name="plumbing-check",

@@ -28,7 +28,7 @@ def run_job(job: Job) -> Measurement:
         detector = open_detector(job, untrained=not scenario.needs_training)
     except WeightsUnavailable as error:
         if scenario.needs_training:
-            reason = f"without weights, scores mean nothing: {str(error).partition('; or ')[0]}"
+            reason = f"without weights, scores mean nothing: {error.reason}"
             return unmeasured(job, "skipped", reason).model_copy(update={"weights": "untrained"})
         return unmeasured(job, "skipped", str(error))
     except MissingExtra as error:

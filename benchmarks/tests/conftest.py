@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -137,15 +136,3 @@ def report_of() -> Callable[..., Report]:
         return Report(project_version="0.1.0", created=created, machine=machine, measurements=list(rows))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def nasty() -> Callable[[Path], list[Path]]:
-    """Write a folder of bad files; the collection belongs to the tests of the inputs."""
-    folder = Path(__file__).parents[2] / "core" / "tests"
-    sys.path.insert(0, str(folder))
-    try:
-        write: Callable[[Path], list[Path]] = importlib.import_module("nasty").write_nasty_folder
-    finally:
-        sys.path.remove(str(folder))
-    return write

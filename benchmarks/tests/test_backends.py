@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.jobs import PLUMBING
 
 PORTRAIT = Path(__file__).parents[2] / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
 
@@ -72,3 +73,19 @@ def test_the_table_of_exports_is_made_by_one_command_and_gone_on_with(tmp_path):
     (before,), (after,) = (json.loads(text)["cells"] for text in (written, (tmp_path / "parity.json").read_bytes()))
     assert before["ms"] != after["ms"]
     assert before | {"ms": 0, "ratio": 0} == after | {"ms": 0, "ratio": 0}
+
+
+@pytest.mark.torch
+def test_too_few_labelled_pictures_are_told_once_for_all_exports(monkeypatch, tmp_path):
+    from deepfake_exports import table
+    from deepfake_exports.request import OFFERED
+
+    pytest.importorskip("deepfake_lite")
+    absent = {"version": "1", "weights": "trained", "reason": "not exported here"}
+    monkeypatch.setattr(table, "cell", lambda _, format, precision, **__: table.Cell(
+        "lite", format=format, precision=precision, **absent))  # fmt: skip
+    done = invoke("parity", "lite", "--format", "onnx", "--data", PLUMBING.path, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("not exported here") == len(OFFERED["onnx"])
+    assert done.stderr.count("warning: ") == 1
+    assert f"warning: lite, {PLUMBING.path}: on 12 real and 12 fake pictures" in done.stderr

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nasty import write_nasty_folder
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
@@ -195,8 +196,8 @@ def test_printable_keeps_text_and_escapes_the_rest():
     assert printable("a\x1b[31m\n\x9b\u202e\udcff\u2028") == "a\\x1b[31m\\x0a\\x9b\\u202e\\xff\\u2028"
 
 
-def test_thirty_nasty_files_give_thirty_rows(dfbench, tmp_path, nasty):
-    assert len(nasty(tmp_path)) == 30
+def test_thirty_nasty_files_give_thirty_rows(dfbench, tmp_path):
+    assert len(write_nasty_folder(tmp_path)) == 30
     done = dfbench("predict", tmp_path, PORTRAIT, "--detector", "tiny", "--format", "jsonl")
     assert done.returncode == 0
     rows = [json.loads(line) for line in done.stdout.splitlines()]

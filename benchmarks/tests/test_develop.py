@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from deepfake_bench.cli import app, develop
+from deepfake_bench.cli import app, develop, labelled
 from deepfake_bench.jobs import PLUMBING
 from deepfake_core import loading, plugins
 from deepfake_core.detector import DetectorConfig
@@ -41,7 +41,9 @@ class StubDetector:
 class Stub:
     """Stands for a loaded detector and remembers what was asked of it."""
 
-    manifest = SimpleNamespace(name="stub", version="7", architecture="stub", preprocess=SimpleNamespace(clip=None))
+    manifest = SimpleNamespace(
+        name="stub", version="7", architecture="stub", weights="trained", preprocess=SimpleNamespace(clip=None)
+    )
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
@@ -276,6 +278,9 @@ def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
     assert stub.asked["precision"] == "int8"
     assert stub.asked["calibration_images"].shape == (22, 8, 8, 3)  # two of 24 showed no face
     assert stub.asked["labels"].tolist() == [1] * 11 + [0] * 11
+    assert done.stderr.startswith(f"warning: stub, {PLUMBING.path}: on 11 real and 11 fake pictures a single one can")
+    whole = invoke("export", tmp_path, "--out", tmp_path / "m.onnx", "--data", PLUMBING.path)
+    assert (whole.exit_code, whole.stderr) == (0, "")  # judgement on them decides nothing
 
 
 def test_a_folder_does_not_hide_a_detector_of_its_name(stub, tmp_path, monkeypatch):
@@ -293,7 +298,7 @@ def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     held = ValidationSet(images, np.array([0, 1, 0, 1, 1], np.float32), np.full(5, "a"), list("abcde"))
     monkeypatch.setattr(reopen, "validation_split", lambda detector, run: held if run == tmp_path else None)
-    monkeypatch.setattr(develop, "HELD_OUT", 3)
+    monkeypatch.setattr(labelled, "HELD_OUT", 3)
     out = ("--out", tmp_path / "m.onnx")
     assert invoke("export", tmp_path, *out, "--precision", "int8").exit_code == 0
     np.testing.assert_array_equal(stub.asked["calibration_images"], images[[0, 2, 4]])

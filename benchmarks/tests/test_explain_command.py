@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nasty import write_nasty_folder
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -49,10 +50,10 @@ def test_the_default_runs_on_the_model_file_alone(invoke, tmp_path):
     ]
 
 
-def test_bad_files_are_named_and_take_nothing_else_down(invoke, nasty, tmp_path):
+def test_bad_files_are_named_and_take_nothing_else_down(invoke, tmp_path):
     inside = tmp_path / "in"
     inside.mkdir()
-    nasty(inside)
+    write_nasty_folder(inside)
     (inside / "good.jpg").write_bytes(PORTRAIT.read_bytes())
     Image.new("RGB", (200, 200)).save(inside / "faceless.png")
     done = explain(invoke, inside, "--method", "evidence", "--out", tmp_path / "out")

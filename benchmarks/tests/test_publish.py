@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
@@ -13,6 +12,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import publish
+import published
 from deepfake_bench import card, marks
 from deepfake_bench.cli import app
 from deepfake_bench.findings import Findings, Scores
@@ -26,40 +27,25 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
 MACHINE = Machine(cpu="CPU", cores=4, allowance=2, memory_mb=1, system="S", python="3.11", libraries={"numpy": "2"})
-MEASURED_CELL = re.compile(r"\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]|\**\d[\d.]* (?:ms|MB)\b")
+INTERVAL = re.compile(r"\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]")
+MEASURED_CELL = re.compile(r"\**\d[\d.]* (?:ms|MB)\b")
 FOLDER = re.compile(r"(?<![\w.])/(?:[\w.-]+/)+")
 
 
-@pytest.fixture(scope="module")
-def scripts():
-    """``publish`` and ``published``, which are no part of a package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        yield importlib.import_module("publish"), importlib.import_module("published")
-    finally:
-        sys.path.pop(0)
-
-
 @pytest.fixture
-def published(scripts):
-    return scripts[1]
-
-
-@pytest.fixture
-def publish(scripts, tmp_path, monkeypatch):
-    """The script, with a project of its own: a page, and a folder of results."""
-    script = scripts[0]
+def project(tmp_path, monkeypatch):
+    """A project of its own for the script: a page, and a folder of results."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("Prose.\n\n<!-- results: peers -->\nold\n<!-- /results -->\n\nMore.\n")
-    monkeypatch.setattr(script, "ROOT", tmp_path)
-    monkeypatch.setattr(script, "RESULTS", tmp_path / "results")
-    return script
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "results")
+    return tmp_path
 
 
 # ── what is committed ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_pages_show_what_the_committed_results_hold(published):
+def test_the_pages_show_what_the_committed_results_hold():
     made = published.contents(RESULTS)
     marked = {name: page for page in published.pages(ROOT) for name in marks.marked(page, "results", published.BLOCKS)}
     assert marked.keys() == published.BLOCKS.keys()
@@ -68,9 +54,7 @@ def test_the_pages_show_what_the_committed_results_hold(published):
         assert marks.filled(text, "results", made) == text, f"{page}: run: python benchmarks/publish.py --pages"
 
 
-def test_every_documented_number_has_a_verdict(published):  # C-5
-    if not (RESULTS / "cpu.json").is_file():
-        pytest.skip("nothing is measured yet")
+def test_every_documented_number_has_a_verdict():  # C-5
     shown = published.targets(RESULTS)
     for name, item in plugins.detectors().items():
         for target in item.spec.targets:
@@ -81,8 +65,6 @@ def test_every_documented_number_has_a_verdict(published):  # C-5
 
 def test_the_card_shows_what_its_committed_report_holds():
     file = RESULTS / "card.json"
-    if not file.is_file():
-        pytest.skip("nothing is measured yet")
     from deepfake_core import load
 
     plugin = ROOT / "plugins" / "deepfake-lite"
@@ -101,13 +83,17 @@ def test_the_table_of_exports_is_made_from_its_committed_cells():
     assert (ROOT / "exports" / "PARITY.md").read_text(encoding="utf-8") == Table.read(ROOT / "exports").markdown()
 
 
-def test_measured_tables_lie_between_marks():
-    """A table is measured where a cell holds an interval, or is a figure in ms or MB and what explains it."""
+def test_measured_figures_lie_between_marks():
+    """A line is measured where it holds an interval, a table also where a cell is a figure in ms or MB and its note."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         outside = re.sub(r"<!-- (card|results): \S+ -->.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
-        rows = [line for line in outside.splitlines() if line.startswith("|")]
-        measured = [row for row in rows if any(MEASURED_CELL.match(cell.strip()) for cell in row.split("|"))]
+        measured = [
+            line
+            for line in outside.splitlines()
+            if INTERVAL.search(line)
+            or (line.startswith("|") and any(MEASURED_CELL.match(cell.strip()) for cell in line.split("|")))
+        ]
         assert not measured, f"{page}: figures of no result: {measured[0]}"
 
 
@@ -130,7 +116,7 @@ def results(tmp_path, measured, judged):
     auc = {"metric": "auc", "comparison": ">=", "target": 0.9, "source": "lite", "condition": "dataset: evaluation"}
     unseen = {**auc, "verdict": "not measurable here", "reason": "stated for the dataset evaluation; measured on x"}
     rows = [
-        measured(metrics={"latency_ms_p50": 3.25, "peak_rss_mb": 191.8}, targets=[
+        measured(metrics={"latency_ms_p50": 3.25, "predict_ms_p50": 26.5, "peak_rss_mb": 191.8}, targets=[
             {**target, "note": "forward", "measured": 3.25, "verdict": "met"}]),
         measured("cold_start", metrics={"total_ms_p50": 327.6, "file_mb": 7.05}),
         measured("accuracy", status="skipped", targets=[unseen]),
@@ -158,15 +144,15 @@ def cells(text, *first):
     return [cell.strip() for cell in row.strip("|").split("|")]
 
 
-def test_speed_has_a_row_for_each_detector(published, results):
+def test_speed_has_a_row_for_each_detector(results):
     shown = published.speed(results)
     machine = "CPU, 2 of 4 CPUs; Python 3.11, numpy 2. Measured on 2026-01-02."
     assert shown.startswith(f"{machine} Ran on: cpu, 2 threads.\n\n")
-    assert cells(shown, "`lite`", "onnxruntime")[2:] == ["3.25", "–", "–", "–", "328", "192", "7.05"]
+    assert cells(shown, "`lite`", "onnxruntime")[2:] == ["3.25", "26.5", "–", "–", "328", "192", "7.05"]
     assert cells(shown, "`radar`, untrained", "onnxruntime")[2:] == ["50.0", *["–"] * 6]
 
 
-def test_the_board_joins_the_reports(published, results):
+def test_the_board_joins_the_reports(results):
     shown = published.targets(results)
     assert shown.startswith("1 met, 2 missed, 0 not measurable here.\n\n")
     latency = ["lite: forward", "3.25 (onnxruntime, cpu, 2 threads)", "met"]
@@ -178,7 +164,7 @@ def test_the_board_joins_the_reports(published, results):
     assert cells(published.targets(results), "`lite`", "`auc` ≥ 0.9")[3:] == unjudged
 
 
-def test_the_plumbing_set_is_no_accuracy(published, results):
+def test_the_plumbing_set_is_no_accuracy(results):
     file = results / "evaluation.json"
     report = json.loads(file.read_text())
     for source in (source for row in report["measurements"] for source in row["sources"]):
@@ -190,9 +176,38 @@ def test_the_plumbing_set_is_no_accuracy(published, results):
     assert cells(shown, "stylegan_ffhq")[3:8] == ["0.888 [0.868, 0.908]", *["0.250"] * 4]
 
 
-def test_the_readme_shows_the_labelled_sources(published, results):
+def test_the_readme_shows_the_labelled_sources(results):
     rows = published.lite(results).splitlines()[2:]
     assert rows == ["| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |"]
+    assert published.unet(results).splitlines()[2:] == []  # it was not measured
+
+
+def test_sources_of_fakes_alone_get_a_sentence(results):
+    report = json.loads((results / "evaluation.json").read_text())
+    (row,) = (row for row in report["measurements"] if row["dataset"]["name"] == "evaluation")
+    alone = row["sources"][1]
+    alone |= {"source": "elsewhere", "real": 0, "fake": 30}
+    alone["metrics"] = {"auc": {"value": None}, "fakes_found": {"value": 0.3, "low": 0.133, "high": 0.467}}
+    (results / "evaluation.json").write_text(json.dumps(report))
+    assert published.lite(results).splitlines()[2:] == [
+        "| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |",
+        "",
+        "Of the 30 E, it finds 30% [13%, 47%].",
+    ]
+
+
+def test_the_readme_tells_the_pace_in_a_sentence(results):
+    (line,) = published.pace(results).splitlines()
+    assert line == (
+        "With 2 threads on CPU, a face takes 3.25 ms in the network, and a 1080p JPEG 26.5 ms from file to verdict."
+    )
+
+
+def test_missed_goals_are_listed(results):
+    (results / "exported.json").write_text(figures())
+    assert published.missed(results) == "- torch / int8: 2.5, where ≥ 3 was the goal"
+    (results / "exported.json").write_text(figures().replace('"missed"', '"met"'))
+    assert published.missed(results) == "- nothing"
 
 
 def figures(what="**torch / int8**"):
@@ -205,7 +220,7 @@ def figures(what="**torch / int8**"):
     return json.dumps({**about, "threads": 2, "rows": rows})
 
 
-def test_figures_are_shown_with_unit_note_and_verdict(published, results):
+def test_figures_are_shown_with_unit_note_and_verdict(results):
     (results / "peers.json").write_text(figures())
     shown = published.peers(results)
     assert "| **torch / int8** | 2.5 | ≥ 3 | **missed** |\n| int8 | 4 ms (why) |  |  |\n" in shown
@@ -213,14 +228,14 @@ def test_figures_are_shown_with_unit_note_and_verdict(published, results):
     assert shown.endswith("Other work took 1.2% of the processors' time.")
 
 
-def test_programs_that_are_not_ours_stand_beside_each_other(published, results):
+def test_programs_that_are_not_ours_stand_beside_each_other(results):
     worst = {"lite": 0.0, "unet": 3.2e-8, "tiny-core": 0.5}
     (results / "foreign.json").write_text(json.dumps({"onnxruntime 1.31, Python": worst}))
     assert published.foreign(results).splitlines()[0] == "|  | `lite` | `unet` |"
     assert published.foreign(results).endswith("| onnxruntime 1.31, Python | 0 | 3e-08 |")
 
 
-def test_protection_tells_what_was_trained_against(published):
+def test_protection_tells_what_was_trained_against():
     found = json.loads((RESULTS / "protection.json").read_text(encoding="utf-8"))
     shown = published.protection(RESULTS)
     for name, label in (("swapper 1", "face swapper 1, trained against"),
@@ -234,7 +249,7 @@ def test_protection_tells_what_was_trained_against(published):
         assert cells(shown, label, "as it is")[-1] == interval
 
 
-def test_results_that_are_something_else_are_named(published, results):
+def test_results_that_are_something_else_are_named(results):
     (results / "exported.json").write_text('{"rows": []}')
     with pytest.raises(DeepfakeError, match=r"exported\.json: created: .*publish\.py --only exported"):
         published.exported(results)
@@ -243,82 +258,82 @@ def test_results_that_are_something_else_are_named(published, results):
         published.lite(results)
 
 
-def test_a_page_with_an_unknown_block_is_refused(publish, published, tmp_path):
-    (tmp_path / "docs" / "page.md").write_text("<!-- results: speeed -->\n<!-- /results -->")
+def test_a_page_with_an_unknown_block_is_refused(project):
+    (project / "docs" / "page.md").write_text("<!-- results: speeed -->\n<!-- /results -->")
     with pytest.raises(DeepfakeError, match=r"page\.md: unknown block 'speeed'; there are: speed, targets"):
-        list(published.pages(tmp_path))
+        list(published.pages(project))
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def step(publish, name, code, **fields):
+def step(name, code, **fields):
     """A step that runs Python code, which is given the folder for its result."""
     return publish.Step(name, lambda _, out: [(sys.executable, "-c", code, str(out))], **fields)
 
 
-def run(publish, monkeypatch, steps, *arguments):
+def run(monkeypatch, steps, *arguments):
     monkeypatch.setattr(publish, "STEPS", {item.name: item for item in steps})
     program = typer.Typer()
     program.command()(publish.publish)
     return CliRunner().invoke(program, [str(argument) for argument in arguments])
 
 
-def peers_step(publish, text):
+def peers_step(text):
     code = f"import pathlib, sys; pathlib.Path(sys.argv[1], 'peers.json').write_text({text!r})"
-    return step(publish, "peers", code, result=lambda _, out: out / "peers.json")
+    return step("peers", code, result=lambda _, out: out / "peers.json")
 
 
-def test_a_result_is_kept_without_folders_and_shown(publish, tmp_path, monkeypatch):
-    steps = [peers_step(publish, figures(what=f"{tmp_path}/models/a.onnx"))]
-    done = run(publish, monkeypatch, steps)
+def test_a_result_is_kept_without_folders_and_shown(project, monkeypatch):
+    steps = [peers_step(figures(what=f"{project}/models/a.onnx"))]
+    done = run(monkeypatch, steps)
     assert done.exit_code == 0, done.output
     assert "peers: done" in done.output
-    assert str(tmp_path) not in (tmp_path / "results" / "peers.json").read_text()
-    page = (tmp_path / "README.md").read_text()
+    assert str(project) not in (project / "results" / "peers.json").read_text()
+    page = (project / "README.md").read_text()
     assert page.startswith("Prose.\n\n<!-- results: peers -->\n\nCPU, 2 of 4")
     assert "| models/a.onnx | 2.5 |" in page
     assert page.endswith("<!-- /results -->\n\nMore.\n")
 
 
-def test_a_step_that_fails_changes_nothing_and_the_others_go_on(publish, tmp_path, monkeypatch):
-    failing = step(publish, "cpu", "raise SystemExit(3)", result=lambda _, out: out / "cpu.json")
-    silent = step(publish, "exported", "pass", result=lambda _, out: out / "exported.json")
-    (tmp_path / "results").mkdir()
-    done = run(publish, monkeypatch, [failing, silent, peers_step(publish, figures())])
+def test_a_step_that_fails_changes_nothing_and_the_others_go_on(project, monkeypatch):
+    failing = step("cpu", "raise SystemExit(3)", result=lambda _, out: out / "cpu.json")
+    silent = step("exported", "pass", result=lambda _, out: out / "exported.json")
+    (project / "results").mkdir()
+    done = run(monkeypatch, [failing, silent, peers_step(figures())])
     assert done.exit_code == 1
     assert "cpu: failed, status 3" in done.output
     assert "exported: failed, " in done.output
     assert "--only cpu --only exported" in done.output
-    assert [file.name for file in (tmp_path / "results").iterdir()] == ["peers.json"]
+    assert [file.name for file in (project / "results").iterdir()] == ["peers.json"]
 
 
-def test_steps_without_their_inputs_are_left_out_and_named(publish, tmp_path, monkeypatch):
-    lacking = step(publish, "parity", "raise SystemExit(3)", needs=("unet_run", "models", "optimum"))
-    done = run(publish, monkeypatch, [lacking], "--models", tmp_path / "gone", "--optimum", "python")
+def test_steps_without_their_inputs_are_left_out_and_named(project, monkeypatch):
+    lacking = step("parity", "raise SystemExit(3)", needs=("unet_run", "models", "optimum"))
+    done = run(monkeypatch, [lacking], "--models", project / "gone", "--optimum", "python")
     assert done.exit_code == 0
-    assert f"parity: left out, it needs --unet-run, --models ({tmp_path / 'gone'} is not there)\n" in done.output
+    assert f"parity: left out, it needs --unet-run, --models ({project / 'gone'} is not there)\n" in done.output
 
 
-def test_single_steps_and_pages_alone(publish, tmp_path, monkeypatch):
-    steps = [step(publish, "cpu", "raise SystemExit(3)"), peers_step(publish, figures())]
-    assert run(publish, monkeypatch, steps, "--only", "peers").exit_code == 0
-    page = (tmp_path / "README.md").read_text()
-    (tmp_path / "README.md").write_text(page.replace("2.5", "9.9"))
-    assert run(publish, monkeypatch, steps, "--pages").output == ""
-    assert (tmp_path / "README.md").read_text() == page
-    assert run(publish, monkeypatch, steps, "--only", "peeers").exit_code == 2
+def test_single_steps_and_pages_alone(project, monkeypatch):
+    steps = [step("cpu", "raise SystemExit(3)"), peers_step(figures())]
+    assert run(monkeypatch, steps, "--only", "peers").exit_code == 0
+    page = (project / "README.md").read_text()
+    (project / "README.md").write_text(page.replace("2.5", "9.9"))
+    assert run(monkeypatch, steps, "--pages").output == ""
+    assert (project / "README.md").read_text() == page
+    assert run(monkeypatch, steps, "--only", "peeers").exit_code == 2
 
 
-def test_what_the_steps_run_exists(publish, tmp_path):
-    given = publish.Inputs("evaluation=data", "data", "clips", tmp_path, tmp_path, None, "python", tmp_path, True)
+def test_what_the_steps_run_exists(project):
+    given = publish.Inputs("evaluation=data", "data", "clips", project, project, None, "python", project, True)
     program = typer.main.get_command(app)
     asked = []
     for item in publish.STEPS.values():
-        for command in [] if item.name == "protection" else item.commands(given, tmp_path):
+        for command in [] if item.name == "protection" else item.commands(given, project):
             if "deepfake_bench" not in command:
                 script = Path(next(word for word in command if word.endswith(".py")))
-                assert (ROOT / script.relative_to(tmp_path) if script.is_relative_to(tmp_path) else script).is_file()
+                assert (ROOT / script.relative_to(project) if script.is_relative_to(project) else script).is_file()
                 continue
             name, *words = command[command.index("deepfake_bench") + 1 :]
             parameters = program.commands[name].params
@@ -328,7 +343,7 @@ def test_what_the_steps_run_exists(publish, tmp_path):
     assert asked == ["parity", "parity", "run", "card", "run"]
 
 
-def test_the_protection_is_measured_on_the_data_of_its_run(publish, tmp_path):
+def test_the_protection_is_measured_on_the_data_of_its_run(tmp_path):
     pytest.importorskip("yaml")
     (tmp_path / "config.yaml").write_text("data: faces/\n")
     (command,) = publish.protection(publish.Inputs(unet_run=tmp_path), tmp_path / "out")

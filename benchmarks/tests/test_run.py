@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from deepfake_bench import launcher
 from deepfake_bench.cli import app
 from deepfake_bench.comparison import compare
-from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan, with_plumbing
+from deepfake_bench.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan, unmeasured, with_plumbing
 from deepfake_bench.launcher import launch
 from deepfake_bench.machine import make_report
 from deepfake_bench.report import Measurement, Report, parse_report, schema
@@ -146,7 +147,8 @@ def test_a_detector_of_clips_without_weights_gets_latency_but_no_accuracy(clips,
         "cold_start": "measured", "single_stream": "measured", "accuracy": "skipped",
     }  # fmt: skip
     assert {row.weights for row in rows.values()} == {"untrained"}
-    assert "without weights, scores mean nothing" in rows["accuracy"].reason
+    assert rows["accuracy"].reason.startswith("without weights, scores mean nothing")
+    assert rows["accuracy"].reason.endswith("--run-dir RUN")  # the first remedy alone
     assert "uint8 3×32×32 to the logit" in rows["single_stream"].conditions["latency_ms"]
     assert rows["cold_start"].metrics["parameters"] == 10  # 000-5, 002-11
     assert "parameters <= 92885762" in done.stdout
@@ -212,6 +214,26 @@ def test_another_environment_is_measured_in_turns(tiny, tmp_path, monkeypatch):
     compared = compare(*reports)
     assert {item.metric for item in compared} >= {"latency_ms_p50", "predict_ms_p50"}
     assert all(item.verdict != "not comparable" for item in compared if item.metric)
+
+
+def test_each_environment_writes_scores_of_its_own(tiny, tmp_path, monkeypatch):
+    asked = []
+
+    def listed(job, command):
+        asked.append((command[0], Path(job.predictions)))
+        return unmeasured(job, "skipped", "not measured in this test")
+
+    monkeypatch.setattr(launcher, "launch", listed)
+    other = tmp_path / "python"
+    other.symlink_to(sys.executable)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    arguments = ["run", "--detector", tiny, "--device", "cpu", "--scenario", "accuracy", "--beside", str(other)]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    (there, theirs), (here, ours) = asked
+    assert (there, here) == (str(other), sys.executable)
+    assert theirs.name == ours.name
+    assert (theirs.parent, ours.parent) == (tmp_path / "out" / "beside", tmp_path / "out")
 
 
 @pytest.mark.parametrize("program", ["gone", "silent"])

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import contenders
+import exported
+import goals
+import peers
 import pytest
 
 from deepfake_bench.machine import Bystanders
 
 
-@pytest.fixture(scope="module")
-def suite():
-    """Import a script by its name."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "suite"))
-    try:
-        yield importlib.import_module
-    finally:
-        sys.path.pop(0)
-
-
-@pytest.fixture(scope="module")
-def exported(suite):
-    return suite("exported")
-
-
-@pytest.fixture(scope="module")
-def goals(suite):
-    return suite("goals")
-
-
-@pytest.fixture(scope="module")
-def peers(suite):
-    return suite("peers")
-
-
-@pytest.fixture(scope="module")
-def contenders(suite):
-    return suite("contenders")
-
-
-def test_files_are_found_by_their_names(exported, tmp_path):
+def test_files_are_found_by_their_names(tmp_path):
     sizes = {"siglip-onnx-fp32.onnx": 400, "siglip-onnx-int8.onnx": 100, "cvt-openvino-int8.xml": 10}
     others = {"cvt-openvino-int8.bin": 30, "radar-openvino-fp16-storage.xml": 5, "radar-openvino-fp16-storage.bin": 5}
     for name, size in {**sizes, **others, "parity.json": 1, "siglip-onnx-int4.onnx": 1}.items():
@@ -60,7 +33,7 @@ def test_files_are_found_by_their_names(exported, tmp_path):
     assert row.line() == "| siglip-onnx-int8.onnx, size / fp32 | 0.25 | ≤ 0.27 | met |"
 
 
-def test_a_goal_is_met_or_missed(exported, goals):
+def test_a_goal_is_met_or_missed():
     assert goals.Row("gain", 2.999, goal=exported.GAIN["siglip"]).line().endswith("| 2.999 | ≥ 3 | **missed** |")
     assert goals.Row("gain", 3.0, goal=exported.GAIN["siglip"]).line().endswith("| 3 | ≥ 3 | met |")
     assert goals.Row("load", 0.601, "s", exported.LOAD_S).line().endswith("| 0.601 s | ≤ 0.6 | **missed** |")
@@ -70,7 +43,7 @@ def test_a_goal_is_met_or_missed(exported, goals):
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, "missed"), (0.5, "machine not idle")])
-def test_what_is_printed_is_written_as_json(goals, tmp_path, capsys, monkeypatch, share, verdict):
+def test_what_is_printed_is_written_as_json(tmp_path, capsys, monkeypatch, share, verdict):
     monkeypatch.setattr(Bystanders, "share", lambda self: share)
     rows = [
         goals.Row("**ours / peer**", 1.2, goal=goals.NOT_SLOWER),
@@ -91,7 +64,7 @@ def test_what_is_printed_is_written_as_json(goals, tmp_path, capsys, monkeypatch
     assert all(row.line(share == 0) in printed for row in rows)
 
 
-def test_a_table_that_is_cut_off_keeps_its_lines(goals, tmp_path):
+def test_a_table_that_is_cut_off_keeps_its_lines(tmp_path):
     def rows():
         yield goals.Row("first", 1.0)
         raise KeyboardInterrupt
@@ -101,7 +74,7 @@ def test_a_table_that_is_cut_off_keeps_its_lines(goals, tmp_path):
     assert [row["what"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]] == ["first"]
 
 
-def test_ours_is_compared_in_the_peers_precision(peers, contenders):
+def test_ours_is_compared_in_the_peers_precision():
     def make(name, **about):
         return contenders.Contender(name, {}, **about)
 
@@ -123,7 +96,7 @@ def test_ours_is_compared_in_the_peers_precision(peers, contenders):
     }
 
 
-def test_who_cannot_take_part_is_named(peers, contenders, tmp_path, monkeypatch):
+def test_who_cannot_take_part_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(contenders, "find_spec", lambda module: None)
     item = contenders.Architecture("nobody", tuple(contenders.PEERS))
     *absent, ours = peers.contest(item, tmp_path, "picture.jpg", threads=1, repeats=1)
@@ -134,7 +107,7 @@ def test_who_cannot_take_part_is_named(peers, contenders, tmp_path, monkeypatch)
     assert row.note == "not installed: `pip install transformers torch`"
 
 
-def test_processes_take_turns(peers):
+def test_processes_take_turns():
     commands = {name: [sys.executable, "-c", "pass"] for name in ("theirs", "ours")}
     rows = list(peers.processes_compared(commands, starts=1))
     assert [(row.unit, row.goal) for row in rows] == [
@@ -148,7 +121,7 @@ def test_processes_take_turns(peers):
         peers.measured(failing)
 
 
-def test_a_contender_answers_from_another_process(contenders):
+def test_a_contender_answers_from_another_process():
     code = "import sys; print('hello'); print('done', flush=True)\nfor line in sys.stdin: print('done', flush=True)"
     with contenders.Worker([sys.executable, "-c", code]) as worker:
         worker.ask("file")
@@ -178,7 +151,7 @@ print(json.dumps([row.record() for row in rows]))
 
 
 @pytest.mark.torch
-def test_a_small_network_beside_its_peers(peers, contenders, tmp_path):
+def test_a_small_network_beside_its_peers(tmp_path):
     pytest.importorskip("transformers", reason="the peer is transformers.pipeline")
     # In a process of its own, as the script is: it sets torch's threads.
     done = subprocess.run(

@@ -24,7 +24,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Lists the files of weights that are too large for one."""
 DOWNLOADED = (CONFIG, "preprocessor_config.json", "README.md", WEIGHTS, INDEX, "model-*.safetensors")
-ADVICE = "use --download (download=True), or run: {fetch}; or name another repository or a folder: --weights PATH"
+ADVICE = ("use --download (download=True), or run: {fetch}", "name another repository or a folder: --weights PATH")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,7 +41,7 @@ class Repository:
         commit: Its revision on the Hub; empty for a folder.
         cache: The Hub's cache; ``None`` for a folder.
         cached: Whether it was on this machine already, rather than downloaded now.
-        advice: What helps where a file is missing or damaged.
+        advice: What helps where a file is missing or damaged, and what else would.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Repository:
     commit: str = ""
     cache: Path | None = None
     cached: bool = True
-    advice: str = "complete the folder"
+    advice: tuple[str, ...] = ("complete the folder",)
 
     @property
     def title(self) -> str:
@@ -69,7 +69,8 @@ class Repository:
         """
         path = self.folder / name
         if not path.is_file():
-            raise WeightsUnavailable(f"{self.name}: {name} is missing in {self.folder}; {self.advice}")
+            reason = f"{self.name}: {name} is missing in {self.folder}; {self.advice[0]}"
+            raise WeightsUnavailable(reason, *self.advice[1:])
         return path
 
     def json(self, name: str) -> dict[str, Any]:
@@ -83,9 +84,9 @@ class Repository:
         try:
             value = json.loads(path.read_bytes())
         except ValueError as error:
-            raise ArtifactCorrupt(f"{path}: not readable JSON ({error}); {self.advice}") from error
+            raise ArtifactCorrupt(f"{path}: not readable JSON ({error}); {self.advice[0]}") from error
         if not isinstance(value, dict):
-            raise ArtifactCorrupt(f"{path}: expected a JSON object; {self.advice}")
+            raise ArtifactCorrupt(f"{path}: expected a JSON object; {self.advice[0]}")
         return value
 
     def weights(self) -> tuple[Path, ...]:
@@ -99,7 +100,7 @@ class Repository:
             table = self.json(INDEX).get("weight_map")
             names = set(table.values()) if isinstance(table, dict) else set()
             if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
-                raise ArtifactCorrupt(f"{self.folder / INDEX}: lists no files of weights; {self.advice}")
+                raise ArtifactCorrupt(f"{self.folder / INDEX}: lists no files of weights; {self.advice[0]}")
             return tuple(self.file(name) for name in sorted(names))
         if not (self.folder / WEIGHTS).exists():
             pickled = sorted(path.name for path in self.folder.glob("*") if path.suffix in _PICKLED)
@@ -124,7 +125,7 @@ class Repository:
             if self.cache is not None and _SHA256.fullmatch(blob) and blob != digest:
                 raise ArtifactCorrupt(
                     f"{path}: its sha256 differs from the Hub's, it is damaged; delete {path.resolve()} and "
-                    f"{self.advice}"
+                    f"{self.advice[0]}"
                 )
             found.append(FileRef(path=path.name, sha256=digest, size_bytes=path.stat().st_size))
         return tuple(found)
@@ -151,7 +152,7 @@ class Repository:
             try:
                 stored = load_file(path)
             except (SafetensorError, OSError) as error:
-                raise ArtifactCorrupt(f"{path}: damaged ({error}); {self.advice}") from error
+                raise ArtifactCorrupt(f"{path}: damaged ({error}); {self.advice[0]}") from error
             state |= {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
         return state
 
@@ -166,7 +167,7 @@ class Repository:
 
 
 def find(
-    name: str | Path, *, download: bool = False, install: str = "huggingface_hub", advice: str = ADVICE
+    name: str | Path, *, download: bool = False, install: str = "huggingface_hub", advice: tuple[str, ...] = ADVICE
 ) -> Repository:
     """Find a repository on this machine; or download it, where that is asked for.
 
@@ -174,7 +175,8 @@ def find(
         name: A folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. A folder that exists goes first.
         download: Ask the Hub, and download what is missing here.
         install: The requirement that brings the Hub's library.
-        advice: What helps where it is not on this machine; ``{fetch}`` stands for the command that downloads it.
+        advice: What helps where it is not on this machine, and what else would; ``{fetch}`` stands for the command
+            that downloads it.
 
     Raises:
         WeightsUnavailable: It is not in the cache, or cannot be downloaded; the message says what would help.
@@ -193,14 +195,15 @@ def find(
         raise MissingExtra("reading the Hugging Face cache", install) from None
     fetch = f"hf download {parts['repo']}" + (f" --revision {parts['revision']}" if parts["revision"] else "")
     offline = "HF_HUB_OFFLINE=1 forbids downloads, unset it; then " if constants.HF_HUB_OFFLINE else ""
-    advice = offline + advice.format(fetch=fetch)
+    first, *others = (remedy.format(fetch=fetch) for remedy in advice)
+    advice = (offline + first, *others)
     cache = Path(constants.HF_HUB_CACHE).expanduser()
     kept = _snapshot(text, parts["repo"], parts["revision"], cache)
     folder = kept
     if download:
         folder = _download(text, parts["repo"], parts["revision"], cache, advice)
     if folder is None:
-        raise WeightsUnavailable(f"{text} is not in the Hugging Face cache {cache}; {advice}")
+        raise WeightsUnavailable(f"{text} is not in the Hugging Face cache {cache}; {advice[0]}", *others)
     return Repository(text, folder, folder.name, cache, cached=folder == kept, advice=advice)
 
 
@@ -221,7 +224,7 @@ def _snapshot(name: str, repo: str, revision: str | None, cache: Path) -> Path |
     return Path(found)
 
 
-def _download(name: str, repo: str, revision: str | None, cache: Path, advice: str) -> Path:
+def _download(name: str, repo: str, revision: str | None, cache: Path, advice: tuple[str, ...]) -> Path:
     import httpx
     from huggingface_hub import snapshot_download
 
@@ -229,4 +232,4 @@ def _download(name: str, repo: str, revision: str | None, cache: Path, advice: s
         return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
     except (OSError, httpx.HTTPError) as error:  # every error of the Hub's library is one of the two
         reason = " ".join(str(error).split())
-        raise WeightsUnavailable(f"{name} cannot be downloaded: {reason}; {advice}") from error
+        raise WeightsUnavailable(f"{name} cannot be downloaded: {reason}; {advice[0]}", *advice[1:]) from error

@@ -237,8 +237,8 @@ def _from_repository(
                 raise DeepfakeError(f"{repository.name} is a packaged model: load it by its path, without weights")
             files = repository.references()
         except WeightsUnavailable as error:
-            speed = f"or, to measure speed alone: load({spec.name!r}, untrained=True)"
-            raise WeightsUnavailable(f"{spec.name}: {error}; {speed}") from error
+            speed = f"to measure speed alone: load({spec.name!r}, untrained=True)"
+            raise WeightsUnavailable(f"{spec.name}: {error.reason}", *error.others, speed) from error
     if backend not in ("auto", "torch"):
         raise WeightsUnavailable(
             f"{spec.name}: {repository.name} runs in torch; to run it elsewhere, export it: "
@@ -303,7 +303,7 @@ def _packaged_weights(spec: DetectorSpec) -> Path:
         if (path / MANIFEST_FILE).is_file():
             return path
     raise WeightsUnavailable(
-        f"{spec.name!r} comes without weights here; train it: dfbench train {spec.name} --data FOLDER --run-dir RUN; "
-        f"or load a model file: load('path/to/model.onnx'); "
-        f"or, to measure speed alone: load({spec.name!r}, untrained=True)"
+        f"{spec.name!r} comes without weights here; train it: dfbench train {spec.name} --data FOLDER --run-dir RUN",
+        "load a model file: load('path/to/model.onnx')",
+        f"to measure speed alone: load({spec.name!r}, untrained=True)",
     )

@@ -153,8 +153,9 @@ def test_weights_go_with_the_name_of_a_detector_that_reads_repositories(tiny: Pa
         load("tiny", weights=tiny)
     with pytest.raises(DeepfakeError, match="not with untrained=True"):
         load("tiny", weights="org/tiny", untrained=True)
-    with pytest.raises(WeightsUnavailable, match=r"tiny: org/tiny is not in .* untrained=True"):
+    with pytest.raises(WeightsUnavailable, match=r"tiny: org/tiny is not in .* untrained=True") as caught:
         load("tiny", weights="org/tiny")
+    assert caught.value.reason.endswith("use --download (download=True), or run: hf download org/tiny")
 
 
 @pytest.mark.torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -70,6 +71,8 @@ def test_detector_without_weights_says_what_helps(tiny: Path) -> None:
         load("tiny-bare")
     for help_ in ("dfbench train tiny-bare --data", "load('path/to/model.onnx')", "untrained=True"):
         assert help_ in str(caught.value)
+    assert caught.value.reason.endswith("train it: dfbench train tiny-bare --data FOLDER --run-dir RUN")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_corrupt_package_is_never_run(tiny: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from deepfake_core.metrics import roc_auc
 from deepfake_core.runtimes.base import Outputs, worst_difference
 from deepfake_core.runtimes.torch import as_outputs
 from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec
-
-log = logging.getLogger("deepfake.exports")
 
 BATCHES = (1, 2, 5)
 OTHER_TOLERANCE = 1e-3
@@ -155,7 +152,7 @@ def change_of(
 def gate_changes(what: str, changes: Mapping[str, Change], fake: NDArray[np.int64]) -> None:
     """Demand that one variant's judgement is nearly unchanged: ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``.
 
-    On fewer pictures than :data:`LEAST_OF_EACH` the verdict is the same, and a warning goes with it.
+    On fewer pictures than :data:`LEAST_OF_EACH` the verdict is the same: whoever brings them warns (:func:`too_few`).
 
     Args:
         what: Names the export in the message.
@@ -165,11 +162,9 @@ def gate_changes(what: str, changes: Mapping[str, Change], fake: NDArray[np.int6
     Raises:
         ParityError: All changes are larger; it lists them.
     """
-    few = too_few(fake) if any(change.ranks for change in changes.values()) else ""
     if any(change.share <= 1 for change in changes.values()):
-        if few:
-            log.warning("%s: %s", what, few)
         return
+    few = too_few(fake) if any(change.ranks for change in changes.values()) else ""
     tried = "; ".join(f"{name}: {change}" if name else str(change) for name, change in changes.items())
     raise ParityError(
         f"{what}: {tried} (allowed {MAX_AUC_CHANGE} and {MAX_MEAN_P_CHANGE}, on {len(fake)} pictures"

@@ -58,7 +58,20 @@ class MissingExtra(DeepfakeError):
 
 
 class WeightsUnavailable(DeepfakeError):
-    """A detector has no weights here; the message says how to get them."""
+    """A detector has no weights here; the message says how to get them.
+
+    Args:
+        reason: What is missing, and what helps first.
+        others: What else would help.
+    """
+
+    def __init__(self, reason: str, *others: str) -> None:
+        super().__init__(reason, *others)  # all arguments, so that the error survives a trip between processes
+        self.reason = reason
+        self.others = others
+
+    def __str__(self) -> str:
+        return "; or ".join((self.reason, *self.others))
 
 
 class InputError(DeepfakeError):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.develop import labelled_crops, trained_model
+from deepfake_bench.cli.develop import trained_model
+from deepfake_bench.cli.labelled import labelled_crops, warn_of_few
 from deepfake_bench.cli.options import RegistryUrl, Threads
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def build(
         try:
             loaded = trained_model(name)
             options = labelled_crops(loaded, data) if data is not None else {}
+            if recipe.precision != "fp32":
+                warn_of_few(loaded, data or "", options)
             with TemporaryDirectory() as folder:
                 package = export_package(loaded, recipe.format, recipe.precision, Path(folder) / name, **options)
                 report = _measured(name, package.folder, dataset or [], threads, seconds)

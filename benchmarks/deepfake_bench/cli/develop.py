@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepfake_bench.cli.labelled import held_out_crops, labelled_crops, warn_of_few
 from deepfake_bench.cli.options import Device, Download, Weights
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from deepfake_core.training.resolve import StoredRun
 
 DEFAULT_RECIPE = "default"
-HELD_OUT = 1000
-"""Most samples of a run's validation split that an export is tuned and checked on."""
 
 Data = Annotated[str | None, typer.Option(metavar="NAME:PATH|PATH", help="Training data.")]
 Valid = Annotated[
@@ -294,6 +293,8 @@ def export(
         options = labelled_crops(loaded, data)
     elif precision == "int8" and model_of(source) != source:
         options = held_out_crops(loaded, Path(source))
+    if precision != "fp32":
+        warn_of_few(loaded, data or source, options)
     if write:
         with TemporaryDirectory() as scratch:
             exported = loaded.export(format_, precision, out=Path(scratch) / "model.onnx", **options)
@@ -336,48 +337,3 @@ def model_of(source: str) -> str:
 
     packaged = Path(source) / "model"
     return str(packaged) if packaged.is_dir() and source not in plugins.detectors() else source
-
-
-def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) -> dict[str, Any]:
-    """The most prominent face of each picture with its label, as an exporter's ``calibration_images`` and ``labels``.
-
-    Args:
-        loaded: Its preprocessing cuts the faces out.
-        data: A dataset, as :func:`~deepfake_core.datasets.opening.open_dataset` takes it.
-        limit: Take at most so many files or videos of each source and class.
-
-    Raises:
-        TrainingDataError: The data cannot be opened, or no face is found in any of it.
-    """
-    import numpy as np
-
-    from deepfake_core.datasets.opening import open_dataset
-    from deepfake_core.errors import TrainingDataError
-    from deepfake_core.judged import Subset, evenly, judged
-
-    dataset = open_dataset(data)
-    if limit is not None:
-        dataset = Subset(dataset, evenly(list(dataset), limit))
-    results = list(judged(loaded, dataset, keep_crops=True))
-    found = [(result.faces[0].crop, sample.fake) for sample, result in results if result.faces]
-    if not found:
-        raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")
-    crops, labels = zip(*found, strict=True)
-    return {"calibration_images": np.stack(crops), "labels": np.array(labels)}
-
-
-def held_out_crops(loaded: LoadedDetector, run_dir: Path) -> dict[str, Any]:
-    """The same of the samples that a run held out for validation: at most :data:`HELD_OUT`, evenly spread.
-
-    Raises:
-        TrainingDataError: The run's data are no longer there, or are no longer the same.
-    """
-    import numpy as np
-
-    from deepfake_core.training.reopen import validation_split
-    from deepfake_exports.parity import spread
-
-    held = validation_split(loaded.detector, run_dir)
-    rows = spread(np.arange(len(held.fake)), HELD_OUT)
-    crops = np.concatenate([held.images[row : row + 1] for row in rows.tolist()])
-    return {"calibration_images": crops, "labels": held.fake[rows].astype(np.int64)}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.develop import labelled_crops, model_of
+from deepfake_bench.cli.develop import model_of
+from deepfake_bench.cli.labelled import labelled_crops, warn_of_few
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
@@ -67,6 +68,8 @@ def parity(
             continue
         labelled = clips if loaded.manifest.preprocess.clip else data
         options = with_logits(loaded, labelled_crops(loaded, labelled, limit)) if labelled else {}
+        if any(precision != "fp32" for _, precision in missing):
+            warn_of_few(loaded, labelled or "", options)
         named = Path(resolved(labelled).path).name if labelled else ""
         for format, precision in missing:
             table.add(cell(loaded, format, precision, data=named, keep=keep, **options))

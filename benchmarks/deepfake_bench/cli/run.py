@@ -58,7 +58,8 @@ def run(
     beside: Annotated[
         str | None,
         typer.Option(
-            metavar="PYTHON", help="Measure another environment in turns; its report is beside.json in --out."
+            metavar="PYTHON",
+            help="Measure another environment in turns; its report is beside.json in --out, its scores are in beside/.",
         ),
     ] = None,
     out: Annotated[
@@ -117,8 +118,8 @@ def run(
     measurements, others = [], []
     try:
         for number, job in enumerate(track(jobs, "measuring")):
-            if there:
-                others.append(there.launch(number, job))
+            if there and there.folder:
+                others.append(there.launch(number, job.into(there.folder)))
             measurements.append(here.launch(number, job))
     finally:
         report = make_report([*measurements, *left_out(jobs)])

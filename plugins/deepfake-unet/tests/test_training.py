@@ -11,7 +11,6 @@ from deepfake_bench.cli import app
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets.drawn import draw_face
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.errors import WeightsUnavailable
 from deepfake_core.plugins import detector_spec
 from deepfake_core.testing import write_drawn_dataset
 
@@ -57,10 +56,7 @@ def test_int8_weights_keep_the_bound_and_the_perturbation(trained):  # 002-1, 00
 
 
 def test_shipped_file_is_small():  # 002-11
-    try:
-        loaded = deepfake_core.load("unet", device="cpu")
-    except WeightsUnavailable as error:
-        pytest.skip(str(error))
+    loaded = deepfake_core.load("unet", device="cpu")
     (file,) = (reference for name, reference in loaded.manifest.files.items() if name == "onnx")
     assert file.size_bytes < 8_000_000
     assert loaded.manifest.weights == "trained"

@@ -31,9 +31,10 @@ CVT: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+_ONLINE = "train once where the Hugging Face Hub can be reached, which fills its cache"
 _OFFLINE = (
-    "train once where the Hugging Face Hub can be reached, which fills its cache; or, for CvT, name a local folder: "
-    "--set config.pretrained_from=FOLDER; or start from random weights: --set pretrained=false"
+    "for CvT, name a local folder: --set config.pretrained_from=FOLDER",
+    "start from random weights: --set pretrained=false",
 )
 
 
@@ -139,7 +140,9 @@ def _cvt_weights(name: str, source: str) -> Mapping[str, Tensor]:
         network, report = transformers.CvtForImageClassification.from_pretrained(source, output_loading_info=True)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise WeightsUnavailable(f"{source}: its weights cannot be had ({reason[:200]}); {_OFFLINE}") from error
+        raise WeightsUnavailable(
+            f"{source}: its weights cannot be had ({reason[:200]}); {_ONLINE}", *_OFFLINE
+        ) from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("classifier."))
     if missing:
         raise WeightsUnavailable(f"{source}: lacks weights of the network, such as {missing[0]}; name another source")
@@ -152,7 +155,7 @@ def _timm_weights(name: str, image_size: int) -> Mapping[str, Tensor]:
         network = _timm().create_model(name, pretrained=True, num_classes=2, **_timm_size(name, image_size))
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise WeightsUnavailable(f"{name}: its weights cannot be had ({reason[:200]}); {_OFFLINE}") from error
+        raise WeightsUnavailable(f"{name}: its weights cannot be had ({reason[:200]}); {_ONLINE}", *_OFFLINE) from error
     weights: Mapping[str, Tensor] = network.state_dict()
     return weights
 

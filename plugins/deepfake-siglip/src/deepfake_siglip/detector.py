@@ -26,8 +26,9 @@ from transformers.models.siglip.modeling_siglip import SiglipForImageClassificat
 TOWER = "vision_model."
 CLASSIFIER = ("classifier.weight", "classifier.bias")
 ADVICE = (
-    "run: {fetch}; or start from another repository or folder: --set config.pretrained_from=NAME; or from random "
-    "weights: --set pretrained=false"
+    "run: {fetch}",
+    "start from another repository or folder: --set config.pretrained_from=NAME",
+    "start from random weights: --set pretrained=false",
 )
 
 # The classifier first, on frozen features; then everything, the tower a hundred times slower. The
