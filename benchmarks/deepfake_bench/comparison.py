@@ -179,7 +179,8 @@ def _other_machine(before: Measurement, after: Measurement, machines: tuple[Mach
 
 def _series(row: Measurement) -> dict[str, list[float]]:
     """Raw samples by name; of the batches of a throughput, the ms per picture of the best alone."""
-    memory = {_MEMORY: [row.metrics[_MEMORY]]} if row.metrics.get(_MEMORY) else {}
+    peak = row.metrics.get(_MEMORY)
+    memory = {_MEMORY: [peak]} if peak else {}
     if "images_per_s" in row.metrics and (best := row.metrics.get("best_batch")):
         taken = row.samples.get(f"batch_{best:.0f}_ms", [])
         return memory | ({"images_per_s": [ms / best for ms in taken]} if taken else {})
