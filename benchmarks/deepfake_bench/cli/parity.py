@@ -26,7 +26,8 @@ def parity(
         str | None, typer.Option(metavar="NAME:PATH|PATH", help="The same for detectors that take clips.")
     ] = None,
     formats: Annotated[list[str] | None, typer.Option("--format", help="Only this format; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Take at most so many of each source and class.")] = 60,
+    limit: Annotated[int, typer.Option(min=1, help="Take at most so many pictures of each source and class.")] = 60,
+    clip_limit: Annotated[int, typer.Option(min=1, help="The same of clips, each of which costs far more.")] = 6,
     keep: Annotated[Path | None, typer.Option(help="Folder that takes the exported files.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
     only_speed: Annotated[
@@ -66,8 +67,8 @@ def parity(
         ]
         if not missing:
             continue
-        labelled = clips if loaded.manifest.preprocess.clip else data
-        options = with_logits(loaded, labelled_crops(loaded, labelled, limit)) if labelled else {}
+        labelled, most = (clips, clip_limit) if loaded.manifest.preprocess.clip else (data, limit)
+        options = with_logits(loaded, labelled_crops(loaded, labelled, most)) if labelled else {}
         if any(precision != "fp32" for _, precision in missing):
             warn_of_few(loaded, labelled or "", options)
         named = Path(resolved(labelled).path).name if labelled else ""
