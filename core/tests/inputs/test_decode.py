@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import MAX_PIXELS, decode
 
+NOBODY = 65534
 PICTURE = blocks()
 IMAGE = Image.fromarray(PICTURE)
 GREY = np.asarray(IMAGE.convert("L"))
@@ -231,13 +234,26 @@ def test_files_that_cannot_be_read(tmp_path):
         assert caught.value.source == str(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read every file")
-def test_a_file_without_permission(tmp_path):
-    path = tmp_path / "locked.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    path.chmod(0)
+@pytest.fixture
+def locked():
+    """A file that may not be read; the administrator, who may read every file, is somebody else meanwhile."""
+    me = os.geteuid()
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "locked.png")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n")
+        path.chmod(0)
+        Path(folder).chmod(0o755)
+        try:
+            os.seteuid(me or NOBODY)
+        except OSError:
+            pytest.skip("there is no user but the administrator")
+        yield path
+        os.seteuid(me)
+
+
+def test_a_file_without_permission(locked):
     with pytest.raises(InputError, match="permission"):
-        decode(path)
+        decode(locked)
 
 
 @pytest.mark.parametrize(
