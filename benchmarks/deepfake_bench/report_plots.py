@@ -17,6 +17,8 @@ SPEED = {
     "predict_ms": ("single_stream", "From a file to the verdict", "ms"),
     "total_ms": ("cold_start", "From a fresh process to the first verdict", "ms"),
     "images_per_s": ("offline", "Best throughput of the network", "pictures a second"),
+    "response_ms_load_80": ("server", "Response at 80 % of the capacity", "ms"),
+    "requests_per_s_within_p99": ("server", "Most requests with the p99 within the bound", "requests a second"),
 }
 MOST_VARIANTS = 10
 """Columns of a diagram; where there are more variants, each family of them gets a diagram of its own."""
@@ -38,7 +40,7 @@ class _Bar:
 def speed_bars(entries: Sequence[Entry]) -> Iterator[str]:
     """A block of bars for each latency and for the throughput, where there are any."""
     for stem, (scenario, title, unit) in SPEED.items():
-        metric = stem if scenario == "offline" else f"{stem}_p50"
+        metric = stem if "_per_s" in stem else f"{stem}_p50"
         bars = [
             _bar(entry, metric, value, stem)
             for entry in entries

@@ -64,7 +64,8 @@ def _speed(rows: list[Measurement]) -> Table:
     table = plain_table("speed", left, ("value", "p90", "p99", "peak MB"))
     for row in rows:
         scenario = SCENARIOS.get(row.scenario)  # a report may be of another version
-        for metric in (scenario.headline, *scenario.also) if scenario else row.metrics:
+        also = [metric for metric in scenario.also if metric in row.metrics] if scenario else []
+        for metric in (scenario.headline, *also) if scenario else row.metrics:
             stem = metric.removesuffix("_p50")
             values = (metric, f"{stem}_p90", f"{stem}_p99", "peak_rss_mb")
             table.add_row(*_who(row), row.scenario, metric, *(short(row.metrics.get(name)) for name in values))
