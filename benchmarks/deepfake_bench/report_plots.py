@@ -22,8 +22,16 @@ SPEED = {
 }
 MOST_VARIANTS = 10
 """Columns of a diagram; where there are more variants, each family of them gets a diagram of its own."""
-_VARIANTS = {ORIGINAL: "as\nis", "resize_half": "half\nsize", "recoded": "re-\ncoded"}
-_FAMILIES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "blur": "blur σ", "noise": "noise σ"}
+_VARIANTS = {ORIGINAL: "as\nis", "clean": "as\nis", "resize_half": "half\nsize", "recoded": "re-\ncoded"}
+_FAMILIES = {
+    "jpeg": "JPEG",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "blur": "blur σ",
+    "noise": "noise σ",
+    "random": "random ±",
+    "pgd": "PGD ±",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +243,12 @@ def _over_variants(entry: Entry, title: str, names: Sequence[str]) -> str:
             series.append(Series(source, points, held, marks=True, colour=len(series)))
     if not series:
         return ""
-    x = named("what was done to the pictures", [_label(name) for name in names])
+    x = named("what was done to the pictures", [variant_label(name) for name in names])
     return diagram(title, x, _upper_axis("AUC", lows), series)
 
 
-def _label(name: str) -> str:
+def variant_label(name: str) -> str:
+    """What was done to the pictures, in two lines."""
     first, _, rest = name.partition("_")
     if name in _VARIANTS or not rest:
         return _VARIANTS.get(name, name)
