@@ -270,7 +270,7 @@ def _attack(entries: Sequence[Entry]) -> str:
         assert data is not None, "an attack is measured on a dataset"
         said = (
             f"AUC of {data.samples:,} faces{'; ' if data.note else ''}{data.note}. Each was changed by up to so many "
-            "levels of 255: at random, or by gradient descent on this very network (PGD), which finds no worst case."
+            "levels of 255: at random, or by gradient descent on this very network (PGD); a better attack may do more."
         )
         parts.append(f'<h3>On {text_of(data.name)}</h3><p class="note">{text_of(said)}</p>')
         names = list(dict.fromkeys(source.variant for entry in judged for source in entry.row.sources))
