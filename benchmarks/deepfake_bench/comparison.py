@@ -42,7 +42,8 @@ FEW = 2
 """Fewer raw times than this say nothing about noise."""
 DRAWS = 2000
 REGRESSIONS = ("slower", "worse")
-_NOT_STEADY = "warm_up_ms"
+_NOT_COMPARED = ("warm_up_ms", "response_ms_within_p99")
+"""Samples of what is not steady, and of a load that each report found for itself."""
 _SEVERAL = "measure several by dfbench run --repeat 5"
 BY_ITSELF = "a machine may do as much between two runs; measure in turns: dfbench run --repeat 5 --beside PYTHON"
 """Why a difference with an interval beyond 1 is no change."""
@@ -184,7 +185,7 @@ def _series(row: Measurement) -> dict[str, list[float]]:
     if "images_per_s" in row.metrics and (best := row.metrics.get("best_batch")):
         taken = row.samples.get(f"batch_{best:.0f}_ms", [])
         return memory | ({"images_per_s": [ms / best for ms in taken]} if taken else {})
-    return memory | {name: samples for name, samples in row.samples.items() if samples and name != _NOT_STEADY}
+    return memory | {name: samples for name, samples in row.samples.items() if samples and name not in _NOT_COMPARED}
 
 
 def _timed(

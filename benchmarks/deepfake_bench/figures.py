@@ -55,6 +55,7 @@ _MORE_IS_BETTER = (
     "recoded_change",
     "images_per_s",
     "files_per_s",
+    "requests_per_s",
     "faithfulness_best",
 )
 

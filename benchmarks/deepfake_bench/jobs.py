@@ -55,6 +55,7 @@ class Job(Record):
     limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
     recipe: str = Field("default", description="how the detector is trained, for the scenario train_throughput")
     price_per_core_hour: float | None = Field(None, ge=0, description="in any currency; the costs are in the same")
+    p99_ms: float | None = Field(None, gt=0, description="bound on the p99 of server's response times, in ms")
     variants: Literal["quick", "full"] = Field("quick", description="how many changes robustness makes to a picture")
     predictions: str = Field("", description="CSV file that takes every score; empty for none")
 
@@ -108,6 +109,7 @@ def plan(
     limit: int | None = None,
     recipe: str = "default",
     price_per_core_hour: float | None = None,
+    p99_ms: float | None = None,
     variants: Literal["quick", "full"] = "quick",
     out: Path | None = None,
 ) -> list[Job]:
@@ -138,6 +140,7 @@ def plan(
                         limit=limit,
                         recipe=recipe,
                         price_per_core_hour=price_per_core_hour,
+                        p99_ms=p99_ms,
                         variants=variants,
                     )
                     jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, len(jobs))}))

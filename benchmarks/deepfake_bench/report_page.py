@@ -13,7 +13,7 @@ from deepfake_bench.figures import ACCURACY, MEAN, SIGNS, mean_estimate, meaning
 from deepfake_bench.leaderboard import Board, cells, header
 from deepfake_bench.report import Estimate, Measurement, Report, TargetCheck
 from deepfake_bench.report_labels import Entry, labelled, machines
-from deepfake_bench.report_plots import by_data, curve_groups, name_of, pareto, robustness, speed_bars
+from deepfake_bench.report_plots import by_data, curve_groups, name_of, pareto, robustness, speed_bars, variant_label
 from deepfake_bench.svg import text_of
 from deepfake_bench.targets import board, documented
 
@@ -82,6 +82,7 @@ def html(reports: Sequence[Report]) -> str:
         ("Speed", _speed),
         ("Accuracy", _accuracy),
         ("Robustness", _robustness),
+        ("Under attack", _attack),
         ("Not measured", _not_measured),
         ("All figures", _everything),
     )
@@ -260,6 +261,35 @@ def _robustness(entries: Sequence[Entry]) -> str:
         figures = "".join(map(robustness, judged))
         parts.append(f'<h3>On {text_of(data.name)}</h3><div class="figures">{figures}</div>')
     return "".join(parts)
+
+
+def _attack(entries: Sequence[Entry]) -> str:
+    parts = []
+    for judged in by_data(entries, "attack").values():
+        data = judged[0].row.dataset
+        assert data is not None, "an attack is measured on a dataset"
+        said = (
+            f"AUC of {data.samples:,} faces{'; ' if data.note else ''}{data.note}. Each was changed by up to so many "
+            "levels of 255: at random, or by gradient descent on this very network (PGD); a better attack may do more."
+        )
+        parts.append(f'<h3>On {text_of(data.name)}</h3><p class="note">{text_of(said)}</p>')
+        names = list(dict.fromkeys(source.variant for entry in judged for source in entry.row.sources))
+        rows = [row for entry in judged for row in _attack_cells(entry, names)]
+        columns = ("detector", "source", "real/fake", *(variant_label(name).replace("\n", " ") for name in names))
+        parts.append(table(columns, rows, numbers=range(3, len(columns))))
+        parts.append(f'<div class="figures">{"".join(map(robustness, judged))}</div>')
+    return "".join(parts)
+
+
+def _attack_cells(entry: Entry, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    found = {(source.source, source.variant): source.metrics["auc"] for source in entry.row.sources}
+    counts = {source.source: f"{source.real}/{source.fake}" for source in entry.row.sources}
+    for name, count in counts.items():
+        shown = (interval(found.get((name, variant), Estimate(value=None))) for variant in names)
+        yield (name_of(entry), text_of(name), count, *shown)
+    if len(counts) > 1:
+        means = (interval(mean_estimate(entry.row, "auc", variant)) for variant in names)
+        yield (name_of(entry), f"<b>{MEAN}</b>", "", *means)
 
 
 def _not_measured(entries: Sequence[Entry]) -> str:

@@ -17,11 +17,21 @@ SPEED = {
     "predict_ms": ("single_stream", "From a file to the verdict", "ms"),
     "total_ms": ("cold_start", "From a fresh process to the first verdict", "ms"),
     "images_per_s": ("offline", "Best throughput of the network", "pictures a second"),
+    "response_ms_load_80": ("server", "Response at 80 % of the capacity", "ms"),
+    "requests_per_s_within_p99": ("server", "Most requests with the p99 within the bound", "requests a second"),
 }
 MOST_VARIANTS = 10
 """Columns of a diagram; where there are more variants, each family of them gets a diagram of its own."""
-_VARIANTS = {ORIGINAL: "as\nis", "resize_half": "half\nsize", "recoded": "re-\ncoded"}
-_FAMILIES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "blur": "blur σ", "noise": "noise σ"}
+_VARIANTS = {ORIGINAL: "as\nis", "clean": "as\nis", "resize_half": "half\nsize", "recoded": "re-\ncoded"}
+_FAMILIES = {
+    "jpeg": "JPEG",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "blur": "blur σ",
+    "noise": "noise σ",
+    "random": "random ±",
+    "pgd": "PGD ±",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,7 @@ class _Bar:
 def speed_bars(entries: Sequence[Entry]) -> Iterator[str]:
     """A block of bars for each latency and for the throughput, where there are any."""
     for stem, (scenario, title, unit) in SPEED.items():
-        metric = stem if scenario == "offline" else f"{stem}_p50"
+        metric = stem if "_per_s" in stem else f"{stem}_p50"
         bars = [
             _bar(entry, metric, value, stem)
             for entry in entries
@@ -233,11 +243,12 @@ def _over_variants(entry: Entry, title: str, names: Sequence[str]) -> str:
             series.append(Series(source, points, held, marks=True, colour=len(series)))
     if not series:
         return ""
-    x = named("what was done to the pictures", [_label(name) for name in names])
+    x = named("what was done to the pictures", [variant_label(name) for name in names])
     return diagram(title, x, _upper_axis("AUC", lows), series)
 
 
-def _label(name: str) -> str:
+def variant_label(name: str) -> str:
+    """What was done to the pictures, in two lines."""
     first, _, rest = name.partition("_")
     if name in _VARIANTS or not rest:
         return _VARIANTS.get(name, name)

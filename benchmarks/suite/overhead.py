@@ -28,7 +28,7 @@ def empty_call_ms() -> dict[str, float]:
     start = time.perf_counter()
     samples = sample_ms(lambda: None, seconds=0.0, minimum=EMPTY)
     turn = (time.perf_counter() - start) * 1e3 / EMPTY
-    late = respond(lambda: None, [0.0] * EMPTY)
+    late = list(respond(lambda: None, [0.0] * EMPTY))
     return {
         "closed loop, reported": statistics.median(samples),
         "closed loop, whole turn": turn,

@@ -49,6 +49,9 @@ def run(
     price_per_core_hour: Annotated[
         float | None, typer.Option(min=0, help="For the cost of a million pictures, in the currency of this price.")
     ] = None,
+    p99_ms: Annotated[
+        float | None, typer.Option(min=0.001, help="For the rate at which server answers 99 of 100 in so many ms.")
+    ] = None,
     variants: Annotated[
         Variants, typer.Option(help="How many changes robustness makes to a picture.")
     ] = Variants.quick,
@@ -89,6 +92,8 @@ def run(
         raise DeepfakeError("--resume goes on with the run in a folder: name it by --out")
     if beside and out is None:
         raise DeepfakeError("--beside writes two reports into a folder: name it by --out")
+    if p99_ms is not None and "server" not in (scenario or ()):
+        raise DeepfakeError("--p99-ms is for the scenario server: add --scenario server")
     for name in scenario or ():
         if name not in SCENARIOS:
             raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
@@ -110,6 +115,7 @@ def run(
         seconds=seconds / 10 if quick else seconds,
         recipe=recipe,
         price_per_core_hour=price_per_core_hour,
+        p99_ms=p99_ms,
         variants=variants.value,
         out=out,
     )

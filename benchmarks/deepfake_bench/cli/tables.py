@@ -11,8 +11,8 @@ from rich.text import Text
 
 from deepfake_bench.cli.text import printable
 from deepfake_bench.cli.writers import wide_console
-from deepfake_bench.figures import ACCURACY, short, short_name
-from deepfake_bench.report import Measurement, Report, SourceAccuracy, TargetCheck
+from deepfake_bench.figures import ACCURACY, mean_estimate, short, short_name
+from deepfake_bench.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.scenarios import SCENARIOS
 from deepfake_bench.targets import board, documented
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _ACCURACY = tuple(name for name in ACCURACY if name != "reals_passed")
 MOST_COLUMNS = 12
 """Variants that fit beside each other; more of them are shown one below the other."""
+MOST_INTERVALS = 5
+"""Variants that fit beside each other with their intervals."""
 VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "dim"}
 
 
@@ -64,7 +66,8 @@ def _speed(rows: list[Measurement]) -> Table:
     table = plain_table("speed", left, ("value", "p90", "p99", "peak MB"))
     for row in rows:
         scenario = SCENARIOS.get(row.scenario)  # a report may be of another version
-        for metric in (scenario.headline, *scenario.also) if scenario else row.metrics:
+        also = [metric for metric in scenario.also if metric in row.metrics] if scenario else []
+        for metric in (scenario.headline, *also) if scenario else row.metrics:
             stem = metric.removesuffix("_p50")
             values = (metric, f"{stem}_p90", f"{stem}_p99", "peak_rss_mb")
             table.add_row(*_who(row), row.scenario, metric, *(short(row.metrics.get(name)) for name in values))
@@ -83,8 +86,7 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
             means = [_score(row.metrics.get(prefix + key)) for key in _ACCURACY]
             table.add_row(title, "", *means, "", "", style="bold")
     console.print(table)
-    if row.dataset.note:
-        console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")
+    _show_note(console, row)
 
 
 def _show_variants(console: Console, row: Measurement) -> None:
@@ -94,26 +96,34 @@ def _show_variants(console: Console, row: Measurement) -> None:
     variants = list(dict.fromkeys(source.variant for source in row.sources))
     sources = list(dict.fromkeys(source.source for source in row.sources))
     title = f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}: AUC"
-    aucs = {(item.source, item.variant): _score(item.metrics["auc"].value) for item in row.sources}
-    means = {variant: _score(row.metrics.get(f"auc_{variant}")) for variant in variants}
+    aucs = {(item.source, item.variant): item.metrics["auc"] for item in row.sources}
+    means = {variant: mean_estimate(row, "auc", variant) for variant in variants}
     if len(variants) > MOST_COLUMNS:
         table = plain_table(title, ("variant",), [*map(printable, sources), "mean over sources"])
         for variant in variants:
-            table.add_row(variant, *(Text(aucs[source, variant]) for source in sources), means[variant])
+            table.add_row(variant, *(Text(_value(aucs[source, variant])) for source in sources), _value(means[variant]))
     else:
-        table = plain_table(title, ("source",), variants)
+        shown = _interval if len(variants) <= MOST_INTERVALS else _value
+        counts = {item.source: f"{item.real}/{item.fake}" for item in row.sources}
+        table = plain_table(title, ("source", "real/fake"), variants)
         for source in sources:
-            table.add_row(Text(printable(source)), *(aucs[source, variant] for variant in variants))
-        table.add_row("mean over sources", *means.values(), style="bold")
+            cells = (Text(shown(aucs[source, variant])) for variant in variants)
+            table.add_row(Text(printable(source)), counts[source], *cells)
+        table.add_row("mean over sources", "", *(Text(shown(mean)) for mean in means.values()), style="bold")
     console.print(table)
+    _show_note(console, row)
+
+
+def _show_note(console: Console, row: Measurement) -> None:
+    if row.dataset is not None and row.dataset.note:
+        console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")
 
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
     shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in _ACCURACY]
-    auc = source.metrics.get("auc")
-    if auc is not None and auc.low is not None and auc.high is not None:
-        shown[0] += f" [{auc.low:.3f}, {auc.high:.3f}]"
+    if "auc" in source.metrics:
+        shown[0] = _interval(source.metrics["auc"])
     rates = [f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"]
     return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
 
@@ -138,6 +148,15 @@ def _targets(lines: list[tuple[Measurement, TargetCheck]]) -> Table:
 
 def _who(row: Measurement) -> tuple[str, str, str]:
     return printable(short_name(row.detector)), row.weights, f"{row.backend} {row.device}".strip()
+
+
+def _value(estimate: Estimate) -> str:
+    return _score(estimate.value)
+
+
+def _interval(estimate: Estimate) -> str:
+    ends = (estimate.low, estimate.high)
+    return _score(estimate.value) + ("" if None in ends else f" [{_score(ends[0])}, {_score(ends[1])}]")
 
 
 def _score(value: float | None) -> str:

@@ -77,7 +77,7 @@ SCENARIOS = {
             "server",
             "response times under Poisson arrivals, queue and service together",
             headline="response_ms_load_80_p50",
-            also=("response_ms_load_50_p50", "capacity_per_s"),
+            also=("response_ms_load_50_p50", "capacity_per_s", "requests_per_s_within_p99"),
             by_default=False,
         ),
         Scenario(

@@ -8,14 +8,16 @@ changes of the same size stand beside it.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.jobs import Job
-from deepfake_bench.report import SourceAccuracy
+from deepfake_bench.jobs import PLUMBING, Job
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.accuracy import (
     Judged,
@@ -25,21 +27,29 @@ from deepfake_bench.scenarios.accuracy import (
     read_dataset,
     refusal,
     source_accuracy,
+    write_predictions,
 )
+from deepfake_bench.scenarios.robustness import with_change
+from deepfake_core.attacks import pgd, shaken
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.judged import judged
 from deepfake_core.judging import probabilities
 from deepfake_core.loaded import LoadedDetector
+from deepfake_core.runtimes.threads import allowed_threads
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 LEVELS = (1, 2, 4)
 """Largest change of a pixel's channel, of 255."""
 STEPS = 10
+FURTHER = 5
+"""Steps for a larger bound, which goes on from where the smaller one ended."""
 LIMIT = 8
 """Pictures of each source and class, where no limit is set."""
-SEED = 0
+PLUMBING_LIMIT = 2
+"""Likewise of the embedded set, whose figures mean nothing."""
+CLEAN = "clean"
 
 _BATCH = 8
 _MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
@@ -54,24 +64,31 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         TrainingDataError: The dataset holds no pictures, or no face is found in any.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
-    model = whole_network(detector)
-    limit = job.limit or LIMIT
+    model = whole_network(detector, job.threads or allowed_threads())
+    limit = job.limit or (PLUMBING_LIMIT if job.dataset == PLUMBING else LIMIT)
     dataset = read_dataset(job.dataset, limit, pictures=True)
     shown = [pair for pair in judged(detector, dataset, keep_crops=True) if pair[1].faces]
     if not shown:
         raise TrainingDataError(f"{job.dataset.path}: no face in any picture; name a dataset of faces")
     crops = np.stack([face.crop for _, result in shown if (face := result.faces[0]).crop is not None])
     fake = np.array([sample.fake for sample, _ in shown], dtype=np.int64)
+    variants = {CLEAN: crops, f"random_{LEVELS[-1]}": shaken(crops, LEVELS[-1])}
+    weaker = None
+    for levels in LEVELS:
+        variants[f"pgd_{levels}"] = weaker = attacked(model, crops, fake, levels, weaker)
+    again = {variant: rejudged(detector, shown, changed) for variant, changed in variants.items()}
+    if job.predictions:
+        write_predictions(Path(job.predictions), again)
     described = describe(job.dataset, dataset, len(shown), limit)
     refused = refusal(detector, dataset, described)
-    variants = {"clean": crops, f"noise_{LEVELS[-1]}": shaken(crops, LEVELS[-1])}
-    variants |= {f"pgd_{levels}": attacked(model, crops, fake, levels) for levels in LEVELS}
     threshold = detector.manifest.calibration.threshold
-    rows: list[SourceAccuracy] = []
-    for variant, changed in variants.items():
-        for name, pairs in by_source(rejudged(detector, shown, changed)).items():
-            row = source_accuracy(name, pairs, threshold, variant=variant, only=_MEASURES, fitted_here=bool(refused))
-            rows.append(row)
+    measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=bool(refused))
+    clean = by_source(again[CLEAN])
+    rows = [
+        with_change(measured(name, pairs, variant=variant), clean[name], pairs)
+        for variant, everything in again.items()
+        for name, pairs in by_source(everything).items()
+    ]
     found = {variant: means(row for row in rows if row.variant == variant) for variant in variants}
     return Outcome(
         metrics={f"{name}_{variant}": value for variant, mean in found.items() for name, value in mean.items()},
@@ -79,32 +96,56 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         dataset=described,
         conditions={
             **refused,
-            "pgd": f"projected gradient descent on the crop, {STEPS} steps, towards the other class; the number is the "
-            "largest change of a channel, in levels of 255, after rounding",
-            "noise": "every channel up or down by the whole bound, at random",
+            "faces": _counted(shown, len(dataset.samples)),
+            "interval": "95 %, from 1000 bootstrap draws of whole groups",
+            "auc_change": "less the AUC of the same faces as they are; paired interval",
+            "pgd": f"projected gradient descent on the crop, towards the other class: {STEPS} steps for the smallest "
+            f"bound, from there {FURTHER} more for each larger one; the number is the largest change of a channel, in "
+            "levels of 255, after rounding",
+            "random": "every channel up or down by the whole bound, at random",
             "gradients": "of the network in torch; judged by the backend of this row",
-            "face": "the deciding one; pictures without a face are left out",
         },
     )
 
 
-def whole_network(detector: LoadedDetector) -> nn.Module:
+def _counted(shown: Sequence[Judged], looked_at: int) -> str:
+    """How many faces the figures are made on, and of how many files."""
+    counts = Counter((sample.source, sample.fake) for sample, _ in shown)
+    sources = sorted({source for source, _ in counts})
+    each = ", ".join(f"{source} {counts[source, 0]} real and {counts[source, 1]} fake" for source in sources)
+    return f"{len(shown)}, the deciding one of each file that has any, of {looked_at} files: {each}"
+
+
+def whole_network(detector: LoadedDetector, threads: int) -> nn.Module:
     """``float32 [N, H, W, 3]`` in [0, 255] → what the network returns; it passes gradients on.
+
+    Args:
+        detector: Whose network.
+        threads: Of torch, which are the whole process's.
 
     Raises:
         MissingExtra: torch is absent.
         WeightsUnavailable: There is no network at hand, but only an exported file.
     """
     try:
+        import torch
+
         from deepfake_core.detector import WithPreprocess
     except ModuleNotFoundError as error:
         raise MissingExtra("the scenario attack", "deepfake-core[torch]") from error
+    torch.set_num_threads(threads)
     network = detector.network
     device = next(network.parameters()).device
     return WithPreprocess(network, detector.manifest.preprocess).to(device).eval()
 
 
-def attacked(model: nn.Module, crops: NDArray[np.uint8], fake: NDArray[np.int64], levels: int) -> NDArray[np.uint8]:
+def attacked(
+    model: nn.Module,
+    crops: NDArray[np.uint8],
+    fake: NDArray[np.int64],
+    levels: int,
+    weaker: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
     """Change ``uint8 [N, H, W, 3]`` by at most ``levels`` in each channel, so that fakes score lower and reals higher.
 
     Args:
@@ -112,39 +153,31 @@ def attacked(model: nn.Module, crops: NDArray[np.uint8], fake: NDArray[np.int64]
         crops: As the network sees them.
         fake: ``[N]`` in {0, 1}.
         levels: Of 255.
+        weaker: The crops under an attack by fewer levels, to go on from.
     """
     import torch
 
     device = next(model.parameters()).device
-    done = []
-    for start in range(0, len(crops), _BATCH):
-        clean = torch.from_numpy(crops[start : start + _BATCH]).to(device, torch.float32)
-        towards = torch.from_numpy(1.0 - 2.0 * fake[start : start + _BATCH]).to(device, torch.float32)
-        generator = torch.Generator().manual_seed(SEED + start)
-        change = levels * (2 * torch.rand(clean.shape, generator=generator).to(device) - 1)
-        for _ in range(STEPS):
-            change.requires_grad_(True)
-            output = model((clean + change).clamp(0, 255))
-            logit = output[0] if isinstance(output, tuple) else output
-            (gradient,) = torch.autograd.grad((towards * logit).sum(), change)
-            change = (change.detach() + 2.5 * levels / STEPS * gradient.sign()).clamp(-levels, levels)
-        done.append((clean + change.round()).clamp(0, 255).to(torch.uint8).cpu().numpy())
-    return np.concatenate(done)
+    towards = torch.from_numpy(1.0 - 2.0 * fake).to(device, torch.float32)
 
+    def fooled(_clean: Tensor, changed: Tensor, rows: slice) -> Tensor:
+        output = model(255 * changed.permute(0, 2, 3, 1))
+        logit: Tensor = output[0] if isinstance(output, tuple) else output
+        return towards[rows] * logit
 
-def shaken(crops: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
-    """Every channel of ``uint8 [N, H, W, 3]`` up or down by ``levels``, at random."""
-    signs = np.random.default_rng(SEED).choice(np.array([-levels, levels], np.int16), crops.shape)
-    changed: NDArray[np.uint8] = np.clip(crops.astype(np.int16) + signs, 0, 255).astype(np.uint8)
-    return changed
+    about = f"attacking by {levels} of 255 levels"
+    steps = STEPS if weaker is None else FURTHER
+    return pgd(fooled, crops, levels, steps=steps, batch=_BATCH, device=device, begin=weaker, about=about)
 
 
 def rejudged(detector: LoadedDetector, shown: Sequence[Judged], crops: NDArray[np.uint8]) -> list[Judged]:
-    """The samples with P(fake) of other crops of the same faces."""
+    """The samples with the score of another crop of their deciding face, and no other face."""
     calibration = detector.manifest.calibration
-    logits = detector.score(crops).logit / calibration.temperature + calibration.bias
-    scores = probabilities(logits.astype(np.float32)).tolist()
-    return [
-        (sample, dataclasses.replace(result, p_fake=p_fake, verdict=calibration.verdict(p_fake)))
-        for (sample, result), p_fake in zip(shown, scores, strict=True)
-    ]
+    logits = detector.score(crops, batch_size=_BATCH).logit
+    scores = probabilities((logits / calibration.temperature + calibration.bias).astype(np.float32))
+    found = []
+    for (sample, result), crop, logit, p_fake in zip(shown, crops, logits.tolist(), scores.tolist(), strict=True):
+        judgement = {"p_fake": p_fake, "verdict": calibration.verdict(p_fake)}
+        face = dataclasses.replace(result.faces[0], crop=crop, logit=logit, **judgement)
+        found.append((sample, dataclasses.replace(result, faces=(face,), **judgement)))
+    return found

@@ -59,7 +59,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=bool(refused))
     original = by_source(judged[ORIGINAL])
     rows = [
-        _with_change(measured(name, pairs, variant=variant), original[name], pairs)
+        with_change(measured(name, pairs, variant=variant), original[name], pairs)
         for variant, variant_judged in judged.items()
         for name, pairs in by_source(variant_judged).items()
     ]
@@ -125,7 +125,7 @@ def _variants(data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any
         yield change(pixels)
 
 
-def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Sequence[Judged]) -> SourceAccuracy:
+def with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Sequence[Judged]) -> SourceAccuracy:
     """Add ``auc_change``: the AUC of the changed pictures less that of the same pictures as they are."""
     both = [
         (sample, before.p_fake, after.p_fake)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepfake_core import attacks
 from deepfake_core.metrics import grouped_bootstrap
 from deepfake_core.protectors import levels
 from deepfake_core.quality import psnr, ssim
@@ -99,8 +100,7 @@ class Effect:
 
 def noise(images: Images, epsilon: float, seed: int = 0) -> Images:
     """Every channel of ``uint8 [N, H, W, 3]`` up or down by the whole bound, at random."""
-    signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.int16), images.shape)
-    return bounded(images, signs * levels(epsilon), epsilon)
+    return attacks.shaken(images, levels(epsilon), seed)
 
 
 def brighter(images: Images, epsilon: float) -> Images:
@@ -111,27 +111,17 @@ def brighter(images: Images, epsilon: float) -> Images:
 def bounded(images: Images, change: NDArray[np.int16], epsilon: float) -> Images:
     """Add levels to ``uint8 [N, H, W, 3]`` within the bound and the pixel range."""
     most = levels(epsilon)
-    return np.clip(images.astype(np.int16) + np.clip(change, -most, most), 0, 255).astype(np.uint8)
+    return attacks.added(images, np.clip(change, -most, most))
 
 
 def pgd(surrogate: Surrogate, images: Images, epsilon: float, device: torch.device, steps: int = 30) -> Images:
-    """Perturb ``uint8 [N, H, W, 3]`` by signed gradient ascent on the change of one network's answer."""
-    most = levels(epsilon) / 255
-    rate = 2.5 * most / steps
-    done = []
-    for start in range(0, len(images), _CHUNK):
-        part = images[start : start + _CHUNK]
-        clean = _tensor(part, device)
-        generator = torch.Generator().manual_seed(start)
-        change = most * (2 * torch.rand(clean.shape, generator=generator).to(device) - 1)
-        for _ in range(steps):
-            change.requires_grad_(True)
-            surrogate.change(clean, (clean + change).clamp(0, 1)).clamp_min(1e-12).sqrt().sum().backward()  # type: ignore[no-untyped-call]
-            assert change.grad is not None
-            change = (change.detach() + rate * change.grad.sign()).clamp(-most, most)
-        found = (255 * change.permute(0, 2, 3, 1)).round().cpu().numpy().astype(np.int16)
-        done.append(bounded(part, found, epsilon))
-    return np.concatenate(done)
+    """Perturb ``uint8 [N, H, W, 3]`` by projected gradient descent on the change of one network's answer."""
+
+    def moved(clean: Tensor, changed: Tensor, _rows: slice) -> Tensor:
+        return surrogate.change(clean, changed).clamp_min(1e-12).sqrt()
+
+    about = f"attacking {surrogate.name}"
+    return attacks.pgd(moved, images, levels(epsilon), steps=steps, batch=_CHUNK, device=device, about=about)
 
 
 def effect(

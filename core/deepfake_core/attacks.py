@@ -1,0 +1,87 @@
+"""Changes of pictures by a few levels: those that disturb a given network most, and random ones to hold beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.progress import track
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Images: TypeAlias = NDArray[np.uint8]
+Gain: TypeAlias = "Callable[[Tensor, Tensor, slice], Tensor]"
+"""``float32 [N, 3, H, W]`` in [0, 1] as it is and changed, and which pictures these are → ``[N]``, what is to grow."""
+
+
+def pgd(
+    gain: Gain,
+    images: Images,
+    levels: int,
+    *,
+    steps: int,
+    batch: int,
+    device: torch.device,
+    begin: Images | None = None,
+    about: str = "attacking",
+) -> Images:
+    """Change ``uint8 [N, H, W, 3]`` by at most ``levels`` of 255 in each channel, so that ``gain`` grows.
+
+    Projected gradient descent (Madry et al. 2018, arXiv 1706.06083): each step goes along the sign of the gradient; the
+    end is rounded to whole levels. Parameters of networks get no gradient.
+
+    Args:
+        gain: What is to grow.
+        images: RGB.
+        levels: The bound.
+        steps: Of 2.5 / steps of the bound each.
+        batch: Pictures at a time.
+        device: Where ``gain`` is computed.
+        begin: The pictures, changed within the bound, to go on from; by default a random start, which depends on the
+            place of a batch alone.
+        about: What the progress bar says.
+
+    Raises:
+        ModuleNotFoundError: torch is absent.
+    """
+    import torch
+
+    most = levels / 255
+    done = [np.empty_like(images[:0])]
+    for start in track(range(0, len(images), batch), about):
+        rows = slice(start, start + batch)
+        clean = _tensor(images[rows], device)
+        if begin is None:
+            generator = torch.Generator().manual_seed(start)
+            change = most * (2 * torch.rand(clean.shape, generator=generator).to(device) - 1)
+        else:
+            change = _tensor(begin[rows], device) - clean
+        for _ in range(steps):
+            change.requires_grad_(True)
+            (slope,) = torch.autograd.grad(gain(clean, (clean + change).clamp(0, 1), rows).sum(), change)
+            change = (change.detach() + 2.5 * most / steps * slope.sign()).clamp(-most, most)
+        found = (255 * change.permute(0, 2, 3, 1)).round().cpu().numpy().astype(np.int16)
+        done.append(added(images[rows], found))
+    return np.concatenate(done)
+
+
+def _tensor(images: Images, device: torch.device) -> Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def shaken(images: Images, levels: int, seed: int = 0) -> Images:
+    """Every channel of ``uint8 [N, H, W, 3]`` up or down by ``levels``, at random."""
+    return added(images, np.random.default_rng(seed).choice(np.array([-levels, levels], np.int16), images.shape))
+
+
+def added(images: Images, change: NDArray[np.int16]) -> Images:
+    """Levels added to ``uint8 [N, H, W, 3]``, within the pixel range."""
+    changed: Images = np.clip(images.astype(np.int16) + change, 0, 255).astype(np.uint8)
+    return changed
