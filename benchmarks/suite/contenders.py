@@ -292,7 +292,8 @@ PEERS = {
     TIMM: Peer(timm_peer, "`pip install timm torch`", "timm"),
     OPENVINO: Peer(openvino_peers, "`pip install openvino`", "openvino"),
     OPTIMUM: Peer(
-        optimum_peer, '`pip install "optimum-onnx[onnxruntime]"` in an environment of its own, then `--optimum PYTHON`'
+        optimum_peer,
+        '`pip install "optimum-onnx[onnxruntime]" pillow` in an environment of its own, then `--optimum PYTHON`',
     ),
 }
 ARCHITECTURES = {

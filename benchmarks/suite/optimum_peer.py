@@ -4,7 +4,7 @@ optimum's exporter wants an older transformers than the detectors do, so it live
 project::
 
     python3 -m venv optimum
-    optimum/bin/pip install "optimum-onnx[onnxruntime]" "torch==2.13.0+cpu"
+    optimum/bin/pip install "optimum-onnx[onnxruntime]" pillow "torch==2.13.0+cpu"
     optimum/bin/python benchmarks/suite/optimum_peer.py FOLDER siglip cvt radar
 
 Take the very version of torch that the detectors run with (``python -c "import torch; print(torch.__version__)"``).
