@@ -8,7 +8,6 @@ changes of the same size stand beside it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +20,13 @@ from deepfake_bench.jobs import PLUMBING, Job
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.accuracy import (
     Judged,
-    by_source,
     describe,
     means,
     read_dataset,
     refusal,
-    source_accuracy,
     write_predictions,
 )
-from deepfake_bench.scenarios.robustness import with_change
+from deepfake_bench.scenarios.robustness import paired_rows
 from deepfake_core.attacks import pgd, shaken
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.judged import judged
@@ -52,7 +49,6 @@ PLUMBING_LIMIT = 2
 CLEAN = "clean"
 
 _BATCH = 8
-_MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
 
 
 def measure(detector: LoadedDetector, job: Job) -> Outcome:
@@ -82,13 +78,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     described = describe(job.dataset, dataset, len(shown), limit)
     refused = refusal(detector, dataset, described)
     threshold = detector.manifest.calibration.threshold
-    measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=bool(refused))
-    clean = by_source(again[CLEAN])
-    rows = [
-        with_change(measured(name, pairs, variant=variant), clean[name], pairs)
-        for variant, everything in again.items()
-        for name, pairs in by_source(everything).items()
-    ]
+    rows = paired_rows(again, CLEAN, threshold, fitted_here=bool(refused))
     found = {variant: means(row for row in rows if row.variant == variant) for variant in variants}
     return Outcome(
         metrics={f"{name}_{variant}": value for variant, mean in found.items() for name, value in mean.items()},

@@ -56,13 +56,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     threshold = detector.manifest.calibration.threshold
     described = describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit)
     refused = refusal(detector, dataset, described)
-    measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=bool(refused))
-    original = by_source(judged[ORIGINAL])
-    rows = [
-        with_change(measured(name, pairs, variant=variant), original[name], pairs)
-        for variant, variant_judged in judged.items()
-        for name, pairs in by_source(variant_judged).items()
-    ]
+    rows = paired_rows(judged, ORIGINAL, threshold, fitted_here=bool(refused))
     return Outcome(
         metrics=summary(rows),
         sources=rows,
@@ -125,7 +119,27 @@ def _variants(data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any
         yield change(pixels)
 
 
-def with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Sequence[Judged]) -> SourceAccuracy:
+def paired_rows(
+    judged: Mapping[str, Sequence[Judged]], original: str, threshold: float, *, fitted_here: bool
+) -> list[SourceAccuracy]:
+    """Measures of each variant on each source, with ``auc_change`` from the variant ``original``.
+
+    Args:
+        judged: The same samples, in the same order, by variant.
+        original: The variant that was not changed.
+        threshold: The detector's own.
+        fitted_here: The calibration was fitted on these samples.
+    """
+    measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=fitted_here)
+    unchanged = by_source(judged[original])
+    return [
+        _with_change(measured(name, pairs, variant=variant), unchanged[name], pairs)
+        for variant, results in judged.items()
+        for name, pairs in by_source(results).items()
+    ]
+
+
+def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Sequence[Judged]) -> SourceAccuracy:
     """Add ``auc_change``: the AUC of the changed pictures less that of the same pictures as they are."""
     both = [
         (sample, before.p_fake, after.p_fake)
