@@ -2,7 +2,7 @@
 
 Run from the repository root on an idle machine, with every detector of this repository installed::
 
-    python benchmarks/publish.py --evaluation evaluation=image-folder:PATH --run RUN --unet-run UNET-RUN …
+    python benchmarks/publish.py --evaluation evaluation=image-folder:PATH --trained-on PATH …
 
 Each step runs a command of its own and keeps its result in ``benchmarks/results``. A step whose inputs are not given is
 left out; ``--only STEP`` runs single ones, and ``--pages`` fills the pages from the results that are there. The page
@@ -29,7 +29,6 @@ from deepfake_bench.machine import Bystanders
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
-from deepfake_core.training.runfiles import read_config
 from deepfake_registry.files import write_atomic
 from published import KIND, contents, pages
 
@@ -53,9 +52,8 @@ class Inputs:
         evaluation: Address of the evaluation set, with its name.
         training: Labelled pictures that int8 is tuned and checked on.
         clips: The same for detectors of clips.
-        run: Folder of the training run of ``lite``.
-        unet_run: Folder of that of ``unet``.
-        unet_cache: Its prepared faces and surrogates, where they are not in the folder.
+        trained_on: What ``lite`` and ``unet`` were trained on: their validation splits are made again from it.
+        cache: Where what is prepared of it is kept.
         optimum: Python of an environment that has optimum.
         models: Folder of the exported files.
         again: Whether to export all of them anew.
@@ -64,9 +62,8 @@ class Inputs:
     evaluation: str | None = None
     training: str | None = None
     clips: str | None = None
-    run: Path | None = None
-    unet_run: Path | None = None
-    unet_cache: Path | None = None
+    trained_on: str | None = None
+    cache: Path = Path("cache")
     optimum: str | None = None
     models: Path = Path("models")
     again: bool = False
@@ -92,7 +89,7 @@ class Inputs:
         paths = [value for item in fields(self) if isinstance(value := getattr(self, item.name), Path)]
         if self.evaluation:
             paths.append(Path(parse_dataset(self.evaluation).path))
-        paths += [Path(resolved(text).path) for text in (self.training, self.clips) if text]
+        paths += [Path(resolved(text).path) for text in (self.training, self.clips, self.trained_on) if text]
         found |= {path.resolve().parent for path in paths} | {path.parent for path in paths if path.is_absolute()}
         return sorted((str(path) for path in found if path != Path("/")), key=len, reverse=True)
 
@@ -141,12 +138,13 @@ def cpu(_: Inputs, out: Path) -> Commands:
     return [(*DFBENCH, "run", *ON_CPU, "--json", str(out / "cpu.json"))]
 
 
-def card(given: Inputs, _: Path) -> Commands:
+def card(given: Inputs, out: Path) -> Commands:
     """The model card of ``lite``."""
     files = ("--page", str(LITE / "README.md"), "--page", str(ROOT / "docs" / "lite.md"))
     terms = ("--sources", str(LITE / "provenance.toml"))
-    data = ("--dataset", str(given.evaluation), "--validation", str(given.run))
-    return [(*DFBENCH, "card", "lite", *files, *data, *terms, *ON_CPU)]
+    data = ("--dataset", str(given.evaluation), "--out", str(out / "card"))
+    validation = ("--trained-on", str(given.trained_on), "--cache-dir", str(given.cache))
+    return [(*DFBENCH, "card", "lite", *files, *data, *validation, *terms, *ON_CPU)]
 
 
 def evaluation(given: Inputs, out: Path) -> Commands:
@@ -158,10 +156,8 @@ def evaluation(given: Inputs, out: Path) -> Commands:
 
 def protection(given: Inputs, out: Path) -> Commands:
     """What ``unet`` does to networks that it was and was not trained against."""
-    assert given.unet_run, "the step needs it"
-    data, cache = read_config(given.unet_run)["data"], given.unet_cache or given.unet_run / "cache"
     extent = ("--features", "radar?init=dinov2", "--count", "48", "--pgd-steps", "20")
-    files = ("--data", str(data), "--cache-dir", str(cache), "--out", str(out))
+    files = ("--data", str(given.trained_on), "--cache-dir", str(given.cache), "--out", str(out))
     return [(*PYTHON, "-m", "deepfake_unet.evaluate", *files, *extent)]
 
 
@@ -188,11 +184,9 @@ STEPS = {
         Step("exported", exported, needs=("models", "optimum"), result=_beside("exported")),
         Step("peers", peers, result=_beside("peers")),
         Step("cpu", cpu, result=_beside("cpu")),
-        Step(
-            "card", card, needs=("evaluation", "run"), result=lambda given, _: Path(given.run or "", "card/report.json")
-        ),
+        Step("card", card, needs=("evaluation", "trained_on"), result=lambda _, out: out / "card" / "report.json"),
         Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
-        Step("protection", protection, needs=("unet_run",), result=_beside("protection")),
+        Step("protection", protection, needs=("trained_on",), result=_beside("protection")),
         Step("foreign", foreign, result=_beside("foreign")),
         Step("requirements", requirements),
     )
@@ -207,9 +201,12 @@ def publish(
     clips: Annotated[
         str | None, typer.Option(metavar="LAYOUT:PATH", help="The same for detectors that take clips.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(metavar="RUN", help="Training run of lite, for its card.")] = None,
-    unet_run: Annotated[Path | None, typer.Option(metavar="RUN", help="Training run of unet.")] = None,
-    unet_cache: Annotated[Path | None, typer.Option(help="Its --cache-dir; by default inside of the run.")] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(metavar="[LAYOUT:]PATH", help="What lite and unet were trained on.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Folder for what is prepared of it; kept for the next time.")] = Path(
+        "cache"
+    ),
     optimum: Annotated[str | None, typer.Option(metavar="PYTHON", help="Of an environment that has optimum.")] = None,
     models: Annotated[Path, typer.Option(help="Folder of exported files; the step parity makes it.")] = Path("models"),
     again: Annotated[bool, typer.Option("--again", help="Export anew what parity has exported.")] = False,
@@ -225,7 +222,7 @@ def publish(
     for name in only or ():
         if name not in STEPS:
             raise typer.BadParameter(f"unknown step {name!r}; there are: {', '.join(STEPS)}")
-    given = Inputs(evaluation, training, clips, run, unet_run, unet_cache, optimum, models, again)
+    given = Inputs(evaluation, training, clips, trained_on, cache, optimum, models, again)
     places = given.folders()  # what is wrong with an input or a page is said before hours of measuring
     fill_pages()
     failed = []

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from deepfake_bench import marks
-from deepfake_bench.card import accuracy_on, interval, number, robustness_on, table
-from deepfake_bench.figures import SIGNS, conditions_of, meaningful, short, short_name
+from deepfake_bench.card import accuracy_on, robustness_on, table
+from deepfake_bench.figures import SIGNS, conditions_of, interval, meaningful, number, short, short_name
 from deepfake_bench.jobs import PLUMBING
 from deepfake_bench.report import Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.targets import board, documented

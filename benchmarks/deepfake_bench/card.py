@@ -8,16 +8,16 @@ last byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from deepfake_bench import marks
-from deepfake_bench.figures import ACCURACY
+from deepfake_bench.figures import ACCURACY, interval, number
 from deepfake_bench.findings import Findings, probability
-from deepfake_bench.report import Estimate, Measurement, SourceAccuracy
+from deepfake_bench.report import Measurement, SourceAccuracy
 from deepfake_bench.scenarios._variants import ORIGINAL, QUICK, RECODED
 from deepfake_core import metrics
 from deepfake_core.training.calibrate import balanced_weights
@@ -186,7 +186,18 @@ def calibration(findings: Findings) -> str:
             brier = [number(metrics.brier(fake, p_fake, weight=weight)) for p_fake in before_after]
             rows.append((scores.name, name, f"{len(fake)}", *ece, *brier))
     header = ("data", "source", "pictures", "ECE before", "after", "Brier before", "after")
-    return table(header, rows, numbers=range(2, len(header)))
+    return "\n\n".join((table(header, rows, numbers=range(2, len(header))), *_reproduced(findings)))
+
+
+def _reproduced(findings: Findings) -> Iterator[str]:
+    """What training recorded of validation, beside what these scores give."""
+    recorded = findings.manifest.metrics.get("validation", {})
+    fake, logit = findings.validation.fake, findings.validation.logit
+    if "auc" in recorded and len(np.unique(fake)) == 2:
+        yield (
+            f"The AUC over all validation pictures is {number(metrics.roc_auc(fake, logit))}; training recorded "
+            f"{number(recorded['auc'])}."
+        )
 
 
 def robustness(findings: Findings) -> str:
@@ -276,18 +287,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterabl
     rule = ("---:" if place in right else "---" for place in range(len(header)))
     lines = (header, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def number(value: float | None, form: str = ".3f") -> str:
-    """A number for a table; a dash where it is undefined."""
-    return "–" if value is None or np.isnan(value) else format(value, form)
-
-
-def interval(estimate: Estimate, form: str = ".3f") -> str:
-    """A measure with its interval, where it has one."""
-    if estimate.low is None or estimate.high is None:
-        return number(estimate.value, form)
-    return f"{number(estimate.value, form)} [{number(estimate.low, form)}, {number(estimate.high, form)}]"
 
 
 def _on(row: Measurement) -> str:

@@ -1,13 +1,15 @@
 """Two reports compared, figure by figure: a change told from noise.
 
-Times are compared by their raw samples. A series is cut into at most :data:`BLOCKS` blocks of neighbours and each block
-stands for its median, so that outliers do not count and a drift within the run widens the interval; the ratio of the
-medians gets a bootstrap interval over blocks. It is a change when the interval leaves 1 *and* the ratio passes a least
-effect, because two processes on one machine differ a little however long each is measured; a process alone also has to
-change by more than it wandered while it was measured. Where a report holds the same measurement several times, each in
-a process of its own, processes are drawn too, and the interval covers how much they differ. Of two environments that
-were measured in turns, processes are compared in pairs. Processes at two times cannot tell a change from what their
-machine did in between, whatever their intervals say: they have to differ by more, and most where there is one alone.
+Times are compared by their raw samples. It is a change when the interval of their ratio leaves 1 *and* the ratio passes
+a least effect, because two processes on one machine differ a little however long each is measured.
+
+Where both reports hold a measurement several times, each in a process of its own, a process counts as its median and
+the interval is Student's over processes: it covers how much they differ, and is as wide as their number demands. Of two
+environments that were measured in turns, it is over the ratios of pairs. Of a process alone nobody knows how the next
+would differ: its samples are cut into at most :data:`BLOCKS` blocks of neighbours, each block stands for its median,
+blocks are drawn anew, and it has to change by more than it wandered while it was measured. Processes at two times
+cannot tell a change from what their machine did in between, whatever their intervals say: they have to differ by more,
+and most where there is one alone.
 
 Accuracies are compared by their bootstrap intervals. What was measured on another machine or other data is not
 comparable, with the reason.
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from deepfake_bench.figures import MEAN, device_kind, difference, direction, mean_estimate, meaningful, short_name
 from deepfake_bench.report import Estimate, Machine, Measurement, Report, SourceAccuracy
+from deepfake_core.metrics import student_quantile
 
 Verdict: TypeAlias = Literal["faster", "slower", "better", "worse", "no change", "not comparable"]
 Key: TypeAlias = tuple[str, str, str, int | None, str, str]
@@ -33,10 +36,16 @@ THRESHOLD = 0.05
 """Least effect as a share: on what was measured in turns, on file sizes and numbers of parameters."""
 BETWEEN_RUNS = 0.25
 """On runs that were made one after the other; the page "Reports" says what it was taken from."""
-ALONE = 0.5
+ALONE = 1.0
 """On times of one process."""
+ALONE_MEMORY = 0.5
+"""On the memory of one process, which does not go with the clock."""
 LEAST_DIFFERENCE = 0.005
 """Least effect on an accuracy."""
+LEVEL = 0.999
+"""Coverage of an interval over processes: a run has about a hundred figures, of which none should differ by chance."""
+ALONE_LEVEL = 0.99
+"""Of one within a process, where :data:`ALONE` decides."""
 BLOCKS = 25
 FEW = 2
 """Fewer raw times than this say nothing about noise."""
@@ -44,8 +53,8 @@ DRAWS = 2000
 REGRESSIONS = ("slower", "worse")
 _NOT_COMPARED = ("warm_up_ms", "response_ms_within_p99")
 """Samples of what is not steady, and of a load that each report found for itself."""
-_SEVERAL = "measure several by dfbench run --repeat 5"
-BY_ITSELF = "a machine may do as much between two runs; measure in turns: dfbench run --repeat 5 --beside PYTHON"
+_SEVERAL = "measure several by dfbench run --repeat 20"
+BY_ITSELF = "a machine may do as much between two runs; measure in turns: dfbench run --repeat 20 --beside PYTHON"
 """Why a difference with an interval beyond 1 is no change."""
 _SIZES = ("file_mb", "parameters")
 _MEMORY = "peak_rss_mb"
@@ -216,7 +225,7 @@ def _least(runs: tuple[Runs, Runs], *, size: bool, in_turns: bool) -> float:
     """The least relative change that such runs can show."""
     if 1 not in map(len, runs):
         return THRESHOLD if in_turns else BETWEEN_RUNS
-    return BETWEEN_RUNS if size else ALONE
+    return ALONE_MEMORY if size else ALONE
 
 
 def judge_times(
@@ -257,10 +266,10 @@ def _verdict_on_ratio(ratio: Ratio, threshold: float, *, size: bool) -> Verdict:
 
 
 def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ratio:
-    """Median of ``after`` over that of ``before``, with a 99 % bootstrap interval over processes and blocks.
+    """Median of ``after`` over that of ``before``, with its interval: of several processes, over their geometric means.
 
-    In turns, a process of the one is compared with that of the other that was measured beside it, and the median of
-    their ratios counts: what drifts from round to round meets both, and falls out.
+    In turns, a process of the one is compared with that of the other that was measured beside it, and the mean of
+    their ratios counts: what drifts from round to round meets both, and falls out. Otherwise the interval is Welch's.
 
     Args:
         before: Raw samples of one process or several, in the order they were taken.
@@ -268,30 +277,34 @@ def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ra
         in_turns: Whether the n-th processes of both were measured one after the other; without effect where one side
             has fewer.
     """
-    rng = np.random.default_rng(0)
     blocks = [block_medians(runs) for runs in (before, after)]
+    if 1 in map(len, blocks):
+        return _alone(*blocks)
+    levels = [np.log(np.median(found, axis=1)) for found in blocks]
     if in_turns and len(before) == len(after):
-        levels = [np.median(_draw_blocks(found, np.arange(len(found))[:, None], rng), axis=2) for found in blocks]
-        rounds = rng.integers(len(before), size=levels[0].shape)
-        ratios = np.median(np.take_along_axis(levels[1] / levels[0], rounds, axis=1), axis=1)
-        value = np.median(np.median(blocks[1], axis=1) / np.median(blocks[0], axis=1))
+        pairs = levels[1] - levels[0]
+        mean, variance, freedom = pairs.mean(), pairs.var(ddof=1) / len(pairs), len(pairs) - 1.0
     else:
-        medians = []
-        for found in blocks:
-            processes = rng.integers(len(found), size=(DRAWS, len(found), 1))
-            medians.append(np.median(_draw_blocks(found, processes, rng), axis=(1, 2)))
-        ratios = medians[1] / medians[0]
-        value = np.median(blocks[1]) / np.median(blocks[0])
-    low, high = np.quantile(ratios, (0.005, 0.995))
-    return Ratio(float(value), float(low), float(high))
+        mean = levels[1].mean() - levels[0].mean()
+        parts = np.array([level.var(ddof=1) / len(level) for level in levels])
+        variance = parts.sum()
+        spread = (parts**2 / [len(level) - 1 for level in levels]).sum()
+        freedom = variance**2 / spread if spread else 1.0
+    reach = student_quantile((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
+    return Ratio(*np.exp([mean, mean - reach, mean + reach]).tolist())
 
 
-def _draw_blocks(
-    blocks: NDArray[np.float64], processes: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Blocks ``float64 [DRAWS, P, B]``, drawn anew within processes at places ``[P, 1]`` or ``[DRAWS, P, 1]``."""
-    count, length = blocks.shape
-    return blocks[processes, rng.integers(length, size=(DRAWS, count, length))]
+def _alone(before: NDArray[np.float64], after: NDArray[np.float64]) -> Ratio:
+    """Of block medians ``float64 [P, B]``, with one process on a side: a bootstrap over processes and blocks."""
+    rng = np.random.default_rng(0)
+    medians = []
+    for found in (before, after):
+        count, length = found.shape
+        processes = rng.integers(count, size=(DRAWS, count, 1))
+        drawn = found[processes, rng.integers(length, size=(DRAWS, count, length))]
+        medians.append(np.median(drawn, axis=(1, 2)))
+    low, high = np.quantile(medians[1] / medians[0], ((1 - ALONE_LEVEL) / 2, (1 + ALONE_LEVEL) / 2))
+    return Ratio(float(np.median(after) / np.median(before)), float(low), float(high))
 
 
 def block_medians(runs: Runs) -> NDArray[np.float64]:

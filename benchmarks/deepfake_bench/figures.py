@@ -148,6 +148,18 @@ def short(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
+def number(value: float | None, form: str = ".3f") -> str:
+    """A number for a table; a dash where it is undefined."""
+    return "–" if value is None or math.isnan(value) else format(value, form)
+
+
+def interval(estimate: Estimate, form: str = ".3f") -> str:
+    """A measure with its interval, where it has one."""
+    if estimate.low is None or estimate.high is None:
+        return number(estimate.value, form)
+    return f"{number(estimate.value, form)} [{number(estimate.low, form)}, {number(estimate.high, form)}]"
+
+
 def csv_text(reports: Iterable[Report]) -> str:
     """Reports as CSV, one row for each metric: those of a whole measurement, then those of its sources."""
     stream = io.StringIO()

@@ -70,6 +70,32 @@ def read_validation(run_dir: Path) -> Scores:
     return Scores("validation", logit.astype(np.float64), fake.astype(np.float64), family)
 
 
+def judge_validation(detector: str, data: str, cache_dir: Path, device: str = "cpu") -> Scores:
+    """The same scores without the run: its validation split is made from the training data and judged again.
+
+    What the shipped weights say is shown, at the precision in which they are shipped.
+
+    Args:
+        detector: A name or a packaged folder, with weights that torch can run.
+        data: The training data, as :func:`~deepfake_core.datasets.opening.open_dataset` takes them.
+        cache_dir: Where prepared faces are kept.
+        device: Where the network runs.
+
+    Raises:
+        TrainingDataError: The data give other pictures than the model was trained on.
+    """
+    from deepfake_core.detector import WithPreprocess
+    from deepfake_core.loading import load
+    from deepfake_core.training.reopen import material_of
+    from deepfake_core.training.validation import scores
+
+    loaded = load(detector, backend="torch", device=device)
+    where = next(loaded.network.parameters()).device
+    held = material_of(loaded, data, cache_dir, where).validation
+    logit = scores(WithPreprocess(loaded.network, loaded.detector.preprocess).to(where), held.images)
+    return Scores("validation", logit, held.fake.astype(np.float64), held.family)
+
+
 def read_predictions(file: Path, name: str) -> Scores:
     """The pictures' scores in the CSV file of an accuracy measurement; videos have no single logit."""
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 
-from deepfake_bench.card import interval, table
-from deepfake_bench.figures import difference, direction, mean_estimate, meaningful, short, short_name
+from deepfake_bench.card import table
+from deepfake_bench.figures import difference, direction, interval, mean_estimate, meaningful, short, short_name
 from deepfake_bench.report import Estimate, Measurement, Report
 from deepfake_core.errors import DeepfakeError
 

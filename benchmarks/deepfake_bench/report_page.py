@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from deepfake_bench.card import interval
-from deepfake_bench.figures import ACCURACY, MEAN, SIGNS, mean_estimate, meaningful, short, short_name
+from deepfake_bench.figures import ACCURACY, MEAN, SIGNS, interval, mean_estimate, meaningful, short, short_name
 from deepfake_bench.leaderboard import Board, cells, header
 from deepfake_bench.report import Estimate, Measurement, Report, TargetCheck
 from deepfake_bench.report_labels import Entry, labelled, machines

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 from deepfake_bench import card, launcher
 from deepfake_bench.cli import app
 from deepfake_bench.cli.tables import show_report
-from deepfake_bench.findings import Findings, Scores, read_predictions, read_validation
+from deepfake_bench.findings import Findings, Scores, judge_validation, read_predictions, read_validation
 from deepfake_bench.jobs import PLUMBING
 from deepfake_bench.report import DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.scenarios._variants import QUICK
@@ -156,6 +158,47 @@ def test_calibration_before_and_after_are_the_measures_of_the_scores(findings):
     assert f" {whole:.3f} |" in next(line for line in text.splitlines() if line.startswith("| v |"))
 
 
+@pytest.mark.torch
+def test_validation_scores_are_made_again_without_the_run(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from crop_stores import write_tiny
+    from safetensors.torch import load_file
+    from tiny_run import Bright
+
+    from deepfake_core import loading
+    from deepfake_core.training import run as run_module
+    from deepfake_core.training.recipe import Phase, TrainRecipe
+
+    recipe = TrainRecipe(phases=(Phase(steps=2),), samples="pictures", batch_size=4, workers=0, validation_share=0.5)
+    monkeypatch.setattr(run_module, "_conclude", lambda *_: None)  # it would load an installed detector
+    data = write_tiny(tmp_path / "data", {"real": 12, "fake": 12})
+    package = run_module.train("bright", Bright(), str(data), recipe, tmp_path / "run", device="cpu", track=())
+
+    loaded = SimpleNamespace(detector=Bright(), network=Bright().build(), manifest=package.manifest)
+    (weights,) = package.folder.glob("*.safetensors")
+    loaded.network.load_state_dict(load_file(weights))
+    monkeypatch.setattr(loading, "load", lambda *_, **__: loaded)
+    again, before = judge_validation("bright", str(data), tmp_path / "cache"), read_validation(tmp_path / "run")
+    np.testing.assert_allclose(again.logit, before.logit, atol=1e-6)
+    np.testing.assert_array_equal(again.fake, before.fake)
+    np.testing.assert_array_equal(again.family, before.family)
+
+    next(data.rglob("*.png")).unlink()
+    with pytest.raises(TrainingDataError, match=r"not the pictures that bright was trained on: .* 11 for 12"):
+        judge_validation("bright", str(data), tmp_path / "other")
+    loaded.manifest = package.manifest.model_copy(update={"training": {}})
+    with pytest.raises(TrainingDataError, match="does not say how it was trained"):
+        judge_validation("bright", str(data), tmp_path / "other")
+
+
+def test_the_auc_that_training_recorded_stands_beside_the_scores(findings):
+    assert "training recorded" not in card.calibration(findings)
+    recorded = findings.manifest.model_copy(update={"metrics": {"validation": {"auc": 0.9186}}})
+    v = findings.validation
+    said = f"The AUC over all validation pictures is {metrics.roc_auc(v.fake, v.logit):.3f}; training recorded 0.919."
+    assert card.calibration(dataclasses.replace(findings, manifest=recorded)).endswith(f"\n\n{said}")
+
+
 def test_sources_take_their_terms_from_the_file_where_it_has_them(findings):
     text = card.sources(findings)
     assert cells(text, "faces")[1:] == ["real", "1,500", "press photographs", "training, validation", "research only"]
@@ -281,5 +324,9 @@ def test_the_command_finds_mistakes_before_it_measures(command, tmp_path, monkey
     done = CliRunner().invoke(app, [*command, "--reuse"])
     assert done.exit_code == 2
     assert "no report to reuse" in done.output
-    for options in (["--sources", "gone.toml"], ["--dataset", "gone"], ["--page", "gone.md"], ["--validation", "gone"]):
+    for options in (["--sources", "gone.toml"], ["--dataset", "gone"], ["--page", "gone.md"], ["--validation", "gone"],
+                    ["--trained-on", "faces"]):  # fmt: skip
         assert CliRunner().invoke(app, [*command, *options]).exit_code == 2
+    without = command[: command.index("--validation")]
+    for options in ([], ["--trained-on", "faces"]):
+        assert "name the training run by --validation" in CliRunner().invoke(app, [*without, *options]).output

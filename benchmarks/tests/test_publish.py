@@ -309,10 +309,10 @@ def test_a_step_that_fails_changes_nothing_and_the_others_go_on(project, monkeyp
 
 
 def test_steps_without_their_inputs_are_left_out_and_named(project, monkeypatch):
-    lacking = step("parity", "raise SystemExit(3)", needs=("unet_run", "models", "optimum"))
+    lacking = step("parity", "raise SystemExit(3)", needs=("trained_on", "models", "optimum"))
     done = run(monkeypatch, [lacking], "--models", project / "gone", "--optimum", "python")
     assert done.exit_code == 0
-    assert f"parity: left out, it needs --unet-run, --models ({project / 'gone'} is not there)\n" in done.output
+    assert f"parity: left out, it needs --trained-on, --models ({project / 'gone'} is not there)\n" in done.output
 
 
 def test_single_steps_and_pages_alone(project, monkeypatch):
@@ -326,7 +326,7 @@ def test_single_steps_and_pages_alone(project, monkeypatch):
 
 
 def test_what_the_steps_run_exists(project):
-    given = publish.Inputs("evaluation=data", "data", "clips", project, project, None, "python", project, True)
+    given = publish.Inputs("evaluation=data", "data", "clips", "faces", project, "python", project, True)
     program = typer.main.get_command(app)
     asked = []
     for item in publish.STEPS.values():
@@ -341,11 +341,3 @@ def test_what_the_steps_run_exists(project):
             assert not [word for word in words if word.startswith("--") and word not in options], name
             asked.append(name)
     assert asked == ["parity", "parity", "run", "card", "run"]
-
-
-def test_the_protection_is_measured_on_the_data_of_its_run(tmp_path):
-    pytest.importorskip("yaml")
-    (tmp_path / "config.yaml").write_text("data: faces/\n")
-    (command,) = publish.protection(publish.Inputs(unet_run=tmp_path), tmp_path / "out")
-    assert command[command.index("--data") + 1] == "faces/"
-    assert command[command.index("--cache-dir") + 1] == str(tmp_path / "cache")

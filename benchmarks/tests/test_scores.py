@@ -87,7 +87,7 @@ def test_versus_prints_and_writes_what_it_found(tmp_path):
     assert "DeLong" in done.stdout
     same = dfbench("versus", first, first, "--json", tmp_path / "v.json")
     assert json.loads((tmp_path / "v.json").read_text())[0]["difference"]["p_value"] is None
-    assert same.stdout.split()[-3:] == ["+0.000", "-", "DeLong"]
+    assert same.stdout.split()[-3:] == ["+0.000", "–", "DeLong"]
 
 
 def test_files_without_a_score_are_left_out_of_both_and_counted(tmp_path):

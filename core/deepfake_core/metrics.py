@@ -247,7 +247,7 @@ def interval(
         room = 1 - ((1 - level) / 2) ** (1 / count)
         return max(0.0, value - room), min(1.0, value + room)
     freedom = len(groups) * (count - 1)
-    reach = _student((1 + level) / 2, freedom) * float(np.std(drawn)) * math.sqrt(count / (count - 1))
+    reach = student_quantile((1 + level) / 2, freedom) * float(np.std(drawn)) * math.sqrt(count / (count - 1))
     if not rate:
         return value - reach, value + reach
     if not reach:
@@ -256,15 +256,43 @@ def interval(
     return _sigmoid(logit - width), _sigmoid(logit + width)
 
 
-def _student(share: float, freedom: int) -> float:
-    """Quantile of Student's distribution: Cornish and Fisher's expansion, Abramowitz & Stegun (1964) 26.7.5."""
+def student_quantile(share: float, freedom: float) -> float:
+    """Quantile of Student's distribution, of whole degrees of freedom: those below ``freedom`` are taken.
+
+    Up to 50 of them by bisection of the distribution (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4), beyond by Cornish
+    and Fisher's expansion (26.7.5), which is right to 1e-4 there.
+
+    Args:
+        share: In (0, 1).
+        freedom: Degrees of freedom, at least 1.
+    """
+    degrees = math.floor(freedom)
     z = NormalDist().inv_cdf(share)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(term / math.pow(freedom, power) for power, term in enumerate(terms, start=1))
+    if degrees > 50:
+        terms = (
+            (z**3 + z) / 4,
+            (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+            (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        )
+        return z + math.fsum(term / degrees**power for power, term in enumerate(terms, start=1))
+    # The distribution is known by the angle whose tangent is t / sqrt(degrees).
+    wanted, low, high = abs(2 * share - 1), 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        low, high = (angle, high) if _within(angle, degrees) < wanted else (low, angle)
+    return math.copysign(math.tan(low) * math.sqrt(degrees), z)
+
+
+def _within(angle: float, degrees: int) -> float:
+    """Share of Student's distribution between -t and t, ``t = tan(angle) sqrt(degrees)``."""
+    odd, cosine = degrees % 2, math.cos(angle)
+    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    for factor in range(2 + odd, degrees - 1, 2):
+        term *= cosine**2 * (factor - 1) / factor
+        total += term
+    if not odd:
+        return math.sin(angle) * total
+    return 2 / math.pi * (angle + (math.sin(angle) * total if degrees > 1 else 0.0))
 
 
 def _sigmoid(logit: float) -> float:

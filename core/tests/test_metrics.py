@@ -211,6 +211,13 @@ def test_a_measure_that_no_draw_changes_has_no_interval():
     assert all(map(math.isnan, metrics.grouped_bootstrap(fake, score, np.arange(40), metrics.balanced_accuracy)))
 
 
+@pytest.mark.parametrize("share", [0.025, 0.5, 0.9, 0.975, 0.995, 0.9995])
+def test_students_quantile_is_that_of_scipy(share):
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in (*range(1, 60), 100, 1000, 6.9):
+        assert metrics.student_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, int(freedom)), rel=1e-4)
+
+
 def test_the_interval_of_a_mean_is_students():
     rng = np.random.default_rng(8)
     values = rng.normal(3.0, 2.0, size=30)

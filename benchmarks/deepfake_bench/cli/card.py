@@ -24,8 +24,19 @@ def card(
         list[str], typer.Option(help="PATH (an image folder), LAYOUT:PATH or NAME=LAYOUT:PATH; may be repeated.")
     ],
     validation: Annotated[
-        Path, typer.Option(metavar="RUN", help="Folder of the training run; the measurements are kept in RUN/card.")
-    ],
+        Path | None, typer.Option(metavar="RUN", help="Folder of the training run, whose validation scores are shown.")
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:PATH|PATH",
+            help="Instead of a run: the training data, from which its validation split is made and judged again.",
+        ),
+    ] = None,
+    cache_dir: Annotated[Path, typer.Option(help="Where --trained-on keeps what it prepares.")] = Path("cache"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the measurements are kept; by default RUN/card.", show_default=False)
+    ] = None,
     sources: Annotated[
         Path | None, typer.Option(help="TOML file of [[source]] tables: what the training data are, and their terms.")
     ] = None,
@@ -33,7 +44,7 @@ def card(
     device: Device = "auto",
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
-    reuse: Annotated[bool, typer.Option("--reuse", help="Take the measurements that RUN/card holds.")] = False,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Take the measurements that are kept.")] = False,
 ) -> None:
     """Measure a detector and fill the marked blocks of its model card.
 
@@ -41,16 +52,19 @@ def card(
     after. Exit status: 0, or 1 when a measurement failed.
     """
     from deepfake_bench.card import blocks_of, fill
-    from deepfake_bench.findings import Findings, read_predictions, read_validation
+    from deepfake_bench.findings import Findings, judge_validation, read_predictions, read_validation
     from deepfake_bench.jobs import parse_dataset, plan
+    from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading import load
     from deepfake_registry.provenance import read_terms
 
     # What can be wrong is found before anything is measured.
+    kept = out or (validation / "card" if validation else None)
+    if kept is None or (validation is None) == (trained_on is None):
+        raise DeepfakeError("name the training run by --validation, or its data by --trained-on and a folder by --out")
     for item in page:
         blocks_of(item)
     terms = read_terms(sources) if sources is not None else ()
-    calibrated = read_validation(validation)
     manifest = load(detector, device=device).manifest
     jobs = plan(
         [detector],
@@ -61,11 +75,16 @@ def card(
         threads=threads,
         seconds=seconds,
         limit=limit,
-        out=validation / "card",
+        out=kept,
     )
-    report = _kept(validation / "card" / "report.json", jobs) if reuse else _measured(jobs)
+    if validation is not None:
+        calibrated = read_validation(validation)
+    else:
+        assert trained_on is not None, "one of the two was named"
+        calibrated = judge_validation(detector, trained_on, cache_dir, device)
+    report = _kept(kept / "report.json", jobs) if reuse else _measured(jobs)
     if not reuse:
-        report.write(validation / "card" / "report.json")
+        report.write(kept / "report.json")
     evaluation = tuple(
         read_predictions(Path(job.predictions), job.dataset.name)
         for job, row in zip(jobs, report.measurements, strict=True)

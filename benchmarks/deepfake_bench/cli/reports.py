@@ -77,7 +77,7 @@ def compare(
         typer.Option(
             min=0.0,
             help="Least change of a time, rate or size that counts, as a share; by default 0.05 for what was measured "
-            "in turns, 0.25 between two runs, 0.5 for times of one process.",
+            "in turns, 0.25 between two runs of several rounds, 1 for times of one process and 0.5 for its memory.",
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Show figures without a change as well.")] = False,
@@ -86,8 +86,8 @@ def compare(
     """Tell changes from noise between two reports.
 
     Measurements are paired by detector, backend, device, threads, scenario and dataset. To find a change of a few per
-    cent, measure both environments in turns, in several rounds: dfbench run --repeat 5 --beside PYTHON. Exit status: 0,
-    1 when something is slower or worse, or 2 when nothing could be compared.
+    cent, measure both environments in turns, in many short rounds: dfbench run --repeat 20 --seconds 0.5 --beside
+    PYTHON. Exit status: 0, 1 when something is slower or worse, or 2 when nothing could be compared.
     """
     from deepfake_bench.comparison import REGRESSIONS
     from deepfake_bench.comparison import compare as compare_reports

@@ -6,14 +6,11 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from deepfake_bench.cli.text import columns, printable
-
-if TYPE_CHECKING:
-    from deepfake_bench.report import Estimate
 
 app = typer.Typer(
     name="scores",
@@ -43,6 +40,8 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
     """
     from dataclasses import asdict
 
+    from deepfake_bench.figures import interval, number
+    from deepfake_bench.report import Estimate
     from deepfake_bench.scores import versus as compare
 
     found = compare(first, second)
@@ -56,9 +55,9 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
                 *map(printable, (row.source, row.variant or "-", row.level)),
                 f"{row.real:,}/{row.fake:,}",
                 f"{row.unscored:,}",
-                _number(row.first),
-                _number(row.second),
-                f"{_number(change.value, '+.3f')}{_ends(change.low, change.high, '+.3f')}",
+                number(row.first),
+                number(row.second),
+                interval(Estimate(value=change.value, low=change.low, high=change.high), "+.3f"),
                 _p_value(change.p_value),
                 change.method,
             )
@@ -84,6 +83,7 @@ def subgroups(
     """Show accuracy by a property of the files or persons, with intervals, and the largest gaps."""
     from dataclasses import asdict
 
+    from deepfake_bench.figures import interval
     from deepfake_bench.scores import SUBGROUP_MEASURES, chosen, gaps, read_scores
     from deepfake_bench.scores import subgroups as divide
 
@@ -92,7 +92,7 @@ def subgroups(
     for level, rows in found.items():
         table: list[tuple[str, ...]] = [(column, "real/fake", "groups", *SUBGROUP_MEASURES)]
         for row in rows:
-            cells = (_estimate(row.metrics[name]) for name in SUBGROUP_MEASURES)
+            cells = (interval(row.metrics[name]) for name in SUBGROUP_MEASURES)
             table.append((printable(row.source), f"{row.real:,}/{row.fake:,}", f"{row.groups:,}", *cells))
         typer.echo(f"{level}, fake from P(fake) >= {threshold:g}\n{columns(table)}")
         for gap in gaps(rows):
@@ -118,6 +118,7 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
 
     A detector that does well within sources and badly across them knows the sources, not the fakes.
     """
+    from deepfake_bench.figures import interval
     from deepfake_bench.scenarios.accuracy import by_level
     from deepfake_bench.scores import chosen, crossed, read_scores
 
@@ -128,7 +129,7 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
         table = [
             ("real of \\ fakes of", *map(printable, fakes)),
             *(
-                (printable(real), *(_estimate(cells[real, fake]) for fake in fakes))
+                (printable(real), *(interval(cells[real, fake]) for fake in fakes))
                 for real in sorted({real for real, _ in cells})
             ),
         ]
@@ -139,21 +140,8 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
     _write_json(json_file, found)
 
 
-def _estimate(estimate: Estimate) -> str:
-    return _number(estimate.value) + _ends(estimate.low, estimate.high)
-
-
-def _ends(low: float | None, high: float | None, form: str = ".3f") -> str:
-    known = low is not None and high is not None and not math.isnan(low)
-    return f" [{low:{form}}, {high:{form}}]" if known else ""
-
-
-def _number(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:{form}}"
-
-
 def _p_value(value: float) -> str:
-    return "-" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "–" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _write_json(path: Path | None, found: dict[str, Any] | Sequence[Any]) -> None:

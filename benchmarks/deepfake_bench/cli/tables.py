@@ -11,7 +11,7 @@ from rich.text import Text
 
 from deepfake_bench.cli.text import printable
 from deepfake_bench.cli.writers import wide_console
-from deepfake_bench.figures import ACCURACY, mean_estimate, short, short_name
+from deepfake_bench.figures import ACCURACY, interval, mean_estimate, number, short, short_name
 from deepfake_bench.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.scenarios import SCENARIOS
 from deepfake_bench.targets import board, documented
@@ -83,7 +83,7 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
         table.add_row(*_accuracy_cells(source))
     for prefix, title in (("", "mean over sources"), ("videos_", "mean over sources (videos)")):
         if not prefix or f"{prefix}auc" in row.metrics:
-            means = [_score(row.metrics.get(prefix + key)) for key in _ACCURACY]
+            means = [number(row.metrics.get(prefix + key)) for key in _ACCURACY]
             table.add_row(title, "", *means, "", "", style="bold")
     console.print(table)
     _show_note(console, row)
@@ -101,15 +101,17 @@ def _show_variants(console: Console, row: Measurement) -> None:
     if len(variants) > MOST_COLUMNS:
         table = plain_table(title, ("variant",), [*map(printable, sources), "mean over sources"])
         for variant in variants:
-            table.add_row(variant, *(Text(_value(aucs[source, variant])) for source in sources), _value(means[variant]))
+            found = (*(aucs[source, variant] for source in sources), means[variant])
+            table.add_row(variant, *(Text(number(item.value)) for item in found))
     else:
-        shown = _interval if len(variants) <= MOST_INTERVALS else _value
+        with_ends = len(variants) <= MOST_INTERVALS
         counts = {item.source: f"{item.real}/{item.fake}" for item in row.sources}
         table = plain_table(title, ("source", "real/fake"), variants)
         for source in sources:
-            cells = (Text(shown(aucs[source, variant])) for variant in variants)
-            table.add_row(Text(printable(source)), counts[source], *cells)
-        table.add_row("mean over sources", "", *(Text(shown(mean)) for mean in means.values()), style="bold")
+            cells = [aucs[source, variant] for variant in variants]
+            table.add_row(Text(printable(source)), counts[source], *_estimates(cells, with_ends=with_ends))
+        shown = _estimates(means.values(), with_ends=with_ends)
+        table.add_row("mean over sources", "", *shown, style="bold")
     console.print(table)
     _show_note(console, row)
 
@@ -121,9 +123,9 @@ def _show_note(console: Console, row: Measurement) -> None:
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
     """The AUC with its interval; the other intervals are in the report file."""
-    shown = [_score(source.metrics[key].value if key in source.metrics else None) for key in _ACCURACY]
+    shown = [number(source.metrics[key].value if key in source.metrics else None) for key in _ACCURACY]
     if "auc" in source.metrics:
-        shown[0] = _interval(source.metrics["auc"])
+        shown[0] = interval(source.metrics["auc"])
     rates = [f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"]
     return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
 
@@ -150,14 +152,5 @@ def _who(row: Measurement) -> tuple[str, str, str]:
     return printable(short_name(row.detector)), row.weights, f"{row.backend} {row.device}".strip()
 
 
-def _value(estimate: Estimate) -> str:
-    return _score(estimate.value)
-
-
-def _interval(estimate: Estimate) -> str:
-    ends = (estimate.low, estimate.high)
-    return _score(estimate.value) + ("" if None in ends else f" [{_score(ends[0])}, {_score(ends[1])}]")
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _estimates(items: Iterable[Estimate], *, with_ends: bool) -> list[Text]:
+    return [Text(interval(item) if with_ends else number(item.value)) for item in items]

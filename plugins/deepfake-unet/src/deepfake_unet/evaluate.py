@@ -16,13 +16,13 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.loaded import LoadedDetector
 from deepfake_core.loading import load
 from deepfake_core.quality import psnr, ssim
-from deepfake_core.training.material import Material, gather
+from deepfake_core.training.material import Material
 from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.reopen import material_of, recipe_of
 from deepfake_core.training.seeding import seed_everything
 from deepfake_registry.files import write_atomic
 from deepfake_unet.detector import DEFAULT
@@ -62,12 +62,10 @@ def evaluate(
 ) -> None:
     """Measure what the protection does to surrogates that it was and was not trained against."""
     loaded = load(model, device=device)
-    # Only what a recipe has today: a model may be older than the code.
-    settings = {key: value for key, value in loaded.manifest.training.items() if key in TrainRecipe.model_fields}
-    recipe = TrainRecipe.model_validate(settings) if settings else DEFAULT
+    recipe = recipe_of(loaded.manifest) or DEFAULT
     where = torch.device(device)
     seed_everything(recipe.seed)
-    material = gather(loaded.detector, open_dataset(data), None, recipe, cache_dir, where)
+    material = material_of(loaded, data, cache_dir, where, fallback=DEFAULT)
     config = loaded.manifest.config
     margin = config["margin"]
     trained: list[Surrogate] = training_surrogates(
