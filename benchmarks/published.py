@@ -181,8 +181,9 @@ def protection(folder: Path) -> str:
     header = ("network", "what happened to the picture", *attacks.values())
     return "\n\n".join(
         (
-            f"`{found.model}`, {found.faces} faces, epsilon {found.epsilon:g} ({levels(found.epsilon)} levels), "
-            f"PGD with {found.pgd_steps} steps. Change of the answer over its spread, with 95 % intervals over faces:",
+            f"`{found.model}` in {found.runtime}, {found.faces} faces, epsilon {found.epsilon:g} "
+            f"({levels(found.epsilon)} levels), PGD with {found.pgd_steps} steps. Change of the answer over its "
+            "spread, with 95 % intervals over faces:",
             table(header, changes, numbers=range(2, len(header))),
             "The swap of a changed picture against the swap of the picture as it is, SSIM and PSNR:",
             table(("network", *attacks.values()), swaps, numbers=range(1, len(attacks) + 1)),

@@ -81,6 +81,7 @@ class Protection(BaseModel):
     """What ``python -m deepfake_unet.evaluate`` writes."""
 
     model: str
+    runtime: str
     epsilon: float
     faces: int
     pgd_steps: int

@@ -315,6 +315,14 @@ def test_steps_without_their_inputs_are_left_out_and_named(project, monkeypatch)
     assert f"parity: left out, it needs --trained-on, --models ({project / 'gone'} is not there)\n" in done.output
 
 
+def test_packages_that_a_step_lacks_are_named_before_anything_is_measured(project, monkeypatch):
+    assert {name for item in publish.STEPS.values() for name in item.imports} <= publish.PACKAGES.keys()
+    monkeypatch.setitem(publish.PACKAGES, "no_such_module", "no-such-distribution")
+    done = run(monkeypatch, [step("protection", "raise SystemExit(3)", imports=("json", "no_such_module"))])
+    assert done.exit_code == 0
+    assert done.output == "protection: left out, it needs pip install no-such-distribution\n"
+
+
 def test_single_steps_and_pages_alone(project, monkeypatch):
     steps = [step("cpu", "raise SystemExit(3)"), peers_step(figures())]
     assert run(monkeypatch, steps, "--only", "peers").exit_code == 0

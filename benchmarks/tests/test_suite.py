@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import caught
 import contenders
 import exported
 import goals
@@ -185,3 +187,23 @@ def test_work_of_a_child_that_still_runs_is_own_work():
         _, _, after = Bystanders._now()
         child.communicate(b"\n")
     assert after - before > 0.3
+
+
+def test_a_detector_is_slowed_by_the_factor_asked_for(monkeypatch):
+    clock = iter([10.0, 12.0, 12.05, 12.1, 12.2, 12.3])  # the call takes 2 s, so that a tenth more ends at 12.2
+    monkeypatch.setattr(caught.time, "perf_counter", lambda: next(clock))
+    assert caught.slowed(lambda value: value + 1, 1.1)(3) == 4
+    assert list(clock) == [12.3]
+
+
+def test_what_runs_slowed_is_run_as_python_runs_it():
+    def run(*arguments):
+        code = "import sys; from caught import as_python; as_python(1.1, ['lite'], sys.argv[1:])"
+        environment = {**os.environ, "PYTHONPATH": str(Path(caught.__file__).parent)}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True, env=environment
+        )
+        return done.stdout.decode().split()
+
+    assert run("-c", "print(__name__, 1 + 1)") == ["__main__", "2"]
+    assert run("-m", "deepfake_bench", "--help")[0] == "Usage:"

@@ -61,9 +61,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Measure what the protection does to surrogates that it was and was not trained against."""
+    where = torch.device(device)
+    extractors = [feature_extractor(name).to(where) for name in features or ()]  # what is missing is said first
     loaded = load(model, device=device)
     recipe = recipe_of(loaded.manifest) or DEFAULT
-    where = torch.device(device)
     seed_everything(recipe.seed)
     material = material_of(loaded, data, cache_dir, where, fallback=DEFAULT)
     config = loaded.manifest.config
@@ -72,8 +73,7 @@ def evaluate(
         material.training, config["surrogates"], recipe, cache_dir, where, margin
     )
     sets = two_sets(material.training, margin)
-    held_out: list[Surrogate] = [held_out_swapper(sets, cache_dir, recipe, where)]
-    held_out += [feature_extractor(name).to(where) for name in features or ()]
+    held_out: list[Surrogate] = [held_out_swapper(sets, cache_dir, recipe, where), *extractors]
     faces = held_out_faces(material, count)
     bound = config["epsilon"] if epsilon is None else epsilon
     result, protected = measure(loaded, faces, trained, held_out, bound, where, pgd_steps)
@@ -181,5 +181,13 @@ def feature_extractor(name: str) -> FeatureSurrogate:
     return surrogate
 
 
+def main() -> None:
+    """Run it; what the user can mend is said in one line."""
+    try:
+        typer.run(evaluate)
+    except DeepfakeError as error:
+        raise SystemExit(f"evaluate: {error}") from error
+
+
 if __name__ == "__main__":
-    typer.run(evaluate)
+    main()
