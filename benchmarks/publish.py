@@ -26,10 +26,10 @@ import typer
 
 from deepfake_bench import marks
 from deepfake_bench.jobs import parse_dataset
-from deepfake_bench.machine import Bystanders
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
+from deepfake_core.runtimes.bystanders import Bystanders
 from deepfake_registry.files import write_atomic
 from published import KIND, contents, pages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def test_the_faster_one_is_taken_and_remembered(artifact, tmp_path, monkeypatch)
     for file in tmp_path.rglob("*.json"):
         file.write_text("{")
     assert choice.remembered(artifacts, 1) is None
+
+
+@pytest.mark.parametrize(("share", "later"), [(0.05, "remembered"), (0.5, "measured again")])
+def test_what_a_busy_machine_measured_is_soon_forgotten(artifact, tmp_path, monkeypatch, share, later):
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
+    monkeypatch.setattr(choice.Bystanders, "share", lambda self: share)
+    runtimes = {"onnxruntime": Timed(artifact, 0.01), "openvino": Timed(artifact, 0.001)}
+    openers = {name: lambda runtime=runtime: runtime for name, runtime in runtimes.items()}
+    artifacts = dict.fromkeys(runtimes, artifact)
+    assert choice.fastest(openers, artifacts, 1) == "openvino"
+    runs = runtimes["openvino"].runs
+    assert choice.fastest(openers, artifacts, 1) == "openvino"
+    assert runtimes["openvino"].runs == runs, "for the time being it is good enough"
+    (file,) = tmp_path.rglob("*.json")
+    os.utime(file, (0, time.time() - choice.BRIEFLY_S - 1))
+    choice.fastest(openers, artifacts, 1)
+    assert (runtimes["openvino"].runs > runs) == (later == "measured again")
 
 
 def test_a_small_lead_is_noise():

@@ -74,8 +74,8 @@ def _timings(name: str, threads: int, again: bool) -> list[Timing]:
     artifacts = {backend: detector.artifacts[0] for backend, detector in loaded.items()}
     timings = None if again else choice.remembered(artifacts, threads)
     if timings is None:
-        timings = choice.measure({backend: _opener(detector) for backend, detector in loaded.items()})
-        choice.remember(artifacts, threads, timings)
+        openers = {backend: _opener(detector) for backend, detector in loaded.items()}
+        timings = choice.measured(openers, artifacts, threads)
     return [*timings, *failed]
 
 

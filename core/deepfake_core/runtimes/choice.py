@@ -19,6 +19,7 @@ import numpy as np
 from deepfake_core.artifacts import Artifact
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
+from deepfake_core.runtimes.bystanders import Bystanders
 from deepfake_registry.files import cache_folder, write_atomic
 
 log = logging.getLogger("deepfake.backends")
@@ -29,6 +30,9 @@ MARGIN = 0.95
 """The first backend keeps its place unless another one needs less than this share of its time: noise is no reason."""
 TOLERANCE = 1e-3
 """Largest difference of a logit between two runtimes, relative where it exceeds 1; real exports stay below 1e-4."""
+BUSY = 0.1
+"""Share of the processors' time that other work may take; beyond, a measurement is good for :data:`BRIEFLY_S` alone."""
+BRIEFLY_S = 600.0
 _SHORTEST, _LONGEST, _BUDGET_S = 5, 50, 0.5
 
 
@@ -59,8 +63,7 @@ def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mappin
     """
     timings = remembered(artifacts, threads)
     if timings is None:
-        timings = measure(open_runtime)
-        remember(artifacts, threads, timings)
+        timings = measured(open_runtime, artifacts, threads)
     return best(timings)
 
 
@@ -116,6 +119,19 @@ def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
     return [{**timed, **refused}[name] for name in open_runtime]
 
 
+def measured(
+    open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int
+) -> list[Timing]:
+    """:func:`measure`, and remember what came out, with the share of other work."""
+    others = Bystanders()
+    timings = measure(open_runtime)
+    share = others.share()
+    if share > BUSY:
+        log.info("backends were timed while other work took %.0f%% of the processors' time", 100 * share)
+    remember(artifacts, threads, timings, share)
+    return timings
+
+
 def _difference(one: Outputs, other: Outputs) -> float:
     worst = worst_difference(one.logit, other.logit)
     return worst if np.isfinite(worst) else float("inf")
@@ -125,20 +141,30 @@ def _difference(one: Outputs, other: Outputs) -> float:
 
 
 def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] | None:
-    """What was measured before, of these very files on this machine with these libraries; ``None`` where it was not."""
+    """What was measured before, of these very files on this machine with these libraries; ``None`` where it was not.
+
+    What a busy machine measured is forgotten after :data:`BRIEFLY_S`: it may well be the slower one that was taken.
+    """
+    file = _file(artifacts, threads)
     try:
-        stored = json.loads(_file(artifacts, threads).read_text())
+        stored = json.loads(file.read_text())
         timings = [Timing(**entry) for entry in stored["timings"]]
+        if stored["others"] > BUSY and time.time() - file.stat().st_mtime > BRIEFLY_S:
+            return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return timings if [timing.backend for timing in timings] == list(artifacts) else None
 
 
-def remember(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing]) -> None:
-    """Keep a measurement; where the cache cannot be written, the next process measures again."""
+def remember(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing], others: float) -> None:
+    """Keep a measurement, during which other work took the share ``others`` of the processors' time.
+
+    Where the cache cannot be written, the next process measures again.
+    """
     file = _file(artifacts, threads)
+    found = {"timings": [asdict(timing) for timing in timings], "others": others}
     try:
-        write_atomic(file, json.dumps({"timings": [asdict(timing) for timing in timings]}, indent=1) + "\n")
+        write_atomic(file, json.dumps(found, indent=1) + "\n")
     except (OSError, DeepfakeError) as error:
         log.info("%s: not remembered (%s)", file, error)
 
