@@ -51,7 +51,7 @@ def draw_chart(result: Mapping[str, Any], file: Path) -> None:
         axes.set_title(f"{name}\n{'not trained against' if held_out else 'trained against'}", fontsize=9)
         axes.set_xticks(range(len(PATHS)), list(PATHS), fontsize=8)
     panels[0].set_ylabel("change of the answer over its spread")
-    panels[0].legend(frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(_COLOURS), frameon=False)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
     write_atomic(file, data.getvalue())
