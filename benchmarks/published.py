@@ -242,7 +242,7 @@ def where(machine: Machine, created: str) -> str:
     """The machine, the libraries and the day of a result."""
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
     return (
-        f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
+        f"{machine.processor}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
         f"Measured on {created[:10]}."
     )
 

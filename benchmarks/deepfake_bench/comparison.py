@@ -44,6 +44,8 @@ LEAST_DIFFERENCE = 0.005
 """Least effect on an accuracy."""
 LEVEL = 0.999
 """Coverage of an interval over processes: a run has about a hundred figures, of which none should differ by chance."""
+TRIMMED = 0.1
+"""Share of the processes at each end that a mean leaves out: of ten, one that something disturbed does not count."""
 ALONE_LEVEL = 0.99
 """Of one within a process, where :data:`ALONE` decides."""
 BLOCKS = 25
@@ -184,6 +186,8 @@ def _other_machine(before: Measurement, after: Measurement, machines: tuple[Mach
     if (first.cpu, first.cores, first.allowance) != (second.cpu, second.cores, second.allowance):
         described = [f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs" for machine in machines]
         return f"another machine: {' and '.join(described)}"
+    if first.cpu_id and second.cpu_id and first.cpu_id != second.cpu_id:
+        return f"another processor of the same name: {first.cpu_id} and {second.cpu_id}"
     return ""
 
 
@@ -266,10 +270,11 @@ def _verdict_on_ratio(ratio: Ratio, threshold: float, *, size: bool) -> Verdict:
 
 
 def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ratio:
-    """Median of ``after`` over that of ``before``, with its interval: of several processes, over their geometric means.
+    """Median of ``after`` over that of ``before``, with its interval: of several processes, a mean over their medians.
 
     In turns, a process of the one is compared with that of the other that was measured beside it, and the mean of
-    their ratios counts: what drifts from round to round meets both, and falls out. Otherwise the interval is Welch's.
+    their ratios counts: what drifts from round to round meets both, and falls out. Means are geometric and leave out
+    the extremes, and intervals are Student's for such means (Yuen 1974; of two samples as by Welch).
 
     Args:
         before: Raw samples of one process or several, in the order they were taken.
@@ -282,16 +287,31 @@ def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ra
         return _alone(*blocks)
     levels = [np.log(np.median(found, axis=1)) for found in blocks]
     if in_turns and len(before) == len(after):
-        pairs = levels[1] - levels[0]
-        mean, variance, freedom = pairs.mean(), pairs.var(ddof=1) / len(pairs), len(pairs) - 1.0
+        parts = [_trimmed(levels[1] - levels[0])]
+        mean = parts[0].mean
     else:
-        mean = levels[1].mean() - levels[0].mean()
-        parts = np.array([level.var(ddof=1) / len(level) for level in levels])
-        variance = parts.sum()
-        spread = (parts**2 / [len(level) - 1 for level in levels]).sum()
-        freedom = variance**2 / spread if spread else 1.0
-    reach = student_quantile((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
+        parts = [_trimmed(level) for level in levels]
+        mean = parts[1].mean - parts[0].mean
+    variance = sum(part.variance for part in parts)
+    spread = sum(part.variance**2 / part.freedom for part in parts)
+    reach = student_quantile((1 + LEVEL) / 2, variance**2 / spread) * np.sqrt(variance) if spread else 0.0
     return Ratio(*np.exp([mean, mean - reach, mean + reach]).tolist())
+
+
+class _Mean(NamedTuple):
+    """A trimmed mean with its squared standard error and the degrees of freedom of that."""
+
+    mean: float
+    variance: float
+    freedom: int
+
+
+def _trimmed(values: NDArray[np.float64]) -> _Mean:
+    """Mean of ``float64 [P]``, P ≥ 2, without the share :data:`TRIMMED` at each end, as Yuen (1974) takes it."""
+    ordered, out = np.sort(values), int(TRIMMED * len(values))
+    kept = ordered[out : len(values) - out]
+    squares = len(values) * np.clip(ordered, kept[0], kept[-1]).var()
+    return _Mean(float(kept.mean()), float(squares / (len(kept) * (len(kept) - 1))), len(kept) - 1)
 
 
 def _alone(before: NDArray[np.float64], after: NDArray[np.float64]) -> Ratio:

@@ -98,8 +98,8 @@ def _group(report: Report, row: Measurement) -> tuple[tuple[object, ...], str]:
         return (row.scenario, row.dataset.sha256), title
     machine = report.machine
     threads = f", {row.threads} threads" if row.threads else ""
-    title = f"{row.scenario} on {machine.cpu}, {row.device}{threads}"
-    return (row.scenario, machine.cpu, machine.cores, machine.allowance, row.device, row.threads), title
+    title = f"{row.scenario} on {machine.processor}, {row.device}{threads}"
+    return (row.scenario, machine.processor, machine.cores, machine.allowance, row.device, row.threads), title
 
 
 def _ranked(found: list[Place], metric: str) -> Iterator[Place]:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from deepfake_bench.report import Machine, Measurement, Report
-from deepfake_core.runtimes.choice import cpu_model
+from deepfake_core.runtimes.choice import cpu_id, cpu_model
 from deepfake_core.runtimes.threads import allowed_threads
 
 LIBRARIES = (
@@ -41,6 +41,7 @@ def describe_machine() -> Machine:
     """The machine, and the versions of the libraries that decide speed and scores."""
     return Machine(
         cpu=cpu_model(),
+        cpu_id=cpu_id(),
         cores=os.cpu_count() or 1,
         allowance=allowed_threads(),
         memory_mb=_memory_mb(),

@@ -125,12 +125,18 @@ class Machine(Record):
     """Where the report was made."""
 
     cpu: str
+    cpu_id: str = Field("", description="vendor, family, model and stepping, where the system tells")
     cores: int = Field(description="logical CPUs of the machine")
     allowance: int = Field(description="threads this process may use (affinity, container quota)")
     memory_mb: int | None
     system: str
     python: str
     libraries: dict[str, str]
+
+    @property
+    def processor(self) -> str:
+        """Its name, and what tells it apart from others of that name."""
+        return f"{self.cpu} ({self.cpu_id})" if self.cpu_id else self.cpu
 
 
 class Report(Record):

@@ -156,7 +156,7 @@ def _machines(reports: Sequence[Report]) -> str:
         memory = f"{machine.memory_mb / 1000:.1f} GB of memory, " if machine.memory_mb else ""
         libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
         said = (
-            f"{machine.cpu}, {machine.allowance} of {machine.cores} CPUs, {memory}{machine.system}. "
+            f"{machine.processor}, {machine.allowance} of {machine.cores} CPUs, {memory}{machine.system}. "
             f"Python {machine.python}; {libraries or 'no library was found'}."
         )
         parts.append(f"{title}<p>{text_of(said)}</p>")

@@ -129,10 +129,9 @@ def judged() -> Callable[..., Measurement]:
 def report_of() -> Callable[..., Report]:
     """Make a report of measurements, on a machine of the given CPU."""
 
-    def make(*rows: Measurement, cpu: str = "CPU one", created: str = "2026-01-02T03:04:05+00:00") -> Report:
-        machine = Machine(
-            cpu=cpu, cores=2, allowance=2, memory_mb=8000, system="S", python="3.12", libraries={"numpy": "2.4"}
-        )
+    def make(*rows: Measurement, created: str = "2026-01-02T03:04:05+00:00", **cpu: str) -> Report:
+        about = {"cpu": "CPU one", "system": "S", "python": "3.12", "libraries": {"numpy": "2.4"}, **cpu}
+        machine = Machine(cores=2, allowance=2, memory_mb=8000, **about)
         return Report(project_version="0.1.0", created=created, machine=machine, measurements=list(rows))
 
     return make

@@ -74,6 +74,21 @@ def test_among_a_hundred_figures_none_differs_by_chance(between, rounds, in_turn
     assert wrong <= 2000 * 0.001 + 4 * np.sqrt(2000 * 0.001)
 
 
+def test_a_process_that_something_disturbed_does_not_count():
+    before, after = [[10.0]] * 20, [[11.0]] * 18 + [[30.0], [11.0]]
+    ratio = ratio_of_medians(before, after, in_turns=True)
+    assert ratio == pytest.approx((1.1, 1.1, 1.1))
+    assert ratio_of_medians(before[:5], after[-5:], in_turns=True).value > 1.2, "few processes all count"
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=20)
+    stats = pytest.importorskip("scipy.stats")
+    found = ratio_of_medians(np.ones((20, 1)).tolist(), np.exp(values)[:, None].tolist(), in_turns=True)
+    kept = np.sort(values)[2:-2]
+    error = np.std(stats.mstats.winsorize(values, (0.1, 0.1)).data, ddof=1) / (0.8 * np.sqrt(20))  # Yuen (1974)
+    reach = stats.t.ppf(0.9995, 15) * error * np.sqrt(0.8 * 19 / 15)
+    assert np.log(found) == pytest.approx([kept.mean(), kept.mean() - reach, kept.mean() + reach])
+
+
 def test_twenty_rounds_find_a_tenth_where_processes_differ_as_much():
     rng = np.random.default_rng(12)
     levels = np.exp(0.05 * rng.normal(size=(2, 200, 20, 1))) * [[[[1.0]]], [[[1.1]]]]
@@ -239,6 +254,8 @@ def test_what_differs_is_not_comparable_and_says_why(measured, judged, report_of
         return [(item.verdict, item.reason.partition(":")[0]) for item in compare(before, after)]
 
     assert reasons(report_of(stream), report_of(slower, cpu="CPU two")) == [("not comparable", "another machine")]
+    virtual = [report_of(row, cpu_id=f"AuthenticAMD 25 {model} 1") for row, model in ((stream, 17), (slower, 1))]
+    assert reasons(*virtual) == [("not comparable", "another processor of the same name")]
     gpu, other = (stream.model_copy(update={"device": f"cuda: {name}"}) for name in ("A40", "H200"))
     assert reasons(report_of(gpu), report_of(other)) == [("not comparable", "another device")]
     elsewhere = judged({"one": (0.6, 0.01)}, sha256="b" * 64)

@@ -32,7 +32,8 @@ def show_report(report: Report) -> None:
     console = wide_console(sys.stdout, least=140)
     machine = report.machine
     console.print(
-        f"{printable(machine.cpu)}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}", markup=False
+        f"{printable(machine.processor)}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}",
+        markup=False,
     )
     speed = [row for row in report.measurements if row.status == "measured" and not row.sources]
     if speed:

@@ -175,7 +175,7 @@ def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
         "files": {name: artifact.sha256 for name, artifact in artifacts.items()},
         "versions": {name: version(name) for name in artifacts},
         "threads": threads,
-        "cpu": cpu_model(),
+        "cpu": [cpu_model(), cpu_id()],
         "core": metadata.version("deepfake-core"),
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -192,10 +192,28 @@ def version(backend: str) -> str | None:
 
 def cpu_model() -> str:
     """Name of the processor."""
+    known = cpu_facts()
+    return known.get("model name") or known.get("Model") or platform.processor() or platform.machine()
+
+
+def cpu_id() -> str:
+    """What tells processors of one name apart, as virtual machines have them: vendor, family, model and stepping.
+
+    Empty where the system does not tell.
+    """
+    known = cpu_facts()
+    found = [known[name] for name in ("vendor_id", "cpu family", "model", "stepping") if name in known]
+    return " ".join(found)
+
+
+def cpu_facts() -> dict[str, str]:
+    """What Linux knows of the first processor; empty elsewhere."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model"):
-                return value.strip()
-    return platform.processor() or platform.machine()
+    if not info.exists():
+        return {}
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    facts: dict[str, str] = {}
+    for key, value in pairs:
+        facts.setdefault(key.strip(), value.strip())
+    return facts
