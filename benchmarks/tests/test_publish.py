@@ -285,11 +285,13 @@ def peers_step(text):
 
 
 def test_a_result_is_kept_without_folders_and_shown(project, monkeypatch):
-    steps = [peers_step(figures(what=f"{project}/models/a.onnx"))]
-    done = run(monkeypatch, steps)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/else/cache")
+    text = figures(what=f"{project}/models/a.onnx").replace('"why"', '"not in /somewhere/else/cache/hub"')
+    done = run(monkeypatch, [peers_step(text)])
     assert done.exit_code == 0, done.output
     assert "peers: done" in done.output
-    assert str(project) not in (project / "results" / "peers.json").read_text()
+    assert str(project) not in (kept := (project / "results" / "peers.json").read_text())
+    assert '"not in cache/hub"' in kept
     page = (project / "README.md").read_text()
     assert page.startswith("Prose.\n\n<!-- results: peers -->\n\nCPU, 2 of 4")
     assert "| models/a.onnx | 2.5 |" in page
