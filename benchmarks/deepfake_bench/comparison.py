@@ -295,7 +295,8 @@ def ratio_of_medians(before: Runs, after: Runs, *, in_turns: bool = False) -> Ra
     variance = sum(part.variance for part in parts)
     spread = sum(part.variance**2 / part.freedom for part in parts)
     reach = student_quantile((1 + LEVEL) / 2, variance**2 / spread) * np.sqrt(variance) if spread else 0.0
-    return Ratio(*np.exp([mean, mean - reach, mean + reach]).tolist())
+    with np.errstate(over="ignore"):  # of two processes the interval may well be without an end
+        return Ratio(*np.exp([mean, mean - reach, mean + reach]).tolist())
 
 
 class _Mean(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.cli.reports import _change
 from deepfake_bench.comparison import (
     ALONE,
     ALONE_MEMORY,
@@ -87,6 +88,17 @@ def test_a_process_that_something_disturbed_does_not_count():
     error = np.std(stats.mstats.winsorize(values, (0.1, 0.1)).data, ddof=1) / (0.8 * np.sqrt(20))  # Yuen (1974)
     reach = stats.t.ppf(0.9995, 15) * error * np.sqrt(0.8 * 19 / 15)
     assert np.log(found) == pytest.approx([kept.mean(), kept.mean() - reach, kept.mean() + reach])
+
+
+def test_two_processes_that_differ_much_tell_nothing(measured, report_of):
+    def report(*times: float):
+        return report_of(*(measured(samples={"latency_ms": [ms] * 30}) for ms in times))
+
+    (item,) = compare(report(10.0, 200.0), report(30.0, 30.0), threshold=0.05)
+    assert (item.verdict, item.change.high) == ("no change", None)
+    assert _change(item) == "-32.9 %"
+    (item,) = compare(report(10.0, 11.0), report(20.0, 21.0), threshold=0.05)
+    assert "[" not in _change(item)
 
 
 def test_twenty_rounds_find_a_tenth_where_processes_differ_as_much():

@@ -192,12 +192,15 @@ def _show(found: list[Comparison], *, everything: bool) -> None:
 
 
 def _change(item: Comparison) -> str:
-    """``+8.1 % [+6.0, +10.2]`` of times, rates and sizes; ``+0.012 [-0.001, +0.025]`` of accuracies."""
+    """``+8.1 % [+6.0, +10.2]`` of times, rates and sizes; ``+0.012 [-0.001, +0.025]`` of accuracies.
+
+    An interval that reaches beyond a hundred times the figure says nothing, and is not shown.
+    """
     factor, form, unit = (1.0, "+.3f", "") if item.source else (100.0, "+.1f", " %")
     value, low, high = (item.change.value, item.change.low, item.change.high)
     if value is None:
         return "–"
-    ends = "" if low is None or high is None else f" [{low * factor:{form}}, {high * factor:{form}}]"
+    ends = "" if low is None or high is None or high > 100 else f" [{low * factor:{form}}, {high * factor:{form}}]"
     return f"{value * factor:{form}}{unit}{ends}"
 
 
