@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -206,8 +207,9 @@ def cpu_id() -> str:
     return " ".join(found)
 
 
-def cpu_facts() -> dict[str, str]:
-    """What Linux knows of the first processor; empty elsewhere."""
+@cache
+def cpu_facts() -> Mapping[str, str]:
+    """What Linux knows of the first processor, read once: the file is long where there are many. Empty elsewhere."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return {}
