@@ -266,7 +266,7 @@ def student_quantile(share: float, freedom: float) -> float:
         share: In (0, 1).
         freedom: Degrees of freedom, at least 1.
     """
-    degrees = math.floor(freedom)
+    degrees = math.floor(freedom + 1e-9)  # a whole number may have been computed a little short
     z = NormalDist().inv_cdf(share)
     if degrees > 50:
         terms = (

@@ -216,6 +216,8 @@ def test_students_quantile_is_that_of_scipy(share):
     stats = pytest.importorskip("scipy.stats")
     for freedom in (*range(1, 60), 100, 1000, 6.9):
         assert metrics.student_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, int(freedom)), rel=1e-4)
+    for short in (np.nextafter(1.0, 0.0), np.nextafter(19.0, 0.0)):
+        assert metrics.student_quantile(share, short) == pytest.approx(stats.t.ppf(share, round(short)), rel=1e-4)
 
 
 def test_the_interval_of_a_mean_is_students():
