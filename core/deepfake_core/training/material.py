@@ -34,6 +34,8 @@ from deepfake_registry.manifest import FaceCrop
 
 log = logging.getLogger("deepfake.training")
 
+ROLES = ("real", "fake")
+"""What a manifest calls the classes 0 and 1 of a source."""
 DATA_SEED = 42
 """Decides the autoencoders and the validation pairs, so that runs with different seeds can be compared."""
 

@@ -11,7 +11,7 @@ import torch
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.detector import Detector
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.material import Material, gather
+from deepfake_core.training.material import ROLES, Material, gather
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.resolve import read_run
 from deepfake_core.training.runfiles import read_json
@@ -20,8 +20,6 @@ from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:
     from deepfake_core.loaded import LoadedDetector
-
-_ROLES = ("real", "fake")
 
 
 def validation_split(detector: Detector, run_dir: Path, cache_dir: Path | None = None) -> ValidationSet:
@@ -87,7 +85,7 @@ def material_of(
         raise TrainingDataError(f"{name}: its manifest does not say how it was trained; name the folder of its run")
     material = gather(loaded.detector, open_dataset(data), None, recipe, cache_dir, device)
     stated = {(source.name, source.role): source.count for source in loaded.manifest.provenance}
-    found = {(name, _ROLES[fake]): count for (name, fake), count in material.counts.items()}
+    found = {(name, ROLES[fake]): count for (name, fake), count in material.counts.items()}
     if stated and stated != found:
         raise TrainingDataError(
             f"{data}: these are not the pictures that {loaded.manifest.name} was trained on: {_apart(stated, found)}"

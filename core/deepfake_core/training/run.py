@@ -21,7 +21,7 @@ from deepfake_core.training.calibrate import fit_calibration
 from deepfake_core.training.engine import engine
 from deepfake_core.training.evaluate import test_once
 from deepfake_core.training.loop import Hooks, fit
-from deepfake_core.training.material import Material, Shown, check_samples, gather, test_samples
+from deepfake_core.training.material import ROLES, Material, Shown, check_samples, gather, test_samples
 from deepfake_core.training.recipe import TrainRecipe
 from deepfake_core.training.rundir import RunDir
 from deepfake_core.training.seeding import seed_everything
@@ -234,13 +234,12 @@ def _conclude(
 
 
 def _provenance(material: Material, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
-    roles = ("real", "fake")
     return tuple(
         DataSource(
             name=source,
-            role=roles[fake],
+            role=ROLES[fake],
             count=count,
-            terms=known.terms if (known := find_terms(terms, source, roles[fake])) else "not stated",
+            terms=known.terms if (known := find_terms(terms, source, ROLES[fake])) else "not stated",
         )
         for (source, fake), count in material.counts.items()
     )
