@@ -19,7 +19,7 @@ TORCH_SIDE = (
     "sklearn",
     "timm",
     "torch",
-    "deepfake_core.detector",
+    "deepfake_core.contract.detector",
     "deepfake_core.runtimes.torch",
     "deepfake_core.testing",
     "deepfake_core.training",
@@ -29,7 +29,7 @@ TORCH_SIDE = (
 SIDES = {
     "torch": TORCH_SIDE,
     "albumentations": ("albumentations", "deepfake_core.training"),
-    "openvino": ("openvino", "deepfake_exports.openvino"),
+    "openvino": ("openvino", "deepfake_exports.formats.openvino"),
 }
 MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}
 

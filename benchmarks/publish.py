@@ -24,12 +24,12 @@ from typing import Annotated
 
 import typer
 
-from deepfake_bench import marks
-from deepfake_bench.jobs import parse_dataset
+from deepfake_bench.card import marks
+from deepfake_bench.runner.jobs import parse_dataset
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
-from deepfake_core.runtimes.bystanders import Bystanders
+from deepfake_core.runtimes.cpu_contention import Bystanders
 from deepfake_registry.files import write_atomic
 from published import KIND, contents, pages
 

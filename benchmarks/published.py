@@ -12,13 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from deepfake_bench import marks
-from deepfake_bench.card import accuracy_on, robustness_on, table
-from deepfake_bench.figures import SIGNS, conditions_of, interval, meaningful, number, short, short_name
-from deepfake_bench.jobs import PLUMBING
-from deepfake_bench.report import Machine, Measurement, Report, SourceAccuracy
-from deepfake_bench.targets import board, documented
-from deepfake_core.protectors import levels
+from deepfake_bench.card import marks
+from deepfake_bench.card.card import accuracy_on, robustness_on, table
+from deepfake_bench.report.figures import SIGNS, conditions_of, interval, meaningful, number, short, short_name
+from deepfake_bench.report.report import Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.report.targets import board, documented
+from deepfake_bench.runner.jobs import PLUMBING
+from deepfake_core.protect.protectors import levels
 from published_files import Differences, Effect, Figures, Protection, labels_of, read, report_of
 
 KIND = "results"

@@ -36,7 +36,7 @@ def _commands(command: Any, name: str, parent: Any) -> Iterator[str]:
 
 def report_page() -> str:
     """Fields of the JSON report, from its schema."""
-    from deepfake_bench.report import schema
+    from deepfake_bench.report.report import schema
 
     full = schema()
     intro = (
@@ -69,7 +69,7 @@ def _type(spec: dict[str, Any]) -> str:
 
 def hooks_page() -> str:
     """The hooks that a plugin implements and the records that they yield: signatures and docstrings."""
-    from deepfake_core import hookspecs, specs
+    from deepfake_core.contract import hookspecs, specs
 
     parts = ["# Hooks", _text(hookspecs.__doc__)]
     for name, hook in hooks(hookspecs).items():

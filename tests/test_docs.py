@@ -18,7 +18,7 @@ from PIL import Image
 
 import deepfake_core as df
 from deepfake_bench.cli import app
-from deepfake_core import hookspecs
+from deepfake_core.contract import hookspecs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]

@@ -34,7 +34,7 @@ def test_start_up_imports_nothing_heavy(code: str) -> None:
 
 
 def test_base_install_predicts_without_torch() -> None:
-    code = "import deepfake_core.loading, deepfake_core.runtimes.onnxruntime, deepfake_core.explainers.overlay"
+    code = "import deepfake_core.loading.load, deepfake_core.runtimes.onnxruntime, deepfake_core.explainers.overlay"
     assert not loaded_by(code) & {"torch", "onnx", "accelerate", "timm", "transformers", "sklearn", "scipy"}
 
 
@@ -53,6 +53,6 @@ def test_detector_without_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     import deepfake_core
 
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "deepfake_core.detector", raising=False)
+    monkeypatch.delitem(sys.modules, "deepfake_core.contract.detector", raising=False)
     with pytest.raises(deepfake_core.MissingExtra, match=r"pip install 'deepfake-core\[torch\]'"):
         _ = deepfake_core.Detector

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepfake_core.loaded import LoadedDetector
+from deepfake_core.handle.loaded import LoadedDetector
 
 NETWORK_ALONE = ("latency_ms_p50", "images_per_s")
 """Figures that go with the network as it goes."""

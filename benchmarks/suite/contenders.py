@@ -20,7 +20,7 @@ import numpy as np
 from hugging_face import network, pipeline, processor
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 FILE, NETWORK = "file → score", "network alone"
 FACES = "file → verdict, faces looked for"
@@ -98,8 +98,8 @@ class Setting:
 def ours(eager: LoadedDetector, setting: Setting) -> Iterator[Contender]:
     """The detector in torch, and its fp32 export on every backend; where the processor has it, in bfloat16, too."""
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.loading import load
-    from deepfake_core.runtimes.choice import COMPARED
+    from deepfake_core.loading.load import load
+    from deepfake_core.runtimes.autotune import COMPARED
 
     yield own("ours on torch", eager, setting.picture, eager=True)
     eager.export("onnx", "fp32", out=setting.model)
@@ -214,7 +214,7 @@ def optimum_peer(setting: Setting) -> Iterator[Contender]:
 
 def torch_beside_torchvision(threads: int) -> Any:
     """Torch with so many threads, and a torchvision that can be imported."""
-    from deepfake_core._torchvision import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_importable
 
     ensure_importable()
     import torch

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from peers import MAKE_PICTURE, OFFLINE, RUN_PEER, make_peer, measured, python
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 NAME = re.compile(
     r"(?P<detector>\w+)-(?P<format>onnx|openvino|pt2|torchscript)-"
@@ -47,7 +47,7 @@ COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
 """Precision of a file → that of its arithmetic, where it is not float32."""
 TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
 STARTS = 7  # fresh processes of which the median counts
-RUN_PROBE = "from deepfake_bench.probe import main; main()"
+RUN_PROBE = "from deepfake_bench.runner.probe import main; main()"
 GAIN = {"siglip": Goal("≥", 3), "cvt": Goal("≥", 6), "radar": Goal("≥", 2), "dualstream": Goal("≥", 1.8)}
 FLOORS = Goal("≤", 1.6)
 LOAD_S = Goal("≤", 0.6)
@@ -131,8 +131,8 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
         threads: Of every contender.
         repeats: Turns of each.
     """
-    from deepfake_bench.cli.parity import network_of
-    from deepfake_bench.roofline import floor_ms, gemms, multiply_adds, peaks_of
+    from deepfake_bench.cli.publish.parity import network_of
+    from deepfake_bench.runner.roofline import floor_ms, gemms, multiply_adds, peaks_of
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.runtimes.timing import medians_ms
 
@@ -189,7 +189,7 @@ def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArr
 
 def transformers_cvt(side: int) -> Callable[[], object]:
     """CvT-13 as transformers has it, with random weights, on a picture of ``side`` × ``side`` pixels."""
-    from deepfake_core._torchvision import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_importable
 
     ensure_importable()
     import torch
@@ -220,7 +220,7 @@ def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: in
 
 
 def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, repeats: int) -> Iterator[Row]:
-    from deepfake_bench.roofline import multiply_adds
+    from deepfake_bench.runner.roofline import multiply_adds
     from deepfake_core.errors import ArtifactCorrupt
     from deepfake_core.runtimes.timing import medians_ms
 

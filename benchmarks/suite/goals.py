@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepfake_bench.machine import describe_machine
-from deepfake_core.runtimes.bystanders import Bystanders
+from deepfake_bench.runner.machine import describe_machine
+from deepfake_core.runtimes.cpu_contention import Bystanders
 from deepfake_registry.files import write_atomic
 
 BUSY = 0.05  # share of the processors that other work may take

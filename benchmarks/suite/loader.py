@@ -27,12 +27,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_core._torchvision import ensure_importable
-from deepfake_core.datasets.image_folder import ImageFolder
-from deepfake_core.training.items import Key
-from deepfake_core.training.pictures import PictureSet
-from deepfake_core.training.prepare import prepare
-from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.training_set import Key
+from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core.training.data.pictures import PictureSet
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 
 SIZE = 224

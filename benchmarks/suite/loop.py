@@ -18,13 +18,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from deepfake_core.detector import Detector, WithPreprocess
-from deepfake_core.loading import load
-from deepfake_core.training.engine import engine
-from deepfake_core.training.items import TrainingSet
-from deepfake_core.training.loop import fit
-from deepfake_core.training.recipe import Optimizer, Phase, Schedule, TrainRecipe
-from deepfake_core.training.rundir import RunDir
+from deepfake_core.contract.detector import Detector, WithPreprocess
+from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecipe
+from deepfake_core.contract.training_set import TrainingSet
+from deepfake_core.loading.load import load
+from deepfake_core.training.loop.engine import engine
+from deepfake_core.training.loop.loop import fit
+from deepfake_core.training.runs.rundir import RunDir
 
 WARM = 5
 """Steps that are not timed."""

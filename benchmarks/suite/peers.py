@@ -36,7 +36,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VER
 # ensure_importable it would not run at all where a torchvision for CUDA lies beside a torch for CPUs.
 MAKE_PEER = """
 import sys
-from deepfake_core._torchvision import ensure_importable
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 ensure_importable()
 sys.path.insert(0, sys.argv[2])
 from hugging_face import SIDES, network, processor
@@ -45,7 +45,7 @@ processor("siglip", SIDES["siglip"]).save_pretrained(sys.argv[1])
 """
 RUN_PEER = """
 import sys
-from deepfake_core._torchvision import ensure_importable
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 ensure_importable()
 from transformers import pipeline
 print(pipeline("image-classification", model=sys.argv[1])(sys.argv[2]))
@@ -53,7 +53,7 @@ print(pipeline("image-classification", model=sys.argv[1])(sys.argv[2]))
 MAKE_PICTURE = """
 import sys
 from pathlib import Path
-from deepfake_bench.scenarios._timing import write_picture
+from deepfake_bench.scenarios.speed.timing import write_picture
 print(write_picture(Path(sys.argv[1])))
 """
 MAKE_UNTRAINED = """
@@ -147,7 +147,7 @@ def contest(
         optimum: A Python that has optimum; empty for none.
     """
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.loading import load
+    from deepfake_core.loading.load import load
     from deepfake_core.runtimes.timing import medians_ms
 
     absences = {name: PEERS[name].absence(optimum) for name in item.peers}

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake_bench.cli.parity import network_of
-from deepfake_bench.scenarios._timing import write_picture
-from deepfake_bench.scenarios.single_stream import network_input
+from deepfake_bench.cli.publish.parity import network_of
+from deepfake_bench.scenarios.speed.single_stream import network_input
+from deepfake_bench.scenarios.speed.timing import write_picture
 from deepfake_core import load
-from deepfake_core.judging import judge
-from deepfake_core.runtimes.choice import COMPARED
+from deepfake_core.handle.postprocess import judge
+from deepfake_core.runtimes.autotune import COMPARED
 
 RUNTIMES = [
     "onnxruntime",

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from deepfake_bench.report import Machine, Measurement, Report
-from deepfake_core.artifacts import read_bare, write_package
+from deepfake_bench.report.report import Machine, Measurement, Report
+from deepfake_core.discovery.artifacts import read_bare, write_package
 
 TINY_PLUGIN = """
-from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DetectorSpec, Target
+from deepfake_core.contract.hookspecs import hookimpl
+from deepfake_core.contract.specs import DetectorSpec, Target
 
 @hookimpl
 def deepfake_detectors():
@@ -64,7 +64,7 @@ def environment(site: Path) -> dict[str, str]:
 @pytest.fixture
 def tiny(site: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The plugins of ``site`` in this process and in those that it starts; gives the detector's name."""
-    from deepfake_core import plugins
+    from deepfake_core.discovery import plugins
 
     monkeypatch.syspath_prepend(str(site))
     for name in ("PYTHONPATH", "OMP_NUM_THREADS"):

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepfake_core.detector import Detector as Detector
-    from deepfake_core.detector import DetectorConfig as DetectorConfig
+    from deepfake_core.contract.detector import Detector as Detector
+    from deepfake_core.contract.detector import DetectorConfig as DetectorConfig
+    from deepfake_core.discovery.plugins import list_detectors
     from deepfake_core.errors import (
         ArtifactCorrupt,
         DeepfakeError,
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
         UnknownDetector,
         WeightsUnavailable,
     )
-    from deepfake_core.loaded import LoadedDetector
-    from deepfake_core.loading import load
-    from deepfake_core.plugins import list_detectors
-    from deepfake_core.results import Box, Face, FaceResult, Result
+    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core.handle.results import Box, Face, FaceResult, Result
+    from deepfake_core.loading.load import load
 
     __version__: str
 
@@ -59,15 +59,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Box": "results",
-    "Detector": "detector",
-    "DetectorConfig": "detector",
-    "Face": "results",
-    "FaceResult": "results",
-    "LoadedDetector": "loaded",
-    "Result": "results",
-    "list_detectors": "plugins",
-    "load": "loading",
+    "Box": "handle.results",
+    "Detector": "contract.detector",
+    "DetectorConfig": "contract.detector",
+    "Face": "handle.results",
+    "FaceResult": "handle.results",
+    "LoadedDetector": "handle.loaded",
+    "Result": "handle.results",
+    "list_detectors": "discovery.plugins",
+    "load": "loading.load",
 }
 
 

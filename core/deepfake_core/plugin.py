@@ -4,28 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DatasetSpec, ExplainerSpec
+from deepfake_core.contract.hookspecs import hookimpl
+from deepfake_core.contract.specs import DatasetSpec, ExplainerSpec
 
 _DATASETS = (
-    ("image-folder", "real/… and fake/… folders of pictures, or <source>/{real,fake}/…", "image_folder:ImageFolder"),
+    (
+        "image-folder",
+        "real/… and fake/… folders of pictures, or <source>/{real,fake}/…",
+        "layouts.image_folder:ImageFolder",
+    ),
     (
         "frame-folders",
         "real/<video>/*.jpg and fake/<video>/*.jpg: videos as folders of frames",
-        "frame_folders:FrameFolders",
+        "layouts.frame_folders:FrameFolders",
     ),
-    ("csv", "CSV file with columns path and label (1 = real), or train.csv, valid.csv, test.csv", "csv_table:CsvTable"),
-    ("video-pairs", "CSV file with columns real and fake, beside folders of frames", "video_pairs:VideoPairs"),
-    ("kaggle-140k", "140k real and fake faces: real_vs_fake/real-vs-fake/{train,valid,test}", "kaggle:Kaggle140k"),
-    ("wilddeepfake", "WildDeepfake: {real,fake}_{train,test}/N.tar.gz", "wilddeepfake:WildDeepfake"),
-    ("celeb-df-v2", "Celeb-DF v2: folders of videos and List_of_testing_videos.txt", "celeb_df:CelebDF"),
-    ("faceforensics", "FaceForensics++: original_sequences and manipulated_sequences", "faceforensics:FaceForensics"),
-    ("dfdc", "Deepfake Detection Challenge: dfdc_train_part_N/metadata.json", "dfdc:Dfdc"),
-    ("shards", "WebDataset tar shards: key.jpg beside key.json, key.cls or key.txt", "shards:Shards"),
-    ("crops", "a store of face crops that dfbench data prepare made", "crops:StoredCrops"),
-    ("parquet", "Parquet files with columns of pictures and labels", "parquet:Parquet"),
-    ("hf", "any Hugging Face dataset, by its id or local path", "hf:HuggingFace"),
-    ("sample", "forty drawn faces and their fakes, to see whether training runs", "sample:SampleFaces"),
+    (
+        "csv",
+        "CSV file with columns path and label (1 = real), or train.csv, valid.csv, test.csv",
+        "formats.csv_table:CsvTable",
+    ),
+    ("video-pairs", "CSV file with columns real and fake, beside folders of frames", "layouts.video_pairs:VideoPairs"),
+    (
+        "kaggle-140k",
+        "140k real and fake faces: real_vs_fake/real-vs-fake/{train,valid,test}",
+        "layouts.kaggle:Kaggle140k",
+    ),
+    ("wilddeepfake", "WildDeepfake: {real,fake}_{train,test}/N.tar.gz", "layouts.wilddeepfake:WildDeepfake"),
+    ("celeb-df-v2", "Celeb-DF v2: folders of videos and List_of_testing_videos.txt", "layouts.celeb_df:CelebDF"),
+    (
+        "faceforensics",
+        "FaceForensics++: original_sequences and manipulated_sequences",
+        "layouts.faceforensics:FaceForensics",
+    ),
+    ("dfdc", "Deepfake Detection Challenge: dfdc_train_part_N/metadata.json", "layouts.dfdc:Dfdc"),
+    ("shards", "WebDataset tar shards: key.jpg beside key.json, key.cls or key.txt", "formats.shards:Shards"),
+    ("crops", "a store of face crops that dfbench data prepare made", "crop_store.dataset:StoredCrops"),
+    ("parquet", "Parquet files with columns of pictures and labels", "formats.parquet:Parquet"),
+    ("hf", "any Hugging Face dataset, by its id or local path", "formats.hf:HuggingFace"),
+    ("sample", "forty drawn faces and their fakes, to see whether training runs", "layouts.sample:SampleFaces"),
 )
 
 _EXPLAINERS = (

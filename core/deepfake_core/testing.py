@@ -23,15 +23,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
+from deepfake_core.discovery.plugins import detector_spec
 from deepfake_core.errors import MissingExtra
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.inputs.sources import Frames
-from deepfake_core.loading import load
-from deepfake_core.plugins import detector_spec
+from deepfake_core.loading.load import load
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 
 class DetectorContract:
@@ -111,7 +111,7 @@ class DetectorContract:
     def test_learns_a_tiny_batch(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
         import torch
 
-        from deepfake_core.detector import WithPreprocess
+        from deepfake_core.contract.detector import WithPreprocess
 
         torch.manual_seed(0)
         detector = untrained.detector

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_core import plugins
+from deepfake_core.discovery import plugins
 
 TINY = Path(__file__).parent / "tiny_plugin"
 

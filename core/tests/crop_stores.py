@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from deepfake_core.data.crops.prepare import prepare
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.testing import draw_face
-from deepfake_core.training.prepare import prepare
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, WholeImage
 
 NORMALIZE = Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)

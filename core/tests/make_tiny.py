@@ -14,7 +14,7 @@ PLUGIN = Path(__file__).parent / "tiny_plugin"
 def main() -> None:
     sys.path.insert(0, str(PLUGIN))
     from deepfake_core import load
-    from deepfake_core.artifacts import write_package
+    from deepfake_core.discovery.artifacts import write_package
     from deepfake_registry.manifest import MANIFEST_KEY, Calibration
 
     tiny = load("tiny", untrained=True, seed=1)

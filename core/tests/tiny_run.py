@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector
-from deepfake_core.training import checkpoint
-from deepfake_core.training.engine import engine
-from deepfake_core.training.items import TrainingSet
-from deepfake_core.training.loop import Hooks, fit
-from deepfake_core.training.recipe import Phase, TrainRecipe
+from deepfake_core.contract.detector import Detector
+from deepfake_core.contract.recipe import Phase, TrainRecipe
+from deepfake_core.contract.training_set import TrainingSet
+from deepfake_core.training.loop import checkpoint
+from deepfake_core.training.loop.engine import engine
+from deepfake_core.training.loop.loop import Hooks, fit
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deepfake_core.artifacts import read_bare
+from deepfake_core.discovery.artifacts import read_bare
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_registry.files import new_folder
 from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, ModelManifest, TensorSpec

@@ -8,8 +8,8 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from deepfake_core.artifacts import WEIGHTS_FILE, Package, write_package
-from deepfake_core.loaded import LoadedDetector
+from deepfake_core.discovery.artifacts import WEIGHTS_FILE, Package, write_package
+from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_registry.manifest import MANIFEST_KEY
 
 SUFFIXES = {"openvino": "xml", "torchscript": "pt"}

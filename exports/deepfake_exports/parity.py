@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepfake_core.errors import ParityError
-from deepfake_core.metrics import roc_auc
+from deepfake_core.evaluation.metrics import roc_auc
 from deepfake_core.runtimes.base import Outputs, worst_difference
 from deepfake_core.runtimes.torch import as_outputs
 from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec

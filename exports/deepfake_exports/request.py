@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.errors import DeepfakeError
 from deepfake_exports.parity import LabelledImages
 from deepfake_registry.manifest import ModelManifest

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.loaded import LoadedDetector
+from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.runtimes.timing import medians_ms
 from deepfake_exports.package import SUFFIXES
 from deepfake_exports.parity import TIMED, Run, change_of, known_scores, probes, scores_of, torch_run
@@ -177,11 +177,11 @@ def run_of(format: str, path: Path, manifest: ModelManifest) -> Run:
         DeepfakeError: Nothing here runs the format.
     """
     if format == "onnx":
-        from deepfake_exports.onnx import ort_run
+        from deepfake_exports.formats.onnx import ort_run
 
         return ort_run(path)
     if format == "openvino":
-        from deepfake_exports.openvino import openvino_run
+        from deepfake_exports.formats.openvino import openvino_run
 
         return openvino_run(path)
     readers: dict[str, Callable[[], Any]] = {

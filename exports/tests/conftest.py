@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_registry.manifest import Calibration, ModelManifest, Normalize, PreprocessSpec, Resize, manifest_of
 
 SIZE = 32

@@ -15,12 +15,12 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from deepfake_core.artifacts import read_bare
+from deepfake_core.discovery.artifacts import read_bare
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError, MissingExtra
-from deepfake_core.loading import load
+from deepfake_core.loading.load import load
 from deepfake_exports import layouts
+from deepfake_exports.formats.onnx import export_onnx
 from deepfake_exports.layouts import triton_config, write_mlflow, write_triton
-from deepfake_exports.onnx import export_onnx
 from deepfake_registry.manifest import MANIFEST_KEY, Clip, ModelManifest, manifest_of
 
 needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")

@@ -11,10 +11,11 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 import deepfake_core
-from deepfake_core.detector import WithPreprocess
+from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.errors import DeepfakeError, ParityError
-from deepfake_exports import onnx as exporter
 from deepfake_exports import parity
+from deepfake_exports.formats import onnx as exporter
+from deepfake_exports.formats.onnx import OPSET, export_onnx, ort_run
 from deepfake_exports.lowprecision import (
     by_sensitivity,
     float_nodes,
@@ -23,7 +24,6 @@ from deepfake_exports.lowprecision import (
     quantised_layers,
     store_as_int8,
 )
-from deepfake_exports.onnx import OPSET, export_onnx, ort_run
 from deepfake_exports.parity import mean_p_change, scores_of
 from deepfake_registry.manifest import MANIFEST_KEY, Calibration, ModelManifest
 

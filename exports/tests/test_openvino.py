@@ -5,14 +5,14 @@ import openvino
 import pytest
 
 from deepfake_core import load
-from deepfake_core.artifacts import WEIGHTS_FILE, read_bare, write_package
+from deepfake_core.discovery.artifacts import WEIGHTS_FILE, read_bare, write_package
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, ParityError
 from deepfake_core.runtimes import openvino as runtime
 from deepfake_core.runtimes.openvino import RT_INFO, computes_bf16
-from deepfake_exports import openvino as exporter
 from deepfake_exports import parity
-from deepfake_exports.onnx import export_onnx
-from deepfake_exports.openvino import export_openvino, openvino_run
+from deepfake_exports.formats import openvino as exporter
+from deepfake_exports.formats.onnx import export_onnx
+from deepfake_exports.formats.openvino import export_openvino, openvino_run
 from deepfake_exports.parity import LabelledImages, change_of, scores_of, torch_run
 from deepfake_exports.request import graph_of
 from deepfake_registry.manifest import ModelManifest
@@ -64,7 +64,7 @@ def test_a_bare_file_and_a_package_are_loaded(case, exported, tmp_path):
 
 
 def test_an_onnx_file_runs_in_openvino_too(case, tmp_path):
-    from deepfake_exports.onnx import export_onnx
+    from deepfake_exports.formats.onnx import export_onnx
 
     out = export_onnx(case.detector, case.network, case.manifest, tmp_path / "model.onnx")
     one, other = (load(out, backend=name, threads=1).score(case.images) for name in ("onnxruntime", "openvino"))

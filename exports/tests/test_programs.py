@@ -16,7 +16,7 @@ import torch
 
 from deepfake_core import load
 from deepfake_core.errors import DeepfakeError, InputError, ParityError
-from deepfake_exports import pt2, torchscript
+from deepfake_exports.formats import pt2, torchscript
 from deepfake_exports.parity import torch_run
 from deepfake_exports.request import graph_of
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.loaded import LoadedDetector
+from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.runtimes.torch import TorchRuntime
-from deepfake_core.specs import DetectorSpec
 from deepfake_exports.table import Cell, Table, cell, timed_again, with_logits
 
 

@@ -12,12 +12,12 @@ import time
 import pytest
 
 from deepfake_registry.errors import RegistryError
-from deepfake_registry.upkeep import verify
+from deepfake_registry.store.upkeep import verify
 
 PUSH = """
 import sys
 from deepfake_registry.errors import RegistryError
-from deepfake_registry.opening import open_registry
+from deepfake_registry.store.opening import open_registry
 registry = open_registry(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -30,7 +30,7 @@ for folder in sys.argv[2:]:
 """
 MOVE = """
 import sys
-from deepfake_registry.opening import open_registry
+from deepfake_registry.store.opening import open_registry
 registry = open_registry(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

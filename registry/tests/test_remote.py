@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
-from deepfake_registry.opening import open_registry
-from deepfake_registry.storage import open_storage
-from deepfake_registry.store import Registry
-from deepfake_registry.upkeep import collect, verify
+from deepfake_registry.store.opening import open_registry
+from deepfake_registry.store.registry import Registry
+from deepfake_registry.store.storage import open_storage
+from deepfake_registry.store.upkeep import collect, verify
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -143,7 +143,7 @@ def test_threads_that_move_an_alias_in_s3_lose_no_move(bucket, package):
 
 def test_processes_that_push_to_s3_lose_nothing(bucket, package):
     folders = [package(str(n), content=b"%d" % n) for n in range(6)]
-    code = "import sys; from deepfake_registry.opening import open_registry as o\n"
+    code = "import sys; from deepfake_registry.store.opening import open_registry as o\n"
     code += "for folder in sys.argv[2:]: o(sys.argv[1]).push(folder)"
     writers = [
         subprocess.Popen([sys.executable, "-c", code, bucket, *map(str, own)]) for own in (folders[:4], folders[2:])
@@ -157,7 +157,7 @@ def test_processes_that_push_to_s3_lose_nothing(bucket, package):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_push_to_s3_that_is_killed_is_whole_or_absent(bucket, package):
     folder = package(content=random.Random(0).randbytes(4_000_000))
-    code = "import sys; from deepfake_registry.opening import open_registry as o; r = o(sys.argv[1]); r.names()\n"
+    code = "import sys; from deepfake_registry.store.opening import open_registry as o; r = o(sys.argv[1]); r.names()\n"
     code += "print('ready', flush=True); r.push(sys.argv[2])"
     registry = open_registry(bucket)
     for attempt in range(6):
@@ -199,7 +199,7 @@ def test_an_old_blob_there_is_written_again_by_a_push(remote, package, monkeypat
     file = remote.push(folder)[0].manifest.files["onnx"]
     path = f"blobs/sha256/{file.sha256[:2]}/{file.sha256}"
     written = remote.storage.stat(path).modified
-    monkeypatch.setattr("deepfake_registry.storage._YOUNG", timedelta(0))
+    monkeypatch.setattr("deepfake_registry.store.storage._YOUNG", timedelta(0))
     time.sleep(1.1)  # S3 counts whole seconds
     remote.push(folder)
     assert remote.storage.stat(path).modified > written
@@ -210,9 +210,7 @@ def test_credentials_are_not_shown():
 
 
 def test_a_missing_library_is_named():
-    code = (
-        "import sys; sys.modules['s3fs'] = None; from deepfake_registry.storage import open_storage as o; o('s3://b/x')"
-    )
+    code = "import sys; sys.modules['s3fs'] = None; from deepfake_registry.store.storage import open_storage as o; o('s3://b/x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].startswith("deepfake_registry.errors.MissingExtra: a registry at s3:// needs")
     assert "pip install 'deepfake-core[registry]'" in done.stderr

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from deepfake_registry.errors import ArtifactCorrupt, DeepfakeError, SignatureRefused
-from deepfake_registry.opening import open_registry
-from deepfake_registry.upkeep import verify
+from deepfake_registry.store.opening import open_registry
+from deepfake_registry.store.upkeep import verify
 
 pytest.importorskip("model_signing")
 

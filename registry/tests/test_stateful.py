@@ -13,12 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from deepfake_registry.blobs import blob_path
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
 from deepfake_registry.manifest import FileRef, Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
-from deepfake_registry.storage import LocalStorage
-from deepfake_registry.store import Registry
-from deepfake_registry.upkeep import collect, verify
+from deepfake_registry.store.blobs import blob_path
+from deepfake_registry.store.registry import Registry
+from deepfake_registry.store.storage import LocalStorage
+from deepfake_registry.store.upkeep import collect, verify
 
 PREPROCESS = PreprocessSpec(
     crop=WholeImage(), resize=Resize(height=8, width=8), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)

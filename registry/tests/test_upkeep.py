@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deepfake_registry.errors import ArtifactCorrupt
-from deepfake_registry.upkeep import collect, differences, verify
+from deepfake_registry.store.upkeep import collect, differences, verify
 
 OLD = timedelta(days=30)
 

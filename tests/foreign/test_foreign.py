@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import deepfake_core as df
-from deepfake_core.artifacts import MANIFEST_FILE, read_bare, read_package, write_package
+from deepfake_core.discovery.artifacts import MANIFEST_FILE, read_bare, read_package, write_package
 from deepfake_registry.manifest import ModelManifest
 
 pytestmark = pytest.mark.skipif(

@@ -11,25 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deepfake_bench.cli import (
-    backends,
-    card,
-    data,
-    develop,
-    ensemble,
-    explain,
-    listing,
-    parity,
-    predict,
-    promote,
-    protect,
-    registry,
-    reports,
-    run,
-    runs,
-    scores,
-    tune,
-)
+from deepfake_bench.cli import listing
+from deepfake_bench.cli.judge import explain, predict, protect
+from deepfake_bench.cli.measure import backends, card, reports, run, scores
+from deepfake_bench.cli.publish import parity, promote, registry
+from deepfake_bench.cli.train import data, develop, ensemble, runs, tune
 from deepfake_core.errors import DeepfakeError
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfake_bench.cli.text import columns, printable
+from deepfake_bench.cli.output.text import columns, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deepfake_core.plugins import Registered
-    from deepfake_core.specs import DetectorSpec
+    from deepfake_core.contract.specs import DetectorSpec
+    from deepfake_core.discovery.plugins import Registered
 
 
 class Format(enum.StrEnum):
@@ -29,7 +29,7 @@ def list_detectors(
     output: Annotated[Format, typer.Option("--format", help="How the list is printed.")] = Format.table,
 ) -> None:
     """List installed detectors with their weights, dataset layouts, explainers, protectors, and plugins that failed."""
-    from deepfake_core import plugins
+    from deepfake_core.discovery import plugins
 
     detectors = [
         {
@@ -60,7 +60,7 @@ def list_detectors(
 
 
 def _others() -> Iterator[tuple[str, Mapping[str, Registered[Any]]]]:
-    from deepfake_core import plugins
+    from deepfake_core.discovery import plugins
 
     yield "datasets", plugins.datasets()
     yield "explainers", plugins.explainers()

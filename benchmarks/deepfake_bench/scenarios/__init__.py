@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from deepfake_bench.jobs import Job
-    from deepfake_bench.report import DatasetInfo, SourceAccuracy
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_bench.report.report import DatasetInfo, SourceAccuracy
+    from deepfake_bench.runner.jobs import Job
+    from deepfake_core.handle.loaded import LoadedDetector
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a scenario found; see :class:`deepfake_bench.report.Measurement` for the fields."""
+    """What a scenario found; see :class:`deepfake_bench.report.report.Measurement` for the fields."""
 
     metrics: dict[str, float]
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -37,6 +37,7 @@ class Scenario:
         needs_training: It means nothing on untrained weights, which are skipped.
         of_pictures: It looks at single pictures, so that detectors of clips are skipped.
         by_default: It runs when no scenario is asked for: ``"cuda"`` where an accelerator was.
+        module: Module of its code, below this package; by default its name.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Scenario:
     needs_training: bool = False
     of_pictures: bool = False
     by_default: bool | Literal["cuda"] = True
+    module: str = ""
 
     def runs_by_default(self, device: str) -> bool:
         """Whether it is part of a run on a device that names no scenario."""
@@ -54,7 +56,7 @@ class Scenario:
 
     def measure(self, detector: LoadedDetector, job: Job) -> Outcome:
         """Run it."""
-        run: Callable[[LoadedDetector, Job], Outcome] = import_module(f"{__name__}.{self.name}").measure
+        run: Callable[[LoadedDetector, Job], Outcome] = import_module(f"{__name__}.{self.module or self.name}").measure
         return run(detector, job)
 
 
@@ -62,10 +64,26 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario(
-            "cold_start", "from a fresh process to the first verdict", headline="total_ms_p50", also=("parameters",)
+            "cold_start",
+            "from a fresh process to the first verdict",
+            headline="total_ms_p50",
+            also=("parameters",),
+            module="speed.cold_start",
         ),
-        Scenario("single_stream", "latency at batch 1, warm", headline="latency_ms_p50", also=("predict_ms_p50",)),
-        Scenario("offline", "best throughput over batch sizes", headline="images_per_s", also=("files_per_s",)),
+        Scenario(
+            "single_stream",
+            "latency at batch 1, warm",
+            headline="latency_ms_p50",
+            also=("predict_ms_p50",),
+            module="speed.single_stream",
+        ),
+        Scenario(
+            "offline",
+            "best throughput over batch sizes",
+            headline="images_per_s",
+            also=("files_per_s",),
+            module="speed.offline",
+        ),
         Scenario(
             "train_throughput",
             "training steps, from files and on samples that lie ready",
@@ -79,6 +97,7 @@ SCENARIOS = {
             headline="response_ms_load_80_p50",
             also=("response_ms_load_50_p50", "capacity_per_s", "requests_per_s_within_p99"),
             by_default=False,
+            module="speed.server",
         ),
         Scenario(
             "accuracy",

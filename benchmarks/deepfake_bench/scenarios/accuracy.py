@@ -13,19 +13,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from deepfake_bench.jobs import DatasetRef, Job
-from deepfake_bench.report import Curves, DatasetInfo, Estimate, SourceAccuracy
+from deepfake_bench.report.report import Curves, DatasetInfo, Estimate, SourceAccuracy
+from deepfake_bench.runner.jobs import DatasetRef, Job
 from deepfake_bench.scenarios import Outcome
-from deepfake_core import metrics
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.evaluate import Subset, evenly
+from deepfake_core.evaluation.evaluate import judged as judge
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.results import Result
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
 from deepfake_core.inputs.video import duration_s
-from deepfake_core.judged import Subset, evenly
-from deepfake_core.judged import judged as judge
-from deepfake_core.loaded import LoadedDetector
-from deepfake_core.results import Result
 from deepfake_registry.files import atomic_path
 
 Judged: TypeAlias = tuple[Sample, Result]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.jobs import PLUMBING, Job
+from deepfake_bench.runner.jobs import PLUMBING, Job
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.accuracy import (
     Judged,
@@ -27,11 +27,11 @@ from deepfake_bench.scenarios.accuracy import (
     write_predictions,
 )
 from deepfake_bench.scenarios.robustness import paired_rows
-from deepfake_core.attacks import pgd, shaken
 from deepfake_core.errors import MissingExtra, TrainingDataError
-from deepfake_core.judged import judged
-from deepfake_core.judging import probabilities
-from deepfake_core.loaded import LoadedDetector
+from deepfake_core.evaluation.evaluate import judged
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.postprocess import probabilities
+from deepfake_core.protect.attacks import pgd, shaken
 from deepfake_core.runtimes.threads import allowed_threads
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def whole_network(detector: LoadedDetector, threads: int) -> nn.Module:
     try:
         import torch
 
-        from deepfake_core.detector import WithPreprocess
+        from deepfake_core.contract.detector import WithPreprocess
     except ModuleNotFoundError as error:
         raise MissingExtra("the scenario attack", "deepfake-core[torch]") from error
     torch.set_num_threads(threads)

@@ -15,18 +15,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.jobs import Job
+from deepfake_bench.runner.jobs import Job
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.accuracy import describe, read_dataset
-from deepfake_core import metrics, plugins
 from deepfake_core.datasets import Sample
+from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, TrainingDataError
+from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.evaluate import judged
 from deepfake_core.explainers import Explainer, load_explainer
 from deepfake_core.explainers.perturb import masked_logits
-from deepfake_core.judged import judged
-from deepfake_core.judging import probabilities
-from deepfake_core.loaded import LoadedDetector
-from deepfake_core.results import FaceResult
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.postprocess import probabilities
+from deepfake_core.handle.results import FaceResult
 
 STEPS = 24
 """Steps from the blurred face to the whole one, and back."""

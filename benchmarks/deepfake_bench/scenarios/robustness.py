@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_bench.jobs import Job
-from deepfake_bench.report import Estimate, SourceAccuracy
+from deepfake_bench.report.report import Estimate, SourceAccuracy
+from deepfake_bench.runner.jobs import Job
 from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios._variants import ORIGINAL, RECODED, Change, notes, variants
 from deepfake_bench.scenarios.accuracy import (
     Judged,
     by_source,
@@ -31,11 +30,12 @@ from deepfake_bench.scenarios.accuracy import (
     source_accuracy,
     write_predictions,
 )
+from deepfake_bench.scenarios.variants import ORIGINAL, RECODED, Change, notes, variants
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
+from deepfake_core.evaluation.significance import grouped_difference
+from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.inputs.decode import decode
-from deepfake_core.loaded import LoadedDetector
-from deepfake_core.paired import grouped_difference
 
 _MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
 

@@ -16,18 +16,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepfake_bench.jobs import Job
+from deepfake_bench.runner.jobs import Job
 from deepfake_bench.scenarios import Outcome
-from deepfake_core.datasets.sample import SampleFaces
-from deepfake_core.detector import Detector, WithPreprocess
-from deepfake_core.loaded import LoadedDetector
-from deepfake_core.training.batches import Batches, Part
-from deepfake_core.training.engine import engine
-from deepfake_core.training.material import gather
-from deepfake_core.training.optim import plan
-from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.resolve import resolve_recipe
-from deepfake_core.training.step import Stepper, memory_advice, working_precision
+from deepfake_core.contract.detector import Detector, WithPreprocess
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.datasets.layouts.sample import SampleFaces
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.training.data.batches import Batches, Part
+from deepfake_core.training.data.training_data import gather
+from deepfake_core.training.loop.engine import engine
+from deepfake_core.training.loop.optim import plan
+from deepfake_core.training.loop.step import Stepper, memory_advice, working_precision
+from deepfake_core.training.recipes.resolve import resolve_recipe
 
 WARM_UP = 3
 """Steps before the clock starts."""

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.jobs import Job
+from deepfake_bench.runner.jobs import Job
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_dataset, source_accuracy
 from deepfake_core.errors import MissingExtra
-from deepfake_core.judged import judged as judge
-from deepfake_core.loaded import LoadedDetector, import_torch
-from deepfake_core.results import Verdict
+from deepfake_core.evaluation.evaluate import judged as judge
+from deepfake_core.handle.loaded import LoadedDetector, import_torch
+from deepfake_core.handle.results import Verdict
 
 Features: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -127,7 +127,7 @@ def untrained_features(detector: LoadedDetector) -> Features | None:
     network = import_torch("untrained_network")(detector.detector, SEED)
     import torch
 
-    from deepfake_core.detector import WithPreprocess
+    from deepfake_core.contract.detector import WithPreprocess
 
     linear = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
     if not linear:

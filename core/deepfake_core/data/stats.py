@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deepfake_core.data.check import LABELS
 from deepfake_core.data.inspect import Facts, Want, inspect_all
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.metrics import roc_auc
+from deepfake_core.evaluation.metrics import roc_auc
 
 if TYPE_CHECKING:
     from deepfake_core.data.state import State

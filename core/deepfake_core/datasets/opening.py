@@ -16,8 +16,8 @@ from urllib.parse import unquote
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.files import exists
 from deepfake_core.datasets.labels import parse_labels
+from deepfake_core.discovery.plugins import dataset_spec, datasets, import_object
 from deepfake_core.errors import MissingExtra, PluginLoadError, TrainingDataError
-from deepfake_core.plugins import dataset_spec, datasets, import_object
 
 # Two letters at least, so that C:\data is a path; a URL is none of ours.
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]+):(?!//)(?P<rest>.*)", re.DOTALL)
@@ -80,7 +80,7 @@ def as_option(value: str) -> str:
 def open_dataset(spec: str | Path) -> Dataset:
     """The dataset that ``NAME:PATH?key=value&…`` names.
 
-    ``NAME`` is one of :func:`deepfake_core.plugins.datasets`; without it the layout is recognised.
+    ``NAME`` is one of :func:`deepfake_core.discovery.plugins.datasets`; without it the layout is recognised.
     Options are keyword arguments of the layout's class. ``labels=VALUE:fake,VALUE:real`` is a label map,
     and a list is written with commas.
 

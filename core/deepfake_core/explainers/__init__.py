@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from deepfake_core import plugins
+from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 
 Target = Literal["predicted", "fake", "real"]

@@ -10,10 +10,10 @@ from PIL import Image
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.explainers import Explainer
-from deepfake_core.judging import probabilities
+from deepfake_core.handle.postprocess import probabilities
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 
 class EvidenceMap(Explainer):

@@ -19,8 +19,8 @@ from deepfake_core.explainers import Explainer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepfake_core.detector import ExplainLayer
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.contract.detector import ExplainLayer
+    from deepfake_core.handle.loaded import LoadedDetector
 
 EXTRA = "deepfake-core[explain]"
 
@@ -111,7 +111,7 @@ class EigenCam(GradCam):
 
 
 def _library() -> Any:
-    from deepfake_core._torchvision import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_importable
 
     ensure_importable()
     try:

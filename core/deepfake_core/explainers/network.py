@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepfake_core.detector import WithPreprocess
+from deepfake_core.contract.detector import WithPreprocess
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 
 class OneInput(nn.Module):

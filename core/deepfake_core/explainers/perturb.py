@@ -20,7 +20,7 @@ from deepfake_core.explainers import Explainer
 from deepfake_core.explainers.evidence import stretched
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 _BATCH = 16
 BLUR = 1 / 12

@@ -18,7 +18,7 @@ from deepfake_registry.files import atomic_path
 if TYPE_CHECKING:
     from PIL import Image
 
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 
 class Sheets:

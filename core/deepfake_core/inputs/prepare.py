@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from deepfake_core.errors import DeepfakeError, InputError
+from deepfake_core.handle.results import Box, Face, FrameResult
 from deepfake_core.inputs.crop import crop_side, prepare_crop, scale_box
 from deepfake_core.inputs.decode import MAX_PIXELS, Picture, decode, is_video, name_of
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.inputs.sources import Frames, Source
 from deepfake_core.inputs.tracks import Track, follow
-from deepfake_core.results import Box, Face, FrameResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

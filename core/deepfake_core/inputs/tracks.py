@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepfake_core.handle.results import Box, Face
 from deepfake_core.inputs.crop import scale_box
-from deepfake_core.results import Box, Face
 
 # A face in one frame is the one of an earlier frame where their boxes overlap by more than this (intersection over
 # union). Frames are a tenth of a second apart, in which a head may move by half of its width.

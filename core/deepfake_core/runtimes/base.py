@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
 
 if TYPE_CHECKING:
-    from deepfake_core.artifacts import Artifact
+    from deepfake_core.discovery.artifacts import Artifact
     from deepfake_registry.manifest import ModelManifest
 
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from deepfake_core.artifacts import Artifact
+from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
 from deepfake_core.runtimes.base import Outputs, Runtime, check_device, other_tensors
 from deepfake_core.runtimes.threads import allowed_threads

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.artifacts import Artifact
+from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
 from deepfake_core.runtimes.base import Outputs, Runtime, check_device, other_tensors
 from deepfake_core.runtimes.threads import allowed_threads

@@ -14,17 +14,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from deepfake_core._torchvision import ensure_importable
-from deepfake_core.artifacts import Artifact
-from deepfake_core.detector import Detector, WithPreprocess
+from deepfake_core.contract.detector import Detector, WithPreprocess
+from deepfake_core.contract.specs import DetectorSpec
+from deepfake_core.discovery.artifacts import Artifact
+from deepfake_core.discovery.plugins import import_object
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
-from deepfake_core.plugins import import_object
 from deepfake_core.runtimes.base import Outputs, Runtime, check_device
-from deepfake_core.specs import DetectorSpec
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:
-    from deepfake_core.hub import Repository
+    from deepfake_core.discovery.hub import Repository
 
 _LONGEST_REASON = 400  # characters; torch names every tensor that does not fit
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfake_core import metrics
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.evaluate import as_input, whole_videos
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES, Source
-from deepfake_core.judged import as_input, whole_videos
 from deepfake_core.progress import track
-from deepfake_core.training.rundir import RunDir
-from deepfake_core.training.runfiles import read_json, to_csv
+from deepfake_core.training.runs.rundir import RunDir
+from deepfake_core.training.runs.runfiles import read_json, to_csv
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 log = logging.getLogger("deepfake.training")
 

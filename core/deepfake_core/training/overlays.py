@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from deepfake_core.errors import MissingExtra
 from deepfake_core.explainers import Target, default_method, picture_name
 from deepfake_core.explainers.sheets import Sheets
-from deepfake_core.judging import FRAME_LOGIT
+from deepfake_core.handle.postprocess import FRAME_LOGIT
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 log = logging.getLogger("deepfake.training")
 

@@ -12,28 +12,28 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from deepfake_core.artifacts import Package, read_package, write_package
+from deepfake_core.contract.detector import Detector, WithPreprocess
+from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.data.manifest import held_out_hashes
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.detector import Detector, WithPreprocess
-from deepfake_core.training.calibrate import fit_calibration
-from deepfake_core.training.engine import engine
+from deepfake_core.discovery.artifacts import Package, read_package, write_package
+from deepfake_core.evaluation.calibration import fit_calibration
+from deepfake_core.training.data.training_data import ROLES, Material, Shown, check_samples, gather, test_samples
+from deepfake_core.training.data.validation import scores, validation_metrics
 from deepfake_core.training.evaluate import test_once
-from deepfake_core.training.loop import Hooks, fit
-from deepfake_core.training.material import ROLES, Material, Shown, check_samples, gather, test_samples
-from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.rundir import RunDir
-from deepfake_core.training.seeding import seed_everything
-from deepfake_core.training.step import working_precision
-from deepfake_core.training.trackers import trackers
-from deepfake_core.training.validation import scores, validation_metrics
+from deepfake_core.training.loop.engine import engine
+from deepfake_core.training.loop.loop import Hooks, fit
+from deepfake_core.training.loop.seeding import seed_everything
+from deepfake_core.training.loop.step import working_precision
+from deepfake_core.training.runs.rundir import RunDir
+from deepfake_core.training.runs.trackers import trackers
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 log = logging.getLogger("deepfake.training")
 
@@ -71,12 +71,12 @@ def train(
             measures none, for runs that are compared with each other before one of them is chosen.
         device: ``"auto"`` takes a GPU where there is one.
         cache_dir: Where prepared faces are kept; by default inside ``run_dir``.
-        track: Where curves go, as :func:`~deepfake_core.training.trackers.trackers` takes it.
+        track: Where curves go, as :func:`~deepfake_core.training.runs.trackers.trackers` takes it.
         resume: Go on with the run that ``run_dir`` holds.
         start: A trained model of the same architecture to go on from; by default the recipe decides.
         terms: Licence terms of each source, for the model's provenance.
         on_validation: Called with the step and the metrics of each validation; may raise
-            :class:`~deepfake_core.training.loop.Stopped`.
+            :class:`~deepfake_core.training.loop.loop.Stopped`.
 
     Returns:
         The package in ``run_dir/model``.
@@ -209,9 +209,9 @@ def _conclude(
     material: Material, tested: tuple[Dataset, list[Any]] | None, recipe: TrainRecipe, run: RunDir, device: str
 ) -> None:
     """Test once, draw overlays, close the run's metrics, and enter it into the record of all runs."""
-    from deepfake_core.loading import load
+    from deepfake_core.loading.load import load
     from deepfake_core.training.overlays import write_overlays
-    from deepfake_core.training.record import RunRecord, entry_of
+    from deepfake_core.training.runs.record import RunRecord, entry_of
 
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}
@@ -254,6 +254,6 @@ def _spec(data: Data | None) -> str | None:
 
 
 def _step_of(run: RunDir) -> int:
-    from deepfake_core.training import checkpoint
+    from deepfake_core.training.loop import checkpoint
 
     return int(checkpoint.read(run.last)["progress"]["step"]) if run.last.exists() else 0

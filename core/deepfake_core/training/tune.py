@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
-from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.resolve import changed, split_changes, to_yaml
-from deepfake_core.training.runfiles import locked, read_history
-from deepfake_core.training.space import Dimension, as_change
+from deepfake_core.training.recipes.resolve import changed, split_changes, to_yaml
+from deepfake_core.training.recipes.space import Dimension, as_change
+from deepfake_core.training.runs.runfiles import locked, read_history
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mini_sets import jpeg, pictures
 
 from deepfake_core.data.check import CheckReport, check
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.errors import TrainingDataError
 

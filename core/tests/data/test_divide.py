@@ -15,7 +15,7 @@ from deepfake_core.data.check import check
 from deepfake_core.data.divide import divide_dataset
 from deepfake_core.data.leaks import find_leaks
 from deepfake_core.datasets import Dataset
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.errors import TrainingDataError
 

@@ -19,7 +19,7 @@ from deepfake_core.data import inspect as module
 from deepfake_core.data.inspect import Want, inspect, inspect_all
 from deepfake_core.data.state import State, key_of
 from deepfake_core.datasets import Sample
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
 SLOW = """
@@ -36,7 +36,7 @@ def slowly(data, name, want):
 inspect.inspect = slowly
 from deepfake_core.data.check import check
 from deepfake_core.data.manifest import write_manifest
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 data = ImageFolder(sys.argv[1])
 if sys.argv[3] == "manifest":
     write_manifest(data, Path(sys.argv[4]), threads=1)

@@ -20,8 +20,8 @@ from deepfake_core.data.manifest import (
     verify,
     write_manifest,
 )
-from deepfake_core.datasets.csv_table import CsvTable
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.formats.csv_table import CsvTable
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
 

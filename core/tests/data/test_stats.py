@@ -9,8 +9,8 @@ from media import encoded, grey_frames, video_bytes
 from mini_sets import jpeg
 
 from deepfake_core.data.stats import collect
-from deepfake_core.datasets.drawn import draw_face
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.drawn import draw_face
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
 

@@ -12,9 +12,9 @@ import pytest
 from layouts import LEVELS, picture, shards, tar_bytes, wilddeepfake, write
 
 from deepfake_core.datasets.archives import members, read_member
+from deepfake_core.datasets.formats.shards import Shards
+from deepfake_core.datasets.layouts.wilddeepfake import WildDeepfake
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.datasets.shards import Shards
-from deepfake_core.datasets.wilddeepfake import WildDeepfake
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.decode import decode
 

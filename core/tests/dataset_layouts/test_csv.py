@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfake_core.datasets.csv_table import CsvTable
+from deepfake_core.datasets.formats.csv_table import CsvTable
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.datasets.tables import rows
 from deepfake_core.errors import TrainingDataError

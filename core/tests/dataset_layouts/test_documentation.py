@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from layouts import picture, write
 
-from deepfake_core import plugins
 from deepfake_core.datasets.opening import open_dataset, parse
+from deepfake_core.discovery import plugins
 
 PAGE = Path(__file__).parents[3] / "docs" / "datasets.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from layouts import celeb_df, dfdc, faceforensics, frame_folders, kaggle, picture, video, video_pairs, write
 
-from deepfake_core.datasets.celeb_df import CelebDF
-from deepfake_core.datasets.dfdc import Dfdc
-from deepfake_core.datasets.faceforensics import FaceForensics
-from deepfake_core.datasets.frame_folders import FrameFolders
-from deepfake_core.datasets.kaggle import Kaggle140k
+from deepfake_core.datasets.layouts.celeb_df import CelebDF
+from deepfake_core.datasets.layouts.dfdc import Dfdc
+from deepfake_core.datasets.layouts.faceforensics import FaceForensics
+from deepfake_core.datasets.layouts.frame_folders import FrameFolders
+from deepfake_core.datasets.layouts.kaggle import Kaggle140k
+from deepfake_core.datasets.layouts.video_pairs import VideoPairs
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.datasets.video_pairs import VideoPairs
 from deepfake_core.errors import TrainingDataError
 
 

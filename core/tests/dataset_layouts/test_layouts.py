@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from layouts import LAYOUTS, NEEDS
 
-from deepfake_core import plugins
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.opening import open_dataset
+from deepfake_core.discovery import plugins
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.video import is_video, sample_frames
 

@@ -11,15 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layouts import csv_file, image_folder, kaggle, picture, shards, write
 
-from deepfake_core import plugins
 from deepfake_core.datasets import Dataset
-from deepfake_core.datasets.celeb_df import CelebDF
-from deepfake_core.datasets.csv_table import CsvTable
-from deepfake_core.datasets.faceforensics import FaceForensics
-from deepfake_core.datasets.image_folder import ImageFolder
+from deepfake_core.datasets.formats.csv_table import CsvTable
 from deepfake_core.datasets.labels import LABELS, parse_labels
+from deepfake_core.datasets.layouts.celeb_df import CelebDF
+from deepfake_core.datasets.layouts.faceforensics import FaceForensics
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.datasets.layouts.sample import SampleFaces
 from deepfake_core.datasets.opening import Address, open_dataset, parse
-from deepfake_core.datasets.sample import SampleFaces
+from deepfake_core.discovery import plugins
 from deepfake_core.errors import TrainingDataError
 
 
@@ -126,8 +126,8 @@ def test_layouts_of_plugins_are_found_through_the_hook(
         {
             "mine.py": """
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DatasetSpec
+from deepfake_core.contract.hookspecs import hookimpl
+from deepfake_core.contract.specs import DatasetSpec
 
 
 @hookimpl

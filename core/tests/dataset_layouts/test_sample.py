@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake_core.datasets import sample
+from deepfake_core.datasets.layouts import sample
+from deepfake_core.datasets.layouts.sample import SampleFaces
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.datasets.sample import SampleFaces
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.faces import FaceFinder

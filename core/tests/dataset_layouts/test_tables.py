@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from layouts import hugging_face, parquet, picture
 
-from deepfake_core.datasets.hf import HuggingFace
+from deepfake_core.datasets.formats.hf import HuggingFace
+from deepfake_core.datasets.formats.parquet import Parquet
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.datasets.parquet import Parquet
 from deepfake_core.errors import MissingExtra, TrainingDataError
 
 pa = pytest.importorskip("pyarrow")

@@ -6,11 +6,11 @@ from media import PORTRAIT, blocks, encoded, grey_frames, video_bytes
 from PIL import Image
 
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.handle.postprocess import judge
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.inputs.sources import Frames, expand
 from deepfake_core.inputs.video import clip_starts, sample_clips
-from deepfake_core.judging import judge
 from deepfake_core.runtimes.base import Outputs
 from deepfake_registry.manifest import (
     Clip,

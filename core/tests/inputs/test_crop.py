@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from media import blocks
 from PIL import Image
 
+from deepfake_core.handle.results import Box
 from deepfake_core.inputs.crop import crop_face, crop_side, prepare_crop, resize, scale_box
-from deepfake_core.results import Box
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, WholeImage
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)

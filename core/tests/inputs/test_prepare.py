@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from media import PORTRAIT, blocks, encoded, grey_frames, video_bytes
 from nasty import write_nasty_folder
 
+from deepfake_core.handle.results import Box
 from deepfake_core.inputs import prepare as module
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.inputs.sources import expand
-from deepfake_core.results import Box
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 
 SPEC = PreprocessSpec(

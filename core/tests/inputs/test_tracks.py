@@ -2,8 +2,8 @@
 
 import pytest
 
+from deepfake_core.handle.results import Box, Face
 from deepfake_core.inputs.tracks import follow
-from deepfake_core.results import Box, Face
 
 SIZE = (100, 200)
 

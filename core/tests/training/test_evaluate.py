@@ -10,7 +10,7 @@ from crop_stores import Listed
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import evaluate
-from deepfake_core.training.rundir import RunDir
+from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.manifest import Calibration, Clip
 
 pytestmark = pytest.mark.torch

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from deepfake_core.detector import Detector, ExplainLayer
+from deepfake_core.contract.detector import Detector, ExplainLayer
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.explainers.gradcam import GradCam
-from deepfake_core.loaded import LoadedDetector
+from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.runtimes.torch import TorchRuntime
 from deepfake_core.training.overlays import write_overlays
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.testing import write_drawn_dataset
 
 pytestmark = pytest.mark.torch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepfake_core.loading import load
+from deepfake_core.loading.load import load
 from deepfake_core.testing import DetectorContract
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.inputs.prepare import Preparer
-from deepfake_core.loading import load
+from deepfake_core.loading.load import load
 from deepfake_cvt.backbones import CVT, _cells
 from deepfake_cvt.detector import LABELS, Cvt, CvtDetectorConfig
 
@@ -120,7 +120,7 @@ def test_recipes_of_the_source():  # 001-8, 001-9, 001-13, 001-14
 
 
 def test_the_first_phase_moves_the_head_alone_and_the_second_everything():  # 001-13, 001-14
-    from deepfake_core.training.optim import freeze
+    from deepfake_core.training.loop.optim import freeze
 
     detector = small()
     network = detector.build()
@@ -193,7 +193,7 @@ def test_attention_rollout_is_for_plain_vision_transformers():
 
 def test_gradcam_sees_something_before_the_last_layer_and_nothing_behind_it():  # 001-21
     pytest.importorskip("pytorch_grad_cam")
-    from deepfake_core.detector import ExplainLayer
+    from deepfake_core.contract.detector import ExplainLayer
     from deepfake_core.explainers import load_explainer
 
     loaded = load("cvt", untrained=True, config=SMALL, device="cpu")

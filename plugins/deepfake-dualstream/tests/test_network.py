@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from deepfake_core.discovery.plugins import detector_spec
 from deepfake_core.errors import WeightsUnavailable
-from deepfake_core.plugins import detector_spec
 from deepfake_dualstream.config import DualStreamConfig
 from deepfake_dualstream.detector import DualStreamDetector
 from deepfake_dualstream.network import ConvLSTM, Features, library

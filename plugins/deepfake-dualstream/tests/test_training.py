@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import deepfake_core as df
 from deepfake_bench.cli import app
-from deepfake_core.datasets.frame_folders import FrameFolders
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.datasets.layouts.frame_folders import FrameFolders
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import Frames
 from deepfake_core.testing import draw_face
-from deepfake_core.training.material import Shown
-from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.data.training_data import Shown
 
 pytestmark = pytest.mark.torch
 

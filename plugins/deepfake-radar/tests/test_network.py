@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
-from deepfake_core.loading import load
+from deepfake_core.loading.load import load
 from deepfake_radar import RADAR, RADARConfig
 from deepfake_radar.detector import Radar
 from deepfake_radar.network import Answer, CrossAttention, EvidenceReasoning, resampled

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from deepfake_core._torchvision import ensure_importable
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, WeightsUnavailable
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_core.testing import draw_face
 from deepfake_radar import RADAR, RADARConfig, pretrained
 from deepfake_radar.detector import Radar

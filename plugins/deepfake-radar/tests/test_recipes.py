@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from deepfake_core.loading import load
-from deepfake_core.plugins import detector_spec
-from deepfake_core.training.augment import POLICIES
+from deepfake_core.discovery.plugins import detector_spec
+from deepfake_core.loading.load import load
+from deepfake_core.training.data.augment import POLICIES
 from deepfake_radar.detector import Radar
 
 pytestmark = pytest.mark.torch

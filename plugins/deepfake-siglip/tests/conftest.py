@@ -24,7 +24,7 @@ def published(tmp_path_factory) -> Path:
     """A repository with ``fake`` as its class 0, as the documented checkpoint has it."""
     import torch
 
-    from deepfake_core._torchvision import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_importable
 
     ensure_importable()
     from transformers.models.siglip.configuration_siglip import SiglipConfig, SiglipTextConfig, SiglipVisionConfig

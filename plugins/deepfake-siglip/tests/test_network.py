@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from deepfake_core import load
-from deepfake_core.detector import WithPreprocess
+from deepfake_core.contract.detector import WithPreprocess
+from deepfake_core.contract.recipe import Phase
+from deepfake_core.discovery.plugins import detector_spec
 from deepfake_core.errors import ArtifactCorrupt, WeightsUnavailable
 from deepfake_core.explainers import load_explainer
-from deepfake_core.plugins import detector_spec
-from deepfake_core.training.recipe import Phase
 from deepfake_siglip.config import SiglipConfig
 from deepfake_siglip.detector import Siglip
 from deepfake_siglip.plugin import REPOSITORY

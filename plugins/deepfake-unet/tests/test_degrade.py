@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from deepfake_core.datasets.drawn import draw_face
-from deepfake_core.quality import psnr
+from deepfake_core.datasets.layouts.drawn import draw_face
+from deepfake_core.protect.image_metrics import psnr
 from deepfake_unet.degrade import add_bounded, degraded, jpeg, reduced
 
 pytestmark = pytest.mark.torch

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import MissingExtra
 from deepfake_unet import demo
 

@@ -70,14 +70,14 @@ def test_sizes_that_do_not_fit_are_refused():
 
 
 def test_documented_settings():  # 002-2
-    from deepfake_core.training.resolve import recipes_of
+    from deepfake_core.training.recipes.resolve import recipes_of
 
     preset = recipes_of(Unet())["mixed-precision"]
     assert (preset.batch_size, preset.phases[0].epochs, preset.precision) == (32, 50, "auto")
 
 
 def test_targets_name_their_requirement():  # 002-10, 002-11
-    from deepfake_core.plugins import detector_spec
+    from deepfake_core.discovery.plugins import detector_spec
 
     targets = {
         (target.source, target.metric, target.condition): target.value for target in detector_spec("unet").targets

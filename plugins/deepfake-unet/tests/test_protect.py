@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 import deepfake_core
 from deepfake_bench.cli import app
-from deepfake_core import protectors
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.decode import decode
+from deepfake_core.protect import protectors
 
 pytestmark = pytest.mark.torch
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.contract.training_set import TrainingSet
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import MissingExtra, TrainingDataError
-from deepfake_core.training.items import TrainingSet
 from deepfake_unet.detector import DEFAULT, Unet, UnetConfig
 from deepfake_unet.effects import PATHS, brighter, effect, noise, pgd
 from deepfake_unet.protection import FACE_SIDE, Protection, feature_surrogate, two_sets

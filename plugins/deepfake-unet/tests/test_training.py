@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 import deepfake_core
 from deepfake_bench.cli import app
 from deepfake_core.data.manifest import manifest_hash
-from deepfake_core.datasets.drawn import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.plugins import detector_spec
+from deepfake_core.discovery.plugins import detector_spec
 from deepfake_core.testing import write_drawn_dataset
 
 pytestmark = pytest.mark.torch

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, DetectorConfig
-from deepfake_core.training.recipe import Phase, TrainRecipe
+from deepfake_core.contract.detector import Detector, DetectorConfig
+from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 

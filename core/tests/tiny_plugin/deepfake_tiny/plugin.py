@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DetectorSpec
+from deepfake_core.contract.hookspecs import hookimpl
+from deepfake_core.contract.specs import DetectorSpec
 
 
 @hookimpl

@@ -3,8 +3,8 @@
 from pydantic import Field
 from torch import nn
 
-from deepfake_core.detector import Detector, DetectorConfig
-from deepfake_core.training.recipe import Phase, TrainRecipe
+from deepfake_core.contract.detector import Detector, DetectorConfig
+from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 

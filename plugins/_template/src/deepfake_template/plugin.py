@@ -1,7 +1,7 @@
 """What this distribution offers."""
 
-from deepfake_core.hookspecs import hookimpl
-from deepfake_core.specs import DetectorSpec
+from deepfake_core.contract.hookspecs import hookimpl
+from deepfake_core.contract.specs import DetectorSpec
 
 
 @hookimpl

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepfake_core._torchvision import ensure_importable
-from deepfake_core.detector import ExplainLayer
+from deepfake_core.contract.detector import ExplainLayer
 from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
-from deepfake_core.training.presets import PRESETS
-from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.training.recipes.presets import PRESETS
 from deepfake_cvt import backbones
 from deepfake_registry.manifest import FaceCrop, LabelMap, Normalize, PreprocessSpec, Resize, WholeImage
 

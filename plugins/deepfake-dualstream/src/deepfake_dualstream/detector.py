@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
+from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
+from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import WeightsUnavailable
-from deepfake_core.training.presets import PRESETS
-from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.training.recipes.presets import PRESETS
 from deepfake_dualstream.config import DualStreamConfig
 from deepfake_dualstream.network import DualStream, Features, Stream, library
 from deepfake_registry.manifest import Clip, FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec

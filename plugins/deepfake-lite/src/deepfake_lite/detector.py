@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from deepfake_core._torchvision import ensure_importable
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
+from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
+from deepfake_core.contract.losses import evidence_bce
+from deepfake_core.contract.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
 from deepfake_core.errors import MissingExtra
-from deepfake_core.training.losses import evidence_bce
-from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 STRIDE = 16

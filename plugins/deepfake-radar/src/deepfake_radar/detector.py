@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
-from deepfake_core.training.losses import evidence_bce, radar_loss
-from deepfake_core.training.presets import PRESETS
-from deepfake_core.training.recipe import Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
+from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
+from deepfake_core.contract.losses import evidence_bce, radar_loss
+from deepfake_core.contract.recipe import Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
+from deepfake_core.training.recipes.presets import PRESETS
 from deepfake_radar.network import PATCH, RADAR, Answer, RADARConfig
 from deepfake_radar.pretrained import load_dinov2, load_imagenet
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from deepfake_core._torchvision import ensure_importable
-from deepfake_core.detector import DetectorConfig
+from deepfake_core.contract.detector import DetectorConfig
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_radar.maps import EdgeMap, SpectrumMap
 
 ENCODER = "vit_small_patch16_224"
@@ -133,7 +133,7 @@ class RADAR(nn.Module):
             ArtifactCorrupt: They are damaged, or do not fit the network that their manifest describes.
             DeepfakeError: They are another architecture's.
         """
-        from deepfake_core.loading import load
+        from deepfake_core.loading.load import load
 
         loaded = load(source, backend="torch", device="cpu")
         network = loaded.network

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfake_core import hub
-from deepfake_core._torchvision import ensure_importable
+from deepfake_core.discovery import hub
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, WeightsUnavailable
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_registry.files import sha256_file
 
 EXTRA = "deepfake-radar[train]"

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from deepfake_core import hub
-from deepfake_core._torchvision import ensure_importable
-from deepfake_core.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.discovery import hub
+from deepfake_core.discovery.hub import CONFIG, Repository
 from deepfake_core.errors import ArtifactCorrupt
-from deepfake_core.hub import CONFIG, Repository
-from deepfake_core.training.presets import two_phase
-from deepfake_core.training.recipe import TrainRecipe
+from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core.training.recipes.presets import two_phase
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize, TensorSpec, WholeImage
 from deepfake_siglip.config import ARCHITECTURE, SiglipConfig, read_config
 from deepfake_siglip.plugin import INSTALL

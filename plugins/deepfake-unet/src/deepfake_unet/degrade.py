@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepfake_core.protectors import levels
+from deepfake_core.protect.protectors import levels
 
 # ITU-T T.81, tables K.1 and K.2.
 _LUMA = (

@@ -8,9 +8,9 @@ import typer
 from PIL import Image
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.loaded import LoadedDetector
-from deepfake_core.loading import load
-from deepfake_core.protectors import EPSILON, load_protector
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.loading.load import load
+from deepfake_core.protect.protectors import EPSILON, load_protector
 
 
 def build(detector: LoadedDetector) -> Any:

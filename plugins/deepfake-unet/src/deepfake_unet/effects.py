@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfake_core import attacks
-from deepfake_core.metrics import grouped_bootstrap
-from deepfake_core.protectors import levels
-from deepfake_core.quality import psnr, ssim
-from deepfake_core.training.augment import recode
+from deepfake_core.evaluation.metrics import grouped_bootstrap
+from deepfake_core.protect import attacks
+from deepfake_core.protect.image_metrics import psnr, ssim
+from deepfake_core.protect.protectors import levels
+from deepfake_core.training.data.augment import recode
 from deepfake_unet.surrogates import Surrogate, SwapSurrogate
 
 Images = NDArray[np.uint8]

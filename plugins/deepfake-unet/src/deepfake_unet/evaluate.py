@@ -16,14 +16,14 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
-from deepfake_core.loaded import LoadedDetector
-from deepfake_core.loading import load
-from deepfake_core.quality import psnr, ssim
-from deepfake_core.training.material import Material
-from deepfake_core.training.recipe import TrainRecipe
-from deepfake_core.training.reopen import material_of, recipe_of
-from deepfake_core.training.seeding import seed_everything
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.loading.load import load
+from deepfake_core.protect.image_metrics import psnr, ssim
+from deepfake_core.training.data.reopen import material_of, recipe_of
+from deepfake_core.training.data.training_data import Material
+from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_registry.files import write_atomic
 from deepfake_unet.detector import DEFAULT
 from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, brighter, effect, noise, pgd

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.protectors import Protector
+from deepfake_core.protect.protectors import Protector
 
 if TYPE_CHECKING:
-    from deepfake_core.loaded import LoadedDetector
+    from deepfake_core.handle.loaded import LoadedDetector
 
 PERTURBATION = "perturbation"
 _BATCH = 4

@@ -1,0 +1,1 @@
+"""Commands that judge, explain and protect pictures."""

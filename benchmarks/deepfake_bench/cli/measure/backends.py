@@ -1,0 +1,90 @@
+"""``dfbench backends``: what can run a model here, and how fast each does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepfake_bench.cli.listing import Format
+from deepfake_bench.cli.output.options import Threads
+from deepfake_bench.cli.output.text import columns, printable
+
+if TYPE_CHECKING:
+    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core.runtimes.autotune import Timing
+    from deepfake_core.runtimes.base import Runtime
+
+
+def backends(
+    detectors: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DETECTOR]...", help="Names or model files; by default every detector with its own weights."
+        ),
+    ] = None,
+    threads: Threads = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is remembered.")] = False,
+    output: Annotated[Format, typer.Option("--format", help="How the timings are printed.")] = Format.table,
+) -> None:
+    """Show what each backend takes for one input on this CPU, and which one backend=auto takes."""
+    from deepfake_core.discovery import plugins
+    from deepfake_core.runtimes.autotune import COMPARED, best, version
+    from deepfake_core.runtimes.threads import allowed_threads
+
+    named = detectors or [name for name, entry in plugins.detectors().items() if entry.spec.weights is not None]
+    count = threads or allowed_threads()
+    rows: list[dict[str, Any]] = []
+    for name in named:
+        timings = _timings(name, count, again)
+        taken = best(timings)
+        rows += [
+            {"detector": name, **asdict(timing), "version": version(timing.backend), "taken": timing.backend == taken}
+            for timing in timings
+        ]
+    if output is Format.json:
+        typer.echo(json.dumps({"threads": count, "timings": rows}, indent=2))
+        return
+    head = ("detector", "backend", "version", "ms", "difference", "")
+    typer.echo(columns([head, *map(_row, rows)]))
+    absent = [name for name in COMPARED if version(name) is None]
+    if absent:
+        typer.echo(f"not installed: {', '.join(f'{name} (deepfake-core[{name}])' for name in absent)}", err=True)
+
+
+def _timings(name: str, threads: int, again: bool) -> list[Timing]:
+    from deepfake_core.errors import DeepfakeError, MissingExtra
+    from deepfake_core.loading.load import load
+    from deepfake_core.runtimes import autotune
+
+    loaded: dict[str, LoadedDetector] = {}
+    failed: list[Timing] = []
+    for backend in autotune.COMPARED:
+        try:
+            loaded[backend] = load(name, backend=backend, device="cpu", threads=threads)
+        except MissingExtra:
+            continue
+        except DeepfakeError as error:
+            if not loaded:
+                raise
+            failed.append(autotune.Timing(backend, None, None, str(error)))
+    artifacts = {backend: detector.artifacts[0] for backend, detector in loaded.items()}
+    timings = None if again else autotune.remembered(artifacts, threads)
+    if timings is None:
+        openers = {backend: _opener(detector) for backend, detector in loaded.items()}
+        timings = autotune.measured(openers, artifacts, threads)
+    return [*timings, *failed]
+
+
+def _opener(detector: LoadedDetector) -> Callable[[], Runtime]:
+    return lambda: detector.runtime
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    styles = (("ms", ".2f"), ("difference", ".1e"))
+    ms, apart = ("–" if row[key] is None else f"{row[key]:{style}}" for key, style in styles)
+    note = row["reason"] or ("taken" if row["taken"] else "")
+    return printable(row["detector"]), row["backend"], row["version"] or "", ms, apart, note

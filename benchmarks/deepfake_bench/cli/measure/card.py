@@ -1,0 +1,131 @@
+"""``dfbench card``: measure a trained detector and write the numbers of its model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfake_bench.cli.measure.run import EXIT_FAILED
+from deepfake_bench.cli.output.options import Device, Threads
+
+if TYPE_CHECKING:
+    from deepfake_bench.report.report import Report
+    from deepfake_bench.runner.jobs import Job
+
+SCENARIOS = ("single_stream", "cold_start", "untrained_probe", "accuracy", "robustness")
+
+
+def card(
+    detector: Annotated[str, typer.Argument(help="A name, a model file or a packaged folder.", show_default=False)],
+    page: Annotated[list[Path], typer.Option(help="Markdown file with marked blocks to fill; may be repeated.")],
+    dataset: Annotated[
+        list[str], typer.Option(help="PATH (an image folder), LAYOUT:PATH or NAME=LAYOUT:PATH; may be repeated.")
+    ],
+    validation: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of the training run, whose validation scores are shown.")
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:PATH|PATH",
+            help="Instead of a run: the training data, from which its validation split is made and judged again.",
+        ),
+    ] = None,
+    cache_dir: Annotated[Path, typer.Option(help="Where --trained-on keeps what it prepares.")] = Path("cache"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the measurements are kept; by default RUN/card.", show_default=False)
+    ] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="TOML file of [[source]] tables: what the training data are, and their terms.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most files of each source and class, for a trial.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
+    reuse: Annotated[bool, typer.Option("--reuse", help="Take the measurements that are kept.")] = False,
+) -> None:
+    """Measure a detector and fill the marked blocks of its model card.
+
+    Speed, accuracy, robustness with the codec-shortcut check, an untrained baseline, and calibration before and
+    after. Exit status: 0, or 1 when a measurement failed.
+    """
+    from deepfake_bench.card.card import blocks_of, fill
+    from deepfake_bench.card.findings import Findings, judge_validation, read_predictions, read_validation
+    from deepfake_bench.runner.jobs import parse_dataset, plan
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.loading.load import load
+    from deepfake_registry.provenance import read_terms
+
+    # What can be wrong is found before anything is measured.
+    kept = out or (validation / "card" if validation else None)
+    if kept is None or (validation is None) == (trained_on is None):
+        raise DeepfakeError("name the training run by --validation, or its data by --trained-on and a folder by --out")
+    for item in page:
+        blocks_of(item)
+    terms = read_terms(sources) if sources is not None else ()
+    manifest = load(detector, device=device).manifest
+    jobs = plan(
+        [detector],
+        None,
+        SCENARIOS,
+        [parse_dataset(text) for text in dataset],
+        device=device,
+        threads=threads,
+        seconds=seconds,
+        limit=limit,
+        out=kept,
+    )
+    if validation is not None:
+        calibrated = read_validation(validation)
+    else:
+        assert trained_on is not None, "one of the two was named"
+        calibrated = judge_validation(detector, trained_on, cache_dir, device)
+    report = _kept(kept / "report.json", jobs) if reuse else _measured(jobs)
+    if not reuse:
+        report.write(kept / "report.json")
+    evaluation = tuple(
+        read_predictions(Path(job.predictions), job.dataset.name)
+        for job, row in zip(jobs, report.measurements, strict=True)
+        if job.scenario == "accuracy" and job.dataset is not None and row.status == "measured"
+    )
+    for item in page:
+        fill(item, Findings(manifest, report, calibrated, evaluation, terms))
+        typer.echo(f"wrote {item}")
+    failed = [row for row in report.measurements if row.status == "failed"]
+    for row in failed:
+        typer.echo(f"dfbench: {row.scenario} failed: {row.reason}", err=True)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _measured(jobs: list[Job]) -> Report:
+    from deepfake_bench.runner.launcher import launch
+    from deepfake_bench.runner.machine import make_report
+    from deepfake_core.progress import track
+
+    return make_report([launch(job) for job in track(jobs, "measuring")])
+
+
+def _kept(file: Path, jobs: list[Job]) -> Report:
+    """A report that was made by this very plan.
+
+    Raises:
+        DeepfakeError: There is none, or it is of other detectors, scenarios or datasets.
+    """
+    from pydantic import ValidationError
+
+    from deepfake_bench.report.report import Report
+    from deepfake_core.errors import DeepfakeError
+
+    try:
+        report = Report.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DeepfakeError(f"{file}: no report to reuse; leave --reuse out to measure") from error
+    kept = [(row.detector, row.scenario) for row in report.measurements]
+    names = [row.dataset.name for row in report.measurements if row.dataset is not None]
+    planned = [job.dataset.name for job in jobs if job.dataset is not None]
+    if kept != [(job.detector, job.scenario) for job in jobs] or not set(names) <= set(planned):
+        raise DeepfakeError(f"{file}: was measured with another detector or other datasets; leave --reuse out")
+    return report

@@ -1,0 +1,186 @@
+"""How ``dfbench predict`` prints results.
+
+Each writer is a context: leaving it, even by Ctrl-C, completes the output.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from deepfake_bench.cli.output.text import printable
+from deepfake_core.handle.results import FaceResult, Result
+
+STYLES = {"fake": "bold red", "real": "green", "unsure": "yellow", "no_face": "dim", "error": "dim red"}
+
+
+class Writer(ABC):
+    """Takes results one by one and prints them to ``stream``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    @abstractmethod
+    def row(self, result: Result) -> None:
+        """Take one result."""
+
+    def finish(self) -> None:
+        """Complete the output."""
+        self.stream.flush()
+
+
+class JsonLines(Writer):
+    """One JSON object a line, at once. ASCII only, so that no file name can steer a terminal."""
+
+    def row(self, result: Result) -> None:
+        self.stream.write(json.dumps(result.to_dict()) + "\n")
+        self.stream.flush()
+
+
+class JsonArray(Writer):
+    """One JSON array, element by element."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.stream.write("[")
+        self.separator = "\n  "
+
+    def row(self, result: Result) -> None:
+        self.stream.write(self.separator + json.dumps(result.to_dict()))
+        self.stream.flush()
+        self.separator = ",\n  "
+
+    def finish(self) -> None:
+        self.stream.write("\n]\n")
+        super().finish()
+
+
+class Csv(Writer):
+    """One row for each file, at once; the box is that of the deciding face.
+
+    File names are written as they are, except to a terminal, where they are made printable.
+    """
+
+    COLUMNS = (
+        "source", "verdict", "p_fake", "logit", "faces", "x", "y", "width", "height", "frames", "time_s", "detector",
+        "weights", "error",
+    )  # fmt: skip
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.shown: Callable[[str], str] = printable if stream.isatty() else str
+        self.writer = csv.writer(stream, lineterminator="\n")
+        self.writer.writerow(self.COLUMNS)
+
+    def row(self, result: Result) -> None:
+        face = deciding_face(result)
+        box: tuple[Any, ...] = ("",) * 4
+        if face is not None:
+            box = tuple(f"{value:.1f}" for value in (face.box.x, face.box.y, face.box.width, face.box.height))
+        self.writer.writerow(
+            (
+                self.shown(result.source),
+                result.verdict,
+                "" if result.p_fake is None else f"{result.p_fake:.6f}",
+                "" if face is None else f"{face.logit:.6f}",
+                len(result.faces),
+                *box,
+                result.frames,
+                "" if face is None or face.time_s is None else f"{face.time_s:.3f}",
+                result.detector,
+                result.weights,
+                self.shown(result.error),
+            )
+        )
+        self.stream.flush()
+
+
+class Table(Writer):
+    """An aligned table, printed at the end because its widths depend on every row."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.results: list[Result] = []
+
+    def row(self, result: Result) -> None:
+        self.results.append(result)
+
+    def finish(self) -> None:
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        if self.results:
+            table = RichTable(box=None, header_style="bold", pad_edge=False)
+            table.add_column("file", overflow="fold")
+            together = any(face.spread is not None for result in self.results for face in result.faces)
+            for name in ("verdict", "P(fake)", *(["spread"] if together else []), "faces", "box"):
+                table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+            if any(result.error for result in self.results):
+                table.add_column("why", overflow="fold")
+            for result in self.results:
+                face = deciding_face(result)
+                cells = [
+                    Text(printable(result.source)),
+                    Text(result.verdict, style=STYLES[result.verdict]),
+                    Text("" if result.p_fake is None else f"{result.p_fake:.1%}"),
+                    *([Text(_spread(face))] if together else []),
+                    Text(str(len(result.faces))),
+                    Text("" if face is None else box_text(face)),
+                ]
+                why = [Text(printable(result.error))] if len(table.columns) > len(cells) else []
+                table.add_row(*cells, *why)
+            wide_console(self.stream).print(table)
+        if any(result.weights == "untrained" for result in self.results):
+            self.stream.write("The weights are untrained: these scores mean nothing.\n")
+        super().finish()
+
+
+WRITERS: dict[str, type[Writer]] = {"table": Table, "json": JsonArray, "jsonl": JsonLines, "csv": Csv}
+
+
+def open_writer(name: str) -> Writer:
+    """The writer of one format, on standard output."""
+    return WRITERS[name](sys.stdout)
+
+
+def deciding_face(result: Result) -> FaceResult | None:
+    """The face that decided; for a video, the most suspicious one."""
+    return result.faces[0] if result.faces else None
+
+
+def box_text(face: FaceResult) -> str:
+    """``412,118 203×251``: left, top, width, height in pixels."""
+    box = face.box
+    return f"{box.x:.0f},{box.y:.0f} {box.width:.0f}×{box.height:.0f}"
+
+
+def _spread(face: FaceResult | None) -> str:
+    """How far the members of an ensemble lie apart."""
+    return "" if face is None or face.spread is None else f"{face.spread:.1%}"
+
+
+def wide_console(stream: TextIO, least: int = 0) -> Any:
+    """A Rich console that fits a terminal, and folds nothing when the output goes to a file or a pipe.
+
+    Args:
+        stream: Where it prints.
+        least: Columns that it uses even on a narrower terminal, which then breaks the lines itself.
+    """
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    console.width = max(console.width, least) if stream.isatty() else 100_000
+    return console

@@ -1,0 +1,1 @@
+"""Commands that export, register and promote models."""

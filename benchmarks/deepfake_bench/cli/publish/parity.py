@@ -1,0 +1,94 @@
+"""``dfbench parity``: every export of every detector beside the network it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfake_bench.cli.train.develop import model_of
+from deepfake_bench.cli.train.labelled import labelled_crops, warn_of_few
+
+if TYPE_CHECKING:
+    from deepfake_core.handle.loaded import LoadedDetector
+
+
+def parity(
+    out: Annotated[Path, typer.Option(help="Folder for parity.json and PARITY.md; what they hold is not done again.")],
+    detectors: Annotated[
+        list[str] | None, typer.Argument(metavar="[DETECTOR|RUN]...", help="By default every installed detector.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that int8 is tuned and checked on.")
+    ] = None,
+    clips: Annotated[
+        str | None, typer.Option(metavar="NAME:PATH|PATH", help="The same for detectors that take clips.")
+    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="Only this format; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Take at most so many pictures of each source and class.")] = 60,
+    clip_limit: Annotated[int, typer.Option(min=1, help="The same of clips, each of which costs far more.")] = 6,
+    keep: Annotated[Path | None, typer.Option(help="Folder that takes the exported files.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
+    only_speed: Annotated[
+        bool, typer.Option("--only-speed", help="Measure nothing but the speed anew, of the files in --keep.")
+    ] = False,
+) -> None:
+    """Export every detector in every format and precision, measure each export, and write the table.
+
+    Detectors without weights are built from seed 0, and their rows say untrained.
+    """
+    from deepfake_core.datasets.opening import resolved
+    from deepfake_core.discovery import plugins
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.progress import track
+    from deepfake_exports.request import OFFERED
+    from deepfake_exports.table import Table, cell, timed_again, with_logits
+
+    for name in formats or ():
+        if name not in OFFERED:
+            raise DeepfakeError(f"unknown format {name!r}; there are {', '.join(OFFERED)}")
+    if only_speed and (keep is None or again):
+        raise DeepfakeError("--only-speed measures files that are there: name their folder by --keep, without --again")
+    table = Table.read(out, anew=again)
+    for name in track(detectors or list(plugins.detectors()), "exports"):
+        loaded = network_of(name)
+        if only_speed and keep is not None:
+            for item in table.of(loaded.manifest):
+                table.add(timed_again(loaded, item, keep))
+            table.write(out)
+            continue
+        missing = [
+            (format, precision)
+            for format, offered in OFFERED.items()
+            if not formats or format in formats
+            for precision in offered
+            if not table.holds(loaded.manifest, format, precision)
+        ]
+        if not missing:
+            continue
+        labelled, most = (clips, clip_limit) if loaded.manifest.preprocess.clip else (data, limit)
+        options = with_logits(loaded, labelled_crops(loaded, labelled, most)) if labelled else {}
+        if any(precision != "fp32" for _, precision in missing):
+            warn_of_few(loaded, labelled or "", options)
+        named = Path(resolved(labelled).path).name if labelled else ""
+        for format, precision in missing:
+            table.add(cell(loaded, format, precision, data=named, keep=keep, **options))
+            table.write(out)
+    typer.echo(table.markdown(), nl=False)
+
+
+def network_of(name: str, threads: int | None = None) -> LoadedDetector:
+    """A detector in torch on the CPU, with its weights or, where it has none here, random ones.
+
+    Args:
+        name: Of the detector, or the folder of a run.
+        threads: Of torch; by default its own choice.
+    """
+    from deepfake_core.errors import WeightsUnavailable
+    from deepfake_core.loading.load import load
+
+    try:
+        return load(model_of(name), backend="torch", device="cpu", threads=threads)
+    except WeightsUnavailable:
+        return load(name, backend="torch", device="cpu", threads=threads, untrained=True)

@@ -1,0 +1,92 @@
+"""``dfbench promote``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfake_bench.cli.listing import Format
+from deepfake_bench.cli.output.options import Key, RegistryUrl
+from deepfake_bench.cli.output.text import columns, printable
+
+if TYPE_CHECKING:
+    from deepfake_bench.report.report import TargetCheck
+
+
+def promote(
+    model: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="In the registry.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="The alias to move, such as production.")],
+    report: Annotated[Path, typer.Option(help="What dfbench run --json wrote about this very model.")],
+    reason: Annotated[
+        str | None, typer.Option(help="Kept in the alias' history; by default how the targets stand.")
+    ] = None,
+    override: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Promote although targets are missed; the reason is kept in the history."),
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.table,
+    registry: RegistryUrl = None,
+    key: Key = None,
+) -> None:
+    """Point an alias at a model that meets its documented targets.
+
+    The report must have measured this very model, by its sha256; every target that could be measured must hold, and
+    none may be left out. Exit status: 0, or 2 when it is not promoted.
+    """
+    from deepfake_bench.registry.promotion import check_again, obstacles, own_measurements, summary
+    from deepfake_bench.report.report import parse_report, read_report
+    from deepfake_core.discovery.plugins import detector_spec
+    from deepfake_core.errors import TargetMissed
+    from deepfake_registry.store.opening import open_registry
+
+    store = open_registry(registry, key=key)
+    published = store.trusted(model)
+    data = read_report(report)
+    rows = own_measurements(parse_report(data, report), published.manifest, report, published.reference)
+    targets = detector_spec(published.manifest.architecture).targets
+    checks = check_again(targets, rows)
+    problems = obstacles(published.manifest, targets, rows)
+    if output is Format.table:
+        _show(checks)
+    if problems and not (override and override.strip()):
+        raise TargetMissed(
+            f"{published.reference} is not promoted: {'; '.join(problems)}; to promote it all the same: "
+            "--override REASON"
+        )
+    move = store.move(
+        published.manifest.name,
+        to,
+        published.manifest.version,
+        reason=override if problems and override else reason or summary(checks),
+        how="override" if problems else "promote",
+        problems=tuple(problems),
+        report_sha256=store.attach_report(published, data),
+    )
+    if output is Format.json:
+        shown = {**move.model_dump(mode="json"), "targets": [check.model_dump(mode="json") for check in checks]}
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    for problem in problems:
+        typer.echo(f"overridden: {printable(problem)}")
+    typer.echo(f"{move.name}@{move.alias} is {published.reference} now: {printable(move.reason)}")
+
+
+def _show(checks: list[TargetCheck]) -> None:
+    if not checks:
+        typer.echo("no target is documented for what was measured")
+        return
+    head = ("metric", "measured", "target", "verdict", "why")
+    rows = [
+        (
+            check.metric,
+            "–" if check.measured is None else f"{check.measured:.4g}",
+            f"{check.comparison} {check.target:g}",
+            check.verdict,
+            printable(check.reason),
+        )
+        for check in checks
+    ]
+    typer.echo(columns([head, *rows]))

@@ -1,0 +1,158 @@
+"""``dfbench tune``: search for better settings of a recipe."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepfake_bench.cli.output.options import Device
+from deepfake_bench.cli.train.develop import (
+    DEFAULT_RECIPE,
+    CacheDir,
+    Changes,
+    Recipe,
+    Smoke,
+    Track,
+    Valid,
+    announce,
+    configured,
+    with_config,
+)
+
+if TYPE_CHECKING:
+    from deepfake_core.contract.recipe import TrainRecipe
+    from deepfake_core.training.tune import Tried
+
+SQLITE = "sqlite:///"
+
+
+class Pruner(enum.StrEnum):
+    """What ends weak trials early."""
+
+    median = "median"
+    hyperband = "hyperband"
+    none = "none"
+
+
+def tune(
+    detector: Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)],
+    data: Annotated[str, typer.Option(metavar="NAME:PATH|PATH", help="Training data.")],
+    space: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=KIND:VALUES",
+            help="What to vary: KEY=log:1e-5..1e-2, KEY=float:0..0.3, KEY=int:1..4, KEY=choice:16,32; may be repeated.",
+        ),
+    ],
+    valid: Valid = None,
+    recipe: Recipe = None,
+    changes: Changes = None,
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials in all, those of earlier calls included.")] = 20,
+    pruner: Annotated[Pruner, typer.Option(help="What ends weak trials early.")] = Pruner.median,
+    timeout: Annotated[float | None, typer.Option(min=0, help="No trial starts after that many seconds.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is tried; that of the training is the recipe's.")] = 0,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder that takes a run per trial, and best.yaml; by default runs/tune-DETECTOR-RECIPE."),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.db|sqlite:///FILE.db", help="Where trials are kept; by default RUN_DIR/study.db."),
+    ] = None,
+    smoke_run: Smoke = False,
+    device: Device = "auto",
+    cache_dir: CacheDir = None,
+    track: Track = None,
+) -> None:
+    """Search for better settings of a recipe; started again, it goes on.
+
+    Every trial trains and is judged on the same data. The best trial's recipe is written to RUN_DIR/best.yaml.
+    """
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.loading.load import load
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DeepfakeError("a search runs in one process; start it without a launcher")
+    loaded, settings = configured(load(detector, untrained=True), recipe, changes or [], smoke=smoke_run)
+    from deepfake_core.training import tune as search
+    from deepfake_core.training.recipes.resolve import CONFIG, changed, split_changes
+    from deepfake_core.training.recipes.space import as_change, parse_space
+
+    folder = run_dir or Path("runs") / f"tune-{detector}-{Path(recipe or DEFAULT_RECIPE).stem}"
+    dimensions = parse_space(space)
+    config = loaded.detector.config
+    for dimension in dimensions:
+        for value in dimension.ends:
+            changed(config, split_changes([as_change(dimension.key, value)])[1], "--space config")
+    announce(loaded, settings, folder)
+
+    def run(
+        recipe: TrainRecipe,
+        config_changes: Sequence[str],
+        run_dir: Path,
+        *,
+        resume: bool,
+        on_validation: Callable[[int, Mapping[str, float]], None],
+    ) -> None:
+        with_config(loaded, changed(config, config_changes, "--space config")).train(
+            data,
+            recipe=recipe.model_copy(update={"explain": 0}),  # pictures of every trial would be looked at by nobody
+            run_dir=run_dir,
+            valid=valid,
+            test=False,
+            device=device,
+            cache_dir=cache_dir or folder / "cache",
+            resume=resume,
+            on_validation=on_validation,
+            **({"track": track} if track else {}),
+        )
+
+    found = search.tune(
+        run,
+        search.Search(
+            recipe=settings,
+            space=dimensions,
+            identity={
+                "detector": detector,
+                "config": config.model_dump_json(),
+                "data": data,
+                "validation": valid or "a share of the training data",
+            },
+            trials=trials,
+            pruner=pruner.value,
+            timeout_s=timeout,
+            seed=seed,
+        ),
+        folder,
+        _study_file(study) if study else None,
+    )
+    _show(found, settings.monitor)
+    if found and found[0].state == "complete":
+        of_detector = [*split_changes(changes or [])[1], *split_changes(found[0].changes)[1]]
+        command = ["dfbench", "train", detector, "--data", data, *(["--valid", valid] if valid else [])]
+        command += ["--recipe", str(folder / "best.yaml")]
+        command += [word for change in of_detector for word in ("--set", f"{CONFIG}{change}")]
+        typer.echo(f"\n{shlex.join(command)}")
+
+
+def _study_file(study: str) -> Path:
+    from deepfake_core.errors import DeepfakeError
+
+    path = study.removeprefix(SQLITE)
+    if "://" in path:
+        raise DeepfakeError(f"--study {study}: a study is an SQLite file; write FILE.db or {SQLITE}FILE.db")
+    return Path(path)
+
+
+def _show(found: Sequence[Tried], monitor: str) -> None:
+    typer.echo(f"trial  state     {monitor}")
+    for tried in found:
+        value = "" if tried.value is None else f"{tried.value:.4f}"
+        outcome = tried.reason if tried.state == "fail" else " ".join(tried.changes)
+        typer.echo(f"{tried.number:5}  {tried.state:8}  {value:>{max(6, len(monitor))}}  {outcome}")

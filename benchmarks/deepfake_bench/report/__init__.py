@@ -1,0 +1,1 @@
+"""Reports: reading, comparing, ranking, drawing."""

@@ -1,0 +1,159 @@
+"""Many reports as one table: the best row of each detector and backend, ranked against its like alone.
+
+Figures of accuracy are ranked where the data are the same to the byte, figures of speed where machine, device and
+threads are the same. Untrained weights are listed, never ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html import escape
+
+from deepfake_bench.card.card import table
+from deepfake_bench.report.figures import difference, direction, interval, mean_estimate, meaningful, short, short_name
+from deepfake_bench.report.report import Estimate, Measurement, Report
+from deepfake_core.errors import DeepfakeError
+
+COLUMNS = ("rank", "detector", "version", "backend", "device", "threads", "", "against the first", "measured")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One row of a board.
+
+    Attributes:
+        rank: From 1; ``None`` for untrained weights.
+        row: The measurement.
+        figure: What it is ranked by.
+        against_first: ``"the first"``, ``"not told apart"`` where the interval of the difference holds 0,
+            ``"behind"``, or empty where nothing can be said.
+        created: When its report was made.
+    """
+
+    rank: int | None
+    row: Measurement
+    figure: Estimate
+    against_first: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Rows that may be ranked against each other.
+
+    Attributes:
+        title: What they have in common.
+        metric: What they are ranked by.
+        places: The ranked ones first, best first.
+    """
+
+    title: str
+    metric: str
+    places: tuple[Place, ...]
+
+
+def boards(reports: Iterable[Report], metric: str = "auc") -> list[Board]:
+    """One board for each dataset, or for each machine where the metric is about none.
+
+    Raises:
+        DeepfakeError: No report has that metric, or neither more nor less of it is better.
+    """
+    reports = list(reports)
+    if not direction(metric):
+        raise DeepfakeError(f"{metric}: neither more nor less of it is known to be better; name another metric")
+    groups: dict[tuple[object, ...], dict[str, list[Place]]] = {}
+    for report, row in _rows(reports, metric):
+        figure = _figure(row, metric)
+        if figure.value is not None:
+            group, title = _group(report, row)
+            place = Place(None, row, figure, "", report.created)
+            groups.setdefault(group, {}).setdefault(title, []).append(place)
+    if not groups:
+        known = {name for report in reports for row in report.measurements for name in row.metrics if direction(name)}
+        raise DeepfakeError(f"no report measured {metric}; they have: {', '.join(sorted(known)) or 'nothing'}")
+    # The same data may have had several names: the first one stands above the board.
+    return [
+        Board(next(iter(named)), metric, tuple(_ranked([item for found in named.values() for item in found], metric)))
+        for named in groups.values()
+    ]
+
+
+def _rows(reports: list[Report], metric: str) -> Iterator[tuple[Report, Measurement]]:
+    for report in reports:
+        for row in report.measurements:
+            if row.status == "measured" and metric in row.metrics and meaningful(row):
+                yield report, row
+
+
+def _figure(row: Measurement, metric: str) -> Estimate:
+    """The figure of a whole measurement, with an interval where it is a mean over sources."""
+    mean = mean_estimate(row, metric)
+    return mean if mean.value is not None else Estimate(value=row.metrics[metric])
+
+
+def _group(report: Report, row: Measurement) -> tuple[tuple[object, ...], str]:
+    if row.dataset is not None:
+        title = f"{row.scenario} on {row.dataset.name}, {row.dataset.samples:,} files, sha256 {row.dataset.sha256[:12]}"
+        return (row.scenario, row.dataset.sha256), title
+    machine = report.machine
+    threads = f", {row.threads} threads" if row.threads else ""
+    title = f"{row.scenario} on {machine.processor}, {row.device}{threads}"
+    return (row.scenario, machine.processor, machine.cores, machine.allowance, row.device, row.threads), title
+
+
+def _ranked(found: list[Place], metric: str) -> Iterator[Place]:
+    best: dict[tuple[str, str, bool], Place] = {}
+    better = direction(metric)
+    for place in found:
+        key = short_name(place.row.detector).partition("@")[0], place.row.backend, place.row.weights == "untrained"
+        assert place.figure.value is not None
+        if key not in best or better * place.figure.value > better * (best[key].figure.value or 0.0):
+            best[key] = place
+    ordered = sorted(best.values(), key=lambda place: -better * (place.figure.value or 0.0))
+    trained = [place for place in ordered if place.row.weights != "untrained"]
+    for place in trained:
+        above = sum(better * ((other.figure.value or 0.0) - (place.figure.value or 0.0)) > 0 for other in trained)
+        against = "the first" if place is trained[0] else _against(trained[0].figure, place.figure)
+        yield Place(above + 1, place.row, place.figure, against, place.created)
+    yield from (place for place in ordered if place.row.weights == "untrained")
+
+
+def _against(first: Estimate, other: Estimate) -> str:
+    gap = difference(first, other)
+    if gap.low is None or gap.high is None:
+        return ""
+    return "not told apart" if gap.low <= 0 <= gap.high else "behind"
+
+
+def cells(board: Board) -> list[tuple[str, ...]]:
+    """The rows of a board as text, in the order of :data:`COLUMNS`."""
+    accuracy = any(place.row.dataset for place in board.places)
+    return [
+        (
+            "" if place.rank is None else str(place.rank),
+            short_name(place.row.detector) + (" (untrained)" if place.rank is None else ""),
+            place.row.version,
+            place.row.backend,
+            place.row.device,
+            str(place.row.threads or ""),
+            interval(place.figure) if accuracy else short(place.figure.value),
+            place.against_first,
+            place.created[:10],
+        )
+        for place in board.places
+    ]
+
+
+def header(board: Board) -> tuple[str, ...]:
+    """The names of the columns, that of the metric filled in."""
+    return tuple(name or board.metric for name in COLUMNS)
+
+
+def markdown(found: Iterable[Board]) -> str:
+    """Boards as Markdown."""
+    return "\n\n".join(f"**{escape(board.title)}**\n\n{table(header(board), _escaped(board))}" for board in found)
+
+
+def _escaped(board: Board) -> list[list[str]]:
+    return [[escape(cell) for cell in row] for row in cells(board)]

@@ -1,0 +1,1 @@
+"""Run measurements in processes of their own, and describe the machine."""

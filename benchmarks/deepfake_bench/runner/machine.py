@@ -1,0 +1,81 @@
+"""The machine and the libraries that a report was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from deepfake_bench.report.report import Machine, Measurement, Report
+from deepfake_core.runtimes.autotune import cpu_id, cpu_model
+from deepfake_core.runtimes.threads import allowed_threads
+
+LIBRARIES = (
+    "av",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "timm",
+    "torch",
+    "transformers",
+)
+
+
+def make_report(measurements: Sequence[Measurement]) -> Report:
+    """The report of measurements that were taken on this machine just now."""
+    return Report(
+        project_version=metadata.version("deepfake-core"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=describe_machine(),
+        measurements=list(measurements),
+    )
+
+
+def describe_machine() -> Machine:
+    """The machine, and the versions of the libraries that decide speed and scores."""
+    return Machine(
+        cpu=cpu_model(),
+        cpu_id=cpu_id(),
+        cores=os.cpu_count() or 1,
+        allowance=allowed_threads(),
+        memory_mb=_memory_mb(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        libraries=_versions(),
+    )
+
+
+def peak_rss_mb() -> float:
+    """Largest resident memory of this process so far, in MB; ``nan`` where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held before this program started
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, others kilobytes
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _memory_mb() -> int | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000

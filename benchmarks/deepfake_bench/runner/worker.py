@@ -1,0 +1,110 @@
+"""One measurement in a process of its own: ``python -m deepfake_bench.runner.worker JOB.json MEASUREMENT.json``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from deepfake_bench.report.report import Measurement
+from deepfake_bench.report.targets import check_targets
+from deepfake_bench.runner.jobs import Job, artefact_of, unmeasured
+from deepfake_bench.scenarios import SCENARIOS, Outcome, Scenario
+from deepfake_core.discovery import plugins
+from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.loading.load import load
+from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_registry.files import write_atomic
+
+
+def run_job(job: Job) -> Measurement:
+    """Load the detector, run the scenario, and hold the result against the detector's documented targets.
+
+    What this machine cannot run (no weights, a missing extra) is skipped with the reason; any other error of ours
+    is a failed measurement. What is not ours propagates: the launcher reports how the process ended.
+    """
+    scenario = SCENARIOS[job.scenario]
+    try:
+        detector = open_detector(job, untrained=not scenario.needs_training)
+    except WeightsUnavailable as error:
+        if scenario.needs_training:
+            reason = f"without weights, scores mean nothing: {error.reason}"
+            return unmeasured(job, "skipped", reason).model_copy(update={"weights": "untrained"})
+        return unmeasured(job, "skipped", str(error))
+    except MissingExtra as error:
+        return unmeasured(job, "skipped", str(error))
+    except DeepfakeError as error:
+        return unmeasured(job, "failed", str(error))
+    if scenario.needs_training and detector.manifest.weights == "untrained":
+        return _measured(job, detector, "skipped", "untrained weights: the scores mean nothing", Outcome({}))
+    if scenario.of_pictures and detector.manifest.preprocess.clip is not None:
+        return _measured(job, detector, "skipped", "about single pictures; this detector takes clips", Outcome({}))
+    return _run(scenario, detector, job)
+
+
+def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
+    try:
+        outcome = scenario.measure(detector, job)
+    except (MissingExtra, WeightsUnavailable) as error:
+        return _measured(job, detector, "skipped", str(error), Outcome({}))
+    except DeepfakeError as error:
+        return _measured(job, detector, "failed", str(error), Outcome({}))
+    return _measured(job, detector, "measured", "", outcome)
+
+
+def open_detector(job: Job, *, untrained: bool = True) -> LoadedDetector:
+    """Load with weights where there are any, otherwise untrained, if that may be: speed needs no training.
+
+    Raises:
+        WeightsUnavailable: There are no weights, and the detector may not or cannot be untrained.
+    """
+    try:
+        return load(job.detector, backend=job.backend, device=job.device, threads=job.threads)
+    except WeightsUnavailable:
+        if not untrained or job.detector not in plugins.detectors():
+            raise
+        return load(job.detector, backend=job.backend, device=job.device, threads=job.threads, untrained=True)
+
+
+def _measured(job: Job, detector: LoadedDetector, status: str, reason: str, outcome: Outcome) -> Measurement:
+    manifest = detector.manifest
+    measurement = Measurement.model_validate(
+        {
+            "detector": job.detector,
+            "version": manifest.version,
+            "weights": manifest.weights,
+            "artefact_sha256": artefact_of(detector)[0],
+            "backend": detector.runtime.name,
+            "device": _device_name(detector.runtime.device),
+            "threads": job.threads or allowed_threads(),
+            "scenario": job.scenario,
+            "dataset": outcome.dataset,
+            "status": status,
+            "reason": reason,
+            "conditions": outcome.conditions,
+            "metrics": outcome.metrics,
+            "samples": outcome.samples,
+            "sources": outcome.sources,
+        }
+    )
+    targets = detector.spec.targets if detector.spec is not None else ()
+    return measurement.model_copy(update={"targets": check_targets(targets, measurement)})
+
+
+def _device_name(device: str) -> str:
+    if not device.startswith("cuda") or "torch" not in sys.modules:
+        return device
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name(torch.device(device))}"
+
+
+def main() -> None:
+    """Read the job from the first file named on the command line, write the measurement to the second."""
+    source, target = sys.argv[1:]
+    measurement = run_job(Job.model_validate_json(Path(source).read_bytes()))
+    write_atomic(target, measurement.model_dump_json())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""``dfbench data``: what the commands print, write and return."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from layouts import write
+from mini_sets import jpeg, pictures
+from typer.testing import CliRunner, Result
+
+from deepfake_bench.cli import app
+from deepfake_core.datasets.opening import open_dataset
+
+PAGE = Path(__file__).parents[3] / "docs" / "data-tools.md"
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["data", *map(str, arguments)])
+
+
+def test_check_counts_and_is_satisfied(tmp_path):  # 004-7
+    root = pictures(tmp_path / "set", 3)
+    done = invoke("check", root, "--json", tmp_path / "c.json", "--state", tmp_path / "state")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [
+        "source  label  split  samples  groups  unreadable",
+        "a       fake   -      3        3       0",
+        "a       real   -      3        3       0",
+        "6 of 6 files looked into: fit for use",
+    ]
+    assert json.loads((tmp_path / "c.json").read_text())["fit"] is True
+    again = invoke("check", root, "--state", tmp_path / "state")
+    assert again.stdout == done.stdout
+
+
+def test_check_exits_2_when_the_dataset_is_not_fit(tmp_path):  # 001-26
+    root = pictures(tmp_path / "set", 3)
+    (root / "a" / "real" / "\x1b[31m.jpg").write_bytes(b"no picture")
+    done = invoke("check", root)
+    assert done.exit_code == 2
+    assert "error: 1 of 7 files cannot be read, more than 1.0%" in done.stderr
+    assert "\x1b" not in done.output
+    assert done.stdout.endswith("not fit for use\n")
+    assert invoke("check", root, "--max-bad", 0.5).exit_code == 0
+    missing = invoke("check", tmp_path / "nowhere")
+    assert missing.exit_code == 2
+    assert "no such file or folder" in missing.stderr
+
+
+def test_a_leaking_split_is_not_fit(tmp_path):  # resolution 7
+    write(tmp_path, {f"{number}.jpg": jpeg(number) for number in range(4)})
+    rows = [
+        ("path", "label", "group", "split"),
+        *((f"{n}.jpg", n // 2, "v", ("train", "test")[n % 2]) for n in range(4)),
+    ]
+    with (tmp_path / "t.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    done = invoke("check", tmp_path / "t.csv")
+    assert done.exit_code == 2
+    assert "1 groups (videos or sequences) are in two splits" in done.stderr
+    assert "group v (train: 0.jpg, test: 1.jpg)" in done.stderr
+
+
+def test_manifest_is_written_and_verified(tmp_path):  # 001-32
+    root = pictures(tmp_path / "set", 3)
+    written = invoke("manifest", root, "--out", tmp_path / "m.csv")
+    assert written.exit_code == 0, written.output
+    verified = invoke("manifest", root, "--verify", tmp_path / "m.csv")
+    assert verified.exit_code == 0, verified.output
+    assert written.stdout.splitlines()[1] == verified.stdout.splitlines()[1]
+    (root / "a" / "real" / "r0.jpg").write_bytes(jpeg(9))
+    (root / "a" / "real" / "r1.jpg").unlink()
+    differs = invoke("manifest", root, "--verify", tmp_path / "m.csv")
+    assert differs.exit_code == 2
+    assert differs.stdout.splitlines()[:2] == ["changed  a/real/r0.jpg", "missing  a/real/r1.jpg"]
+    assert invoke("manifest", root).exit_code == 2
+    refused = invoke("manifest", root, "--verify", tmp_path / "m.csv", "--state", tmp_path / "state")
+    assert refused.exit_code == 2
+    assert "leave out --state" in refused.stderr
+
+
+def test_split_writes_what_csv_reads(tmp_path):  # 003-8
+    root = pictures(tmp_path / "50%26 of A&B?", 20, ("a", "b"))
+    done = invoke("split", root, "--out", tmp_path / "s.csv", "--valid", 0.2, "--test", 0.1)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[:2] == ["source  label  train  valid  test", "a       fake   14     4      2"]
+    spec = done.stdout.splitlines()[-1].split("use it as ")[1]
+    assert len(list(open_dataset(spec))) == 80
+    checked = invoke("check", spec)
+    assert checked.exit_code == 0, checked.output
+    same = invoke("split", spec, "--out", tmp_path / "again.csv")
+    assert same.exit_code == 0, same.output
+    assert sorted((tmp_path / "again.csv").read_text().splitlines()) == sorted(
+        (tmp_path / "s.csv").read_text().splitlines()
+    )
+
+
+def test_split_warns_of_what_it_cannot_do(tmp_path):
+    done = invoke("split", pictures(tmp_path / "set", 1), "--out", tmp_path / "s.csv")
+    assert done.exit_code == 0
+    assert "warning: the split 'valid' lacks a class" in done.stderr
+
+
+def test_stats_point_out_shortcuts(tmp_path):
+    files = {f"real/r{number}.jpg": jpeg(number) for number in range(20)}
+    files |= {f"fake/f{number}.png": jpeg(50 + number, format="PNG") for number in range(20)}
+    done = invoke("stats", write(tmp_path / "set", files), "--json", tmp_path / "s.json")
+    assert done.exit_code == 0, done.output
+    assert "warning: class is predictable from file format: real is JPEG 100%, fake is PNG 100%" in done.stderr
+    assert "PNG:20" in done.stdout
+    assert json.loads((tmp_path / "s.json").read_text())["shortcuts"][0]["what"] == "file format"
+
+
+def test_prepare_may_only_check(tmp_path):  # 004-7
+    done = invoke("prepare", pictures(tmp_path / "set", 3), "--check-only")
+    assert done.exit_code == 0, done.output
+    assert "fit for use" in done.stdout
+    assert not (tmp_path / "store").exists()
+    assert invoke("prepare", tmp_path / "set").exit_code == 2
+
+
+@pytest.mark.torch
+def test_the_sample_is_prepared_by_one_command_offline(tmp_path, monkeypatch):  # 002-5
+    import socket
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("the sample needs no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = invoke("prepare", "sample", "--out", tmp_path / "store", "--side", 96)
+    assert done.exit_code == 0, done.output
+    spec = done.stdout.splitlines()[0].split("use it as ")[1]
+    kept = list(open_dataset(spec))
+    assert {sample.fake for sample in kept} == {0, 1}
+    assert {sample.split for sample in kept} == {"train", "valid", "test"}
+    assert invoke("check", spec).exit_code == 0
+    assert Path(tmp_path / "store" / "store.json").is_file()
+
+
+def test_wilddeepfake_is_limited_unless_told_otherwise(tmp_path, monkeypatch):  # 004-7
+    from deepfake_bench.cli.train import data
+    from deepfake_core.datasets.layouts.image_folder import ImageFolder
+    from deepfake_core.datasets.layouts.wilddeepfake import WildDeepfake
+
+    asked: list[int | None] = []
+    monkeypatch.setattr(data, "_check", lambda _dataset, _bad, max_images, **_options: asked.append(max_images))
+    for kind in (WildDeepfake, ImageFolder):
+        monkeypatch.setattr(data, "_opened", lambda _spec, kind=kind: kind(tmp_path))
+        assert invoke("prepare", "x", "--check-only").exit_code == 0
+        assert invoke("prepare", "x", "--check-only", "--max-images", 7).exit_code == 0
+    assert asked == [300_000, 7, None, 7]
+
+
+@pytest.mark.torch
+def test_the_documentation_shows_what_the_commands_print(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"```sh\ndfbench data (.*?)\n```\n\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert [command.split()[0] for command, _ in shown] == [
+        "check",
+        "manifest",
+        "manifest",
+        "split",
+        "stats",
+        "prepare",
+    ]
+    for command, expected in shown:
+        done = invoke(*shlex.split(command))
+        assert done.exit_code == 0, done.output
+        assert _without_numbers(done.stdout + done.stderr) == _without_numbers(expected), command
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(code, {})
+
+
+def _without_numbers(text: str) -> list[str]:
+    """Lines without what depends on the encoder that drew the sample."""
+    return re.sub(r"[0-9a-f]{64}|\d[\d.,]*", "#", re.sub(" +", " ", text)).splitlines()

@@ -1,0 +1,353 @@
+"""The pages show what the committed results hold, and the command that makes both leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import publish
+import published
+from deepfake_bench.card import card, marks
+from deepfake_bench.card.findings import Findings, Scores
+from deepfake_bench.cli import app
+from deepfake_bench.report.report import Machine, Report, parse_report
+from deepfake_bench.runner.jobs import PLUMBING
+from deepfake_core.discovery import plugins
+from deepfake_core.errors import DeepfakeError
+from deepfake_registry.provenance import read_terms
+
+ROOT = Path(__file__).parents[3]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
+MACHINE = Machine(cpu="CPU", cores=4, allowance=2, memory_mb=1, system="S", python="3.11", libraries={"numpy": "2"})
+INTERVAL = re.compile(r"\d\.\d+ \[[-+]?\d\.\d+, [-+]?\d\.\d+\]")
+MEASURED_CELL = re.compile(r"\**\d[\d.]* (?:ms|MB)\b")
+FOLDER = re.compile(r"(?<![\w.])/(?:[\w.-]+/)+")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of its own for the script: a page, and a folder of results."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("Prose.\n\n<!-- results: peers -->\nold\n<!-- /results -->\n\nMore.\n")
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+# ── what is committed ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_pages_show_what_the_committed_results_hold():
+    made = published.contents(RESULTS)
+    marked = {name: page for page in published.pages(ROOT) for name in marks.marked(page, "results", published.BLOCKS)}
+    assert marked.keys() == published.BLOCKS.keys()
+    for page in set(marked.values()):
+        text = page.read_text(encoding="utf-8")
+        assert marks.filled(text, "results", made) == text, f"{page}: run: python benchmarks/publish.py --pages"
+
+
+def test_every_documented_number_has_a_verdict():  # C-5
+    shown = published.targets(RESULTS)
+    for name, item in plugins.detectors().items():
+        for target in item.spec.targets:
+            sign = {"<=": "≤", ">=": "≥"}[target.comparison]
+            said = f"{target.source}: {target.note}" if target.note else target.source
+            assert f"| `{name}` | `{target.metric}` {sign} {target.value:.8g} | {said}" in shown
+
+
+def test_the_card_shows_what_its_committed_report_holds():
+    file = RESULTS / "card.json"
+    from deepfake_core import load
+
+    plugin = ROOT / "plugins" / "deepfake-lite"
+    none = Scores("validation", np.zeros(0), np.zeros(0), np.zeros(0, dtype=str))
+    terms = read_terms(plugin / "provenance.toml")
+    found = Findings(load("lite").manifest, parse_report(file.read_bytes(), file), none, (), terms)
+    made = {name: block(found) for name, block in card.BLOCKS.items() if name != "calibration"}  # made of all scores
+    text = (plugin / "README.md").read_text(encoding="utf-8")
+    assert marks.filled(text, card.KIND, made) == text
+
+
+@pytest.mark.torch
+def test_the_table_of_exports_is_made_from_its_committed_cells():
+    from deepfake_exports.table import Table
+
+    assert (ROOT / "exports" / "PARITY.md").read_text(encoding="utf-8") == Table.read(ROOT / "exports").markdown()
+
+
+def test_measured_figures_lie_between_marks():
+    """A line is measured where it holds an interval, a table also where a cell is a figure in ms or MB and its note."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        outside = re.sub(r"<!-- (card|results): \S+ -->.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
+        measured = [
+            line
+            for line in outside.splitlines()
+            if INTERVAL.search(line)
+            or (line.startswith("|") and any(MEASURED_CELL.match(cell.strip()) for cell in line.split("|")))
+        ]
+        assert not measured, f"{page}: figures of no result: {measured[0]}"
+
+
+def test_committed_results_name_no_folder_of_a_machine():
+    files = sorted(RESULTS.glob("*.json"))
+    assert files
+    for file in files:
+        assert not FOLDER.findall(file.read_text(encoding="utf-8")), file
+
+
+# ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def results(tmp_path, measured, judged):
+    """A folder of results of two detectors."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    target = {"metric": "latency_ms_p50", "comparison": "<=", "target": 12, "source": "lite", "condition": ""}
+    auc = {"metric": "auc", "comparison": ">=", "target": 0.9, "source": "lite", "condition": "dataset: evaluation"}
+    unseen = {**auc, "verdict": "not measurable here", "reason": "stated for the dataset evaluation; measured on x"}
+    rows = [
+        measured(metrics={"latency_ms_p50": 3.25, "predict_ms_p50": 26.5, "peak_rss_mb": 191.8}, targets=[
+            {**target, "note": "forward", "measured": 3.25, "verdict": "met"}]),
+        measured("cold_start", metrics={"total_ms_p50": 327.6, "file_mb": 7.05}),
+        measured("accuracy", status="skipped", targets=[unseen]),
+        measured(detector="radar", weights="untrained", metrics={"latency_ms_p50": 50}, targets=[
+            {**target, "source": "radar", "measured": 50.0, "verdict": "missed"}]),
+    ]  # fmt: skip
+    write(folder / "cpu.json", *rows)
+    found = judged({"stylegan_ffhq": (0.888, 0.02), "unlabelled": (0.7, 0.1)}, data="evaluation")
+    plumbing = judged({"plumbing": (1.0, 0.0)}, data=PLUMBING.name)
+    missed = {**auc, "measured": 0.794, "verdict": "missed"}
+    write(folder / "evaluation.json", plumbing, found.model_validate({**found.model_dump(), "targets": [missed]}))
+    (folder / "labels.toml").write_text('[sources]\nelsewhere = "E"\nstylegan_ffhq = "StyleGAN"\n[networks]\n')
+    return folder
+
+
+def write(file, *measurements):
+    Report(
+        project_version="0.1", created="2026-01-02T03:04:05+00:00", machine=MACHINE, measurements=measurements
+    ).write(file)
+
+
+def cells(text, *first):
+    """The cells of the only row that begins with ``first``."""
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| {' | '.join(first)} |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_speed_has_a_row_for_each_detector(results):
+    shown = published.speed(results)
+    machine = "CPU, 2 of 4 CPUs; Python 3.11, numpy 2. Measured on 2026-01-02."
+    assert shown.startswith(f"{machine} Ran on: cpu, 2 threads.\n\n")
+    assert cells(shown, "`lite`", "onnxruntime")[2:] == ["3.25", "26.5", "–", "–", "328", "192", "7.05"]
+    assert cells(shown, "`radar`, untrained", "onnxruntime")[2:] == ["50.0", *["–"] * 6]
+
+
+def test_the_board_joins_the_reports(results):
+    shown = published.targets(results)
+    assert shown.startswith("1 met, 2 missed, 0 not measurable here.\n\n")
+    latency = ["lite: forward", "3.25 (onnxruntime, cpu, 2 threads)", "met"]
+    assert cells(shown, "`lite`", "`latency_ms_p50` ≤ 12")[2:] == latency
+    judged = ["lite (dataset: evaluation)", "0.794 (onnxruntime, cpu, 2 threads, evaluation)", "**missed**"]
+    assert cells(shown, "`lite`", "`auc` ≥ 0.9")[2:] == judged
+    (results / "evaluation.json").unlink()
+    unjudged = ["–", "not measurable here: stated for the dataset evaluation; measured on x"]
+    assert cells(published.targets(results), "`lite`", "`auc` ≥ 0.9")[3:] == unjudged
+
+
+def test_the_plumbing_set_is_no_accuracy(results):
+    file = results / "evaluation.json"
+    report = json.loads(file.read_text())
+    for source in (source for row in report["measurements"] for source in row["sources"]):
+        for name in ("average_precision", "eer", "tpr_at_5pct_fpr", "balanced_accuracy"):
+            source["metrics"][name] = {"value": 0.25}
+    file.write_text(json.dumps(report))
+    shown = published.accuracy(results)
+    assert "plumbing" not in shown
+    assert cells(shown, "stylegan_ffhq")[3:8] == ["0.888 [0.868, 0.908]", *["0.250"] * 4]
+
+
+def test_the_readme_shows_the_labelled_sources(results):
+    rows = published.lite(results).splitlines()[2:]
+    assert rows == ["| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |"]
+    assert published.unet(results).splitlines()[2:] == []  # it was not measured
+
+
+def test_sources_of_fakes_alone_get_a_sentence(results):
+    report = json.loads((results / "evaluation.json").read_text())
+    (row,) = (row for row in report["measurements"] if row["dataset"]["name"] == "evaluation")
+    alone = row["sources"][1]
+    alone |= {"source": "elsewhere", "real": 0, "fake": 30}
+    alone["metrics"] = {"auc": {"value": None}, "fakes_found": {"value": 0.3, "low": 0.133, "high": 0.467}}
+    (results / "evaluation.json").write_text(json.dumps(report))
+    assert published.lite(results).splitlines()[2:] == [
+        "| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |",
+        "",
+        "Of the 30 E, it finds 30% [13%, 47%].",
+    ]
+
+
+def test_the_readme_tells_the_pace_in_a_sentence(results):
+    (line,) = published.pace(results).splitlines()
+    assert line == (
+        "With 2 threads on CPU, a face takes 3.25 ms in the network, and a 1080p JPEG 26.5 ms from file to verdict."
+    )
+
+
+def test_missed_goals_are_listed(results):
+    (results / "exported.json").write_text(figures())
+    assert published.missed(results) == "- torch / int8: 2.5, where ≥ 3 was the goal"
+    (results / "exported.json").write_text(figures().replace('"missed"', '"met"'))
+    assert published.missed(results) == "- nothing"
+
+
+def figures(what="**torch / int8**"):
+    rows = [
+        {"what": what, "value": 2.5, "unit": "", "goal": "≥ 3", "verdict": "missed", "note": ""},
+        {"what": "int8", "value": 4.0, "unit": "ms", "goal": "", "verdict": "", "note": "why"},
+        {"what": "peer", "value": None, "unit": "ms", "goal": "", "verdict": "", "note": "not installed"},
+    ]
+    about = {"created": "2026-01-02T03:04:05+00:00", "machine": MACHINE.model_dump(), "others_share": 0.012}
+    return json.dumps({**about, "threads": 2, "rows": rows})
+
+
+def test_figures_are_shown_with_unit_note_and_verdict(results):
+    (results / "peers.json").write_text(figures())
+    shown = published.peers(results)
+    assert "| **torch / int8** | 2.5 | ≥ 3 | **missed** |\n| int8 | 4 ms (why) |  |  |\n" in shown
+    assert cells(shown, "peer")[1] == "not installed"
+    assert shown.endswith("Other work took 1.2% of the processors' time.")
+
+
+def test_programs_that_are_not_ours_stand_beside_each_other(results):
+    worst = {"lite": 0.0, "unet": 3.2e-8, "tiny-core": 0.5}
+    (results / "foreign.json").write_text(json.dumps({"onnxruntime 1.31, Python": worst}))
+    assert published.foreign(results).splitlines()[0] == "|  | `lite` | `unet` |"
+    assert published.foreign(results).endswith("| onnxruntime 1.31, Python | 0 | 3e-08 |")
+
+
+def test_protection_tells_what_was_trained_against():
+    found = json.loads((RESULTS / "protection.json").read_text(encoding="utf-8"))
+    shown = published.protection(RESULTS)
+    for name, label in (("swapper 1", "face swapper 1, trained against"),
+                        ("held-out swapper", "**face swapper 3, not trained against**")):  # fmt: skip
+        (effect,) = (
+            item for item in found["effects"]
+            if (item["surrogate"], item["attack"], item["path"]) == (name, "PGD", "as it is")
+        )  # fmt: skip
+        change = effect["change"]
+        interval = f"{change['value']:.3f} [{change['low']:.3f}, {change['high']:.3f}]"
+        assert cells(shown, label, "as it is")[-1] == interval
+
+
+def test_results_that_are_something_else_are_named(results):
+    (results / "exported.json").write_text('{"rows": []}')
+    with pytest.raises(DeepfakeError, match=r"exported\.json: created: .*publish\.py --only exported"):
+        published.exported(results)
+    (results / "labels.toml").write_text("[sources]")
+    with pytest.raises(DeepfakeError, match=r"labels\.toml: no tables"):
+        published.lite(results)
+
+
+def test_a_page_with_an_unknown_block_is_refused(project):
+    (project / "docs" / "page.md").write_text("<!-- results: speeed -->\n<!-- /results -->")
+    with pytest.raises(DeepfakeError, match=r"page\.md: unknown block 'speeed'; there are: speed, targets"):
+        list(published.pages(project))
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def step(name, code, **fields):
+    """A step that runs Python code, which is given the folder for its result."""
+    return publish.Step(name, lambda _, out: [(sys.executable, "-c", code, str(out))], **fields)
+
+
+def run(monkeypatch, steps, *arguments):
+    monkeypatch.setattr(publish, "STEPS", {item.name: item for item in steps})
+    program = typer.Typer()
+    program.command()(publish.publish)
+    return CliRunner().invoke(program, [str(argument) for argument in arguments])
+
+
+def peers_step(text):
+    code = f"import pathlib, sys; pathlib.Path(sys.argv[1], 'peers.json').write_text({text!r})"
+    return step("peers", code, result=lambda _, out: out / "peers.json")
+
+
+def test_a_result_is_kept_without_folders_and_shown(project, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere/else/cache")
+    text = figures(what=f"{project}/models/a.onnx").replace('"why"', '"not in /somewhere/else/cache/hub"')
+    done = run(monkeypatch, [peers_step(text)])
+    assert done.exit_code == 0, done.output
+    assert "peers: done" in done.output
+    assert str(project) not in (kept := (project / "results" / "peers.json").read_text())
+    assert '"not in cache/hub"' in kept
+    page = (project / "README.md").read_text()
+    assert page.startswith("Prose.\n\n<!-- results: peers -->\n\nCPU, 2 of 4")
+    assert "| models/a.onnx | 2.5 |" in page
+    assert page.endswith("<!-- /results -->\n\nMore.\n")
+
+
+def test_a_step_that_fails_changes_nothing_and_the_others_go_on(project, monkeypatch):
+    failing = step("cpu", "raise SystemExit(3)", result=lambda _, out: out / "cpu.json")
+    silent = step("exported", "pass", result=lambda _, out: out / "exported.json")
+    (project / "results").mkdir()
+    done = run(monkeypatch, [failing, silent, peers_step(figures())])
+    assert done.exit_code == 1
+    assert "cpu: failed, status 3" in done.output
+    assert "exported: failed, " in done.output
+    assert "--only cpu --only exported" in done.output
+    assert [file.name for file in (project / "results").iterdir()] == ["peers.json"]
+
+
+def test_steps_without_their_inputs_are_left_out_and_named(project, monkeypatch):
+    lacking = step("parity", "raise SystemExit(3)", needs=("trained_on", "models", "optimum"))
+    done = run(monkeypatch, [lacking], "--models", project / "gone", "--optimum", "python")
+    assert done.exit_code == 0
+    assert f"parity: left out, it needs --trained-on, --models ({project / 'gone'} is not there)\n" in done.output
+
+
+def test_packages_that_a_step_lacks_are_named_before_anything_is_measured(project, monkeypatch):
+    assert {name for item in publish.STEPS.values() for name in item.imports} <= publish.PACKAGES.keys()
+    monkeypatch.setitem(publish.PACKAGES, "no_such_module", "no-such-distribution")
+    done = run(monkeypatch, [step("protection", "raise SystemExit(3)", imports=("json", "no_such_module"))])
+    assert done.exit_code == 0
+    assert done.output == "protection: left out, it needs pip install no-such-distribution\n"
+
+
+def test_single_steps_and_pages_alone(project, monkeypatch):
+    steps = [step("cpu", "raise SystemExit(3)"), peers_step(figures())]
+    assert run(monkeypatch, steps, "--only", "peers").exit_code == 0
+    page = (project / "README.md").read_text()
+    (project / "README.md").write_text(page.replace("2.5", "9.9"))
+    assert run(monkeypatch, steps, "--pages").output == ""
+    assert (project / "README.md").read_text() == page
+    assert run(monkeypatch, steps, "--only", "peeers").exit_code == 2
+
+
+def test_what_the_steps_run_exists(project):
+    given = publish.Inputs("evaluation=data", "data", "clips", "faces", project, "python", project, True)
+    program = typer.main.get_command(app)
+    asked = []
+    for item in publish.STEPS.values():
+        for command in [] if item.name == "protection" else item.commands(given, project):
+            if "deepfake_bench" not in command:
+                script = Path(next(word for word in command if word.endswith(".py")))
+                assert (ROOT / script.relative_to(project) if script.is_relative_to(project) else script).is_file()
+                continue
+            name, *words = command[command.index("deepfake_bench") + 1 :]
+            parameters = program.commands[name].params
+            options = {option for parameter in parameters for option in parameter.opts}
+            assert not [word for word in words if word.startswith("--") and word not in options], name
+            asked.append(name)
+    assert asked == ["parity", "parity", "run", "card", "run"]

@@ -1,0 +1,132 @@
+"""Documented targets: met, missed, or not measurable here and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deepfake_bench.report.report import DatasetInfo, Measurement
+from deepfake_bench.report.targets import board, check_targets, documented
+from deepfake_bench.runner.jobs import PLUMBING, left_out, plan
+from deepfake_core.contract.specs import Target
+
+DEVICES = ("cpu", "auto", "cuda:1")
+
+
+def target(condition: str = "", value: float = 12.0, comparison: str = "<=", metric: str = "latency_ms_p50") -> Target:
+    record = {"metric": metric, "comparison": comparison, "value": value, "condition": condition}
+    return Target(scenario="single_stream", source="002-10", **record)
+
+
+def measurement(**changes: object) -> Measurement:
+    values = {
+        "detector": "lite",
+        "backend": "onnxruntime",
+        "device": "cpu",
+        "threads": 2,
+        "scenario": "single_stream",
+        "status": "measured",
+        "metrics": {"latency_ms_p50": 10.0, "undefined": None},
+        **changes,
+    }
+    return Measurement.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "value", "verdict"),
+    [("<=", 12.0, "met"), ("<=", 10.0, "met"), ("<=", 9.9, "missed"), (">=", 10.0, "met"), (">=", 10.1, "missed")],
+)
+def test_a_number_is_compared(comparison, value, verdict):
+    (check,) = check_targets([target(value=value, comparison=comparison)], measurement())
+    assert (check.verdict, check.measured, check.target, check.source) == (verdict, 10.0, value, "002-10")
+    assert check.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("condition", "changes", "reason"),
+    [
+        ("2 CPU cores", {}, ""),
+        ("2 CPU cores", {"threads": 8}, "stated for 2 CPU cores; measured with 8 threads on cpu"),
+        ("2 CPU cores", {"device": "cuda: NVIDIA A40"}, "stated for 2 CPU cores; measured with 2 threads on cuda"),
+        ("CPU", {}, ""),
+        ("CPU", {"device": "cuda: NVIDIA A40"}, "stated for the CPU"),
+        ("GPU: A40", {"device": "cuda: NVIDIA A40"}, ""),
+        ("GPU: A40", {"device": "cuda: NVIDIA H200"}, "stated for the GPU A40; measured on cuda: NVIDIA H200"),
+        ("GPU: A40", {}, "stated for the GPU A40; measured on cpu"),
+        ("dataset: celeb-df", {}, "stated for the dataset celeb-df; measured on none"),
+        ("recipe: fast", {"conditions": {"recipe": "fast"}}, ""),
+        ("recipe: fast", {"conditions": {"recipe": "full"}}, "stated for the recipe fast; measured with full"),
+        ("recipe: fast", {}, "stated for the recipe fast; measured with none"),
+        ("CPU; in the shade", {}, "stated for: in the shade"),
+        ("", {"status": "skipped", "reason": "untrained weights", "metrics": {}}, "untrained weights"),
+        ("", {"status": "failed", "reason": "ended by SIGKILL", "metrics": {}}, "ended by SIGKILL"),
+        ("", {"metrics": {"latency_ms_p50": None}}, "latency_ms_p50 has no value here"),
+    ],
+)
+def test_a_target_counts_only_under_its_condition(condition, changes, reason):
+    (check,) = check_targets([target(condition)], measurement(**changes))
+    assert check.reason.startswith(reason)
+    assert (check.verdict == "not measurable here") == bool(reason)
+
+
+def test_a_target_for_a_dataset_is_judged_on_that_dataset():
+    info = DatasetInfo(name="celeb-df", layout="image-folder", path="x", samples=2, sha256="0" * 64)
+    (check,) = check_targets([target("dataset: celeb-df")], measurement(dataset=info))
+    assert check.verdict == "met"
+
+
+def test_other_scenarios_are_left_alone():
+    assert check_targets([target()], measurement(scenario="offline")) == []
+
+
+def judged(target: Target, **changes: object) -> Measurement:
+    row = measurement(**changes)
+    return row.model_copy(update={"targets": check_targets([target], row)})
+
+
+def on(name: str) -> DatasetInfo:
+    return DatasetInfo(name=name, layout="image-folder", path="x", samples=2, sha256="0" * 64)
+
+
+def test_a_board_shows_the_measurement_that_could_judge():
+    wanted = target("dataset: celeb-df")
+    rows = [judged(wanted, dataset=on("plumbing-check")), judged(wanted, dataset=on("celeb-df"))]
+    ((row, check),) = board(rows)
+    assert (row.dataset, check.verdict) == (on("celeb-df"), "met")
+    ((row, check),) = board(rows[:1])
+    assert (row.dataset, check.verdict) == (on("plumbing-check"), "not measurable here")
+
+
+def test_of_several_rounds_a_board_shows_the_one_in_the_middle():
+    rows = [judged(target(), metrics={"latency_ms_p50": value}) for value in (30.0, 10.0, 11.0)]
+    assert [check.measured for _, check in board(rows)] == [11.0]
+
+
+def test_a_board_has_a_line_for_each_backend_and_each_dataset_that_any_target_is_judged_on():
+    rows = [judged(target(), backend=name) for name in ("onnxruntime", "openvino")]
+    rows += [judged(target(), dataset=on(name)) for name in ("a", "b")]
+    shown = [(row.backend, row.dataset.name if row.dataset else "") for row, _ in board(rows)]
+    assert sorted(shown) == [("onnxruntime", ""), ("onnxruntime", "a"), ("onnxruntime", "b"), ("openvino", "")]
+
+
+def test_a_target_says_where_it_is_documented():
+    (check,) = check_targets([replace(target("CPU"), note="forward pass")], measurement())
+    assert documented(check) == "002-10: forward pass (CPU)"
+    (check,) = check_targets([target()], measurement())
+    assert documented(check) == "002-10"
+
+
+def test_scenarios_that_a_run_leaves_out_show_their_targets():
+    rows = list(left_out(plan(["radar", "radar"], None, ["single_stream", "cold_start", "accuracy"], [PLUMBING])))
+    assert [(row.detector, row.scenario, row.status) for row in rows] == [("radar", "train_throughput", "skipped")]
+    assert {check.metric for check in rows[0].targets} == {"images_per_s", "gpu_memory_gb"}
+    assert {check.verdict for check in rows[0].targets} == {"not measurable here"}
+    assert "dfbench run --scenario train_throughput" in rows[0].reason
+    assert not list(left_out(plan(["some.onnx"], None, None, [])))
+
+
+def test_training_is_timed_by_default_on_an_accelerator_alone():
+    planned = {device: {job.scenario for job in plan(["radar"], None, None, [], device=device)} for device in DEVICES}
+    assert planned["cuda:1"] - planned["cpu"] == {"train_throughput"}
+    assert planned["auto"] == planned["cpu"]

@@ -1,0 +1,1 @@
+"""What the author of a plugin writes against: records, hooks, the detector, its recipes and losses."""

@@ -1,0 +1,1 @@
+"""Make a store of face crops."""

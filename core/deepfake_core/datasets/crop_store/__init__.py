@@ -1,0 +1,1 @@
+"""A store of face crops: read as a dataset or by position."""

@@ -1,0 +1,56 @@
+"""A store of crops that ``dfbench data prepare`` made, as a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepfake_core.datasets import Dataset, Sample
+
+if TYPE_CHECKING:
+    from deepfake_core.datasets.crop_store.store import CropStore
+
+_RECORD = "store.json"
+
+
+class StoredCrops(Dataset):
+    """The rows of a :class:`~deepfake_core.datasets.crop_store.store.CropStore`, each a file within a tar shard.
+
+    Training takes :attr:`store` itself and prepares nothing anew.
+    """
+
+    @cached_property
+    def store(self) -> CropStore:
+        """The store.
+
+        Raises:
+            TrainingDataError: There is no whole store in the folder.
+        """
+        from deepfake_core.datasets.crop_store.store import CropStore
+
+        return CropStore(self.root)
+
+    def __iter__(self) -> Iterator[Sample]:
+        from deepfake_core.datasets.crop_store.store import SHARDS, SPLITS
+
+        store = self.store
+        extension = "png" if store.spec.quality is None else "jpg"
+        for row in range(len(store)):
+            shard, offset, length = store.span(row)
+            yield Sample(
+                path=store.folder / SHARDS / store.shards[shard],
+                fake=int(store.fake[row]),
+                source=store.source_names[int(store.sources[row])],
+                group=store.group_names[int(store.groups[row])],
+                split=SPLITS[int(store.splits[row])],
+                identities=store.identities(row),
+                span=(offset, length),
+                member=f"{row:08d}.{extension}",
+                frame=int(store.frames[row]),
+            )
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return (root / _RECORD).is_file()

@@ -1,0 +1,301 @@
+"""Face crops in tar shards with an index in memory-mapped arrays: what training reads, whatever the dataset was.
+
+Nothing is a Python object per row, so that neither memory nor the cost of starting a loading process grows with
+the number of samples. :func:`~deepfake_core.data.crops.prepare.prepare` makes a store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.handle.results import Box
+from deepfake_core.inputs.faces import WEIGHTS
+from deepfake_registry.manifest import Clip, Frozen
+
+SPLITS = ("", "train", "valid", "test")
+"""Meaning of the codes in :attr:`CropStore.splits`; the first is for datasets that do not say."""
+
+SHARDS, INDEX, RECORD, REJECTED = "shards", "index", "store.json", "rejected.csv"
+HASHES = "hashes.sqlite"
+"""Hashes of the dataset's pictures, as they were when they were cut."""
+
+COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "shard": (np.int32, ()),
+    "offset": (np.int64, ()),
+    "length": (np.int32, ()),
+    "crc": (np.uint32, ()),
+    "size": (np.uint16, (2,)),
+    "box": (np.float32, (4,)),
+    "fake": (np.int8, ()),
+    "split": (np.int8, ()),
+    "source": (np.int32, ()),
+    "group": (np.int32, ()),
+    "family": (np.int32, ()),
+    "persons": (np.int32, ()),
+    "video": (np.int32, ()),
+    "frame": (np.int32, ()),
+    "moving": (np.bool_, ()),
+    "origin": (np.int32, ()),
+}
+"""Arrays of the index, one entry per row: type and shape of an entry."""
+
+NAMED = ("source", "group", "family", "persons", "origin")
+"""Columns that hold codes of names."""
+
+# Shards that a process keeps open; systems commonly allow 1,024 files.
+_OPEN_SHARDS = 64
+
+
+class StoreSpec(Frozen):
+    """What decides the pictures of a store; another specification is another store.
+
+    Attributes:
+        crop: ``face``: the square around the largest face, as far as the picture reaches. ``whole``: the picture.
+        margin: Side of the square over the longer side of the face's box.
+        side: Longest side of a stored square in pixels; larger ones are reduced, none is enlarged. A whole picture
+            may have twice that.
+        quality: Of JPEG with full colour resolution; ``None`` for lossless PNG.
+        frames: Frames taken of each video, evenly spread.
+        clip: Clips taken of each video instead, as many as have ``frames`` frames; those of one are as far apart as it
+            says. Videos as folders of frames are stored whole either way.
+        max_images: Most pictures or videos taken of the dataset.
+        finder: Weights of the face finder.
+        format: Version of the store's layout on disk.
+    """
+
+    crop: Literal["face", "whole"] = "face"
+    margin: float = Field(1.7, gt=0.5, le=8)
+    side: int = Field(320, ge=8, le=2048)
+    quality: int | None = Field(95, ge=1, le=100)
+    frames: int = Field(16, gt=0)
+    clip: Clip | None = None
+    max_images: int | None = Field(None, gt=0)
+    finder: str = WEIGHTS
+    format: int = 1
+
+
+class Names(Sequence[str]):
+    """Names by their code, read from memory-mapped arrays as they are asked for."""
+
+    def __init__(self, blob: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self._blob, self._ends = blob, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, code: int) -> str: ...
+    @overload
+    def __getitem__(self, code: slice) -> list[str]: ...
+    def __getitem__(self, code: int | slice) -> str | list[str]:
+        if isinstance(code, slice):
+            return [self[index] for index in range(*code.indices(len(self)))]
+        code = range(len(self))[code]
+        start = int(self._ends[code - 1]) if code else 0
+        return bytes(self._blob[start : int(self._ends[code])]).decode("utf-8", "surrogateescape")
+
+
+class CropStore:
+    """A folder that :func:`~deepfake_core.data.crops.prepare.prepare` made; it can be sent to other processes.
+
+    Args:
+        folder: The store's folder.
+
+    Attributes:
+        spec: What decided the pictures.
+        dataset: Name of the dataset that they come from.
+        fingerprint: Hex sha256 over the specification and every row's picture, label and names.
+        samples: Pictures and videos that it was made from, those that were left out among them.
+        rejected: Pictures and frames that were left out; ``rejected.csv`` says why.
+        fake: ``int8 [N]``, 1 = fake.
+        sources: ``int32 [N]``: code in ``source_names``.
+        groups: ``int32 [N]``: code in ``group_names``.
+        families: ``int32 [N]``: code in ``family_names``: groups that share identities, through any number of
+            groups. Splits keep families whole.
+        splits: ``int8 [N]``: code in :data:`SPLITS`.
+        videos: ``int32 [N]``: rows with one number are frames of one video, or pictures of one sequence.
+        frames: ``int32 [N]``: place of a frame in its video, or of a picture in its sequence; -1 without.
+        origins: ``int32 [N]``: rows with one number were made from one file.
+        boxes: ``float32 [N, 4]``: x, y, width, height of the face in pixels of the stored picture; NaN without.
+        sizes: ``uint16 [N, 2]``: height and width of the stored picture in pixels.
+
+    Raises:
+        TrainingDataError: There is no whole store in the folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        record = read_record(self.folder)
+        if not record.get("complete"):
+            raise TrainingDataError(f"{self.folder}: preparing was interrupted; run it again to go on from there")
+        try:
+            self.spec = StoreSpec.model_validate(record["spec"])
+            self.dataset, self.fingerprint = record["dataset"], record["fingerprint"]
+            self.samples, self.rejected = record["samples"], record["rejected"]
+            self.shards: tuple[str, ...] = tuple(shard["file"] for shard in record["shards"])
+            for shard in record["shards"]:
+                self._check_size(self.folder / SHARDS / shard["file"], shard["bytes"])
+            self._columns = {name: self._load(name, record["rows"]) for name in COLUMNS}
+            names = {name: Names(self._blob(name), self._load(f"{name}_ends")) for name in NAMED}
+        except (KeyError, TypeError, ValidationError) as error:
+            raise TrainingDataError(
+                f"{self.folder / RECORD}: not a store that this version can read; prepare it again "
+                f"with rebuild=True ({error})"
+            ) from error
+        self.fake, self.sources, self.groups = (self._columns[name] for name in ("fake", "source", "group"))
+        self.families, self.splits, self.videos = (self._columns[name] for name in ("family", "split", "video"))
+        self.frames, self.boxes, self.sizes = (self._columns[name] for name in ("frame", "box", "size"))
+        self.origins = self._columns["origin"]
+        self.source_names, self.group_names, self.family_names = names["source"], names["group"], names["family"]
+        self._persons, self._origins = names["persons"], names["origin"]
+        self._files = _OpenFiles([self.folder / SHARDS / name for name in self.shards])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CropStore, (self.folder,)  # maps and open files stay in their process
+
+    def __len__(self) -> int:
+        return len(self.fake)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """The picture of a row, ``uint8 [h, w, 3]`` RGB.
+
+        Raises:
+            InputError: The stored picture is damaged.
+        """
+        pixels = cv2.imdecode(np.frombuffer(self.encoded(row), np.uint8), cv2.IMREAD_COLOR_RGB)
+        if pixels is None:
+            raise InputError(self.origin(row), self._damaged(row))
+        return cast("NDArray[np.uint8]", pixels)
+
+    def encoded(self, row: int) -> bytes:
+        """The JPEG or PNG file of a row.
+
+        Raises:
+            InputError: The stored picture is damaged.
+        """
+        shard, offset, length = self.span(row)
+        try:
+            data = self._files.read(shard, offset, length)
+        except OSError as error:
+            raise InputError(self.origin(row), f"{self._damaged(row)} ({error.strerror})") from error
+        if zlib.crc32(data) != int(self._columns["crc"][row]):
+            raise InputError(self.origin(row), self._damaged(row))
+        return data
+
+    def span(self, row: int) -> tuple[int, int, int]:
+        """Where the file of a row lies: number of its shard, offset and length in bytes."""
+        return int(self._columns["shard"][row]), int(self._columns["offset"][row]), int(self._columns["length"][row])
+
+    def box(self, row: int) -> Box | None:
+        """The face in pixels of the stored picture."""
+        x, y, width, height = self.boxes[row].tolist()
+        return None if x != x else Box(x, y, width, height)
+
+    def origin(self, row: int) -> str:
+        """The dataset's file that a row was made from; of a video also the number of the frame."""
+        name = self._origins[int(self.origins[row])]
+        return f"{name} frame {self.frames[row]}" if self._columns["moving"][row] else name
+
+    def identities(self, row: int) -> tuple[str, ...]:
+        """The persons shown, where the dataset names them."""
+        return tuple(json.loads(self._persons[int(self._columns["persons"][row])]))
+
+    def persons(self, rows: NDArray[np.intp]) -> set[str]:
+        """Everyone shown in any of the rows, where the dataset names them."""
+        codes = np.unique(self._columns["persons"][rows]).tolist()
+        return {person for code in codes for person in json.loads(self._persons[code])}
+
+    def rows(self, split: str) -> NDArray[np.intp]:
+        """Rows that the dataset itself puts into a split, ascending."""
+        return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def _damaged(self, row: int) -> str:
+        shard = self.folder / SHARDS / self.shards[int(self._columns["shard"][row])]
+        return f"its stored crop in {shard} is damaged; prepare the dataset again with rebuild=True"
+
+    def _load(self, name: str, rows: int | None = None) -> NDArray[Any]:
+        path = self.folder / INDEX / f"{name}.npy"
+        try:
+            # A plain view of the map, whose elements are read faster.
+            column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        except (OSError, ValueError) as error:
+            raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+        if rows is not None and len(column) != rows:
+            raise TrainingDataError(f"{path}: {len(column)} rows instead of {rows}; prepare again with rebuild=True")
+        return column
+
+    def _blob(self, name: str) -> NDArray[np.uint8]:
+        path = self.folder / INDEX / f"{name}_names.bin"
+        try:
+            if path.stat().st_size == 0:
+                return np.empty(0, np.uint8)  # which cannot be mapped
+            return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
+        except OSError as error:
+            raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+
+    def _check_size(self, path: Path, wanted: int) -> None:
+        try:
+            found = path.stat().st_size
+        except OSError as error:
+            raise TrainingDataError(f"{path}: {error.strerror}; prepare again with rebuild=True") from error
+        if found != wanted:
+            raise TrainingDataError(f"{path}: {found} bytes instead of {wanted}; prepare again with rebuild=True")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What ``store.json`` says.
+
+    Raises:
+        TrainingDataError: There is none, or it cannot be read.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise TrainingDataError(f"{folder}: no store of crops ({RECORD}); make one with dfbench data prepare") from None
+    except (OSError, ValueError) as error:
+        raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+    if not isinstance(record, dict):
+        raise TrainingDataError(f"{path}: not the record of a store; prepare again with rebuild=True")
+    return record
+
+
+class _OpenFiles:
+    """Reads at any offset of many files, a bounded number of which are open; for any number of threads."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._open: OrderedDict[int, _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, number: int, offset: int, length: int) -> bytes:
+        with self._lock:
+            file = self._open.pop(number, None) or _OpenFile(self._paths[number])
+            self._open[number] = file
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)
+        return os.pread(file.descriptor, length, offset)
+
+
+class _OpenFile:
+    """A descriptor that closes with its last user, which may be another thread than the one that let it go."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)

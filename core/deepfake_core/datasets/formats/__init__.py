@@ -1,0 +1,1 @@
+"""Tables, archives and columns that hold pictures."""

@@ -1,0 +1,57 @@
+"""Videos as folders of their frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepfake_core.datasets import Sample
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, folders, listed, walk
+from deepfake_core.datasets.labels import video_identities
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
+
+
+class FrameFolders(ImageFolder):
+    """``root/{real,fake}/<video>/*.jpg``, or the same below folders of sources or splits.
+
+    Each video is a group of its own, ``<source>/<class folder>/<video>``, and its frames are numbered in the order of
+    their names (``2.jpg`` before ``10.jpg``). A real and a fake video of one name share an identity within a split, and
+    so do names everywhere as in Celeb-DF (``id1_id2_0003``) and FaceForensics++ (``000_003``), which tell the persons.
+
+    Args:
+        root: The dataset's folder.
+        labels: Folder name → 1 for fake, 0 for real.
+    """
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:  # noqa: ARG003 - an image folder looks the same
+        return False
+
+    def _class(self, folder: Path, fake: int, source: str, prefix: str, split: str) -> Iterator[Sample]:
+        loose = [path.name for path in listed(folder) if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
+        if loose:
+            raise TrainingDataError(
+                f"{folder / min(loose)}: lies outside of a video's folder; move it into one, or read the dataset as "
+                "image-folder"
+            )
+        for video in folders(folder):
+            identities = tuple(f"{source}/{person}" for person in video_identities(video.name))
+            yield from frames(
+                video,
+                fake,
+                source,
+                f"{prefix}/{folder.name}/{video.name}",
+                split,
+                identities or (f"{prefix}/{video.name}",),
+            )
+
+
+def frames(
+    folder: Path, fake: int, source: str, group: str, split: str, identities: tuple[str, ...]
+) -> Iterator[Sample]:
+    """The frames of one video, in the order of their numbers."""
+    pictures = (path for path in walk(folder, by_number) if path.suffix.lower() in PICTURE_SUFFIXES)
+    for number, path in enumerate(pictures):
+        yield Sample(path, fake, source, group, split, identities, frame=number)

@@ -1,0 +1,63 @@
+"""Kaggle's "140k real and fake faces" (001-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.files import inside
+from deepfake_core.datasets.labels import SPLITS, meaning_of
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.datasets.tables import rows
+from deepfake_core.errors import TrainingDataError
+
+_SPELLINGS = ("real_vs_fake/real-vs-fake", "real_vs_fake/real_vs_fake", "real-vs-fake", "real_vs_fake")
+_LABELS = {"1": 0, "0": 1}
+
+
+class Kaggle140k(Dataset):
+    """``real_vs_fake/real-vs-fake/{train,valid,test}/{real,fake}/*.jpg``; the inner folder also as ``real_vs_fake``.
+
+    Splits are those of the folders, and each picture is a group of its own.
+
+    Args:
+        root: Any of these folders down to the one that holds ``train``, ``valid`` and ``test``; or one of the
+            dataset's own CSV files beside them (columns ``path`` and ``label``, 1 = real), of which only the rows are
+            read. Labels and folders must agree.
+    """
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        return root.is_dir() and any((root / name).is_dir() for name in _SPELLINGS)
+
+    def __iter__(self) -> Iterator[Sample]:
+        table = self.root if self.root.suffix.lower() == ".csv" else None
+        top = self.root.parent if table else self.root
+        inner = next((path for name in _SPELLINGS if (path := top / name).is_dir()), top)
+        if not any((inner / split).is_dir() for split in SPLITS if split):
+            raise TrainingDataError(
+                f"{inner}: no folders train, valid and test; expected {_SPELLINGS[0]}/train/… below {top}"
+            )
+        if table:
+            yield from self._rows(table, inner)
+            return
+        for sample in ImageFolder(inner):
+            yield _picture(sample.path, inner, sample.fake, sample.split)
+
+    def _rows(self, table: Path, inner: Path) -> Iterator[Sample]:
+        for line, cells in rows(table, ("path", "label")):
+            where = f"{table}: row {line}"
+            path = inside(inner, cells["path"], where)
+            fake = meaning_of(cells["label"], _LABELS, where)
+            split, kind, *rest = (*path.relative_to(inner).parts, "", "")
+            if not any(rest) or split not in SPLITS or kind != ("fake" if fake else "real"):
+                raise TrainingDataError(
+                    f"{where}: label {cells['label']} (1 = real) does not agree with the folders of {cells['path']!r}; "
+                    "correct it"
+                )
+            yield _picture(path, inner, fake, SPLITS[split])
+
+
+def _picture(path: Path, inner: Path, fake: int, split: str) -> Sample:
+    return Sample(path, fake, "140k", f"140k/{path.relative_to(inner).with_suffix('').as_posix()}", split)

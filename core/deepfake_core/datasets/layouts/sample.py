@@ -1,0 +1,99 @@
+"""A small labelled set that needs no download (002-5): drawn faces, and fakes made from them."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.layouts.drawn import draw_face
+from deepfake_core.errors import TrainingDataError
+from deepfake_registry.files import cache_folder
+
+PERSONS = 40
+_SOURCE = "sample"
+_VERSION = "1"
+_SPLITS = ("train", "train", "train", "train", "train", "train", "train", "valid", "valid", "test")
+_SIDE = 256
+
+
+class SampleFaces(Dataset):
+    """Forty drawn faces with a fake of each: enough to see whether training runs, and nothing about accuracy.
+
+    A fake is the same face with the part from the eyes down blended over by another one's, or with a blurred mouth. A
+    face and its fake are one group, and identities say whose faces they show; 28 train, 8 validate, 4 test. The
+    pictures are drawn on first use.
+
+    Args:
+        root: Where they are kept; by default in the user's cache.
+    """
+
+    def __init__(self, root: str | Path = "") -> None:
+        super().__init__(root or cache_folder())
+
+    def __iter__(self) -> Iterator[Sample]:
+        folder = self.root / f"sample-{_VERSION}"
+        if not folder.is_dir():
+            _draw(folder)
+        for person in range(PERSONS):
+            for kind, fake in (("fake", 1), ("real", 0)):
+                path = folder / kind / f"{person:02}.jpg"
+                shown = (person, _other(person)) if fake and not _blurred(person) else (person,)
+                identities = tuple(f"{_SOURCE}/{number:02}" for number in shown)
+                yield Sample(path, fake, _SOURCE, identities[0], _SPLITS[person % len(_SPLITS)], identities)
+
+
+def _draw(folder: Path) -> None:
+    """Draw everything into a folder that appears when it is complete."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            whole = Path(temporary, "whole")
+            faces = [draw_face(person, _SIDE) for person in range(PERSONS)]
+            for kind in ("real", "fake"):
+                (whole / kind).mkdir(parents=True)
+            for person, face in enumerate(faces):
+                fake = _fake(face, faces[_other(person)], blurred=_blurred(person))
+                for kind, pixels in (("real", face), ("fake", fake)):
+                    (whole / kind / f"{person:02}.jpg").write_bytes(_jpeg(pixels))
+            try:
+                whole.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another process was faster
+                    raise
+    except OSError as error:
+        raise TrainingDataError(
+            f"{folder}: the sample pictures cannot be written ({error.strerror}); name another folder: sample:FOLDER"
+        ) from error
+
+
+def _blurred(person: int) -> bool:
+    return person % 2 == 1
+
+
+def _other(person: int) -> int:
+    """Whose face is blended over this one: two persons of one split, and of no other pair."""
+    return person + 10 if person // 10 % 2 == 0 else person - 10
+
+
+def _fake(face: NDArray[np.uint8], other: NDArray[np.uint8], *, blurred: bool) -> NDArray[np.uint8]:
+    """Part of a face blended over, all ``uint8 [256, 256, 3]``."""
+    box = (84, 148, 172, 204) if blurred else (88, 104, 168, 196)
+    mask = Image.new("L", (_SIDE, _SIDE))
+    mask.paste(255, box)
+    mask = mask.filter(ImageFilter.GaussianBlur(6))
+    picture = Image.fromarray(face)
+    over = picture.filter(ImageFilter.GaussianBlur(3)) if blurred else Image.fromarray(other)
+    return np.asarray(Image.composite(over, picture, mask))
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()

@@ -1,0 +1,263 @@
+"""Find plugins and what they offer.
+
+Entry points of the group ``deepfake`` name modules that implement :mod:`deepfake_core.contract.hookspecs`. They are
+imported on first use, never when this package is. A plugin that cannot be imported or registered is listed in
+:func:`failures` and takes no other plugin down; with ``DEEPFAKE_STRICT_PLUGINS=1`` it is an error instead.
+
+Two distributions that offer one name: the name is withheld from the listings, stands in :func:`failures`, and
+raises :class:`DuplicatePlugin` when it is asked for. Which of the two ran would otherwise depend on the order of
+installation. Every other name stays usable.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+import pluggy
+
+from deepfake_core.contract import hookspecs
+from deepfake_core.contract.specs import API_VERSION, DatasetSpec, DetectorSpec, ExplainerSpec, ProtectorSpec
+from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, TrainingDataError, UnknownDetector
+
+GROUP = "deepfake"
+STRICT = "DEEPFAKE_STRICT_PLUGINS"
+
+Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec, ProtectorSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Generic[Spec]):
+    """A record, and the distribution that it came from."""
+
+    spec: Spec
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A plugin, or one of its records, that cannot be used.
+
+    Attributes:
+        name: The entry point's name, or the name that is claimed twice.
+        distribution: Where it came from.
+        reason: What is wrong, in one line.
+    """
+
+    name: str
+    distribution: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that the installed plugins offer."""
+
+    detectors: Mapping[str, Registered[DetectorSpec]]
+    datasets: Mapping[str, Registered[DatasetSpec]]
+    explainers: Mapping[str, Registered[ExplainerSpec]]
+    protectors: Mapping[str, Registered[ProtectorSpec]]
+    failures: tuple[Failure, ...]
+    clashes: Mapping[tuple[type[Any], str], str]
+
+
+@dataclass(slots=True)
+class _Loader:
+    strict: bool
+    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
+    origins: dict[str, tuple[str, str]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    clashes: dict[tuple[type[Any], str], str] = field(default_factory=dict)
+
+    def fail(self, name: str, distribution: str, reason: str, cause: BaseException | None = None) -> None:
+        if self.strict:
+            raise PluginLoadError(f"plugin {name!r} of {distribution}: {reason}") from cause
+        self.failures.append(Failure(name, distribution, reason))
+
+    def register(self, entry_point: EntryPoint) -> None:
+        distribution = entry_point.dist.name if entry_point.dist else "unknown"
+        version = entry_point.dist.version if entry_point.dist else ""
+        key = f"{distribution}:{entry_point.name}"
+        try:
+            self.manager.register(entry_point.load(), name=key)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; it is reported
+            self.fail(entry_point.name, distribution, _one_line(error), error)
+        else:
+            self.origins[key] = (distribution, version)
+
+    def collect(self, hook: str, kind: type[Spec]) -> dict[str, Registered[Spec]]:
+        """Call one hook plugin by plugin, so that one which raises costs only its own records."""
+        offers: dict[str, list[Registered[Spec]]] = {}
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            key = implementation.plugin_name
+            distribution, version = self.origins[key]
+            try:
+                records = [_checked(record, kind) for record in implementation.function()]
+            except Exception as error:  # noqa: BLE001 - foreign code may raise anything; it is reported
+                self.fail(key.partition(":")[2], distribution, f"{hook}: {_one_line(error)}", error)
+                continue
+            for record in records:
+                offers.setdefault(record.name, []).append(Registered(record, distribution, version))
+        for name, claims in offers.items():
+            if len(claims) > 1:
+                self.clash(kind, name, [claim.distribution for claim in claims])
+        return {name: claims[0] for name, claims in sorted(offers.items()) if len(claims) == 1}
+
+    def clash(self, kind: type[Any], name: str, owners: list[str]) -> None:
+        joined = f"{', '.join(owners[:-1])} and {owners[-1]}"
+        reason = f"{name!r} is offered by {joined}; uninstall all but one"
+        if self.strict:
+            raise DuplicatePlugin(reason)
+        self.clashes[kind, name] = reason
+        self.failures.append(Failure(name, joined, reason))
+
+
+def discover(found: Iterable[EntryPoint], *, strict: bool = False) -> Catalogue:
+    """Import the given entry points and gather their records.
+
+    Args:
+        found: Entry points that name plugin modules.
+        strict: Raise instead of listing what failed.
+
+    Raises:
+        PluginLoadError: ``strict``, and a plugin could not be imported or registered.
+        DuplicatePlugin: ``strict``, and two distributions offer one name.
+    """
+    loader = _Loader(strict)
+    loader.manager.add_hookspecs(hookspecs)
+    for entry_point in sorted(found, key=lambda e: (e.dist.name if e.dist else "", e.name)):
+        loader.register(entry_point)
+    detectors = loader.collect("deepfake_detectors", DetectorSpec)
+    datasets = loader.collect("deepfake_datasets", DatasetSpec)
+    explainers = loader.collect("deepfake_explainers", ExplainerSpec)
+    protectors = loader.collect("deepfake_protectors", ProtectorSpec)
+    return Catalogue(detectors, datasets, explainers, protectors, tuple(loader.failures), loader.clashes)
+
+
+@cache
+def catalogue() -> Catalogue:
+    """What is installed; discovered once per process (``catalogue.cache_clear()`` looks again)."""
+    strict = os.environ.get(STRICT, "").strip().lower() not in {"", "0", "false", "no"}
+    return discover(entry_points(group=GROUP), strict=strict)
+
+
+def detectors() -> Mapping[str, Registered[DetectorSpec]]:
+    """Installed detectors by name, in alphabetical order."""
+    return catalogue().detectors
+
+
+def datasets() -> Mapping[str, Registered[DatasetSpec]]:
+    """Installed dataset layouts by name, in alphabetical order."""
+    return catalogue().datasets
+
+
+def explainers() -> Mapping[str, Registered[ExplainerSpec]]:
+    """Installed explainers by name, in alphabetical order."""
+    return catalogue().explainers
+
+
+def protectors() -> Mapping[str, Registered[ProtectorSpec]]:
+    """Installed protectors by the name of their detector, in alphabetical order."""
+    return catalogue().protectors
+
+
+def failures() -> tuple[Failure, ...]:
+    """Plugins that could not be used, and names that two distributions claim."""
+    return catalogue().failures
+
+
+def list_detectors(pattern: str = "*") -> list[str]:
+    """Names of the installed detectors that match a shell pattern, in alphabetical order."""
+    return fnmatch.filter(detectors(), pattern)
+
+
+def detector_spec(name: str) -> DetectorSpec:
+    """The record of one detector.
+
+    Raises:
+        UnknownDetector: No plugin offers the name; close matches are suggested.
+        DuplicatePlugin: Two distributions offer it.
+        PluginLoadError: The plugin of that name is installed but broken.
+    """
+    hint = _unless_offered(DetectorSpec, name, detectors())
+    if hint is not None:
+        raise UnknownDetector(
+            f"unknown detector {name!r}; {hint or 'none is installed; run: pip install deepfake-lite'}"
+        )
+    return detectors()[name].spec
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The record of one dataset layout.
+
+    Raises:
+        TrainingDataError: No plugin offers the name; close matches are suggested.
+        DuplicatePlugin: Two distributions offer it.
+        PluginLoadError: The plugin of that name is installed but broken.
+    """
+    hint = _unless_offered(DatasetSpec, name, datasets())
+    if hint is not None:
+        raise TrainingDataError(f"unknown dataset layout {name!r}; {hint}")
+    return datasets()[name].spec
+
+
+def _unless_offered(kind: type[Any], name: str, offered: Mapping[str, Any]) -> str | None:
+    """Nothing where the name is offered; else what might have been meant, or is installed."""
+    if name in offered:
+        return None
+    known = catalogue()
+    if (clash := known.clashes.get((kind, name))) is not None:
+        raise DuplicatePlugin(clash)
+    for failure in known.failures:
+        if failure.name == name:
+            raise PluginLoadError(f"plugin {name!r} of {failure.distribution}: {failure.reason}")
+    if close := difflib.get_close_matches(name, offered, n=1):
+        return f"did you mean {close[0]!r}?"
+    return f"installed: {', '.join(offered)}" if offered else ""
+
+
+def import_object(target: str, *, install: str = "") -> Any:
+    """Import ``"package.module:name"``.
+
+    Args:
+        target: What to import.
+        install: The requirement that brings its optional dependencies, such as ``"deepfake-lite[torch]"``.
+
+    Raises:
+        MissingExtra: A third-party module that it needs is absent, and ``install`` says what brings it.
+        PluginLoadError: The target does not exist or cannot be imported.
+    """
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if install and missing and missing != module_name.partition(".")[0]:
+            raise MissingExtra(f"{target} (module {missing!r})", install) from error
+        raise PluginLoadError(f"cannot import {target!r}: {error}") from error
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginLoadError(f"cannot import {target!r}: {error}") from error
+
+
+def _checked(record: object, kind: type[Spec]) -> Spec:
+    if not isinstance(record, kind):
+        raise TypeError(f"yielded {type(record).__name__}, expected {kind.__name__}")
+    if record.api_version != API_VERSION:
+        raise ValueError(
+            f"{record.name!r} was written for plugin interface {record.api_version}, this deepfake-core has "
+            f"{API_VERSION}; install versions that fit each other"
+        )
+    return record
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,173 @@
+"""Weights and calibration of an ensemble, from labelled data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.data.manifest import manifest_hash
+from deepfake_core.datasets.opening import open_dataset
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.calibration import balanced_weights, fit_calibration
+from deepfake_core.evaluation.evaluate import judged
+
+if TYPE_CHECKING:
+    from deepfake_core.datasets import Dataset
+    from deepfake_core.ensemble.ensemble import Ensemble
+    from deepfake_registry.manifest import Calibration
+
+Floats = NDArray[np.float64]
+
+PULL = 0.01
+"""Pull of the weights towards equal ones, beside a mean cross-entropy: members that agree on what little data there
+is keep equal weights."""
+FOLDS = 5
+SEED = 0
+
+_STEPS = 20_000
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Calibrated logits of members on labelled faces.
+
+    Attributes:
+        logit: ``[N, members]``.
+        fake: ``[N]`` in {0, 1}.
+        family: ``[N]``: the source of the sample.
+        group: ``[N]``: what must not be divided, such as a video.
+    """
+
+    logit: Floats
+    fake: Floats
+    family: NDArray[np.str_]
+    group: NDArray[np.str_]
+
+
+def fitted(
+    ensemble: Ensemble, data: str | Path | Dataset, frames: int
+) -> tuple[tuple[float, ...], Calibration, dict[str, Any]]:
+    """Weights, calibration and metrics of an ensemble; see :meth:`~deepfake_core.ensemble.ensemble.Ensemble.fit`."""
+    dataset = open_dataset(data) if isinstance(data, str | Path) else data
+    rows = _rows(ensemble, dataset, frames)
+    _check(rows, ensemble, dataset)
+    weights = fit_weights(rows.logit, rows.fake, rows.family)
+    if weights.sum() <= 0:
+        raise TrainingDataError(
+            f"{dataset.root}: no member tells its fakes from its reals, so none can be given weight"
+        )
+    weights /= weights.sum()
+    name = f"{dataset.root.name or dataset.root}: {len(rows.fake)} faces"
+    facts = _of(dataset, rows)
+    calibration = fit_calibration(rows.logit @ weights, rows.fake, rows.family, name, (facts["data_sha256"],))
+    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, ensemble), **facts}}
+
+
+def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: float = PULL) -> Floats:
+    """Logistic regression with weights that are not negative, pulled towards equal ones.
+
+    Minimises ``CE(Σ wᵢ zᵢ + b) + pull/2 Σ (wᵢ − 1/m)²`` over w ≥ 0 and b by projected gradient steps, whose length is
+    the inverse of the gradient's Lipschitz constant; the problem is convex, and strictly so in w. Both classes count
+    alike, and within a class every family.
+
+    Args:
+        logit: ``[N, m]``, calibrated logits of the members.
+        fake: ``[N]`` in {0, 1}.
+        family: ``[N]``: source of the sample.
+        pull: Strength of the pull.
+
+    Returns:
+        ``[m]``, not scaled; all zero where no member is better than chance.
+    """
+    count, members = logit.shape
+    share = balanced_weights(fake, family)
+    table = np.column_stack([logit, np.ones(count)])
+    equal = np.append(np.full(members, 1.0 / members), 0.0)
+    penalty = np.append(np.full(members, pull), 0.0)
+    curvature = 0.25 * np.linalg.eigvalsh((table * share[:, None]).T @ table)[-1] + pull
+    solution = equal.copy()
+    for _ in range(_STEPS):
+        p_fake = 0.5 * (1.0 + np.tanh(0.5 * (table @ solution)))
+        gradient = table.T @ (share * (p_fake - fake)) + penalty * (solution - equal)
+        moved = solution - gradient / curvature
+        moved[:-1] = np.maximum(moved[:-1], 0.0)
+        if np.abs(moved - solution).max() < _TOLERANCE:
+            break
+        solution = moved
+    weights: Floats = solution[:-1]
+    return weights
+
+
+def _rows(ensemble: Ensemble, dataset: Dataset, frames: int) -> Rows:
+    """One row for each picture, and for each judged moment of a video: its most prominent face."""
+    from deepfake_core.ensemble.ensemble import MEMBERS
+
+    logit, fake, family, group = [], [], [], []
+    for sample, result in judged(ensemble, dataset, evidence=True, frames=frames):
+        moments = {face.time_s: face for face in sorted(result.faces, key=lambda face: face.confidence)}
+        for face in moments.values():
+            logit.append(face.extra[MEMBERS])
+            fake.append(sample.fake)
+            family.append(sample.source)
+            group.append(sample.group)
+    table = np.asarray(logit, np.float64).reshape(len(logit), len(ensemble.members))
+    return Rows(table, np.asarray(fake, np.float64), np.asarray(family, str), np.asarray(group, str))
+
+
+def _check(rows: Rows, ensemble: Ensemble, dataset: Dataset) -> None:
+    classes = np.unique(rows.fake)
+    if len(classes) < 2:
+        found = "no face was found" if not len(classes) else f"has {'fakes' if classes[0] else 'real faces'} only"
+        raise TrainingDataError(f"{dataset.root}: {found}; an ensemble is fitted on faces of both classes")
+    for member, logit in zip(ensemble.members, rows.logit.T, strict=True):
+        _, high = metrics.grouped_bootstrap(rows.fake, logit, rows.group, metrics.roc_auc)
+        if high < 0.5:
+            raise TrainingDataError(
+                f"{member.manifest.name} {member.manifest.version} ranks the real faces of {dataset.root} above its "
+                f"fakes (AUC {metrics.roc_auc(rows.fake, logit):.2f}): its labels or the data's are swapped, or it "
+                "is no detector of these fakes; give the data's labels, or leave the member out"
+            )
+
+
+def _aucs(rows: Rows, weights: Floats, ensemble: Ensemble) -> dict[str, Any]:
+    """AUC of each member alone and of equal weights, of fitted ones, and of weights fitted on the other folds."""
+    members = [
+        {"name": member.manifest.name, "version": member.manifest.version, "auc": metrics.roc_auc(rows.fake, logit)}
+        for member, logit in zip(ensemble.members, rows.logit.T, strict=True)
+    ]
+    return {
+        "members": members,
+        "auc_equal": metrics.roc_auc(rows.fake, rows.logit.mean(axis=1)),
+        "auc": metrics.roc_auc(rows.fake, rows.logit @ weights),
+        "auc_cross_validated": _cross_validated(rows),
+    }
+
+
+def _cross_validated(rows: Rows) -> float | None:
+    """AUC of scores from weights that were fitted without the sample's group; ``None`` with too few groups."""
+    names, group = np.unique(rows.group, return_inverse=True)
+    if len(names) < 2 * FOLDS:
+        return None
+    fold = np.random.default_rng(SEED).permutation(len(names))[group] % FOLDS
+    scores = np.zeros(len(rows.fake))
+    for number in range(FOLDS):
+        rest = fold != number
+        if len(np.unique(rows.fake[rest])) < 2:
+            return None
+        weights = fit_weights(rows.logit[rest], rows.fake[rest], rows.family[rest])
+        scores[~rest] = rows.logit[~rest] @ (weights / max(weights.sum(), np.finfo(float).tiny))
+    return metrics.roc_auc(rows.fake, scores)
+
+
+def _of(dataset: Dataset, rows: Rows) -> dict[str, Any]:
+    return {
+        "faces": len(rows.fake),
+        "groups": len(np.unique(rows.group)),
+        "data_sha256": manifest_hash(dataset),
+    }

@@ -1,0 +1,1 @@
+"""Measure detectors: metrics, significance, calibration, and the evaluation of a labelled dataset."""

@@ -1,0 +1,1 @@
+"""A loaded detector, its results and how raw scores become verdicts."""

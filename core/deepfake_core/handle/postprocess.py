@@ -1,0 +1,119 @@
+"""From raw outputs to a judgement: calibration, several faces, video."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.handle.results import FaceResult, FrameResult, Result
+from deepfake_core.runtimes.base import Outputs
+from deepfake_registry.manifest import Calibration, ModelManifest
+
+if TYPE_CHECKING:
+    from deepfake_core.inputs.prepare import Prepared
+
+
+FRAME_LOGIT = "frame_logit"
+"""Name of an extra output float32 [N, T]: the logit after each frame of a clip."""
+
+
+def judge(
+    prepared: Prepared,
+    outputs: Outputs,
+    manifest: ModelManifest,
+    *,
+    inference_ms: float = 0.0,
+    evidence: bool = False,
+    keep_crops: bool = False,
+) -> Result:
+    """Judge one input.
+
+    The score of a picture is the maximum over its faces. The score of a video is the mean over its frames, or over its
+    clips, of each one's maximum; those without a face are left out.
+
+    Args:
+        prepared: The input, and its n crops.
+        outputs: The network's answer to these n crops.
+        manifest: Of the model that gave them.
+        inference_ms: This input's share of the time spent in the network.
+        evidence: Keep each face's evidence map, and what else the network returned.
+        keep_crops: Keep each face's crop.
+    """
+    error = prepared.error
+    if not error and not np.isfinite(outputs.logit).all():
+        error = f"the model {manifest.name!r} gave a score that is not a number; its file may be damaged"
+    faces = () if error else _faces(prepared, outputs, manifest.calibration, evidence, keep_crops)
+    p_fake = file_score(faces)
+    return Result(
+        source=prepared.source,
+        verdict="error" if error else "no_face" if p_fake is None else manifest.calibration.verdict(p_fake),
+        p_fake=p_fake,
+        faces=tuple(sorted(faces, key=lambda face: -face.p_fake)),
+        detector=f"{manifest.name} {manifest.version}",
+        weights=manifest.weights,
+        width=prepared.width,
+        height=prepared.height,
+        mode=prepared.mode,
+        frames=prepared.frames,
+        error=error,
+        timings_ms={**prepared.timings_ms, "inference": inference_ms},
+    )
+
+
+def file_score(faces: tuple[FaceResult, ...]) -> float | None:
+    """P(fake) of a whole file: mean over frames or clips of the maximum over faces; ``None`` without a face."""
+    frames: dict[tuple[float | None, int], float] = {}
+    for face in faces:
+        # The frames of a clip may be pictures, which have a number but no time.
+        place = face.time_s, face.frames[0].number if face.frames else 0
+        frames[place] = max(face.p_fake, frames.get(place, 0.0))
+    return math.fsum(frames.values()) / len(frames) if frames else None
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits → probabilities in [0, 1], any shape, without overflow."""
+    result: NDArray[np.float32] = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+    return result
+
+
+def _frames(
+    track: tuple[FrameResult, ...], logits: NDArray[np.float32] | None, index: int, calibration: Calibration
+) -> tuple[FrameResult, ...]:
+    """A track with its scores; that of the last frame is the one after its last repetition."""
+    if logits is None or not track:
+        return track
+    own = [*logits[index][: len(track) - 1], logits[index][-1]]
+    return tuple(
+        replace(frame, p_fake=calibration.p_fake(float(logit))) for frame, logit in zip(track, own, strict=True)
+    )
+
+
+def _faces(
+    prepared: Prepared, outputs: Outputs, calibration: Calibration, evidence: bool, keep_crops: bool
+) -> tuple[FaceResult, ...]:
+    maps = outputs.evidence if evidence else None
+    extra = outputs.extra if evidence else {}
+    results = []
+    tracks = prepared.tracks or ((),) * len(prepared.faces)
+    for index, (face, time_s, track) in enumerate(zip(prepared.faces, prepared.times_s, tracks, strict=True)):
+        logit = float(outputs.logit[index])
+        p_fake = calibration.p_fake(logit)
+        results.append(
+            FaceResult(
+                box=face.box,
+                confidence=face.confidence,
+                logit=logit,
+                p_fake=p_fake,
+                verdict=calibration.verdict(p_fake),
+                time_s=time_s,
+                frames=_frames(track, outputs.extra.get(FRAME_LOGIT), index, calibration),
+                evidence=None if maps is None else probabilities(maps[index]),
+                extra={name: values[index] for name, values in extra.items()},
+                crop=prepared.crops[index] if keep_crops else None,
+            )
+        )
+    return tuple(results)

@@ -1,0 +1,1 @@
+"""Protect pictures of faces, attack detectors, and measure how much a picture changed."""

@@ -1,0 +1,253 @@
+"""Protectors: a small change of a picture that disturbs what manipulates faces.
+
+A plugin says which change protects a face, as the network sees it; everything else happens here, once: where the
+faces are, the picture's full resolution, the bound, colour modes and files.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from deepfake_core.discovery import plugins
+from deepfake_core.errors import DeepfakeError, InputError
+from deepfake_core.inputs.crop import crop_square, prepare_crop
+from deepfake_core.inputs.decode import decode, name_of, one_line, stored_picture, turned_back
+from deepfake_core.protect.image_metrics import psnr, ssim
+from deepfake_registry.files import atomic_path
+from deepfake_registry.manifest import FaceCrop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core.handle.results import Box
+    from deepfake_core.inputs.decode import PictureSource
+
+EPSILON = 0.03
+"""Largest change of a pixel's channel by default, in units of the pixel range [0, 1] (002, "Architecture facts")."""
+
+# Share of a face's square along which its perturbation fades out, so that no edge is seen.
+_FADE = 0.06
+# Rows that are enlarged at a time, to bound memory.
+_STRIP = 256
+# Saved so that nothing more is lost than the format takes.
+_FORMATS: dict[str, dict[str, Any]] = {
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".png": {"format": "PNG"},
+    ".webp": {"format": "WEBP", "lossless": True},
+    ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
+    ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
+    ".bmp": {"format": "BMP"},
+}
+
+
+class Protector(ABC):
+    """Makes the perturbation that protects a face. It is constructed without arguments."""
+
+    @abstractmethod
+    def perturbation(self, detector: LoadedDetector, crops: NDArray[np.uint8], epsilon: float) -> NDArray[np.float32]:
+        """``uint8 [N, H, W, 3]`` RGB, as the network sees them → what to add, ``float32 [N, H, W, 3]``.
+
+        It is for pixels in [0, 1], and within ±epsilon.
+
+        Raises:
+            DeepfakeError: The detector does not have what this protector needs.
+        """
+
+
+def load_protector(detector: LoadedDetector) -> Protector:
+    """The protector of a detector.
+
+    Raises:
+        DeepfakeError: The detector is none.
+        MissingExtra: What it needs is not installed.
+    """
+    name = detector.manifest.architecture
+    known = plugins.protectors()
+    if name not in known:
+        offered = f"protectors are {', '.join(known)}" if known else "none is installed; run: pip install deepfake-unet"
+        raise DeepfakeError(f"detector {name!r} is no protector; {offered}")
+    install = detector.spec.install if detector.spec is not None else "deepfake-core[torch]"
+    protector: Protector = plugins.import_object(known[name].spec.protector, install=install)()
+    return protector
+
+
+def protect(detector: LoadedDetector, source: PictureSource, epsilon: float = EPSILON) -> Image.Image:
+    """Protect the faces of one picture; the whole picture where no face is found.
+
+    See :meth:`deepfake_core.handle.loaded.LoadedDetector.protect`.
+    """
+    protector = load_protector(detector)
+    most = levels(epsilon)
+    picture = decode(source)
+    stored, orientation = stored_picture(source)
+    name = name_of(source)
+    prepared = detector.prepare(picture.pixels)
+    if prepared.error:
+        raise InputError(name, prepared.error)
+    spec = detector.manifest.preprocess
+    squares: list[tuple[int, int, int, int]] = []
+    if isinstance(spec.crop, FaceCrop):
+        squares = [_rectangle(face.box, spec.crop) for face in prepared.faces]
+    crops = prepared.crops if squares else prepare_crop(picture.pixels, None, spec)[None]
+    found = np.clip(protector.perturbation(detector, crops, epsilon), -epsilon, epsilon)
+    height, width = picture.pixels.shape[:2]
+    field = np.zeros((height, width, 3), np.float32)
+    if squares:
+        for change, square in zip(found, squares, strict=True):
+            _add(field, change * _fading(len(change))[..., None], square)
+    else:
+        _add(field, found[0], (0, 0, width, height))
+    if stored.mode in ("1", "L", "LA") or stored.mode.startswith("I;16"):
+        field[:] = field.mean(axis=2, keepdims=True)
+    change = np.clip(np.round(255 * field), -most, most).astype(np.int16)
+    after = np.clip(picture.pixels + change, 0, 255).astype(np.uint8)
+    image = _changed(stored, turned_back(change, orientation), name)
+    image.info = {
+        **stored.info,
+        "protection": {
+            "psnr_db": psnr(picture.pixels, after),
+            "ssim": ssim(picture.pixels, after),
+            "epsilon": epsilon,
+            "faces": len(squares),
+            "weights": detector.manifest.weights,
+        },
+    }
+    return image
+
+
+def levels(epsilon: float) -> int:
+    """Largest change in levels of an 8-bit picture.
+
+    Raises:
+        DeepfakeError: The bound is not in (0, 1], or smaller than one level.
+    """
+    if not 0 < epsilon <= 1:  # written so that NaN fails
+        raise DeepfakeError(f"epsilon must be above 0 and at most 1, got {epsilon}; 0.03 is the default")
+    most = math.floor(255 * epsilon + 1e-9)
+    if most < 1:
+        raise DeepfakeError(f"epsilon {epsilon} is less than one of 255 levels, so nothing would change; use 0.004 up")
+    return most
+
+
+def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture with the EXIF data and colour profile in its ``info``, whole or not at all.
+
+    The suffix is one that :func:`check_target` lets pass. JPEG is written at quality 95 without halving chroma, WebP
+    without loss.
+
+    Raises:
+        DeepfakeError: The format cannot hold the picture's mode.
+    """
+    path = Path(path)
+    settings = _FORMATS[path.suffix.lower()]
+    kept = {key: image.info[key] for key in ("exif", "icc_profile", "dpi") if image.info.get(key)}
+    with atomic_path(path) as temporary:
+        try:
+            image.save(temporary, **settings, **kept)
+        except (OSError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            reason = one_line(error)
+            raise DeepfakeError(
+                f"{path}: {settings['format']} cannot hold this picture ({reason}); use .png"
+            ) from error
+
+
+def check_target(source: PictureSource, target: str | os.PathLike[str]) -> None:
+    """Refuse early what must not, or cannot, be written.
+
+    Raises:
+        DeepfakeError: The target is the source itself, or its suffix names no format.
+    """
+    target = Path(target)
+    if target.suffix.lower() not in _FORMATS:
+        raise DeepfakeError(f"{target}: unknown suffix; use one of {', '.join(_FORMATS)}")
+    if isinstance(source, str | os.PathLike) and target.exists() and target.samefile(source):
+        raise DeepfakeError(f"{target}: is the original, which is never overwritten; name another file")
+
+
+def output_suffix(source: str) -> str:
+    """Suffix under which a picture that came from a file of that name can be written: its own where that works."""
+    suffix = Path(source).suffix
+    return suffix if suffix.lower() in _FORMATS else ".png"
+
+
+def _rectangle(box: Box, spec: FaceCrop) -> tuple[int, int, int, int]:
+    left, top, side = crop_square(box, spec)
+    return left, top, side, side
+
+
+def _fading(side: int) -> NDArray[np.float32]:
+    """``float32 [side, side]``: 1, falling to 0 along the edges."""
+    ramp = np.minimum(1.0, (0.5 + np.arange(side)) / max(1.0, _FADE * side)).astype(np.float32)
+    edge = np.minimum(ramp, ramp[::-1])
+    return np.asarray(np.minimum(edge[:, None], edge), np.float32)
+
+
+def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tuple[int, int, int, int]) -> None:
+    """Enlarge ``float32 [H, W, 3]`` to a rectangle (left, top, width, height), and add what lies in the field.
+
+    The kernels only average, so that the bound holds.
+    """
+    left, top, width, height = rectangle
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + width, field.shape[1]), min(top + height, field.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return
+    scale_x, scale_y = change.shape[1] / width, change.shape[0] / height
+    if scale_x > 1 or scale_y > 1:
+        size = min(width, change.shape[1]), min(height, change.shape[0])
+        change = np.asarray(cv2.resize(change, size, interpolation=cv2.INTER_AREA), np.float32)
+        scale_x, scale_y = change.shape[1] / width, change.shape[0] / height
+    # Only the part inside of the picture is computed: a face's square can be much larger than the picture.
+    wide = _between(change.swapaxes(0, 1), (np.arange(x0, x1) - left + 0.5) * scale_x - 0.5).swapaxes(0, 1)
+    rows = (np.arange(y0, y1) - top + 0.5) * scale_y - 0.5
+    for start in range(0, len(rows), _STRIP):
+        field[y0 + start : min(y0 + start + _STRIP, y1), x0:x1] += _between(wide, rows[start : start + _STRIP])
+
+
+def _between(values: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of ``float32 [n, …]`` at places between them, by linear interpolation: ``float32 [len(places), …]``."""
+    places = places.clip(0, len(values) - 1)
+    low = np.minimum(places.astype(np.intp), max(len(values) - 2, 0))
+    share = (places - low).astype(np.float32)[:, None, None]
+    mixed = (1 - share) * values[low] + share * values[np.minimum(low + 1, len(values) - 1)]
+    return np.asarray(mixed, np.float32)
+
+
+def _changed(stored: Image.Image, change: NDArray[np.int16], name: str) -> Image.Image:
+    """Add levels ``int16 [h, w, 3]`` to a picture in its own mode; a mode that holds no small changes becomes RGB.
+
+    Raises:
+        InputError: The mode has no levels to speak of.
+    """
+    mode = stored.mode
+    if mode in ("I", "F"):
+        raise InputError(name, f"colour mode {mode} has no fixed range; convert it to RGB first")
+    if mode.startswith("I;16"):
+        wide = np.asarray(stored).astype(np.int32) + 257 * change[..., 0].astype(np.int32)
+        return Image.fromarray(np.clip(wide, 0, 65535).astype(np.uint16))
+    if mode == "1":
+        stored = stored.convert("L")
+    elif mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        stored = stored.convert("RGBA" if stored.has_transparency_data else "RGB")
+    values = np.asarray(stored).astype(np.int16)
+    if stored.mode == "L":
+        values += change[..., 0]
+    elif stored.mode == "LA":
+        values[..., 0] += change[..., 0]
+    elif stored.mode == "CMYK":
+        values[..., :3] -= change  # inks darken
+    else:
+        values[..., :3] += change
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), stored.mode)

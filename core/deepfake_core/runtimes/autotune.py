@@ -1,0 +1,221 @@
+"""Which of several runtimes runs a model fastest on this machine: measured once, then remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from deepfake_core.discovery.artifacts import Artifact
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
+from deepfake_core.runtimes.cpu_contention import Bystanders
+from deepfake_registry.files import cache_folder, write_atomic
+
+log = logging.getLogger("deepfake.backends")
+
+COMPARED: tuple[Literal["onnxruntime", "openvino"], ...] = ("onnxruntime", "openvino")
+"""Backends that are compared, the preferred one first; each is also the name of its distribution."""
+MARGIN = 0.95
+"""The first backend keeps its place unless another one needs less than this share of its time: noise is no reason."""
+TOLERANCE = 1e-3
+"""Largest difference of a logit between two runtimes, relative where it exceeds 1; real exports stay below 1e-4."""
+BUSY = 0.1
+"""Share of the processors' time that other work may take; beyond, a measurement is good for :data:`BRIEFLY_S` alone."""
+BRIEFLY_S = 600.0
+_SHORTEST, _LONGEST, _BUDGET_S = 5, 50, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How one backend ran a model.
+
+    Attributes:
+        backend: Its name.
+        ms: Median time of one input, in milliseconds; ``None`` where it failed or disagreed.
+        difference: Largest difference of its logit from the first backend's; ``None`` where it gave none.
+        reason: Why it has no time.
+    """
+
+    backend: str
+    ms: float | None
+    difference: float | None = None
+    reason: str = ""
+
+
+def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int) -> str:
+    """The backend to take: as remembered, or measured now.
+
+    Args:
+        open_runtime: Backend → how to open it on this model, the preferred one first.
+        artifacts: Backend → the file that it runs.
+        threads: Threads of one inference.
+    """
+    timings = remembered(artifacts, threads)
+    if timings is None:
+        timings = measured(open_runtime, artifacts, threads)
+    return best(timings)
+
+
+def best(timings: list[Timing]) -> str:
+    """The fastest backend; the first one of those that are as fast."""
+    first = timings[0]
+    others = [timing for timing in timings[1:] if timing.ms is not None]
+    if first.ms is None or not others:
+        return first.backend
+    quickest = min(others, key=lambda timing: timing.ms or 0.0)
+    return quickest.backend if (quickest.ms or 0.0) < MARGIN * first.ms else first.backend
+
+
+def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
+    """Run each runtime on the same input of noise, in turns; about half a second each, at least five runs.
+
+    The first runtime is the reference that the others' logits are compared with. Another one that cannot run the model
+    is left out.
+
+    Raises:
+        ArtifactCorrupt: The first one cannot load the file.
+    """
+    first, *others = open_runtime
+    runtimes = {first: open_runtime[first]()}
+    shape = (1, *runtimes[first].manifest.preprocess.input_shape)
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    reference = runtimes[first].run(image)  # which also warms it up
+    apart, refused = {first: 0.0}, {}
+    for name in others:
+        try:
+            runtime = open_runtime[name]()
+            apart[name] = _difference(reference, runtime.run(image))
+        except (DeepfakeError, RuntimeError) as error:
+            refused[name] = Timing(name, None, None, " ".join(str(error).split()))
+            continue
+        if apart[name] <= TOLERANCE:
+            runtimes[name] = runtime
+        else:
+            reason = f"its logit differs from that of {first} by {apart[name]:.2g}"
+            refused[name] = Timing(name, None, apart[name], reason)
+    for timing in refused.values():
+        log.warning("%s is left out: %s", timing.backend, timing.reason)
+    spent: dict[str, list[float]] = {name: [] for name in runtimes}
+    started = time.perf_counter()
+    for turn in range(_LONGEST):
+        for name, runtime in runtimes.items():
+            begun = time.perf_counter()
+            runtime.run(image)
+            spent[name].append(1e3 * (time.perf_counter() - begun))
+        if turn + 1 >= _SHORTEST and time.perf_counter() - started > _BUDGET_S * len(runtimes):
+            break
+    timed = {name: Timing(name, statistics.median(times), apart[name]) for name, times in spent.items()}
+    return [{**timed, **refused}[name] for name in open_runtime]
+
+
+def measured(
+    open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int
+) -> list[Timing]:
+    """:func:`measure`, and remember what came out, with the share of other work."""
+    others = Bystanders()
+    timings = measure(open_runtime)
+    share = others.share()
+    if share > BUSY:
+        log.info("backends were timed while other work took %.0f%% of the processors' time", 100 * share)
+    remember(artifacts, threads, timings, share)
+    return timings
+
+
+def _difference(one: Outputs, other: Outputs) -> float:
+    worst = worst_difference(one.logit, other.logit)
+    return worst if np.isfinite(worst) else float("inf")
+
+
+# ── what is remembered ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] | None:
+    """What was measured before, of these very files on this machine with these libraries; ``None`` where it was not.
+
+    What a busy machine measured is forgotten after :data:`BRIEFLY_S`: it may well be the slower one that was taken.
+    """
+    file = _file(artifacts, threads)
+    try:
+        stored = json.loads(file.read_text())
+        timings = [Timing(**entry) for entry in stored["timings"]]
+        if stored["others"] > BUSY and time.time() - file.stat().st_mtime > BRIEFLY_S:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return timings if [timing.backend for timing in timings] == list(artifacts) else None
+
+
+def remember(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing], others: float) -> None:
+    """Keep a measurement, during which other work took the share ``others`` of the processors' time.
+
+    Where the cache cannot be written, the next process measures again.
+    """
+    file = _file(artifacts, threads)
+    found = {"timings": [asdict(timing) for timing in timings], "others": others}
+    try:
+        write_atomic(file, json.dumps(found, indent=1) + "\n")
+    except (OSError, DeepfakeError) as error:
+        log.info("%s: not remembered (%s)", file, error)
+
+
+def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
+    """One file for each combination of model files, threads, machine and versions."""
+    what = {
+        "files": {name: artifact.sha256 for name, artifact in artifacts.items()},
+        "versions": {name: version(name) for name in artifacts},
+        "threads": threads,
+        "cpu": [cpu_model(), cpu_id()],
+        "core": metadata.version("deepfake-core"),
+    }
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "backends" / f"{digest[:32]}.json"
+
+
+def version(backend: str) -> str | None:
+    """Version of the library behind a backend; ``None`` where it is not installed."""
+    try:
+        return metadata.version(backend)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """Name of the processor."""
+    known = cpu_facts()
+    return known.get("model name") or known.get("Model") or platform.processor() or platform.machine()
+
+
+def cpu_id() -> str:
+    """What tells processors of one name apart, as virtual machines have them: vendor, family, model and stepping.
+
+    Empty where the system does not tell.
+    """
+    known = cpu_facts()
+    found = [known[name] for name in ("vendor_id", "cpu family", "model", "stepping") if name in known]
+    return " ".join(found)
+
+
+@cache
+def cpu_facts() -> Mapping[str, str]:
+    """What Linux knows of the first processor, read once: the file is long where there are many. Empty elsewhere."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return {}
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    facts: dict[str, str] = {}
+    for key, value in pairs:
+        facts.setdefault(key.strip(), value.strip())
+    return facts

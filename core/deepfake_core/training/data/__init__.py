@@ -1,0 +1,1 @@
+"""From datasets to training and validation samples."""

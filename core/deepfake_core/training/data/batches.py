@@ -1,0 +1,162 @@
+"""From a training set to batches on the device: which samples each step takes, and which could not be read."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.training_set import Key, TrainingSet
+from deepfake_core.datasets.labels import some
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.runtimes.threads import allowed_threads
+
+log = logging.getLogger("deepfake.training")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one forward pass of this process takes.
+
+    Attributes:
+        keys: The items.
+        tensors: As :meth:`TrainingSet.__getitem__` describes them, ``[items, group, …]``.
+    """
+
+    keys: list[Key]
+    tensors: dict[str, Tensor]
+
+    def on(self, device: torch.device) -> dict[str, Tensor]:
+        """The samples on a device: ``images`` uint8 [N, H, W, 3], ``fake`` and ``weight`` float32 [N] and so on."""
+        return {
+            name: value.flatten(0, 1).to(device, non_blocking=True)
+            for name, value in self.tensors.items()
+            if name != "unreadable"
+        }
+
+    def unreadable(self) -> list[int]:
+        """Items that hold a sample which could not be read."""
+        marks = self.tensors.get("unreadable")
+        if marks is None:
+            return []
+        return [item for (_, item), bad in zip(self.keys, marks.flatten(1).any(1).tolist(), strict=True) if bad]
+
+
+class Batches:
+    """The samples of every step, as a plain function of the step: a run can begin at any of them.
+
+    The last batch of an epoch is filled up from the epoch's beginning, so that every batch has the same size.
+
+    Args:
+        data: The training set.
+        recipe: Batch size, accumulation, workers and the limit on unreadable samples.
+        accelerator: Each of its processes takes its own share of every batch.
+
+    Raises:
+        TrainingDataError: The training set is empty, or the batch cannot be shared out evenly.
+    """
+
+    def __init__(self, data: TrainingSet, recipe: TrainRecipe, accelerator: Accelerator) -> None:
+        self.data, self.recipe, self.accelerator = data, recipe, accelerator
+        self.items = recipe.batch_size // data.group
+        if len(data) == 0:
+            raise TrainingDataError("there is nothing to train on: the training split is empty")
+        if self.items % accelerator.num_processes or not self.items:
+            raise TrainingDataError(
+                f"batch_size={recipe.batch_size} does not give each of {accelerator.num_processes} processes the same "
+                f"number of groups of {data.group}; choose a multiple of {data.group * accelerator.num_processes}"
+            )
+        self.per_epoch = -(-len(data) // self.items)
+        self.steps_per_epoch = -(-self.per_epoch // recipe.accumulate)
+        self._order = lru_cache(maxsize=1)(data.order)
+
+    def _passes(self, step: int) -> int:
+        first = step % self.steps_per_epoch * self.recipe.accumulate
+        return min(self.recipe.accumulate, self.per_epoch - first)
+
+    def keys(self, step: int) -> list[list[Key]]:
+        """The items of every forward pass of an optimiser step, over all processes."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        first = number * self.recipe.accumulate
+        order: NDArray[np.int64] = self._order(epoch)
+        batches = []
+        for batch in range(first, first + self._passes(step)):
+            places = np.arange(batch * self.items, (batch + 1) * self.items) % len(order)
+            batches.append([(epoch, int(item)) for item in order[places]])
+        return batches
+
+    def from_step(self, start: int, stop: int) -> Iterator[list[Part]]:
+        """The parts of this process for steps ``start`` to ``stop``, the latter excluded; made by the workers."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        handed_out: deque[list[Key]] = deque()
+
+        def sampler() -> Iterator[list[Key]]:
+            for step in range(start, stop):
+                for keys in self.keys(step):
+                    handed_out.append(keys[rank::processes])
+                    yield handed_out[-1]
+
+        workers = allowed_threads() if self.recipe.workers < 0 else self.recipe.workers
+        loader = iter(
+            DataLoader(
+                self.data,
+                batch_sampler=sampler(),
+                num_workers=workers,
+                pin_memory=self.accelerator.device.type == "cuda",
+                prefetch_factor=4 if workers else None,
+            )
+        )
+        for step in range(start, stop):
+            parts = []
+            for _ in range(self._passes(step)):
+                tensors = next(loader)
+                parts.append(Part(handed_out.popleft(), tensors))
+            yield parts
+
+    def note(self, part: Part, seen: list[int]) -> None:
+        """Add the part's unreadable items to those of the epoch.
+
+        Raises:
+            TrainingDataError: They are more than the recipe allows.
+        """
+        new = [item for item in part.unreadable() if item not in seen]
+        seen += new
+        self._limit(seen)
+
+    def close_epoch(self, seen: list[int]) -> list[str]:
+        """Count the epoch's unreadable items over all processes, begin anew, and return their names.
+
+        Raises:
+            TrainingDataError: All processes together have more than the recipe allows.
+        """
+        items = sorted(set(gather_object(list(seen))))
+        self._limit(items)
+        seen.clear()
+        names = self._names(items)
+        if names:
+            log.warning(
+                "%d samples of this epoch could not be read and counted for nothing: %s", len(names), some(names)
+            )
+        return names
+
+    def _limit(self, seen: list[int]) -> None:
+        if len(seen) > self.recipe.max_bad * len(self.data):
+            raise TrainingDataError(
+                f"{len(seen)} of {len(self.data)} samples could not be read in this epoch, more than "
+                f"max_bad={self.recipe.max_bad:.3g} allows: {some(self._names(seen))}; repair or remove the files "
+                "(dfbench data check finds them all), or raise max_bad"
+            )
+
+    def _names(self, items: list[int]) -> list[str]:
+        return [self.data.name(item) for item in items]

@@ -1,0 +1,234 @@
+"""Labelled pictures and clips for training, from a store of crops."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.training_set import Key, TrainingSet
+from deepfake_core.datasets.crop_store.store import CropStore
+from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.handle.results import Box
+from deepfake_core.inputs.crop import crop_face, prepare_crop, resize
+from deepfake_core.training.data.augment import policy
+from deepfake_core.training.data.views import Videos, check_margin, clip_of
+from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize
+
+CHUNK = 64
+"""Neighbouring items that are read one soon after the other."""
+
+WINDOW = 128
+"""Chunks whose items are shuffled together; what a storage system has to keep at hand."""
+
+# A training crop's margin over the detector's, and its shift in sides of the crop.
+_ZOOM = (0.85, 1.15)
+_SHIFT = 0.06
+
+
+class StoreSet(TrainingSet):
+    """What pictures and clips have in common: which item comes when, and how rows become tensors.
+
+    Args:
+        store: The crops.
+        rows: Rows that may be used.
+        spec: The detector's preprocessing, around which training crops vary.
+        recipe: Seed, balance and augmentation.
+        overfit: Whether to leave out every variation: the crops are those of validation.
+
+    Raises:
+        TrainingDataError: There are no rows, or one class only where classes are to be balanced; or the store's crops
+            are tighter than the detector's.
+    """
+
+    def __init__(
+        self,
+        store: CropStore,
+        rows: NDArray[np.intp],
+        spec: PreprocessSpec,
+        recipe: TrainRecipe,
+        *,
+        overfit: bool = False,
+    ) -> None:
+        check_margin(store, spec)
+        if len(rows) == 0:
+            raise TrainingDataError(f"{store.folder}: the training split is empty")
+        cv2.setNumThreads(0)  # its thread pool does not survive the fork of a loading process
+        self.store, self.rows, self.recipe, self.overfit = store, np.sort(rows), recipe, overfit
+        self.spec, self.policy = spec, policy("none" if overfit else recipe.augment)
+        fake = store.fake[self._firsts()].astype(np.int64)
+        counts = np.bincount(fake, minlength=2)
+        if recipe.balance != "none" and counts.min() == 0:
+            missing = "real" if counts[0] == 0 else "fake"
+            raise TrainingDataError(
+                f"{store.folder}: no {missing} samples to train on, which balance={recipe.balance!r} needs"
+            )
+        numbers = np.arange(len(fake))
+        if recipe.balance == "sampler":
+            smaller = np.flatnonzero(fake == counts.argmin())
+            numbers = np.concatenate([numbers, np.resize(smaller, counts.max() - counts.min())])
+        self._numbers = numbers
+        weights = len(fake) / (2 * np.maximum(counts, 1)) if recipe.balance == "loss" else np.ones(2)
+        self._weights = weights.astype(np.float32)
+
+    @abstractmethod
+    def _firsts(self) -> NDArray[np.intp]:
+        """First row of every item."""
+
+    @abstractmethod
+    def _rows(self, number: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Rows of the pictures of an item."""
+
+    @abstractmethod
+    def _grouped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """An item's pictures ``uint8 [n, H, W, 3]`` with the axis ``group`` in front, which has one entry."""
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Item numbers of one epoch, ``int64 [len(self)]``, after a bounded shuffle (:func:`bounded_shuffle`).
+
+        Reading stays local, and every batch is mixed.
+        """
+        firsts = self._firsts()[self._numbers]
+        stratum = self.store.sources[firsts].astype(np.int32) * 2 + self.store.fake[firsts]
+        return bounded_shuffle(stratum, np.random.default_rng([self.recipe.seed, epoch, 0, 2]))
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        epoch, item = key
+        rng = np.random.default_rng([self.recipe.seed, epoch, item, 1])
+        rows = self._rows(int(self._numbers[item]), rng)
+        fake = int(self.store.fake[rows[0]])
+        try:
+            images = self._pictures(rows, rng)
+        except InputError:
+            # Counted and named by the loop, which stops when there are too many (001-26).
+            images = np.zeros((len(rows), *self.spec.size, 3), np.uint8)
+            return self._item(images, fake, 0.0)
+        return self._item(images, fake, float(self._weights[fake]))
+
+    def _item(self, images: NDArray[np.uint8], fake: int, weight: float) -> dict[str, Tensor]:
+        return {
+            "images": torch.from_numpy(self._grouped(images)),
+            "fake": torch.tensor([float(fake)]),
+            "weight": torch.tensor([weight]),
+            "unreadable": torch.tensor([weight == 0.0]),
+        }
+
+    def _pictures(self, rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """``uint8 [len(rows), H, W, 3]``: all of them cut and augmented alike.
+
+        Raises:
+            InputError: One of them cannot be read.
+        """
+        if self.overfit:
+            return np.stack([prepare_crop(self.store.read(row), self.store.box(row), self.spec) for row in rows])
+        zoom, shift = rng.uniform(*_ZOOM), rng.uniform(-_SHIFT, _SHIFT, 2)
+        crops = [self._cut(self.store.read(row), self.store.box(row), zoom, shift) for row in rows]
+        on_device = self.recipe.augment_on == "device"
+        return np.stack(
+            self.policy.apply(
+                crops, rng, self.spec.size, lambda crop: resample(crop, self.spec.resize), on_device=on_device
+            )
+        )
+
+    def _cut(
+        self, pixels: NDArray[np.uint8], box: Box | None, zoom: float, shift: NDArray[np.float64]
+    ) -> NDArray[np.uint8]:
+        """A window near the detector's own crop."""
+        if box is None or not isinstance(self.spec.crop, FaceCrop):
+            # Nothing lies beyond a whole picture, so windows are smaller ones within it.
+            sides = np.array(pixels.shape[:2]) * min(zoom, 2 - zoom)
+            top, left = ((pixels.shape[:2] - sides) * (0.5 + shift / (2 * _SHIFT))).astype(int)
+            height, width = np.maximum(sides.astype(int), 1)
+            return pixels[top : top + height, left : left + width]
+        side = self.spec.crop.margin * max(box.width, box.height)
+        box = Box(box.x + shift[0] * side, box.y + shift[1] * side, box.width, box.height)
+        return crop_face(pixels, box, self.spec.crop.model_copy(update={"margin": self.spec.crop.margin * zoom}))
+
+    def name(self, item: int) -> str:
+        return self.store.origin(int(self._firsts()[self._numbers[item]]))
+
+
+class PictureSet(StoreSet):
+    """One picture per item; the arguments are those of :class:`StoreSet`."""
+
+    def _firsts(self) -> NDArray[np.intp]:
+        return self.rows
+
+    def _rows(self, number: int, rng: np.random.Generator) -> NDArray[np.intp]:  # noqa: ARG002 - nothing to draw
+        return self.rows[number : number + 1]
+
+    def _grouped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return images
+
+
+class ClipSet(StoreSet):
+    """Frames of one video per item (003-6): in order, ``skip`` apart, from a random start.
+
+    A video has one augmentation for all its frames. Where it is too short, its last frame is repeated. The
+    arguments are those of :class:`StoreSet`; length and skip are the detector's.
+    """
+
+    @cached_property
+    def _videos(self) -> Videos:
+        return Videos(self.store, self.rows, clip_of(self.spec))
+
+    def _firsts(self) -> NDArray[np.intp]:
+        return self._videos.firsts
+
+    def _rows(self, number: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        if self.overfit:
+            return self._videos.middle(number)
+        starts = self._videos.starts(number)
+        return self._videos.clip(number, int(starts[rng.integers(len(starts))]))
+
+    def _grouped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return images[None]
+
+
+def bounded_shuffle(stratum: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order of items, ``int64 [N]``, in which items that lie near each other are read at about one time.
+
+    Chunks of neighbouring items come in random order, those of each stratum evenly spread over the epoch: datasets
+    list one class and source after the other. The items of a window of chunks are shuffled.
+
+    Args:
+        stratum: ``int32 [N]``: source and class of each item.
+        rng: Decides the order.
+    """
+    edges = np.append(np.arange(int(rng.integers(CHUNK)), len(stratum), CHUNK), len(stratum))
+    edges = np.unique(np.append(edges, 0))
+    kind = stratum[edges[:-1]]
+    place = np.empty(len(kind))
+    for value in np.unique(kind):
+        here = np.flatnonzero(kind == value)
+        place[here] = (rng.permutation(len(here)) + rng.random(len(here))) / len(here)
+    chunks = np.argsort(place, kind="stable")
+    order = np.empty(len(stratum), np.int64)
+    done = 0
+    for first in range(0, len(chunks), WINDOW):
+        items = np.concatenate([np.arange(edges[chunk], edges[chunk + 1]) for chunk in chunks[first : first + WINDOW]])
+        order[done : done + len(items)] = rng.permutation(items)
+        done += len(items)
+    return order
+
+
+def resample(pixels: NDArray[np.uint8], spec: Resize) -> NDArray[np.uint8]:
+    """:func:`~deepfake_core.inputs.crop.resize` for training, about four times as fast, and equal within two levels.
+
+    torch has Pillow's two usual kernels for 8-bit pixels.
+    """
+    size = spec.height, spec.width
+    if pixels.shape[:2] == size or not spec.antialias or spec.interpolation not in ("bilinear", "bicubic"):
+        return resize(pixels, spec)
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    planes = torch.nn.functional.interpolate(planes, size, mode=spec.interpolation, antialias=True)
+    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())

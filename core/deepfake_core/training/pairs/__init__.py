@@ -1,0 +1,1 @@
+"""Pairs of a real face and a fake made from it."""

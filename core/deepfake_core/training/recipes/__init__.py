@@ -1,0 +1,1 @@
+"""Recipes by name, by file and with overrides; search spaces over them."""

@@ -1,0 +1,124 @@
+"""What a search varies: settings of the recipe or the detector, and where each may lie."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.training.recipes.resolve import parse_yaml
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+Kind = Literal["log", "float", "int", "choice"]
+Scalar = bool | int | float | str | None
+
+FIXED = (
+    "allow_shared_identities",
+    "data_share",
+    "eval_every",
+    "explain",
+    "max_images",
+    "mode",
+    "monitor",
+    "overfit",
+    "pairs.validation",
+    "samples",
+    "seed",
+    "validation_share",
+)
+"""Settings that decide what is validated, on what, or how often: trials that differ in them cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting that is varied.
+
+    Attributes:
+        key: As for ``--set``.
+        kind: ``log``: a number between bounds whose logarithm is spread evenly. ``float``: a number. ``int``: a whole
+            number. ``choice``: one of the given values.
+        low: Lower bound, included.
+        high: Upper bound, included.
+        choices: Of ``choice``.
+    """
+
+    key: str
+    kind: Kind
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Scalar, ...] = ()
+
+    def suggest(self, trial: Trial) -> Scalar:
+        """A value for one trial."""
+        value: Scalar
+        if self.kind == "choice":
+            value = trial.suggest_categorical(self.key, self.choices)
+        elif self.kind == "int":
+            value = trial.suggest_int(self.key, int(self.low), int(self.high))
+        else:
+            value = trial.suggest_float(self.key, self.low, self.high, log=self.kind == "log")
+        return value
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """The values that show whether the recipe takes all that may be suggested."""
+        if self.kind == "choice":
+            return self.choices
+        return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
+
+
+def parse_space(texts: Sequence[str]) -> tuple[Dimension, ...]:
+    """Dimensions from ``KEY=log:LOW..HIGH``, ``KEY=float:LOW..HIGH``, ``KEY=int:LOW..HIGH``, ``KEY=choice:A,B,…``.
+
+    Raises:
+        DeepfakeError: One cannot be read, is empty, stands there twice, or must not be varied.
+    """
+    space = tuple(map(_parsed, texts))
+    if not space:
+        raise DeepfakeError("there is nothing to search: --space KEY=log:1e-5..1e-2, for example")
+    keys = [dimension.key for dimension in space]
+    if repeated := next((key for key in keys if keys.count(key) > 1), None):
+        raise DeepfakeError(f"--space {repeated}: stands there twice")
+    return space
+
+
+def as_change(key: str, value: Scalar) -> str:
+    """A value of a dimension as ``--set`` takes it."""
+    # JSON is YAML: numbers, truth values and nothing keep their type, and text is quoted.
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
+def _parsed(text: str) -> Dimension:
+    key, _, definition = text.partition("=")
+    kind, colon, values = definition.partition(":")
+    if not (key and colon and values and kind in get_args(Kind)):
+        raise DeepfakeError(
+            f"--space {text}: is not KEY=log:LOW..HIGH, KEY=float:LOW..HIGH, KEY=int:LOW..HIGH or KEY=choice:A,B"
+        )
+    if any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
+        raise DeepfakeError(f"--space {key}: decides what trials are judged by, and must be the same for all of them")
+    if kind == "choice":
+        choices = parse_yaml(f"[{values}]", f"--space {text}")
+        if not all(isinstance(choice, Scalar) for choice in choices):
+            raise DeepfakeError(f"--space {text}: choices must be single values")
+        return Dimension(key, "choice", choices=tuple(choices))
+    low, high = _bounds(text, values, whole=kind == "int")
+    if kind == "log" and low <= 0:
+        raise DeepfakeError(f"--space {text}: a logarithmic range must begin above 0")
+    return Dimension(key, kind, low, high)  # type: ignore[arg-type]
+
+
+def _bounds(text: str, values: str, *, whole: bool) -> tuple[float, float]:
+    low, _, high = values.partition("..")
+    bounds = [parse_yaml(bound, f"--space {text}") for bound in (low, high)]
+    for bound in bounds:
+        if isinstance(bound, bool) or not isinstance(bound, int if whole else int | float) or not math.isfinite(bound):
+            raise DeepfakeError(f"--space {text}: needs two {'whole ' if whole else ''}numbers, as LOW..HIGH")
+    if not bounds[0] < bounds[1]:
+        raise DeepfakeError(f"--space {text}: LOW must be below HIGH")
+    return float(bounds[0]), float(bounds[1])

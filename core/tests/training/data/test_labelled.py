@@ -1,0 +1,218 @@
+"""From labelled data to training and validation: whose splits hold, what leaks, how much is taken, and clips."""
+
+import numpy as np
+import pytest
+import torch
+from crop_stores import WHOLE, Listed, write_tiny
+from media import video_bytes
+from PIL import Image
+from tiny_run import RECIPE, Bright, run
+from torch import nn
+
+from deepfake_core.contract.detector import Detector
+from deepfake_core.contract.recipe import Phase, TrainRecipe
+from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.data.labelled import labelled_material
+from deepfake_core.training.data.training_data import Shown
+from deepfake_core.training.data.validation import scores, validation_metrics
+from deepfake_registry.manifest import Clip
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def gathered(tmp_path):
+    """Material of a dataset for a detector of whole pictures; one cache for the whole test."""
+
+    def gather(dataset, valid=None, detector=None, **settings):
+        recipe = TrainRecipe(augment="none", **settings)
+        return labelled_material(detector or Bright(), dataset, valid, recipe, tmp_path / "cache")
+
+    return gather
+
+
+def trained(material):
+    return {material.training.name(item) for item in range(len(material.training))}
+
+
+def listed(root, *facts):
+    return Listed(root, [(f"{number}.png", {"group": f"g{number}", **more}) for number, more in enumerate(facts)])
+
+
+@pytest.mark.parametrize(
+    ("facts", "found"), [({"group": "g1"}, "groups: g1"), ({"identities": ("ben",)}, "persons: ben")]
+)
+def test_separate_validation_data_that_leak_are_named(tmp_path, gathered, facts, found):  # resolution 7
+    data = listed(tmp_path / "data", {}, {"identities": ("ben",)})
+    valid = Listed(tmp_path / "valid", [("a.png", facts), ("b.png", {})])
+    with pytest.raises(TrainingDataError, match=f"training and validation share 1 {found}; .*dfbench data split"):
+        gathered(data, valid)
+    if "identities" in facts:
+        shared = gathered(data, valid, allow_shared_identities=True)
+        assert trained(shared) == {"0.png", "1.png"}
+        assert shared.validation.names == ["a.png", "b.png"]
+
+
+def test_every_row_of_a_group_says_who_is_shown(tmp_path, gathered):
+    # The second picture of a group shows somebody that the first one does not.
+    data = listed(tmp_path / "data", {"group": "g"}, {"group": "g", "identities": ("ben",)})
+    with pytest.raises(TrainingDataError, match="share 1 persons: ben"):
+        gathered(data, Listed(tmp_path / "valid", [("a.png", {"identities": ("ben",)}), ("b.png", {})]))
+
+
+SPLITS = ("train", "train", "valid", "valid", "test", "test", "", "")
+
+
+def test_the_datasets_own_splits_hold(tmp_path, gathered):  # 003-8
+    material = gathered(listed(tmp_path / "data", *({"split": split} for split in SPLITS)))
+    assert trained(material) == {"0.png", "1.png", "6.png", "7.png"}
+    assert material.validation.names == ["2.png", "3.png"]
+    assert material.counts == {("a", 0): 3, ("a", 1): 3}
+    assert material.shown.groups == {"g0", "g1", "g2", "g3", "g6", "g7"}
+
+
+def test_own_splits_that_share_a_person_are_refused(tmp_path, gathered):
+    who = [{"split": split, "identities": ("ben",) if number in (1, 2) else ()} for number, split in enumerate(SPLITS)]
+    data = listed(tmp_path / "data", *who)
+    with pytest.raises(TrainingDataError, match=r"share 1 persons: ben; .*allow_shared_identities=true"):
+        gathered(data)
+    material = gathered(data, allow_shared_identities=True)
+    with pytest.raises(TrainingDataError, match="testing and the rest share 1 groups: g2"):
+        Shown.of([Sample(tmp_path, 0, "a", "g2")]).apart(material.shown, "testing and the rest", TrainRecipe())
+
+
+def test_persons_are_held_out_whole_unless_they_may_be_shared(tmp_path, gathered):
+    # Everybody is linked to everybody: nothing can be held out without showing somebody twice.
+    chain = listed(tmp_path / "data", *({"identities": (f"p{n}", f"p{n + 1}")} for n in range(20)))
+    assert len(gathered(chain).validation.fake) == 0
+    shared = gathered(chain, allow_shared_identities=True, validation_share=0.2)
+    assert len(shared.validation.fake) == 4
+    assert not trained(shared) & set(shared.validation.names)
+
+
+def test_a_share_of_the_data_is_whole_groups_of_every_class(tmp_path, gathered):  # 004-8
+    facts = [{"group": f"g{number // 4}", "fake": number // 40} for number in range(80)]
+    data = Listed(tmp_path / "data", [(f"{number:02}.png", more) for number, more in enumerate(facts)])
+    whole, half = gathered(data), gathered(data, data_share=0.5)
+    assert half.validation.names == whole.validation.names
+    assert trained(half) < trained(whole)
+    assert len(trained(half)) == pytest.approx(len(trained(whole)) / 2, abs=4)
+    kept = {name: int(name[:2]) // 4 for name in trained(half)}
+    assert all(list(kept.values()).count(group) == 4 for group in kept.values())
+    fakes = sum(group >= 10 for group in kept.values())
+    assert fakes == pytest.approx(len(kept) / 2, abs=4)
+
+
+def test_the_most_pictures_are_taken_of_a_finished_store_too(tmp_path, gathered):  # 004-7
+    write_tiny(tmp_path / "data", {"real": 30, "fake": 10})
+    data = ImageFolder(tmp_path / "data")
+    material = gathered(data, max_images=20)
+    assert sum(material.counts.values()) == material.files == 20
+    assert material.counts == {("data", 0): 15, ("data", 1): 5}
+    prepare(data, tmp_path / "store", crop="whole")
+    stored = gathered(StoredCrops(tmp_path / "store"), max_images=20)
+    assert sum(stored.counts.values()) == 20
+    assert stored.files == 40
+
+
+class Flat(Dataset):
+    """Videos of grey frames: real ones are dark, fakes bright."""
+
+    def __init__(self, root, videos=8, frames=6):
+        super().__init__(root)
+        self.videos, self.frames = videos, frames
+
+    def __iter__(self):
+        self.root.mkdir(exist_ok=True)
+        for number in range(self.videos):
+            path = self.root / f"{number}.mp4"
+            if not path.exists():
+                level = 40 + 150 * (number % 2) + number
+                path.write_bytes(video_bytes([np.full((16, 16, 3), level, np.uint8)] * self.frames))
+            yield Sample(path, number % 2, "s", f"s/{number}")
+
+
+CLIPS = {"samples": "clips", "validation_share": 0.25}
+
+
+def test_videos_are_taken_whole(tmp_path, gathered):
+    prepare(Flat(tmp_path / "data"), tmp_path / "store", crop="whole")
+    material = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, max_images=4)
+    assert len(material.training) + len(material.validation.fake) == 4
+    assert sum(material.counts.values()) == 4 * 6, "and no frame of theirs is left out"
+    few = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, overfit=4)
+    assert sorted(few.validation.fake.tolist()) == [0, 0, 1, 1]
+    assert len(few.training) == 4
+    assert sum(few.counts.values()) == 4 * 6, "each frame once"
+
+
+class ClipNetwork(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3 * 3, 1)
+
+    def forward(self, clips):
+        return self.head(clips.mean((3, 4)).flatten(1)).squeeze(1)
+
+
+class Clips(Detector):
+    """Tells bright clips from dark ones."""
+
+    preprocess = WHOLE.model_copy(update={"clip": Clip(length=3, skip=1)})
+
+    def build(self):
+        torch.manual_seed(0)
+        return ClipNetwork()
+
+
+def test_clips_train_from_videos_to_metrics(tmp_path, gathered):  # 003-6
+    detector = Clips()
+    material = gathered(Flat(tmp_path / "data"), detector=detector, **CLIPS)
+    material.check(TrainRecipe())
+    assert material.validation.images[:1].shape == (1, 3, 8, 8, 3)
+    recipe = RECIPE.model_copy(update={**CLIPS, "phases": (Phase(steps=20, lr=0.05),), "batch_size": 4, "ema": 0.0})
+    progress, _ = run(
+        tmp_path / "run",
+        recipe,
+        detector=detector,
+        data=material.training,
+        check=lambda model: validation_metrics(scores(model, material.validation.images), material.validation),
+    )
+    assert progress.best["auc"] == 1.0
+    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
+
+
+def test_unreadable_files_beyond_the_limit_are_named(tmp_path, gathered):  # 001-26
+    write_tiny(tmp_path / "data", {"real": 20, "fake": 20})
+    torn = tmp_path / "data" / "real" / "torn.png"
+    torn.write_bytes((tmp_path / "data" / "real" / "00000.png").read_bytes()[:40])
+    data = ImageFolder(tmp_path / "data")
+    material = gathered(data)
+    with pytest.raises(
+        TrainingDataError, match=r"1 of 41 files cannot be read.*max_bad=0\.01 .*real/torn\.png.*max_bad"
+    ):
+        material.check(TrainRecipe(max_bad=0.01))
+    material.check(TrainRecipe(max_bad=0.03))
+    # The share is one of all files, not of the few that are used.
+    gathered(data, overfit=4).check(TrainRecipe(max_bad=0.03))
+
+
+def test_one_cache_serves_other_settings_and_other_data(tmp_path, gathered):  # 001-31
+    class Larger(Bright):
+        preprocess = WHOLE.model_copy(update={"resize": WHOLE.resize.model_copy(update={"height": 16, "width": 16})})
+
+    write_tiny(tmp_path / "data", {"real": 4, "fake": 4})
+    write_tiny(tmp_path / "other", {"real": 3, "fake": 3})
+    first = gathered(ImageFolder(tmp_path / "data"))
+    assert gathered(ImageFolder(tmp_path / "data"), detector=Larger()).validation.images.spec.size == (16, 16)
+    assert gathered(ImageFolder(tmp_path / "other")).files == 6
+    (tmp_path / "data" / "real" / "00000.png").touch()
+    again = gathered(ImageFolder(tmp_path / "data"))
+    assert again.training.store.folder == first.training.store.folder
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "data" / "real" / "new.png")
+    with pytest.raises(TrainingDataError, match="dataset has changed since"):
+        gathered(ImageFolder(tmp_path / "data"))

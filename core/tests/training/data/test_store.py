@@ -1,0 +1,148 @@
+"""The store of crops: what it keeps, how it is read, and what happens when it is damaged."""
+
+import io
+import json
+import pickle
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from crop_stores import Listed, face_store
+from PIL import Image
+
+from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.datasets.crop_store import store as store_module
+from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.crop_store.store import SPLITS, CropStore
+from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.inputs.decode import decode
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def listed(tmp_path):
+    return Listed(
+        tmp_path / "data",
+        [
+            ("0.png", {"group": "g0", "identities": ("anna",), "split": "train"}),
+            ("1.png", {"group": "g1", "identities": ("anna", "ben"), "split": "valid"}),
+            ("2.png", {"group": "g2", "identities": ("ben",), "split": "test", "source": "b"}),
+            ("3.png", {"group": "g3", "identities": ("carl",)}),
+            ("ü/4.png", {"group": "g3"}),
+        ],
+    )
+
+
+def whole(dataset, folder, **options):
+    return prepare(dataset, folder, crop="whole", quality=None, **options)
+
+
+def test_rows_say_where_they_come_from(listed, tmp_path):
+    store = whole(listed, tmp_path / "store")
+    assert len(store) == 5
+    assert [store.origin(row) for row in range(5)] == ["0.png", "1.png", "2.png", "3.png", "ü/4.png"]
+    assert store.fake.tolist() == [0, 1, 0, 1, 0]
+    assert [store.source_names[code] for code in store.sources] == ["a", "a", "b", "a", "a"]
+    assert [store.group_names[code] for code in store.groups] == ["g0", "g1", "g2", "g3", "g3"]
+    assert [SPLITS[code] for code in store.splits] == ["train", "valid", "test", "", ""]
+    assert store.rows("valid").tolist() == [1]
+    assert store.identities(1) == ("anna", "ben")
+    assert store.persons(np.array([1, 3, 4])) == {"anna", "ben", "carl"}, "each row of a group counts"
+    assert [store.read(row)[0, 0, 0] for row in range(5)] == list(range(5))
+    assert store.box(0) is None
+
+
+def test_groups_that_share_a_person_are_one_family(listed, tmp_path):
+    store = whole(listed, tmp_path / "store")
+    names = [store.family_names[code] for code in store.families]
+    assert names == ["g2", "g2", "g2", "g3", "g3"]
+
+
+def test_shards_are_plain_tar_files_with_pictures_and_labels(listed, tmp_path):  # 001-28
+    store = whole(listed, tmp_path / "store", shard_mb=0.003)
+    assert len(store.shards) > 1
+    found = {}
+    for name in store.shards:
+        with tarfile.open(store.folder / "shards" / name) as tar:
+            for member in tar:
+                found[member.name] = tar.extractfile(member).read()
+    assert sorted(found) == [f"{row:08d}.{suffix}" for row in range(5) for suffix in ("json", "png")]
+    about = json.loads(found["00000001.json"])
+    assert (about["fake"], about["label"], about["group"], about["origin"]) == (1, "fake", "g1", "1.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(found["00000003.png"]))), store.read(3))
+
+
+def test_a_store_is_a_dataset_of_its_rows(tmp_path):
+    store = face_store(tmp_path, real=2, fake=1)
+    dataset = StoredCrops(store.folder)
+    assert StoredCrops.recognises(store.folder)
+    assert not StoredCrops.recognises(tmp_path)
+    samples = list(dataset)
+    assert [sample.fake for sample in samples] == store.fake.tolist()
+    for row, sample in enumerate(samples):
+        np.testing.assert_array_equal(decode(dataset.read(sample)).pixels, store.read(row))
+    assert prepare(dataset, tmp_path / "other") is dataset.store
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_index_is_mapped_and_a_copy_opens_its_own(listed, tmp_path):  # 004-13
+    store = whole(listed, tmp_path / "store")
+    assert not any(getattr(store, name).flags.owndata for name in ("fake", "groups", "boxes", "splits"))
+    message = pickle.dumps(store)
+    assert len(message) < 500
+    np.testing.assert_array_equal(pickle.loads(message).read(2), store.read(2))
+
+
+def test_many_threads_read_more_shards_than_may_be_open(listed, tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_OPEN_SHARDS", 1)
+    store = whole(listed, tmp_path / "store", shard_mb=0.001)
+    assert len(store.shards) == 5
+    before = psutil.Process().num_fds()
+    with ThreadPoolExecutor(4) as pool:
+        levels = list(pool.map(lambda row: int(store.read(row)[0, 0, 0]), list(range(5)) * 40))
+    assert levels == list(range(5)) * 40
+    assert psutil.Process().num_fds() <= before + 1
+
+
+def test_a_damaged_picture_is_an_error_that_names_it(listed, tmp_path):
+    store = whole(listed, tmp_path / "store")
+    shard, offset, length = store.span(2)
+    with (store.folder / "shards" / store.shards[shard]).open("r+b") as stream:
+        stream.seek(offset + length // 2)
+        stream.write(b"\0\1\2\3")
+    with pytest.raises(InputError, match=r"2\.png: its stored crop in .*000000\.tar is damaged; prepare"):
+        store.read(2)
+    assert store.read(1)[0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("damage", ["shard", "column", "names", "record", "unfinished", "no record"])
+def test_a_store_that_is_not_whole_is_refused(listed, tmp_path, damage):
+    folder = whole(listed, tmp_path / "store").folder
+    record = folder / "store.json"
+    if damage == "shard":
+        path = folder / "shards" / "000000.tar"
+        path.write_bytes(path.read_bytes()[:-512])
+    elif damage == "column":
+        np.save(folder / "index" / "fake.npy", np.zeros(3, np.int8))
+    elif damage == "names":
+        (folder / "index" / "origin_names.bin").unlink()
+    elif damage == "record":
+        record.write_text(record.read_text()[:40])
+    elif damage == "unfinished":
+        record.write_text(json.dumps({**json.loads(record.read_text()), "complete": False}))
+    else:
+        record.unlink()
+    remedy = {"unfinished": "run it again", "no record": "dfbench data prepare"}.get(damage, "rebuild=True")
+    with pytest.raises(TrainingDataError, match=remedy):
+        CropStore(folder)
+
+
+def test_the_fingerprint_is_of_the_content(listed, tmp_path):
+    first = whole(listed, tmp_path / "one")
+    assert len(first.fingerprint) == 64
+    assert whole(listed, tmp_path / "two", shard_mb=0.001).fingerprint == first.fingerprint
+    listed.samples[3] = ("3.png", {"group": "g3", "identities": ("dora",)})
+    assert whole(listed, tmp_path / "three").fingerprint != first.fingerprint
