@@ -230,3 +230,7 @@ class TrainRecipe(Settings):
                 ),
             }
         )
+
+
+RENAMED_POLICIES = {"radar": "affine-codec", "cvt": "affine"}
+"""Names that augmentation policies had before → the names that they have now."""
