@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from deepfake_core.handle.loaded import LoadedDetector
-    from deepfake_core.handle.results import Box, Face, FaceResult, Result
+    from deepfake_core.handle.results import FaceResult, Result
+    from deepfake_core.inputs.boxes import Box, Face
     from deepfake_core.loading.load import load
 
     __version__: str
@@ -59,10 +60,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Box": "handle.results",
+    "Box": "inputs.boxes",
     "Detector": "contract.detector",
     "DetectorConfig": "contract.detector",
-    "Face": "handle.results",
+    "Face": "inputs.boxes",
     "FaceResult": "handle.results",
     "LoadedDetector": "handle.loaded",
     "Result": "handle.results",

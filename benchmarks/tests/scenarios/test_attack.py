@@ -18,7 +18,8 @@ from deepfake_bench.runner.jobs import DatasetRef, Job
 from deepfake_bench.runner.worker import run_job
 from deepfake_bench.scenarios import SCENARIOS, attack
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.handle.results import Box, FaceResult, Result
+from deepfake_core.handle.results import FaceResult, Result
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.decode import decode
 from deepfake_core.runtimes.base import Outputs
 from deepfake_registry.manifest import Calibration, Normalize, PreprocessSpec, Resize

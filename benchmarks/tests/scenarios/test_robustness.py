@@ -297,7 +297,8 @@ def test_the_probe_measures_each_source_that_is_large_enough(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("sklearn")
     from deepfake_bench.scenarios import untrained_probe
-    from deepfake_core.handle.results import Box, FaceResult
+    from deepfake_core.handle.results import FaceResult
+    from deepfake_core.inputs.boxes import Box
     from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize
 
     for source, count in {"large": 12, "small": 4}.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from deepfake_core.runtimes.base import Outputs
 from deepfake_registry.manifest import Calibration, ModelManifest
 
 if TYPE_CHECKING:
+    from deepfake_core.inputs.boxes import FrameBox
     from deepfake_core.inputs.prepare import Prepared
 
 
@@ -81,14 +81,14 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _frames(
-    track: tuple[FrameResult, ...], logits: NDArray[np.float32] | None, index: int, calibration: Calibration
+    track: tuple[FrameBox, ...], logits: NDArray[np.float32] | None, index: int, calibration: Calibration
 ) -> tuple[FrameResult, ...]:
     """A track with its scores; that of the last frame is the one after its last repetition."""
-    if logits is None or not track:
-        return track
-    own = [*logits[index][: len(track) - 1], logits[index][-1]]
+    own: list[float | None] = [None] * len(track)
+    if logits is not None and track:
+        own = [calibration.p_fake(float(logit)) for logit in (*logits[index][: len(track) - 1], logits[index][-1])]
     return tuple(
-        replace(frame, p_fake=calibration.p_fake(float(logit))) for frame, logit in zip(track, own, strict=True)
+        FrameResult(frame.number, frame.time_s, frame.box, p_fake) for frame, p_fake in zip(track, own, strict=True)
     )
 
 

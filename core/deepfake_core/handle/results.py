@@ -6,37 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from deepfake_core.inputs.boxes import Box
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Verdict = Literal["fake", "real", "unsure", "no_face", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle in pixels of the picture as shown (after its EXIF turn); origin at the top left."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """A face found in a picture.
-
-    Attributes:
-        box: Where it is.
-        confidence: The face finder's own score in [0, 1].
-        landmarks: Right eye, left eye, nose tip, right and left mouth corner (as the *person* has them), each
-            ``(x, y)`` in pixels; empty when the finder gives none.
-    """
-
-    box: Box
-    confidence: float
-    landmarks: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from deepfake_core.handle.results import Box
+from deepfake_core.inputs.boxes import Box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

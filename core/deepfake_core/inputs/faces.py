@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from deepfake_core.errors import ArtifactCorrupt
-from deepfake_core.handle.results import Box, Face
+from deepfake_core.inputs.boxes import Box, Face
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

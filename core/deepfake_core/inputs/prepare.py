@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from deepfake_core.errors import DeepfakeError, InputError
-from deepfake_core.handle.results import Box, Face, FrameResult
+from deepfake_core.inputs.boxes import Box, Face, FrameBox
 from deepfake_core.inputs.crop import crop_side, prepare_crop, scale_box
 from deepfake_core.inputs.decode import MAX_PIXELS, Picture, decode, is_video, name_of
 from deepfake_core.inputs.faces import FaceFinder
@@ -66,7 +66,7 @@ class Prepared:
     error: str
     timings_ms: dict[str, float]
     others: tuple[NDArray[np.uint8], ...] = ()
-    tracks: tuple[tuple[FrameResult, ...], ...] = ()
+    tracks: tuple[tuple[FrameBox, ...], ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class _Work:
     crops: list[tuple[NDArray[np.uint8], ...]] = field(default_factory=list)  # of each face, one for each detector
     faces: list[Face] = field(default_factory=list)
     times_s: list[float | None] = field(default_factory=list)
-    tracks: list[tuple[FrameResult, ...]] = field(default_factory=list)
+    tracks: list[tuple[FrameBox, ...]] = field(default_factory=list)
     frames: int = 0
     timings_ms: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "faces": 0.0, "crop": 0.0})
 
@@ -259,7 +259,7 @@ class Preparer:
         work.faces.append(Face(track.boxes[0], track.confidence))
         work.times_s.append(frames[0].time_s)
         work.tracks.append(
-            tuple(FrameResult(frame.index, frame.time_s, box) for frame, box in zip(frames, track.boxes, strict=True))
+            tuple(FrameBox(frame.index, frame.time_s, box) for frame, box in zip(frames, track.boxes, strict=True))
         )
 
     def _find(self, pixels: NDArray[np.uint8], work: _Work) -> list[Face]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfake_core.handle.results import Box, Face
+from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import scale_box
 
 # A face in one frame is the one of an earlier frame where their boxes overlap by more than this (intersection over

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepfake_core.handle.loaded import LoadedDetector
-    from deepfake_core.handle.results import Box
+    from deepfake_core.inputs.boxes import Box
     from deepfake_core.inputs.decode import PictureSource
 
 EPSILON = 0.03

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake_core.handle.postprocess import judge, probabilities
-from deepfake_core.handle.results import Box, Face
+from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.prepare import Prepared
 from deepfake_core.runtimes.base import Outputs
 from deepfake_registry.manifest import Calibration, Normalize, PreprocessSpec, Resize, manifest_of

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from media import blocks
 from PIL import Image
 
-from deepfake_core.handle.results import Box
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_face, crop_side, prepare_crop, resize, scale_box
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, WholeImage
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from media import PORTRAIT, ROOT, blocks
 
-from deepfake_core.handle.results import Box, Face
 from deepfake_core.inputs import faces
+from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.faces import FaceFinder
 

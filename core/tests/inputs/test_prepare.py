@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from media import PORTRAIT, blocks, encoded, grey_frames, video_bytes
 from nasty import write_nasty_folder
 
-from deepfake_core.handle.results import Box
 from deepfake_core.inputs import prepare as module
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.faces import FaceFinder

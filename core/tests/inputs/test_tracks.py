@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepfake_core.handle.results import Box, Face
+from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.tracks import follow
 
 SIZE = (100, 200)

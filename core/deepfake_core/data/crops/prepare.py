@@ -37,7 +37,7 @@ from deepfake_core.datasets.crop_store.store import (
     read_record,
 )
 from deepfake_core.errors import InputError, TrainingDataError
-from deepfake_core.handle.results import Box
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_side, resize, scale_box
 from deepfake_core.inputs.decode import decode, is_video, one_line
 from deepfake_core.inputs.faces import FaceFinder

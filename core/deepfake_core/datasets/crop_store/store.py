@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from deepfake_core.errors import InputError, TrainingDataError
-from deepfake_core.handle.results import Box
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.faces import WEIGHTS
 from deepfake_registry.manifest import Clip, Frozen
 

@@ -15,7 +15,7 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import InputError, TrainingDataError
-from deepfake_core.handle.results import Box
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_face, prepare_crop, resize
 from deepfake_core.training.data.augment import policy
 from deepfake_core.training.data.views import Videos, check_margin, clip_of

@@ -21,7 +21,7 @@ from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import families, held_out
 from deepfake_core.data.state import Key, State, key_of
 from deepfake_core.errors import InputError, TrainingDataError
-from deepfake_core.handle.results import Box, Face
+from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.inputs.decode import decode, one_line
 from deepfake_core.inputs.faces import FaceFinder

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import MissingExtra
-from deepfake_core.handle.results import Face
+from deepfake_core.inputs.boxes import Face
 
 INPUT_SIDE = 192
 
