@@ -6,19 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from deepfake_core.contract.losses import bce
 from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.repository import Repository
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.errors import WeightsUnavailable
 from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, TensorSpec, WeightsStatus, manifest_of
-
-if TYPE_CHECKING:
-    from deepfake_core.discovery.hub import Repository
 
 
 class DetectorConfig(Frozen):

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from deepfake_core.contract.detector import Detector
     from deepfake_core.contract.recipe import TrainRecipe
+    from deepfake_core.contract.repository import Repository
     from deepfake_core.datasets import Dataset
     from deepfake_core.discovery.artifacts import Artifact, Package
-    from deepfake_core.discovery.hub import Repository
     from deepfake_core.inputs.decode import PictureSource
     from deepfake_core.inputs.sources import Single
 

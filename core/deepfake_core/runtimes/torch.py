@@ -24,7 +24,7 @@ from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:
-    from deepfake_core.discovery.hub import Repository
+    from deepfake_core.contract.repository import Repository
 
 _LONGEST_REASON = 400  # characters; torch names every tensor that does not fit
 

@@ -199,11 +199,11 @@ def test_the_command_line_is_offline_and_says_so(tmp_path):
 
 
 def test_the_model_is_loaded_once_and_kept(published, monkeypatch):  # 000-10
-    from deepfake_core.discovery import hub
+    from deepfake_core.contract.repository import Repository
 
     opened = []
-    tensors = hub.Repository.tensors
-    monkeypatch.setattr(hub.Repository, "tensors", lambda self: opened.append(self) or tensors(self))
+    tensors = Repository.tensors
+    monkeypatch.setattr(Repository, "tensors", lambda self: opened.append(self) or tensors(self))
     detector = load("siglip", weights=published, device="cpu")
     first, second = detector.predict(draw_face(0)), detector.predict(draw_face(0))
     assert first.p_fake == second.p_fake

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from deepfake_core.contract.detector import DetectorConfig
-from deepfake_core.discovery.hub import CONFIG, Repository
+from deepfake_core.contract.repository import CONFIG, Repository
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_registry.manifest import Interpolation, LabelMap, Normalize
 from deepfake_siglip.plugin import REPOSITORY

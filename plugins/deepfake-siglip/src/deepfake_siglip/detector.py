@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer
 from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.repository import CONFIG, Repository
 from deepfake_core.discovery import hub
-from deepfake_core.discovery.hub import CONFIG, Repository
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.runtimes.torchvision_ops import ensure_importable
 from deepfake_core.training.recipes.presets import two_phase
