@@ -134,7 +134,7 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
     from deepfake_bench.cli.publish.parity import network_of
     from deepfake_bench.runner.roofline import floor_ms, gemms, multiply_adds, peaks_of
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.runtimes.timing import medians_ms
+    from deepfake_core.timing import medians_ms
 
     eager = network_of(detector, threads)
     shape = (1, *eager.manifest.preprocess.input_shape)
@@ -222,7 +222,7 @@ def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: in
 def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, repeats: int) -> Iterator[Row]:
     from deepfake_bench.runner.roofline import multiply_adds
     from deepfake_core.errors import ArtifactCorrupt
-    from deepfake_core.runtimes.timing import medians_ms
+    from deepfake_core.timing import medians_ms
 
     theirs = {"optimum": folder / "model.onnx"}
     if precision == "int8":

@@ -148,7 +148,7 @@ def contest(
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
-    from deepfake_core.runtimes.timing import medians_ms
+    from deepfake_core.timing import medians_ms
 
     absences = {name: PEERS[name].absence(optimum) for name in item.peers}
     for name, absence in absences.items():

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.runtimes.timing import medians_ms
+from deepfake_core.timing import medians_ms
 from deepfake_exports.package import SUFFIXES
 from deepfake_exports.parity import TIMED, Run, change_of, known_scores, probes, scores_of, torch_run
 from deepfake_exports.request import Precision, graph_of, labelled

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from deepfake_bench.report.report import Machine, Measurement, Report
-from deepfake_core.runtimes.autotune import cpu_id, cpu_model
+from deepfake_core.runtimes.processor import processor_id, processor_name
 from deepfake_core.runtimes.threads import allowed_threads
 
 LIBRARIES = (
@@ -40,8 +40,8 @@ def make_report(measurements: Sequence[Measurement]) -> Report:
 def describe_machine() -> Machine:
     """The machine, and the versions of the libraries that decide speed and scores."""
     return Machine(
-        cpu=cpu_model(),
-        cpu_id=cpu_id(),
+        cpu=processor_name(),
+        cpu_id=processor_id(),
         cores=os.cpu_count() or 1,
         allowance=allowed_threads(),
         memory_mb=_memory_mb(),

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.runtimes.onnxruntime import open_session
-from deepfake_core.runtimes.timing import medians_ms
+from deepfake_core.timing import medians_ms
 from deepfake_registry.files import sha256_file
 
 SHAPES = ((256, 768, 3072), (1024, 1024, 1024))

@@ -22,8 +22,8 @@ from deepfake_core.discovery.plugins import detector_spec, detectors
 from deepfake_core.discovery.registry_source import find_registered, is_registered_name
 from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
 from deepfake_core.handle.loaded import LoadedDetector, import_torch
-from deepfake_core.handle.timings import Stages
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.timing import Stages
 from deepfake_registry.manifest import MANIFEST_FILE, DataSource
 
 if TYPE_CHECKING:

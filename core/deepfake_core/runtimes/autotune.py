@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,8 @@ from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
 from deepfake_core.runtimes.cpu_contention import Bystanders
+from deepfake_core.runtimes.processor import processor_id, processor_name
+from deepfake_core.timing import timed_ms
 from deepfake_registry.files import cache_folder, write_atomic
 
 log = logging.getLogger("deepfake.backends")
@@ -111,9 +112,7 @@ def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
     started = time.perf_counter()
     for turn in range(_LONGEST):
         for name, runtime in runtimes.items():
-            begun = time.perf_counter()
-            runtime.run(image)
-            spent[name].append(1e3 * (time.perf_counter() - begun))
+            spent[name].append(timed_ms(partial(runtime.run, image)))
         if turn + 1 >= _SHORTEST and time.perf_counter() - started > _BUDGET_S * len(runtimes):
             break
     timed = {name: Timing(name, statistics.median(times), apart[name]) for name, times in spent.items()}
@@ -176,7 +175,7 @@ def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
         "files": {name: artifact.sha256 for name, artifact in artifacts.items()},
         "versions": {name: version(name) for name in artifacts},
         "threads": threads,
-        "cpu": [cpu_model(), cpu_id()],
+        "cpu": [processor_name(), processor_id()],
         "core": metadata.version("deepfake-core"),
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -189,33 +188,3 @@ def version(backend: str) -> str | None:
         return metadata.version(backend)
     except metadata.PackageNotFoundError:
         return None
-
-
-def cpu_model() -> str:
-    """Name of the processor."""
-    known = cpu_facts()
-    return known.get("model name") or known.get("Model") or platform.processor() or platform.machine()
-
-
-def cpu_id() -> str:
-    """What tells processors of one name apart, as virtual machines have them: vendor, family, model and stepping.
-
-    Empty where the system does not tell.
-    """
-    known = cpu_facts()
-    found = [known[name] for name in ("vendor_id", "cpu family", "model", "stepping") if name in known]
-    return " ".join(found)
-
-
-@cache
-def cpu_facts() -> Mapping[str, str]:
-    """What Linux knows of the first processor, read once: the file is long where there are many. Empty elsewhere."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return {}
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-    pairs = (line.split(":", 1) for line in lines if ":" in line)
-    facts: dict[str, str] = {}
-    for key, value in pairs:
-        facts.setdefault(key.strip(), value.strip())
-    return facts

@@ -16,7 +16,7 @@ from deepfake_core.contract.detector import Detector
 from deepfake_core.discovery.artifacts import WEIGHTS_HASH, read_bare
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.runtimes.openvino import COMPUTE, RT_INFO, OpenVinoRuntime, computes_bf16
-from deepfake_core.runtimes.timing import medians_ms
+from deepfake_core.timing import medians_ms
 from deepfake_exports.formats.onnx import save, trace
 from deepfake_exports.lowprecision import CALIBRATION_IMAGES
 from deepfake_exports.parity import (

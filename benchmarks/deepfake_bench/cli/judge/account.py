@@ -11,7 +11,7 @@ from deepfake_bench.cli.output.text import printable
 from deepfake_bench.cli.output.writers import deciding_face, wide_console
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.handle.results import FaceResult, Result
-from deepfake_core.handle.timings import Stages
+from deepfake_core.timing import Stages
 
 OF_LOADING = ("import", "device", "cache", "choice", "load", "transfer")
 OF_FILES = {"decode": "image load", "faces": "faces", "crop": "preprocess", "inference": "inference"}

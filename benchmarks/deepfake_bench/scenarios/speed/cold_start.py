@@ -17,7 +17,7 @@ from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.speed.timing import ENOUGH_S, PICTURE, noise, percentiles, write_picture
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.runtimes.timing import timed_ms
+from deepfake_core.timing import timed_ms
 
 REPEATS = 5
 AT_LEAST = 2

@@ -18,7 +18,7 @@ from deepfake_bench.scenarios.speed.single_stream import network_input
 from deepfake_bench.scenarios.speed.timing import BLOCKS, NOISE, PICTURE, noise, sample_ms, write_picture
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.runtimes.threads import allowed_threads
-from deepfake_core.runtimes.timing import timed_ms
+from deepfake_core.timing import timed_ms
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 

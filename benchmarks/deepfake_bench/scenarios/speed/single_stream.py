@@ -15,7 +15,7 @@ from deepfake_bench.runner.machine import peak_rss_mb
 from deepfake_bench.scenarios import Outcome
 from deepfake_bench.scenarios.speed.timing import BLOCKS, NOISE, PICTURE, noise, percentiles, sample_ms, write_picture
 from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.runtimes.timing import timed_ms
+from deepfake_core.timing import timed_ms
 
 STEADY, GLANCE = 7, 3
 """Fewest calls of the network in a block, however long one takes; fewer where less than a second is to be spent."""

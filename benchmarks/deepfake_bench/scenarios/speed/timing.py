@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from deepfake_bench.runner.jobs import DATA
-from deepfake_core.runtimes.timing import timed_ms
+from deepfake_core.timing import timed_ms
 
 PICTURE = "one 1920×1080 JPEG with one face"
 ENOUGH_S = 20.0

@@ -6,11 +6,11 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from importlib.metadata import Distribution, distributions, version
 from pathlib import Path
 from typing import Any
 
+from deepfake_core.runtimes.processor import processor_name
 from deepfake_core.runtimes.threads import allowed_threads
 
 GIT_TIMEOUT_S = 20.0
@@ -68,7 +68,7 @@ def system_state(device: str = "cpu", precision: str = "fp32") -> dict[str, Any]
     cuda = torch.cuda.is_available()
     return {
         "device": device,
-        "device_name": torch.cuda.get_device_name(device) if cuda and device.startswith("cuda") else _processor(),
+        "device_name": torch.cuda.get_device_name(device) if cuda and device.startswith("cuda") else processor_name(),
         "precision": precision,
         "mixed_precision": precision != "fp32",
         "cuda_devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
@@ -109,14 +109,3 @@ def _origin(distribution: Distribution) -> str:
     if commit:
         return f"  # commit {commit[1]}"
     return "  # editable" if re.search(r'"editable":\s*true', text) else "  # from a local file"
-
-
-def _processor() -> str:
-    if sys.platform.startswith("linux"):
-        try:
-            found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        except OSError:
-            found = None
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
