@@ -136,7 +136,7 @@ def main() -> None:
         crop=WholeImage(), resize=Resize(height=SIZE, width=SIZE), normalize=Normalize(mean=MEAN, std=STD)
     )
     dataset = ImageFolder(options.folder)
-    files = [(sample.path, sample.fake) for sample in dataset]
+    files = [(sample.path, int(sample.is_fake)) for sample in dataset]
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(dataset, folder, crop="whole")
         rows = torch.arange(len(store)).repeat(options.repeat).numpy()

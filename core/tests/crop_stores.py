@@ -29,7 +29,7 @@ class Listed(Dataset):
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(path)
-            yield Sample(path, **{"fake": number % 2, "source": "a", "group": name, **facts})
+            yield Sample(path, **{"is_fake": number % 2 == 1, "source": "a", "group": name, **facts})
 
 
 def write_faces(folder, real=3, fake=3, side=200):

@@ -50,4 +50,6 @@ class Tar(Dataset):
     def __iter__(self) -> Iterator[Sample]:
         with tarfile.open(self.root) as archive:
             for member in archive.getmembers():
-                yield Sample(self.root, 0, "s", member.name, span=(member.offset_data, member.size), member=member.name)
+                yield Sample(
+                    self.root, False, "s", member.name, span=(member.offset_data, member.size), member=member.name
+                )

@@ -154,18 +154,6 @@ class LabelMap(Frozen):
             raise ValueError(f"need one real and one fake label, got {dict(names)}")
         return cls(real=found["real"][0], fake=found["fake"][0])
 
-    def fake_target(self, index: int) -> int:
-        """Translate a class index to the core's target: 1 for fake, 0 for real.
-
-        Raises:
-            ValueError: The index is in neither place of the map.
-        """
-        if index == self.fake:
-            return 1
-        if index == self.real:
-            return 0
-        raise ValueError(f"label {index} is not in the map real={self.real}, fake={self.fake}")
-
 
 _REAL_NAMES = frozenset({"real", "realism", "original", "authentic", "genuine", "training_real", "1_real", "0_real"})
 _FAKE_NAMES = frozenset({"fake", "deepfake", "manipulated", "synthetic", "training_fake", "0_fake", "1_fake"})

@@ -60,7 +60,7 @@ def _judged(cells: Mapping[str, str], where: str) -> Judged:
         raise TrainingDataError(f"{where}: p_fake is {cells['p_fake']!r}; expected a number or nothing") from None
     if p_fake is not None and not 0 <= p_fake <= 1:
         raise TrainingDataError(f"{where}: p_fake is {p_fake:g}; expected a number from 0 to 1")
-    sample = Sample(Path(cells["path"]), int(cells["fake"]), cells["source"], cells["group"])
+    sample = Sample(Path(cells["path"]), cells["fake"] == "1", cells["source"], cells["group"])
     verdict = cast("Verdict", cells["verdict"])
     return sample, Result(cells["path"], verdict, p_fake, (), "", "", error=cells["error"])
 
@@ -125,7 +125,7 @@ def _compared(
     source: str, variant: str, level: str, both: Sequence[tuple[Sample, float | None, float | None]]
 ) -> Versus:
     scored = [(sample, one, two) for sample, one, two in both if one is not None and two is not None]
-    fake = np.array([sample.fake for sample, _, _ in scored], dtype=np.int64)
+    fake = np.array([sample.is_fake for sample, _, _ in scored], dtype=np.int64)
     groups = np.array([sample.group for sample, _, _ in scored], dtype=str)
     first, second = (np.array([row[place] for row in scored], dtype=np.float64) for place in (1, 2))
     return Versus(
@@ -234,7 +234,7 @@ def crossed(judged: Sequence[Judged]) -> dict[tuple[str, str], Estimate]:
     Where a detector does well within sources and badly across them, it knows the sources.
     """
     parts = {
-        fake: by_source(pair for pair in judged if pair[0].fake == fake and pair[1].p_fake is not None)
+        fake: by_source(pair for pair in judged if pair[0].is_fake == fake and pair[1].p_fake is not None)
         for fake in (0, 1)
     }
     return {

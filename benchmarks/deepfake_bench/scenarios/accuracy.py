@@ -168,7 +168,7 @@ def source_accuracy(
         fitted_here: The calibration was fitted on these samples, so what depends on it is left undefined.
     """
     scored = [(sample, result.p_fake) for sample, result in judged if result.p_fake is not None]
-    fake = np.array([sample.fake for sample, _ in scored], dtype=np.int64)
+    fake = np.array([sample.is_fake for sample, _ in scored], dtype=np.int64)
     p_fake = np.array([score for _, score in scored], dtype=np.float64)
     groups = np.array([sample.group for sample, _ in scored], dtype=str)
     measures: dict[str, metrics.Metric] = {
@@ -196,7 +196,7 @@ def source_accuracy(
     if fitted_here:
         found |= {key: Estimate(value=None) for key in CALIBRATED if key in found}
     total = len(judged)
-    labels = np.array([sample.fake for sample, _ in judged])
+    labels = np.array([sample.is_fake for sample, _ in judged], dtype=np.int64)
     return SourceAccuracy(
         source=name,
         variant=variant,
@@ -320,5 +320,5 @@ def write_predictions(target: Path, judged: Mapping[str, Sequence[Judged]]) -> N
                 score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
                 picture = result.faces and result.faces[0].time_s is None
                 logit = f"{result.faces[0].logit:.6f}" if picture else ""
-                labels = (sample.name, sample.source, sample.group, variant, sample.fake)
+                labels = (sample.name, sample.source, sample.group, variant, int(sample.is_fake))
                 writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error, result.frames))

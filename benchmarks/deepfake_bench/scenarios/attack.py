@@ -67,7 +67,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     if not shown:
         raise TrainingDataError(f"{job.dataset.path}: no face in any picture; name a dataset of faces")
     crops = np.stack([face.crop for _, result in shown if (face := result.faces[0]).crop is not None])
-    fake = np.array([sample.fake for sample, _ in shown], dtype=np.int64)
+    fake = np.array([sample.is_fake for sample, _ in shown], dtype=np.int64)
     variants = {CLEAN: crops, f"random_{LEVELS[-1]}": shaken(crops, LEVELS[-1])}
     weaker = None
     for levels in LEVELS:
@@ -100,9 +100,9 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
 
 def _counted(shown: Sequence[Judged], looked_at: int) -> str:
     """How many faces the figures are made on, and of how many files."""
-    counts = Counter((sample.source, sample.fake) for sample, _ in shown)
+    counts = Counter((sample.source, sample.is_fake) for sample, _ in shown)
     sources = sorted({source for source, _ in counts})
-    each = ", ".join(f"{source} {counts[source, 0]} real and {counts[source, 1]} fake" for source in sources)
+    each = ", ".join(f"{source} {counts[source, False]} real and {counts[source, True]} fake" for source in sources)
     return f"{len(shown)}, the deciding one of each file that has any, of {looked_at} files: {each}"
 
 

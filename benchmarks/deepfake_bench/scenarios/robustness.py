@@ -146,7 +146,7 @@ def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Seque
         for (sample, before), (_, after) in zip(original, changed, strict=True)
         if before.p_fake is not None and after.p_fake is not None
     ]
-    fake = np.array([sample.fake for sample, _, _ in both], dtype=np.int64)
+    fake = np.array([sample.is_fake for sample, _, _ in both], dtype=np.int64)
     groups = np.array([sample.group for sample, _, _ in both], dtype=str)
     before, after = (np.array([scores[place] for scores in both], dtype=np.float64) for place in (1, 2))
 

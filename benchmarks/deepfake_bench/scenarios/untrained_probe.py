@@ -77,7 +77,7 @@ def _probed(judged: Sequence[Judged], extract: Features) -> list[Judged]:
     """The samples with P(fake) from a probe fitted on the other folds, in place of what the detector said."""
     rows = [(sample, dataclasses.replace(result, p_fake=None)) for sample, result in judged]
     places = [place for place, (_, result) in enumerate(judged) if result.faces]
-    fake = np.array([rows[place][0].fake for place in places], dtype=np.int64)
+    fake = np.array([rows[place][0].is_fake for place in places], dtype=np.int64)
     groups = np.array([rows[place][0].group for place in places], dtype=str)
     if min(len(np.unique(groups[fake == label])) for label in (0, 1)) < FOLDS:
         return rows

@@ -137,7 +137,7 @@ def test_the_sample_is_prepared_by_one_command_offline(tmp_path, monkeypatch):  
     assert done.exit_code == 0, done.output
     spec = done.stdout.splitlines()[0].split("use it as ")[1]
     kept = list(open_dataset(spec))
-    assert {sample.fake for sample in kept} == {0, 1}
+    assert {sample.is_fake for sample in kept} == {0, 1}
     assert {sample.split for sample in kept} == {"train", "valid", "test"}
     assert invoke("check", spec).exit_code == 0
     assert Path(tmp_path / "store" / "store.json").is_file()

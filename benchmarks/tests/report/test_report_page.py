@@ -241,7 +241,7 @@ def test_a_report_of_nothing_is_still_a_page(report_of):
 
 def results(fake, p_fake):
     for place, (label, score) in enumerate(zip(fake, p_fake, strict=True)):
-        sample = Sample(path=f"{place}.png", fake=int(label), source="one", group=str(place))
+        sample = Sample(path=f"{place}.png", is_fake=bool(label), source="one", group=str(place))
         yield sample, Result(sample.name, "fake", float(score), faces=(), detector="x", weights="trained")
 
 

@@ -28,7 +28,7 @@ def judged(number: int, gap: float, seed: int = 0, *, source: str = "set", suffi
     found = []
     for index in range(number):
         group = f"{index % 2}-{index % videos if videos else index}"
-        sample = Sample(Path("data") / source / f"{index}{suffix}", index % 2, source, group)
+        sample = Sample(Path("data") / source / f"{index}{suffix}", index % 2 == 1, source, group)
         found.append((sample, Result(sample.name, "fake", float(score[index]), (), "d", "trained")))
     return found
 
@@ -57,7 +57,7 @@ def test_independent_files_are_compared_by_delong_and_frames_by_groups(tmp_path)
     first, second = write(tmp_path / "a.csv", alone, frames), write(tmp_path / "b.csv", *better)
     found = {row.source: row for row in scores.versus(first, second)}
     for name, before, after in (("set", alone, better[0]), ("clips", frames, better[1])):
-        fake = np.array([sample.fake for sample, _ in before])
+        fake = np.array([sample.is_fake for sample, _ in before])
         one, two = (np.array([result.p_fake for _, result in rows]) for rows in (before, after))
         groups = [sample.group for sample, _ in before]
         assert found[name].difference == significance.auc_difference(fake, one, two, groups)
@@ -105,7 +105,7 @@ def test_other_files_and_other_labels_are_refused_by_name(tmp_path):
     for pair in ((first, short), (short, first)):
         with pytest.raises(TrainingDataError, match=r"b\.csv: lacks 2 of the 40 files of .*a\.csv: data/set/0\.png"):
             scores.versus(*pair)
-    swapped = [(Sample(rows[0][0].path, 1, "set", "0-0"), rows[0][1]), *rows[1:]]
+    swapped = [(Sample(rows[0][0].path, True, "set", "0-0"), rows[0][1]), *rows[1:]]
     with pytest.raises(TrainingDataError, match=r"1 files have another label.*data/set/0\.png"):
         scores.versus(first, write(tmp_path / "c.csv", swapped))
     done = dfbench("versus", first, short)
@@ -152,7 +152,7 @@ def test_each_subgroup_has_its_figures_and_the_largest_gap_is_named(people, tmp_
     rows = {row.source: row for row in found["pictures"]}
     assert left_out == 1
     assert list(rows) == ["dark", "light"]
-    fake, score = (np.array(column) for column in zip(*[(s.fake, r.p_fake) for s, r in light], strict=True))
+    fake, score = (np.array(column) for column in zip(*[(s.is_fake, r.p_fake) for s, r in light], strict=True))
     assert rows["light"].metrics["auc"].value == pytest.approx(metrics.roc_auc(fake, score))
     assert rows["light"].metrics["fakes_found"].value == pytest.approx((score[fake == 1] >= 0.5).mean())
     assert rows["light"].metrics["auc"].low > rows["dark"].metrics["auc"].high
@@ -217,6 +217,6 @@ def test_crossing_sources_exposes_a_detector_that_knows_the_source(tmp_path):
 
 
 def test_a_source_without_reals_has_a_column_and_no_row():
-    fakes = [pair for pair in judged(20, 1.0, source="generator") if pair[0].fake]
+    fakes = [pair for pair in judged(20, 1.0, source="generator") if pair[0].is_fake]
     found = scores.crossed([*judged(20, 1.0), *fakes])
     assert set(found) == {("set", "set"), ("set", "generator")}

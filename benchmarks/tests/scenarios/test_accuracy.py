@@ -218,7 +218,7 @@ def test_a_part_of_the_set_is_refused_too(tmp_path, monkeypatch):
 
 
 def result_of(name: str, frames: int, p_fake: float | None = 0.5):
-    sample = Sample(Path(name), 0, "s", name)
+    sample = Sample(Path(name), False, "s", name)
     return sample, Result(name, "real" if p_fake else "no_face", p_fake, (), "d", "trained", frames=frames)
 
 

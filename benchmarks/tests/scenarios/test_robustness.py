@@ -255,7 +255,7 @@ def test_the_full_list_is_measured_when_it_is_asked_for(coded_apart, monkeypatch
 def test_a_limit_takes_files_evenly_of_each_source_and_class(coded_apart):
     everything = list(accuracy.read_dataset(coded_apart))
     few = list(accuracy.read_dataset(coded_apart, 3))
-    assert [sample.fake for sample in few] == [1, 1, 1, 0, 0, 0]
+    assert [sample.is_fake for sample in few] == [True] * 3 + [False] * 3
     assert [everything.index(sample) for sample in few] == [0, 2, 5, 8, 10, 13]
     assert list(accuracy.read_dataset(coded_apart, 99)) == everything
     assert (

@@ -100,9 +100,9 @@ class _Rows:
     """What a check remembers of all files while it goes through them."""
 
     names: list[str] = field(default_factory=list)
-    fake: list[int] = field(default_factory=list)
-    cells: dict[tuple[str, int, str], Cell] = field(default_factory=dict)
-    groups: dict[tuple[str, int, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    fake: list[bool] = field(default_factory=list)
+    cells: dict[tuple[str, bool, str], Cell] = field(default_factory=dict)
+    groups: dict[tuple[str, bool, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     identities: set[str] = field(default_factory=set)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     examined: int = 0
@@ -120,15 +120,15 @@ class _Rows:
     def add(self, name: str, sample: Sample, facts: Facts | None) -> None:
         row = len(self.names)
         self.names.append(name)
-        self.fake.append(sample.fake)
-        key = sample.source, sample.fake, sample.split
-        cell = self.cells.setdefault(key, Cell(sample.source, LABELS[sample.fake], sample.split))
+        self.fake.append(sample.is_fake)
+        key = sample.source, sample.is_fake, sample.split
+        cell = self.cells.setdefault(key, Cell(sample.source, LABELS[sample.is_fake], sample.split))
         cell.samples += 1
         self.groups[key].add(sample.group)
         self.identities.update(sample.identities)
         earlier = self.rows_of.setdefault(name, row)
         if earlier != row:
-            (self.repeated if self.fake[earlier] == sample.fake else self.contradicted).append(name)
+            (self.repeated if self.fake[earlier] == sample.is_fake else self.contradicted).append(name)
         self.leaks.add(sample, name, "" if facts is None or facts.video else facts.sha256)
         if facts is None:
             return

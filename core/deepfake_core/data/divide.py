@@ -49,14 +49,14 @@ class Division:
         """``(source, label, samples by split)``, sorted."""
         cells: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for sample in self.samples:
-            cells[sample.source, LABELS[sample.fake]][sample.split] += 1
+            cells[sample.source, LABELS[sample.is_fake]][sample.split] += 1
         return [(source, label, dict(counts)) for (source, label), counts in sorted(cells.items())]
 
     def one_class(self) -> list[str]:
         """Splits that lack a class, or both."""
-        seen: dict[str, set[int]] = {split: set() for split in self.asked}
+        seen: dict[str, set[bool]] = {split: set() for split in self.asked}
         for sample in self.samples:
-            seen.setdefault(sample.split, set()).add(sample.fake)
+            seen.setdefault(sample.split, set()).add(sample.is_fake)
         return sorted(split for split, classes in seen.items() if len(classes) < len(LABELS))
 
     def write(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class Division:
                 if not name.isprintable() or name != name.strip():
                     raise TrainingDataError(f"{name!a}: cannot be written to a CSV file; rename the file")
                 identity = ";".join(person.replace(";", ",") for person in sample.identities)
-                cells = (name, 1 - sample.fake, sample.source, sample.group, sample.split, identity)
+                cells = (name, int(not sample.is_fake), sample.source, sample.group, sample.split, identity)
                 writer.writerow(cells)
 
 
@@ -132,7 +132,7 @@ def divide_dataset(
         ties = [(*tie, f"source {sample.source}") for sample, tie in zip(samples, ties, strict=True)]
     family = families([sample.group for sample in samples], ties)
     # Sources cannot be spread where they stay whole.
-    strata = [(sample.source if by != "source" else "", sample.fake) for sample in samples]
+    strata = [(sample.source if by != "source" else "", sample.is_fake) for sample in samples]
     given = [sample.split if keep else "" for sample in samples]
     splits = complete_splits(family, strata, given, {"valid": valid, "test": test}, seed=seed)
     divided = tuple(replace(sample, split=split) for sample, split in zip(samples, splits, strict=True))

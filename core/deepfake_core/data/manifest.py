@@ -90,7 +90,7 @@ def entries(dataset: Dataset, *, state: State | None = None, threads: int | None
             _cell(relative_name(sample, root)),
             facts.sha256,
             str(facts.size_bytes),
-            LABELS[sample.fake],
+            LABELS[sample.is_fake],
             *map(_cell, texts),
         )
 

@@ -134,7 +134,7 @@ def collect(
         if facts is not None and not facts.width:
             unreadable += 1
         elif facts is not None:
-            rows[sample.source, LABELS[sample.fake]].append(facts)
+            rows[sample.source, LABELS[sample.is_fake]].append(facts)
     if not rows:
         raise TrainingDataError(f"{dataset.root}: none of {unreadable} files can be read; see dfbench data check")
     measures = [name for name in MEASURES if name != "face_px" or faces]

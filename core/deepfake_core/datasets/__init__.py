@@ -14,7 +14,7 @@ class Sample:
 
     Attributes:
         path: The file; or the archive or table that holds it.
-        fake: 1 for fake, 0 for real, whatever the dataset's own numbers are.
+        is_fake: True for fake, False for real, whatever the dataset's own numbers are.
         source: Where it comes from; accuracy is reported per source.
         group: What must not be divided between splits: a video, a sequence of frames, a person.
         split: ``"train"``, ``"valid"`` or ``"test"`` where the dataset itself says so.
@@ -27,7 +27,7 @@ class Sample:
     """
 
     path: Path
-    fake: int
+    is_fake: bool
     source: str
     group: str
     split: str = ""

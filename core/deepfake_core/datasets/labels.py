@@ -60,16 +60,16 @@ def parse_labels(text: str) -> dict[str, int]:
     return labels
 
 
-def known_meaning(text: str, labels: Mapping[str, int]) -> int | None:
-    """1 for fake, 0 for real, or ``None`` where the map does not know the label, in whatever case."""
+def known_meaning(text: str, labels: Mapping[str, int]) -> bool | None:
+    """Return whether a label means fake, or ``None`` where the map does not contain it in any case."""
     if text in labels:
-        return labels[text]
-    found = {fake for name, fake in labels.items() if name.casefold() == text.casefold()}
+        return bool(labels[text])
+    found = {bool(fake) for name, fake in labels.items() if name.casefold() == text.casefold()}
     return found.pop() if len(found) == 1 else None
 
 
-def meaning_of(value: object, labels: Mapping[str, int], where: str) -> int:
-    """1 for fake, 0 for real.
+def meaning_of(value: object, labels: Mapping[str, int], where: str) -> bool:
+    """Return whether a dataset's label means fake.
 
     Args:
         value: The dataset's own label; compared as text, exactly or else without regard to case.
@@ -80,9 +80,9 @@ def meaning_of(value: object, labels: Mapping[str, int], where: str) -> int:
         TrainingDataError: The map does not know the label.
     """
     text = str(value).strip()
-    fake = known_meaning(text, labels)
-    if fake is not None:
-        return fake
+    is_fake = known_meaning(text, labels)
+    if is_fake is not None:
+        return is_fake
     known = ", ".join(f"{name}:{'fake' if fake else 'real'}" for name, fake in labels.items()) or "empty"
     raise TrainingDataError(
         f"{where}: label {text!r} is not in the label map ({known}); correct it, or say what every label means by "

@@ -113,7 +113,7 @@ def _rows(ensemble: Ensemble, dataset: Dataset, frames: int) -> Rows:
         moments = {face.time_s: face for face in sorted(result.faces, key=lambda face: face.confidence)}
         for face in moments.values():
             logit.append(face.extra[MEMBERS])
-            fake.append(sample.fake)
+            fake.append(sample.is_fake)
             family.append(sample.source)
             group.append(sample.group)
     table = np.asarray(logit, np.float64).reshape(len(logit), len(ensemble.members))

@@ -45,10 +45,10 @@ class Subset(Dataset):
 
 def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
     """At most ``limit`` files or videos of each source and class, evenly spread; frames of one video stay together."""
-    cells: dict[tuple[str, int], dict[object, list[Sample]]] = {}
+    cells: dict[tuple[str, bool], dict[object, list[Sample]]] = {}
     for place, sample in enumerate(samples):
         unit = sample.group if sample.frame >= 0 else place
-        cells.setdefault((sample.source, sample.fake), {}).setdefault(unit, []).append(sample)
+        cells.setdefault((sample.source, sample.is_fake), {}).setdefault(unit, []).append(sample)
     kept: list[Sample] = []
     for units in cells.values():
         here = list(units.values())
@@ -96,9 +96,9 @@ def judged(
 
 def whole_videos(samples: Iterable[Sample]) -> list[list[Sample]]:
     """Samples as a detector of clips takes them: the frames of one video together, in order; everything else alone."""
-    found: dict[tuple[str, str, int] | str, list[Sample]] = {}
+    found: dict[tuple[str, str, bool] | str, list[Sample]] = {}
     for sample in samples:
-        one = (sample.group, sample.source, sample.fake) if sample.frame >= 0 else sample.name
+        one = (sample.group, sample.source, sample.is_fake) if sample.frame >= 0 else sample.name
         found.setdefault(one, []).append(sample)
     return [sorted(shown, key=lambda sample: sample.frame) for shown in found.values()]
 

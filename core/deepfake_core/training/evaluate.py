@@ -53,17 +53,18 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     listed = list(samples)
     if not listed:
         raise TrainingDataError(f"{dataset.root}: no sample of the test split")
-    rows: dict[tuple[str, str, int], dict[str, Any]] = {}
-    scores: dict[tuple[str, str, int], list[float]] = {}
+    rows: dict[tuple[str, str, bool], dict[str, Any]] = {}
+    scores: dict[tuple[str, str, bool], list[float]] = {}
     units, inputs = _inputs(loaded, dataset, listed)
     for unit, result in zip(units, track(loaded.stream(inputs), "testing", total=len(units)), strict=True):
         sample = unit[0]
         is_video = PurePath(sample.member or sample.path).suffix.lower() in VIDEO_SUFFIXES
-        key = (sample.name if is_video else sample.group, sample.source, sample.fake)
+        key = (sample.name if is_video else sample.group, sample.source, sample.is_fake)
         row = rows.setdefault(
             key,
             {"sample": relative_name(sample, folder_of(dataset)), "source": sample.source, "group": sample.group,
-             "fake": sample.fake, "p_fake": "", "verdict": result.verdict, "files": 0, "error": result.error or ""},
+             "fake": int(sample.is_fake), "p_fake": "", "verdict": result.verdict, "files": 0,
+             "error": result.error or ""},
         )  # fmt: skip
         row["files"] += len(unit)
         if result.p_fake is not None:

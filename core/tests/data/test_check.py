@@ -96,7 +96,7 @@ def test_duplicates_are_pointed_out(tmp_path):
 def test_rows_that_repeat_or_contradict_are_counted(tmp_path):
     paths = sorted(write(tmp_path, {f"{n}.jpg": jpeg(n) for n in range(3)}).iterdir())
     rows = [(0, 0), (1, 1), (2, 1), (1, 1), (2, 0)]
-    report = check(Listed(tmp_path, *(Sample(paths[number], fake, "s", f"g{number}") for number, fake in rows)))
+    report = check(Listed(tmp_path, *(Sample(paths[number], bool(fake), "s", f"g{number}") for number, fake in rows)))
     assert found(report, "error") == ["1 files are listed as real and as fake; correct their labels: 2.jpg"]
     assert found(report, "warning") == ["1 files are listed twice: 1.jpg"]
 

@@ -118,7 +118,7 @@ def test_members_of_archives_are_known_apart(tmp_path):
     found = [facts for _, facts in inspect_all(Tar(tmp_path / "set.tar"), Want())]
     assert [facts.error[:7] for facts in found] == ["", "", "", "damaged"]
     assert found[0] == inspect(tmp_path / "set" / "0.jpg", "0.jpg", Want())
-    assert key_of(Sample(tmp_path / "gone.jpg", 0, "s", "g")) is None
+    assert key_of(Sample(tmp_path / "gone.jpg", False, "s", "g")) is None
 
 
 def test_a_part_is_spread_evenly(tmp_path):  # 004-7

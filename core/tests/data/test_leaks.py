@@ -14,7 +14,7 @@ from deepfake_core.datasets import Sample
 
 
 def sample(name: str, split: str, group: str, *identities: str) -> Sample:
-    return Sample(Path(name), 0, "s", group, split, identities)
+    return Sample(Path(name), False, "s", group, split, identities)
 
 
 def test_groups_identities_and_files_in_two_splits_are_named():  # resolution 7

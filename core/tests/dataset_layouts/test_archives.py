@@ -24,14 +24,14 @@ def test_wilddeepfake_groups_by_sequence(tmp_path: Path) -> None:  # 004-16
     samples = list(WildDeepfake(tmp_path))
     assert len(samples) == 4 * 2 * 6
     first = samples[0]
-    assert (first.fake, first.split, first.group, first.member, first.frame) == (
+    assert (first.is_fake, first.split, first.group, first.member, first.frame) == (
         1,
         "test",
         "wilddeepfake/fake_test/2/1",
         "./2/fake/1/2.png",
         2,
     )
-    assert {(s.fake, s.split) for s in samples} == {(0, "train"), (0, "test"), (1, "train"), (1, "test")}
+    assert {(s.is_fake, s.split) for s in samples} == {(0, "train"), (0, "test"), (1, "train"), (1, "test")}
     assert len({s.group for s in samples}) == 4 * 2 * 2
     assert {s.identities for s in samples if s.group.startswith("wilddeepfake/fake_test/2/")} == {
         ("wilddeepfake/fake_test/2",)
@@ -85,8 +85,8 @@ def test_wilddeepfake_by_url(tmp_path: Path) -> None:
     remote = open_dataset("wilddeepfake:memory://hub/WildDeepfake")
     local = WildDeepfake(tmp_path)
     streamed = list(remote.stream())
-    assert [(s.fake, s.split, s.group, s.member) for s, _ in streamed] == [
-        (s.fake, s.split, s.group, s.member) for s in local
+    assert [(s.is_fake, s.split, s.group, s.member) for s, _ in streamed] == [
+        (s.is_fake, s.split, s.group, s.member) for s in local
     ]
     assert [content for _, content in streamed] == [content for _, content in local.stream()]
     assert remote.read(streamed[5][0]) == streamed[5][1]
@@ -152,7 +152,7 @@ def test_links_and_folders_in_archives_are_passed_over(tmp_path: Path) -> None:
 def test_shards_read_headers_and_labels_alone(tmp_path: Path) -> None:
     shards(tmp_path / "set")
     samples = list(open_dataset(f"shards:{tmp_path / 'set'}?labels=0:real,1:fake"))
-    assert [(s.path.name, s.member, s.fake, s.span is None) for s in samples] == [
+    assert [(s.path.name, s.member, s.is_fake, s.span is None) for s in samples] == [
         ("0.tar", "real/0000.png", 0, False),
         ("0.tar", "fake/0000.png", 1, False),
         ("1.tar.gz", "real/0001.png", 0, True),
@@ -180,7 +180,7 @@ def test_shards_with_json(tmp_path: Path) -> None:
     content |= {"2.txt": b"real\n", "2.seg.png": b"x", "notes.md": b"x", "3.json": b'"real"', "3.jpeg": b"y"}
     write(tmp_path / "set", {"a.tar": tar_bytes(content)})
     first, second, third = Shards(tmp_path / "set")
-    assert (first.fake, first.source, first.group, first.split, first.identities, first.frame) == (
+    assert (first.is_fake, first.source, first.group, first.split, first.identities, first.frame) == (
         1,
         "web",
         "g",
@@ -188,8 +188,8 @@ def test_shards_with_json(tmp_path: Path) -> None:
         ("p", "q"),
         7,
     )
-    assert (second.fake, second.group, second.source, second.frame) == (0, "set/a/2", "set", -1)
-    assert (third.fake, third.member) == (0, "3.jpeg")
+    assert (second.is_fake, second.group, second.source, second.frame) == (0, "set/a/2", "set", -1)
+    assert (third.is_fake, third.member) == (0, "3.jpeg")
     assert decode(Shards(tmp_path / "set").read(first)).pixels.mean() > LEVELS["fake"] - 20
 
 

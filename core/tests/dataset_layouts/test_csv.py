@@ -34,7 +34,7 @@ def table(root: Path, text: str, **options: object) -> CsvTable:
 
 def test_1_is_real_and_other_columns_are_ignored(root: Path) -> None:  # 001-2
     samples = list(table(root, "extra,label,path\n9,1,a.jpg\n9,0,sub/c.jpg\n"))
-    assert [(s.path, s.fake) for s in samples] == [(root / "a.jpg", 0), (root / "sub/c.jpg", 1)]
+    assert [(s.path, s.is_fake) for s in samples] == [(root / "a.jpg", 0), (root / "sub/c.jpg", 1)]
     assert [(s.source, s.group, s.split, s.identities) for s in samples] == [
         (root.name, f"{root.name}/a", "", ()),
         (root.name, f"{root.name}/sub/c", "", ()),
@@ -69,11 +69,11 @@ def test_folder_with_one_file_per_split(root: Path) -> None:  # 001-2
 
 def test_own_label_map(root: Path) -> None:  # resolution 1
     samples = table(root, "path,label\na.jpg,genuine\nb.jpg,swap\n", labels={"genuine": 0, "swap": 1})
-    assert [s.fake for s in samples] == [0, 1]
+    assert [s.is_fake for s in samples] == [0, 1]
 
 
 def test_words_as_labels(root: Path) -> None:
-    assert [s.fake for s in table(root, "path,label\na.jpg,REAL\nb.jpg,Fake\n")] == [0, 1]
+    assert [s.is_fake for s in table(root, "path,label\na.jpg,REAL\nb.jpg,Fake\n")] == [0, 1]
 
 
 def test_byte_order_mark_quotes_and_blank_lines(root: Path) -> None:
@@ -145,7 +145,7 @@ def test_limit_keeps_the_proportions(root: Path, limit: int) -> None:  # 001-9
     (root / "1").mkdir()
     (root / "1" / "a1.jpg").touch()
     samples = list(table(root, "\n".join(["path,label", *lines]), limit=limit))
-    counts = Counter(s.fake for s in samples)
+    counts = Counter(s.is_fake for s in samples)
     assert len(samples) == min(limit, 100)
     assert abs(counts[0] - min(limit, 100) / 4) <= 1
     if limit > 1:

@@ -70,4 +70,4 @@ def test_the_plugin_on_the_page_works(tmp_path: Path, fresh_plugins: None, monke
         samples = list(open_dataset(f"by-suffix:{tmp_path / 'set'}?ending=png"))
     finally:
         sys.modules.pop("my_dataset", None)
-    assert [(sample.group, sample.fake) for sample in samples] == [("ann", 0), ("bob", 1)]
+    assert [(sample.group, sample.is_fake) for sample in samples] == [("ann", 0), ("bob", 1)]

@@ -17,7 +17,7 @@ def make(root: Path, *files: str) -> Path:
 
 def read(root: Path, **options: object) -> list[tuple[str, int, str, str]]:
     samples = ImageFolder(root, **options)  # type: ignore[arg-type]
-    return [(s.path.relative_to(root).as_posix(), s.fake, s.source, s.group) for s in samples]
+    return [(s.path.relative_to(root).as_posix(), s.is_fake, s.source, s.group) for s in samples]
 
 
 @pytest.mark.parametrize(

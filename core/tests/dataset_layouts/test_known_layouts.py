@@ -25,7 +25,7 @@ from deepfake_core.errors import TrainingDataError
 def test_kaggle_in_every_spelling(tmp_path: Path, inner: str) -> None:  # 001-3, resolution 4
     kaggle(tmp_path, inner)
     samples = list(Kaggle140k(tmp_path))
-    assert [(s.fake, s.split, s.group) for s in samples] == [
+    assert [(s.is_fake, s.split, s.group) for s in samples] == [
         (1, "test", "140k/test/fake/3"),
         (0, "test", "140k/test/real/3"),
         (1, "train", "140k/train/fake/1"),
@@ -43,8 +43,8 @@ def test_kaggle_by_its_own_csv_files(tmp_path: Path) -> None:  # 001-3
         assert sorted(by_table, key=str) == sorted((s for s in Kaggle140k(tmp_path) if s.split == split), key=str)
     # The same file is a plain table, too: the split is then the caller's to say.
     plain = list(open_dataset(f"csv:{tmp_path / 'train.csv'}?root={tmp_path}/real_vs_fake/real-vs-fake"))
-    assert [(s.path, s.fake) for s in plain] == [
-        (s.path, s.fake) for s in open_dataset(f"kaggle-140k:{tmp_path}/train.csv")
+    assert [(s.path, s.is_fake) for s in plain] == [
+        (s.path, s.is_fake) for s in open_dataset(f"kaggle-140k:{tmp_path}/train.csv")
     ]
 
 
@@ -168,7 +168,7 @@ def test_video_pairs_named_twice(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 def test_celeb_df_groups_by_both_identities(tmp_path: Path) -> None:
     celeb_df(tmp_path)
-    assert [(s.group, s.fake, s.split, s.identities) for s in CelebDF(tmp_path)] == [
+    assert [(s.group, s.is_fake, s.split, s.identities) for s in CelebDF(tmp_path)] == [
         ("celeb-df-v2/Celeb-real/id0_0000", 0, "train", ("celeb-df-v2/id0",)),
         ("celeb-df-v2/Celeb-real/id1_0000", 0, "train", ("celeb-df-v2/id1",)),
         ("celeb-df-v2/YouTube-real/00001", 0, "test", ()),
@@ -212,7 +212,7 @@ def test_celeb_df_counts_listed_videos_that_are_absent(tmp_path: Path, caplog: p
 
 def test_faceforensics_keys_include_the_manipulation(tmp_path: Path) -> None:
     faceforensics(tmp_path)
-    samples = {s.group: (s.fake, s.split, s.identities) for s in FaceForensics(tmp_path)}
+    samples = {s.group: (s.is_fake, s.split, s.identities) for s in FaceForensics(tmp_path)}
     ids = {number: f"faceforensics/{number:03}" for number in range(4)}
     assert samples == {
         "faceforensics/youtube/000": (0, "train", (ids[0],)),
@@ -230,7 +230,7 @@ def test_faceforensics_compression_and_manipulations(tmp_path: Path, caplog: pyt
     faceforensics(tmp_path)
     (raw,) = open_dataset(f"faceforensics:{tmp_path}?compression=raw")
     assert "/raw/" in raw.path.as_posix()
-    swaps = [s for s in open_dataset(f"faceforensics:{tmp_path}?manipulations=FaceSwap") if s.fake]
+    swaps = [s for s in open_dataset(f"faceforensics:{tmp_path}?manipulations=FaceSwap") if s.is_fake]
     assert {s.group.split("/")[1] for s in swaps} == {"FaceSwap"}
     with pytest.raises(TrainingDataError, match="no videos of compression c40"):
         list(FaceForensics(tmp_path, compression="c40"))
@@ -265,7 +265,7 @@ def test_faceforensics_that_contradicts_itself(tmp_path: Path, name: str, conten
 def test_dfdc_groups_by_original_which_may_be_absent(tmp_path: Path) -> None:
     dfdc(tmp_path)
     samples = list(Dfdc(tmp_path))
-    assert [(s.path.name, s.fake, s.group, s.split) for s in samples[:3]] == [
+    assert [(s.path.name, s.is_fake, s.group, s.split) for s in samples[:3]] == [
         ("a0.mp4", 0, "dfdc/a0", "train"),
         ("b0.mp4", 1, "dfdc/a0", "train"),
         ("c0.mp4", 1, "dfdc/c0", "train"),

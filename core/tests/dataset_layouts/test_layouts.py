@@ -54,11 +54,11 @@ def test_every_layout_of_the_core_is_tested_here() -> None:
 def test_labels_are_those_of_the_pixels(layout: str, address: str) -> None:
     dataset = open_dataset(address)
     samples = list(dataset)
-    assert {sample.fake for sample in samples} == {0, 1}
+    assert {sample.is_fake for sample in samples} == {0, 1}
     if layout == "sample":
         return  # its pictures are faces
     for sample in samples:
-        assert (level(dataset, sample) > 120) == sample.fake, sample.name
+        assert (level(dataset, sample) > 120) == sample.is_fake, sample.name
 
 
 def test_streaming_gives_the_same_samples_and_bytes(address: str) -> None:

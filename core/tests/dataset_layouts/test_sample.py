@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_both_classes_in_every_split_and_many_groups(root: Path) -> None:  # 002-5
     samples = list(SampleFaces(root))
-    assert Counter((s.split, s.fake) for s in samples) == {
+    assert Counter((s.split, s.is_fake) for s in samples) == {
         ("train", 0): 28, ("train", 1): 28, ("valid", 0): 8, ("valid", 1): 8, ("test", 0): 4, ("test", 1): 4,
     }  # fmt: skip
     assert len({s.group for s in samples}) == 40
@@ -43,7 +43,7 @@ def test_every_picture_has_a_face(root: Path) -> None:
 
 
 def test_fakes_differ_from_their_originals(root: Path) -> None:
-    pixels = {(s.group, s.fake): decode(s.path).pixels.astype(int) for s in SampleFaces(root)}
+    pixels = {(s.group, s.is_fake): decode(s.path).pixels.astype(int) for s in SampleFaces(root)}
     for group in {group for group, _ in pixels}:
         change = abs(pixels[group, 0] - pixels[group, 1]).max(axis=2)
         assert change[100:200, 84:172].max() > 20

@@ -27,7 +27,7 @@ def test_parquet_rows(tmp_path: Path) -> None:
     parquet(tmp_path / "set")
     dataset = Parquet(tmp_path / "set")
     samples = list(dataset)
-    assert [(s.fake, s.group, s.source, s.member) for s in samples[:3]] == [
+    assert [(s.is_fake, s.group, s.source, s.member) for s in samples[:3]] == [
         (0, "g0", "set", "0"),
         (1, "g0", "set", "1"),
         (0, "g1", "set", "2"),
@@ -60,8 +60,8 @@ def test_parquet_columns_and_labels_can_be_named(tmp_path: Path) -> None:
     )
     dataset = open_dataset(f"parquet:{tmp_path / 'set'}?image=jpg&label=target&labels=0:fake,1:real")
     first, second = dataset
-    assert (first.fake, first.split, first.identities, first.source) == (1, "train", ("p", "q"), "web")
-    assert (second.fake, second.split, second.identities, second.source) == (0, "valid", (), "set")
+    assert (first.is_fake, first.split, first.identities, first.source) == (1, "train", ("p", "q"), "web")
+    assert (second.is_fake, second.split, second.identities, second.source) == (0, "valid", (), "set")
     assert dataset.read(second) == b"b"
 
 
@@ -115,7 +115,7 @@ def test_parquet_as_hugging_face_writes_it_names_its_classes(tmp_path: Path) -> 
     features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["Real", "Fake"])})
     cells = [{"bytes": picture(kind), "path": None} for kind in ("real", "fake")]
     hub.Dataset.from_dict({"image": cells, "label": [0, 1]}, features=features).to_parquet(tmp_path / "a.parquet")
-    assert [s.fake for s in Parquet(tmp_path / "a.parquet")] == [0, 1]
+    assert [s.is_fake for s in Parquet(tmp_path / "a.parquet")] == [0, 1]
     with pytest.raises(TrainingDataError, match="label 'Real' is not in the label map"):
         list(Parquet(tmp_path / "a.parquet", labels={"0": 0, "1": 1}))
 
@@ -123,7 +123,7 @@ def test_parquet_as_hugging_face_writes_it_names_its_classes(tmp_path: Path) -> 
 def test_hugging_face_splits_and_class_names(tmp_path: Path) -> None:
     hugging_face(tmp_path / "saved")
     samples = list(HuggingFace(tmp_path / "saved"))
-    assert [(s.fake, s.split, s.member, s.group) for s in samples] == [
+    assert [(s.is_fake, s.split, s.member, s.group) for s in samples] == [
         (1, "train", "train/0", "saved/train/0"),
         (0, "train", "train/1", "saved/train/1"),
         (1, "train", "train/2", "saved/train/2"),
@@ -169,7 +169,7 @@ def test_hugging_face_local_folder(tmp_path: Path, offline: None, streaming: boo
         list(open_dataset(f"{address}&image=picture"))
     dataset = open_dataset(f"{address}&image=picture&labels=genuine:real,swap:fake")
     (first, content), (second, _) = dataset.stream()
-    assert (first.fake, second.fake, first.split) == (0, 1, "train")
+    assert (first.is_fake, second.is_fake, first.split) == (0, 1, "train")
     assert content == picture("real", 3)
     assert dataset.read(second) == picture("fake", 3)
 

@@ -40,9 +40,9 @@ def judged(tmp_path, dataset, answers):
 
 
 def test_frames_of_one_sequence_count_once(tmp_path):  # 003-12
-    frames = [(f"a{frame}.png", {"fake": 0, "group": "s/a"}) for frame in range(3)]
-    frames += [(f"b{frame}.png", {"fake": 1, "group": "s/b"}) for frame in range(2)]
-    other = [("c.png", {"fake": 0, "group": "s/b", "source": "other"})]  # named alike, but of another source
+    frames = [(f"a{frame}.png", {"is_fake": False, "group": "s/a"}) for frame in range(3)]
+    frames += [(f"b{frame}.png", {"is_fake": True, "group": "s/b"}) for frame in range(2)]
+    other = [("c.png", {"is_fake": False, "group": "s/b", "source": "other"})]  # named alike, but of another source
     answers = {"a0.png": 0.1, "a1.png": 0.3, "a2.png": "no_face", "b0.png": 0.9, "b1.png": 0.7, "c.png": 0.2}
     summary, rows = judged(tmp_path, Listed(tmp_path / "data", frames + other), answers)
     assert {name: (float(row["p_fake"]), row["files"]) for name, row in rows.items()} == {
@@ -60,12 +60,12 @@ class Videos(Dataset):
 
     def __iter__(self):
         for name, fake in (("original.mp4", 0), ("one.mp4", 1), ("two.mp4", 1)):
-            yield Sample(self.root / name, fake, "dfdc", "dfdc/original", "test")
+            yield Sample(self.root / name, bool(fake), "dfdc", "dfdc/original", "test")
 
 
 def test_a_detector_of_clips_is_given_whole_videos(tmp_path):  # 003-12
-    frames = [(f"a{number}.png", {"fake": 0, "group": "s/a", "frame": number}) for number in (2, 0, 1)]
-    frames += [("b0.png", {"fake": 1, "group": "s/b", "frame": 0}), ("c.png", {"fake": 1, "group": "s/c"})]
+    frames = [(f"a{number}.png", {"is_fake": False, "group": "s/a", "frame": number}) for number in (2, 0, 1)]
+    frames += [("b0.png", {"is_fake": True, "group": "s/b", "frame": 0}), ("c.png", {"is_fake": True, "group": "s/c"})]
     dataset = Listed(tmp_path / "data", frames)
     seen = []
 

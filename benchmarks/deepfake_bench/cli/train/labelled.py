@@ -36,7 +36,7 @@ def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) 
     if limit is not None:
         dataset = Subset(dataset, evenly(list(dataset), limit))
     results = list(judged(loaded, dataset, keep_crops=True))
-    found = [(result.faces[0].crop, sample.fake) for sample, result in results if result.faces]
+    found = [(result.faces[0].crop, int(sample.is_fake)) for sample, result in results if result.faces]
     if not found:
         raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")
     crops, labels = zip(*found, strict=True)

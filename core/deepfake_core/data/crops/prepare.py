@@ -227,7 +227,7 @@ def _next_listing(listing: str, sample: Sample, origin: str) -> str:
         size = sample.span[1] if sample.span else sample.path.stat().st_size
     except OSError:
         size = -1
-    facts = [listing, origin, sample.fake, sample.source, sample.group, sample.split, sample.identities, size]
+    facts = [listing, origin, int(sample.is_fake), sample.source, sample.group, sample.split, sample.identities, size]
     return hashlib.sha256(json.dumps([*facts, sample.frame]).encode()).hexdigest()
 
 

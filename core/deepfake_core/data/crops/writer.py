@@ -209,8 +209,8 @@ class _Shard:
     def add(self, number: int, crop: Crop, sample: Sample, origin: str, content: str, *, moving: bool) -> str:
         """Append one row; gives the digest after it."""
         about = {
-            "label": "fake" if sample.fake else "real",
-            "fake": sample.fake,
+            "label": "fake" if sample.is_fake else "real",
+            "fake": int(sample.is_fake),
             "source": sample.source,
             "group": sample.group,
             "split": sample.split,
@@ -227,14 +227,14 @@ class _Shard:
             "crc": zlib.crc32(crop.data),
             "size": crop.size,
             "box": crop.box or (np.nan,) * 4,
-            "fake": sample.fake,
+            "fake": int(sample.is_fake),
             "split": SPLITS.index(sample.split),
             "frame": crop.frame,
             "moving": moving,
             "source": sample.source,
             "group": sample.group,
             "persons": json.dumps(sample.identities),
-            "video": json.dumps([sample.fake, sample.source, origin if moving else sample.group]),
+            "video": json.dumps([int(sample.is_fake), sample.source, origin if moving else sample.group]),
             "origin": origin,
         }
         self._member(f"{number:08d}.json", text)

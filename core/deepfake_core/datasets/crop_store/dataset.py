@@ -41,7 +41,7 @@ class StoredCrops(Dataset):
             shard, offset, length = store.span(row)
             yield Sample(
                 path=store.folder / SHARDS / store.shards[shard],
-                fake=int(store.fake[row]),
+                is_fake=bool(store.fake[row]),
                 source=store.source_names[int(store.sources[row])],
                 group=store.group_names[int(store.groups[row])],
                 split=SPLITS[int(store.splits[row])],

@@ -71,7 +71,7 @@ class CsvTable(Dataset):
                 yield from kept
             else:
                 counts = Counter(
-                    sample.fake for line, sample in self._samples(file, split) if (number, line) not in dropped
+                    sample.is_fake for line, sample in self._samples(file, split) if (number, line) not in dropped
                 )
                 yield from _spread(kept, counts, self.limit)
 
@@ -135,8 +135,8 @@ class CsvTable(Dataset):
                 where, earlier = first.setdefault(sample.path, (f"{file} row {line}", sample))
                 if earlier is sample:
                     continue
-                if (earlier.fake, earlier.split) != (sample.fake, sample.split):
-                    kind = "label" if earlier.fake != sample.fake else "split"
+                if (earlier.is_fake, earlier.split) != (sample.is_fake, sample.split):
+                    kind = "label" if earlier.is_fake != sample.is_fake else "split"
                     raise TrainingDataError(
                         f"{file}: row {line} gives {sample.path} another {kind} than {where}; keep one"
                     )
@@ -147,20 +147,20 @@ class CsvTable(Dataset):
         return repeated
 
 
-def _spread(samples: Iterator[Sample], counts: Mapping[int, int], limit: int) -> Iterator[Sample]:
+def _spread(samples: Iterator[Sample], counts: Mapping[bool, int], limit: int) -> Iterator[Sample]:
     """At most ``limit`` samples, spread evenly over each class, which keep their proportions."""
     total = sum(counts.values())
     if limit >= total:
         yield from samples
         return
-    fakes = round(limit * counts[1] / total)
+    fakes = round(limit * counts[True] / total)
     if limit > 1 and len(counts) > 1:
         fakes = min(max(fakes, 1), limit - 1)
-    wanted = {1: fakes, 0: limit - fakes}
-    met = Counter[int]()
+    wanted = {True: fakes, False: limit - fakes}
+    met = Counter[bool]()
     for sample in samples:
-        fake = sample.fake
+        is_fake = sample.is_fake
         # Bresenham's line: of n samples exactly `wanted` pass.
-        if met[fake] * wanted[fake] % counts[fake] < wanted[fake]:
+        if met[is_fake] * wanted[is_fake] % counts[is_fake] < wanted[is_fake]:
             yield sample
-        met[fake] += 1
+        met[is_fake] += 1

@@ -86,11 +86,11 @@ class HuggingFace(Dataset):
             split = SPLITS.get(str(name).lower(), "")
             for row, cells in enumerate(part):
                 where = f"{self.root}: split {name} row {row}"
-                fake = meaning_of(class_name(cells[label], names, where), self.labels, where)
+                is_fake = meaning_of(class_name(cells[label], names, where), self.labels, where)
                 source = text(cells.get("source"), self.root.name)
                 group = text(cells.get("group"), f"{source}/{name}/{row}")
                 sample = Sample(
-                    self.root, fake, source, group, split, persons(cells.get("identity")), None, f"{name}/{row}"
+                    self.root, is_fake, source, group, split, persons(cells.get("identity")), None, f"{name}/{row}"
                 )
                 yield sample, picture(cells[image], where) if with_bytes else b""
 

@@ -95,13 +95,13 @@ class Parquet(Dataset):
         for batch in batches:
             for cells in batch.to_pylist():
                 where = f"{path}: row {row}"
-                fake = meaning_of(class_name(cells[self.label], names, where), self.labels, where)
+                is_fake = meaning_of(class_name(cells[self.label], names, where), self.labels, where)
                 source = text(cells.get("source"), root)
                 group = text(cells.get("group"), f"{source}/{inner}/{row}")
                 split = split_of(text(cells.get("split")), where)
                 content = picture(cells[self.image], where) if with_bytes else b""
                 yield (
-                    Sample(path, fake, source, group, split, persons(cells.get("identity")), None, str(row)),
+                    Sample(path, is_fake, source, group, split, persons(cells.get("identity")), None, str(row)),
                     content,
                 )
                 row += 1

@@ -15,7 +15,7 @@ from deepfake_core.inputs.sources import VIDEO_SUFFIXES
 log = logging.getLogger("deepfake.datasets")
 
 SOURCE = "celeb-df-v2"
-_FOLDERS = {"Celeb-real": 0, "YouTube-real": 0, "Celeb-synthesis": 1}
+_FOLDERS = {"Celeb-real": False, "YouTube-real": False, "Celeb-synthesis": True}
 _TESTING = "List_of_testing_videos.txt"
 _LABELS = {"1": 0, "0": 1}
 

@@ -54,28 +54,28 @@ class FaceForensics(Dataset):
 
     def __iter__(self) -> Iterator[Sample]:
         splits = self._splits()
-        kinds = {("original_sequences", "youtube"): 0}
-        kinds |= {("manipulated_sequences", name): 1 for name in self._manipulations()}
+        kinds = {("original_sequences", "youtube"): False}
+        kinds |= {("manipulated_sequences", name): True for name in self._manipulations()}
         empty = True
-        for (top, name), fake in kinds.items():
+        for (top, name), is_fake in kinds.items():
             folder = self.root / top / name / self.compression / "videos"
             if not folder.is_dir() and name not in self.manipulations:
                 continue
             for path in walk(folder):
                 if path.suffix.lower() in VIDEO_SUFFIXES:
                     empty = False
-                    yield self._video(path, name, fake, splits)
+                    yield self._video(path, name, is_fake, splits)
         if empty:
             raise TrainingDataError(
                 f"{self.root}: no videos of compression {self.compression} below original_sequences/youtube or "
                 "manipulated_sequences; choose another by compression=raw|c23|c40"
             )
 
-    def _video(self, path: Path, name: str, fake: int, splits: dict[str, str]) -> Sample:
+    def _video(self, path: Path, name: str, is_fake: bool, splits: dict[str, str]) -> Sample:
         match = _NAME.fullmatch(path.stem)
-        if match is None or fake != (match[2] is not None):
+        if match is None or is_fake != (match[2] is not None):
             raise TrainingDataError(
-                f"{path}: expected the name {'000_003' if fake else '000'}.mp4; rename or remove it"
+                f"{path}: expected the name {'000_003' if is_fake else '000'}.mp4; rename or remove it"
             )
         persons = [person for person in match.groups() if person]
         found = {splits.get(person, "") for person in persons}
@@ -84,7 +84,7 @@ class FaceForensics(Dataset):
                 f"{path}: its two ids are in different splits of {self.root / 'splits'}; correct them"
             )
         identities = tuple(f"{SOURCE}/{person}" for person in persons)
-        return Sample(path, fake, SOURCE, f"{SOURCE}/{name}/{path.stem}", found.pop(), identities)
+        return Sample(path, is_fake, SOURCE, f"{SOURCE}/{name}/{path.stem}", found.pop(), identities)
 
     def _manipulations(self) -> tuple[str, ...]:
         if self.manipulations:

@@ -29,7 +29,7 @@ class FrameFolders(ImageFolder):
     def recognises(cls, root: Path) -> bool:  # noqa: ARG003 - an image folder looks the same
         return False
 
-    def _class(self, folder: Path, fake: int, source: str, prefix: str, split: str) -> Iterator[Sample]:
+    def _class(self, folder: Path, is_fake: bool, source: str, prefix: str, split: str) -> Iterator[Sample]:
         loose = [path.name for path in listed(folder) if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
         if loose:
             raise TrainingDataError(
@@ -40,7 +40,7 @@ class FrameFolders(ImageFolder):
             identities = tuple(f"{source}/{person}" for person in video_identities(video.name))
             yield from frames(
                 video,
-                fake,
+                is_fake,
                 source,
                 f"{prefix}/{folder.name}/{video.name}",
                 split,
@@ -49,9 +49,9 @@ class FrameFolders(ImageFolder):
 
 
 def frames(
-    folder: Path, fake: int, source: str, group: str, split: str, identities: tuple[str, ...]
+    folder: Path, is_fake: bool, source: str, group: str, split: str, identities: tuple[str, ...]
 ) -> Iterator[Sample]:
     """The frames of one video, in the order of their numbers."""
     pictures = (path for path in walk(folder, by_number) if path.suffix.lower() in PICTURE_SUFFIXES)
     for number, path in enumerate(pictures):
-        yield Sample(path, fake, source, group, split, identities, frame=number)
+        yield Sample(path, is_fake, source, group, split, identities, frame=number)

@@ -43,7 +43,7 @@ class ImageFolder(Dataset):
     def __iter__(self) -> Iterator[Sample]:
         inner = folders(self.root)
         name = self.root.resolve().name
-        if any(self._fake(folder) is not None for folder in inner):
+        if any(self._meaning(folder) is not None for folder in inner):
             yield from self._source(name, "", self.root, inner)
             return
         if not inner:
@@ -56,36 +56,36 @@ class ImageFolder(Dataset):
             yield from self._source(folder.resolve().name, "", folder, folders(folder))
 
     def _source(self, name: str, split: str, source: Path, inner: list[Path]) -> Iterator[Sample]:
-        strange = [folder.name for folder in inner if self._fake(folder) is None]
+        strange = [folder.name for folder in inner if self._meaning(folder) is None]
         if strange or not inner:
             named = f"folder {strange[0]!r} is no known class" if strange else "no class folders"
             raise TrainingDataError(f"{source}: {named}; expected {self._expected()}, or pass labels=")
-        taken: dict[int, str] = {}
+        taken: dict[bool, str] = {}
         for folder in inner:
-            fake = self._fake(folder)
-            assert fake is not None
-            if fake in taken:
+            is_fake = self._meaning(folder)
+            assert is_fake is not None
+            if is_fake in taken:
                 raise TrainingDataError(
-                    f"{source}: {taken[fake]!r} and {folder.name!r} both mean {'fake' if fake else 'real'}; keep one"
+                    f"{source}: {taken[is_fake]!r} and {folder.name!r} both mean {'fake' if is_fake else 'real'}; keep one"
                 )
-            taken[fake] = folder.name
+            taken[is_fake] = folder.name
             prefix = f"{name}/{source.name}" if split else name
             empty = True
-            for sample in self._class(folder, fake, name, prefix, split):
+            for sample in self._class(folder, is_fake, name, prefix, split):
                 empty = False
                 yield sample
             if empty:
                 raise TrainingDataError(f"{folder}: no pictures or videos; add some, or remove the folder")
 
-    def _class(self, folder: Path, fake: int, source: str, prefix: str, split: str) -> Iterator[Sample]:
+    def _class(self, folder: Path, is_fake: bool, source: str, prefix: str, split: str) -> Iterator[Sample]:
         """The samples of one class folder; ``prefix`` begins the names of its groups."""
         for path in walk(folder):
             if path.suffix.lower() in MEDIA_SUFFIXES:
                 inner = path.parent.relative_to(folder).as_posix()
                 group = f"{prefix}/{path.stem if inner == '.' else inner}"
-                yield Sample(path, fake, source, group, split, sequence_identities(group))
+                yield Sample(path, is_fake, source, group, split, sequence_identities(group))
 
-    def _fake(self, folder: Path) -> int | None:
+    def _meaning(self, folder: Path) -> bool | None:
         return known_meaning(folder.name, self.labels)
 
     def _expected(self) -> str:

@@ -43,21 +43,21 @@ class Kaggle140k(Dataset):
             yield from self._rows(table, inner)
             return
         for sample in ImageFolder(inner):
-            yield _picture(sample.path, inner, sample.fake, sample.split)
+            yield _picture(sample.path, inner, sample.is_fake, sample.split)
 
     def _rows(self, table: Path, inner: Path) -> Iterator[Sample]:
         for line, cells in rows(table, ("path", "label")):
             where = f"{table}: row {line}"
             path = inside(inner, cells["path"], where)
-            fake = meaning_of(cells["label"], _LABELS, where)
+            is_fake = meaning_of(cells["label"], _LABELS, where)
             split, kind, *rest = (*path.relative_to(inner).parts, "", "")
-            if not any(rest) or split not in SPLITS or kind != ("fake" if fake else "real"):
+            if not any(rest) or split not in SPLITS or kind != ("fake" if is_fake else "real"):
                 raise TrainingDataError(
                     f"{where}: label {cells['label']} (1 = real) does not agree with the folders of {cells['path']!r}; "
                     "correct it"
                 )
-            yield _picture(path, inner, fake, SPLITS[split])
+            yield _picture(path, inner, is_fake, SPLITS[split])
 
 
-def _picture(path: Path, inner: Path, fake: int, split: str) -> Sample:
-    return Sample(path, fake, "140k", f"140k/{path.relative_to(inner).with_suffix('').as_posix()}", split)
+def _picture(path: Path, inner: Path, is_fake: bool, split: str) -> Sample:
+    return Sample(path, is_fake, "140k", f"140k/{path.relative_to(inner).with_suffix('').as_posix()}", split)

@@ -42,11 +42,11 @@ class SampleFaces(Dataset):
         if not folder.is_dir():
             _draw(folder)
         for person in range(PERSONS):
-            for kind, fake in (("fake", 1), ("real", 0)):
+            for kind, is_fake in (("fake", True), ("real", False)):
                 path = folder / kind / f"{person:02}.jpg"
-                shown = (person, _other(person)) if fake and not _blurred(person) else (person,)
+                shown = (person, _other(person)) if is_fake and not _blurred(person) else (person,)
                 identities = tuple(f"{_SOURCE}/{number:02}" for number in shown)
-                yield Sample(path, fake, _SOURCE, identities[0], _SPLITS[person % len(_SPLITS)], identities)
+                yield Sample(path, is_fake, _SOURCE, identities[0], _SPLITS[person % len(_SPLITS)], identities)
 
 
 def _draw(folder: Path) -> None:

@@ -17,7 +17,7 @@ from deepfake_core.inputs.sources import VIDEO_SUFFIXES
 
 log = logging.getLogger("deepfake.datasets")
 
-_CLASSES = {"real": 0, "fake": 1}
+_CLASSES = {"real": False, "fake": True}
 
 
 class VideoPairs(Dataset):

@@ -15,7 +15,7 @@ from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
 
 SOURCE = "wilddeepfake"
 _TOP = "deepfake_in_the_wild"
-_FOLDERS = {f"{kind}_{split}": (LABELS[kind], split) for kind in ("real", "fake") for split in ("train", "test")}
+_FOLDERS = {f"{kind}_{split}": (bool(LABELS[kind]), split) for kind in ("real", "fake") for split in ("train", "test")}
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 
@@ -90,17 +90,17 @@ class WildDeepfake(Dataset):
 
 
 def _sample(archive: Path, folder: str, member: Member) -> Sample:
-    fake, split = _FOLDERS[folder]
+    is_fake, split = _FOLDERS[folder]
     path = PurePosixPath(member.name)
     where = f"{archive}: member {member.name!r}"
     if len(path.parts) < 3 or ".." in path.parts:
         raise TrainingDataError(f"{where}: expected archive/class/sequence/frame, such as ./1/fake/131/942.png")
     kind, sequence = path.parts[-3:-1]
-    if kind not in ("real", "fake") or LABELS[kind] != fake:
+    if kind not in ("real", "fake") or LABELS[kind] != is_fake:
         raise TrainingDataError(f"{where}: is {kind!r} in a folder {folder!r}; get the archive again")
     video = f"{SOURCE}/{folder}/{archive.name.partition('.')[0]}"
     frame = int(path.stem) if path.stem.isdecimal() else -1
-    return Sample(archive, fake, SOURCE, f"{video}/{sequence}", split, (video,), None, member.name, frame)
+    return Sample(archive, is_fake, SOURCE, f"{video}/{sequence}", split, (video,), None, member.name, frame)
 
 
 def _remote(url: str) -> list[str]:

@@ -25,8 +25,8 @@ from deepfake_core.data.state import in_turn
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.labels import some
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.data.augment import Augment
 from deepfake_core.training.data.validation import ValidationSet
-from deepfake_core.training.loop.step import Augment
 from deepfake_core.training.pairs.faces import UNUSABLE, FaceTable, find_faces, load_crops, split_by_group
 from deepfake_core.training.pairs.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
 from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER, load_reconstructions
@@ -253,7 +253,7 @@ def face_margin(detector: Detector) -> float:
 
 def _table_file(samples: Sequence[Sample], cache_dir: Path) -> Path:
     """Where the faces of samples are kept."""
-    listed = "\n".join(f"{sample.fake} {sample.source} {sample.group} {sample.name}" for sample in samples)
+    listed = "\n".join(f"{int(sample.is_fake)} {sample.source} {sample.group} {sample.name}" for sample in samples)
     return cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
 
 

@@ -137,7 +137,7 @@ def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: State | 
     groups = [sample.group for sample, _ in kept]
     return FaceTable(
         paths=np.array([relative_name(sample, root) for sample, _ in kept]),
-        fake=np.array([sample.fake for sample, _ in kept], np.int8),
+        fake=np.array([sample.is_fake for sample, _ in kept], np.int8),
         sources=np.array([sample.source for sample, _ in kept]),
         groups=np.array(groups),
         families=np.array(families(groups, [sample.identities for sample, _ in kept])),

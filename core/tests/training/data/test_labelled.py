@@ -82,7 +82,7 @@ def test_own_splits_that_share_a_person_are_refused(tmp_path, gathered):
         gathered(data)
     material = gathered(data, allow_shared_identities=True)
     with pytest.raises(TrainingDataError, match="testing and the rest share 1 groups: g2"):
-        Shown.of([Sample(tmp_path, 0, "a", "g2")]).apart(material.shown, "testing and the rest", TrainRecipe())
+        Shown.of([Sample(tmp_path, False, "a", "g2")]).apart(material.shown, "testing and the rest", TrainRecipe())
 
 
 def test_persons_are_held_out_whole_unless_they_may_be_shared(tmp_path, gathered):
@@ -95,7 +95,7 @@ def test_persons_are_held_out_whole_unless_they_may_be_shared(tmp_path, gathered
 
 
 def test_a_share_of_the_data_is_whole_groups_of_every_class(tmp_path, gathered):  # 004-8
-    facts = [{"group": f"g{number // 4}", "fake": number // 40} for number in range(80)]
+    facts = [{"group": f"g{number // 4}", "is_fake": number >= 40} for number in range(80)]
     data = Listed(tmp_path / "data", [(f"{number:02}.png", more) for number, more in enumerate(facts)])
     whole, half = gathered(data), gathered(data, data_share=0.5)
     assert half.validation.names == whole.validation.names
@@ -133,7 +133,7 @@ class Flat(Dataset):
             if not path.exists():
                 level = 40 + 150 * (number % 2) + number
                 path.write_bytes(video_bytes([np.full((16, 16, 3), level, np.uint8)] * self.frames))
-            yield Sample(path, number % 2, "s", f"s/{number}")
+            yield Sample(path, number % 2 == 1, "s", f"s/{number}")
 
 
 CLIPS = {"samples": "clips", "validation_share": 0.25}

@@ -33,7 +33,7 @@ def found(monkeypatch):
         groups = np.array([sample.group for sample in samples])
         return FaceTable(
             paths=np.array([sample.path.name for sample in samples]),
-            fake=np.array([sample.fake for sample in samples], np.int8),
+            fake=np.array([sample.is_fake for sample in samples], np.int8),
             sources=np.array([sample.source for sample in samples]),
             groups=groups,
             families=groups,

@@ -212,7 +212,7 @@ class Sequences(Dataset):
             for frame in reversed(range(frames)):
                 path = self.root / f"{video}{frame}.png"
                 Image.fromarray(np.full((8, 8, 3), 20 * frame, np.uint8)).save(path)
-                yield Sample(path, int(video == "b"), "s", f"s/{video}", frame=frame)
+                yield Sample(path, video == "b", "s", f"s/{video}", frame=frame)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_validation_takes_the_middle_of_each_video(sequences):
 
 class OneVideo(Dataset):
     def __iter__(self):
-        yield Sample(self.root, 0, "s", "s/a")
+        yield Sample(self.root, False, "s", "s/a")
 
 
 def test_frames_of_a_video_file_are_as_far_apart_as_the_detector_takes_them(tmp_path):  # 003-6

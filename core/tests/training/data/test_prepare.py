@@ -218,7 +218,7 @@ class Archive(Dataset):
 
     def stream(self):
         for number in range(6):
-            sample = Sample(self.root, number % 2, "a", "seq", member=f"{number}.png", frame=5 - number)
+            sample = Sample(self.root, number % 2 == 1, "a", "seq", member=f"{number}.png", frame=5 - number)
             yield sample, (self.root.parent / "pictures" / f"{number:05d}.png").read_bytes()
 
     def read(self, sample):

@@ -81,7 +81,7 @@ def test_a_store_is_a_dataset_of_its_rows(tmp_path):
     assert StoredCrops.recognises(store.folder)
     assert not StoredCrops.recognises(tmp_path)
     samples = list(dataset)
-    assert [sample.fake for sample in samples] == store.fake.tolist()
+    assert [sample.is_fake for sample in samples] == store.fake.tolist()
     for row, sample in enumerate(samples):
         np.testing.assert_array_equal(decode(dataset.read(sample)).pixels, store.read(row))
     assert prepare(dataset, tmp_path / "other") is dataset.store

@@ -28,7 +28,7 @@ class Tar(Dataset):
                 stem = member.name.removesuffix(".png")
                 span = (member.offset_data, member.size)
                 yield Sample(
-                    self.root, int(stem) % 2, "s", f"s/{stem}", identities=("p",), span=span, member=member.name
+                    self.root, int(stem) % 2 == 1, "s", f"s/{stem}", identities=("p",), span=span, member=member.name
                 )
 
 
