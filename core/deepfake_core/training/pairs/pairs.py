@@ -20,10 +20,10 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.augment import colour_transform, degrade, recode
-from deepfake_core.training.loop.optim import plan
 from deepfake_core.training.pairs.blend import composite, self_blend
 from deepfake_core.training.pairs.faces import STORE_MARGIN, STORE_SIDE, FaceTable
 from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER
+from deepfake_core.training.recipes.stages import plan
 
 Image = NDArray[np.uint8]
 Scalar = TypeVar("Scalar", np.uint8, np.float32)
