@@ -25,7 +25,7 @@ from typing import Annotated
 import typer
 
 from deepfake_bench.card import marks
-from deepfake_bench.runner.jobs import parse_dataset
+from deepfake_bench.records.dataset import parse_dataset
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track

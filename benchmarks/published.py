@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from deepfake_bench.card import marks
 from deepfake_bench.card.card import accuracy_on, robustness_on, table
+from deepfake_bench.records.dataset import PLUMBING
+from deepfake_bench.records.report import Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.records.targets import board, documented
 from deepfake_bench.report.figures import SIGNS, conditions_of, interval, meaningful, number, short, short_name
-from deepfake_bench.report.report import Machine, Measurement, Report, SourceAccuracy
-from deepfake_bench.report.targets import board, documented
-from deepfake_bench.runner.jobs import PLUMBING
 from deepfake_core.protect.protectors import levels
 from published_files import Differences, Effect, Figures, Protection, labels_of, read, report_of
 

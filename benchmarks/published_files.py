@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError
 
-from deepfake_bench.report.report import Estimate, Machine, Number, Record, Report, parse_report, read_report
+from deepfake_bench.records.report import Estimate, Machine, Number, Record, Report, parse_report, read_report
 from deepfake_core.errors import DeepfakeError
 
 LABELS = "labels.toml"

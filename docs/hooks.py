@@ -36,7 +36,7 @@ def _commands(command: Any, name: str, parent: Any) -> Iterator[str]:
 
 def report_page() -> str:
     """Fields of the JSON report, from its schema."""
-    from deepfake_bench.report.report import schema
+    from deepfake_bench.records.report import schema
 
     full = schema()
     intro = (
@@ -74,7 +74,8 @@ def hooks_page() -> str:
     parts = ["# Hooks", _text(hookspecs.__doc__)]
     for name, hook in hooks(hookspecs).items():
         parts += [f"## {name}", f"```python\n{signature(name, hook)}\n```", _text(hook.__doc__)]
-    for record in (specs.DetectorSpec, specs.DatasetSpec, specs.ExplainerSpec, specs.Target):
+    records = (specs.DetectorSpec, specs.DatasetSpec, specs.ExplainerSpec, specs.ProtectorSpec, specs.ExporterSpec)
+    for record in (*records, specs.Target):
         parts += [f"## {record.__name__}", _text(record.__doc__)]
     return "\n\n".join(parts)
 

@@ -47,7 +47,7 @@ COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
 """Precision of a file → that of its arithmetic, where it is not float32."""
 TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
 STARTS = 7  # fresh processes of which the median counts
-RUN_PROBE = "from deepfake_bench.runner.probe import main; main()"
+RUN_PROBE = "from deepfake_bench.scenarios.speed.probe import main; main()"
 GAIN = {"siglip": Goal("≥", 3), "cvt": Goal("≥", 6), "radar": Goal("≥", 2), "dualstream": Goal("≥", 1.8)}
 FLOORS = Goal("≤", 1.6)
 LOAD_S = Goal("≤", 0.6)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deepfake_bench.cli.publish.parity import network_of
+from deepfake_bench.scenarios.speed.sampling import write_picture
 from deepfake_bench.scenarios.speed.single_stream import network_input
-from deepfake_bench.scenarios.speed.timing import write_picture
 from deepfake_core import load
 from deepfake_core.handle.postprocess import judge
 from deepfake_core.runtimes.autotune import COMPARED
@@ -46,10 +46,10 @@ def opened(tmp_path_factory):
         eager = network_of("lite")
         if name == "torch":
             return eager.runtime.run
-        from deepfake_exports.package import SUFFIXES
+        from deepfake_core.discovery.plugins import exporter_spec
         from deepfake_exports.table import run_of
 
-        out = tmp_path_factory.mktemp(name) / f"lite.{SUFFIXES.get(name, name)}"
+        out = tmp_path_factory.mktemp(name) / f"lite{exporter_spec(name).suffix}"
         return run_of(name, eager.export(name, out=out), eager.manifest)
 
     return run

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deepfake_bench.report.report import Machine, Measurement, Report
+from deepfake_bench.records.report import Machine, Measurement, Report
 from deepfake_core.discovery.artifacts import read_bare, write_package
 
 TINY_PLUGIN = """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_bench.report.report import Curves, DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.records.report import Curves, DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
 
 pytestmark = pytest.mark.skipif("DEEPFAKE_FOREIGN_TESTS" not in os.environ, reason="needs a browser; tox -e foreign")
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from deepfake_bench.card import marks
 from deepfake_bench.card.findings import Findings, probability
+from deepfake_bench.records.report import Measurement, SourceAccuracy
 from deepfake_bench.report.figures import ACCURACY, interval, number
-from deepfake_bench.report.report import Measurement, SourceAccuracy
 from deepfake_bench.scenarios.variants import ORIGINAL, QUICK, RECODED
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.calibration import balanced_weights

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.report.report import Measurement, Report
+from deepfake_bench.records.report import Measurement, Report
 from deepfake_core.errors import TrainingDataError
 from deepfake_registry.manifest import Calibration, ModelManifest
 from deepfake_registry.provenance import SourceTerms

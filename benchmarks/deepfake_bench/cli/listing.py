@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfake_bench.cli.output.text import columns, printable
+from deepfake_bench.cli.output.text import columns
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ class Format(enum.StrEnum):
 def list_detectors(
     output: Annotated[Format, typer.Option("--format", help="How the list is printed.")] = Format.table,
 ) -> None:
-    """List installed detectors with their weights, dataset layouts, explainers, protectors, and plugins that failed."""
+    """List detectors with their weights, dataset layouts, explainers, protectors, exporters, and failed plugins."""
     from deepfake_core.discovery import plugins
 
     detectors = [
@@ -65,6 +66,7 @@ def _others() -> Iterator[tuple[str, Mapping[str, Registered[Any]]]]:
     yield "datasets", plugins.datasets()
     yield "explainers", plugins.explainers()
     yield "protectors", plugins.protectors()
+    yield "exporters", plugins.exporters()
 
 
 Items = list[dict[str, Any]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from deepfake_bench.report.report import Measurement, Report, TargetCheck
-from deepfake_bench.report.targets import check_targets, dataset_of
+from deepfake_bench.records.report import Measurement, Report, TargetCheck
+from deepfake_bench.records.targets import check_targets, dataset_of
 from deepfake_core.contract.specs import Target
 from deepfake_core.errors import DeepfakeError
 from deepfake_registry.manifest import ModelManifest

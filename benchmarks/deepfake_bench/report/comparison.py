@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_bench.records.report import Estimate, Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.report.figures import (
     MEAN,
     device_kind,
@@ -33,7 +34,6 @@ from deepfake_bench.report.figures import (
     meaningful,
     short_name,
 )
-from deepfake_bench.report.report import Estimate, Machine, Measurement, Report, SourceAccuracy
 from deepfake_core.evaluation.metrics import student_quantile
 
 Verdict: TypeAlias = Literal["faster", "slower", "better", "worse", "no change", "not comparable"]

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from deepfake_bench.report.report import Estimate, Measurement, Report
-from deepfake_bench.scenarios import SCENARIOS
+from deepfake_bench.records.report import Estimate, Measurement, Report
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 
 MEAN = "mean over sources"
 SIGNS = {"<=": "≤", ">=": "≥"}

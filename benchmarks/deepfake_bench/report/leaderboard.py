@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from html import escape
 
 from deepfake_bench.card.card import table
+from deepfake_bench.records.report import Estimate, Measurement, Report
 from deepfake_bench.report.figures import difference, direction, interval, mean_estimate, meaningful, short, short_name
-from deepfake_bench.report.report import Estimate, Measurement, Report
 from deepfake_core.errors import DeepfakeError
 
 COLUMNS = ("rank", "detector", "version", "backend", "device", "threads", "", "against the first", "measured")

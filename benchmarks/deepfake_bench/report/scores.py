@@ -12,7 +12,7 @@ from typing import TypeAlias, cast, get_args
 
 import numpy as np
 
-from deepfake_bench.report.report import Estimate, SourceAccuracy
+from deepfake_bench.records.report import Estimate, SourceAccuracy
 from deepfake_bench.scenarios.accuracy import Judged, by_level, by_source, source_accuracy
 from deepfake_bench.scenarios.variants import ORIGINAL
 from deepfake_core.datasets import Sample

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from deepfake_bench.report.report import Measurement, Report
-from deepfake_bench.runner.jobs import Job, unmeasured
+from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import Measurement, Report
 from deepfake_bench.runner.machine import make_report
+from deepfake_bench.runner.plan import unmeasured
 from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
 

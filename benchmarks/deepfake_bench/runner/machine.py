@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
-from deepfake_bench.report.report import Machine, Measurement, Report
+from deepfake_bench.records.report import Machine, Measurement, Report
 from deepfake_core.runtimes.processor import processor_id, processor_name
 from deepfake_core.runtimes.threads import allowed_threads
 
@@ -49,20 +47,6 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         libraries=_versions(),
     )
-
-
-def peak_rss_mb() -> float:
-    """Largest resident memory of this process so far, in MB; ``nan`` where the system does not tell."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held before this program started
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
-    if sys.platform == "win32":
-        return float("nan")
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes, others kilobytes
 
 
 def _versions() -> dict[str, str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deepfake_bench.report.report import Measurement
-from deepfake_bench.report.targets import check_targets
-from deepfake_bench.runner.jobs import Job, artefact_of, unmeasured
-from deepfake_bench.scenarios import SCENARIOS, Outcome, Scenario
+from deepfake_bench.records.artefact import artefact_of
+from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import Measurement
+from deepfake_bench.records.targets import check_targets
+from deepfake_bench.runner.plan import unmeasured
+from deepfake_bench.scenarios.base import Scenario, ScenarioResult
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
 from deepfake_core.handle.loaded import LoadedDetector
@@ -36,9 +39,11 @@ def run_job(job: Job) -> Measurement:
     except DeepfakeError as error:
         return unmeasured(job, "failed", str(error))
     if scenario.needs_training and detector.manifest.weights == "untrained":
-        return _measured(job, detector, "skipped", "untrained weights: the scores mean nothing", Outcome({}))
+        return _measured(job, detector, "skipped", "untrained weights: the scores mean nothing", ScenarioResult({}))
     if scenario.of_pictures and detector.manifest.preprocess.clip is not None:
-        return _measured(job, detector, "skipped", "about single pictures; this detector takes clips", Outcome({}))
+        return _measured(
+            job, detector, "skipped", "about single pictures; this detector takes clips", ScenarioResult({})
+        )
     return _run(scenario, detector, job)
 
 
@@ -46,9 +51,9 @@ def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
     try:
         outcome = scenario.measure(detector, job)
     except (MissingExtra, WeightsUnavailable) as error:
-        return _measured(job, detector, "skipped", str(error), Outcome({}))
+        return _measured(job, detector, "skipped", str(error), ScenarioResult({}))
     except DeepfakeError as error:
-        return _measured(job, detector, "failed", str(error), Outcome({}))
+        return _measured(job, detector, "failed", str(error), ScenarioResult({}))
     return _measured(job, detector, "measured", "", outcome)
 
 
@@ -66,7 +71,7 @@ def open_detector(job: Job, *, untrained: bool = True) -> LoadedDetector:
         return load(job.detector, backend=job.backend, device=job.device, threads=job.threads, untrained=True)
 
 
-def _measured(job: Job, detector: LoadedDetector, status: str, reason: str, outcome: Outcome) -> Measurement:
+def _measured(job: Job, detector: LoadedDetector, status: str, reason: str, outcome: ScenarioResult) -> Measurement:
     manifest = detector.manifest
     measurement = Measurement.model_validate(
         {

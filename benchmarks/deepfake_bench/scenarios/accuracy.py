@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from deepfake_bench.report.report import Curves, DatasetInfo, Estimate, SourceAccuracy
-from deepfake_bench.runner.jobs import DatasetRef, Job
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.dataset import DatasetRef
+from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import Curves, DatasetInfo, Estimate, SourceAccuracy
+from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
@@ -42,7 +43,7 @@ CALIBRATED = ("accuracy", "balanced_accuracy", "fakes_found", "reals_passed", "e
 LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Score every sample; the mean over sources stands beside each source's own figures.
 
     Raises:
@@ -67,7 +68,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         ]
         for index, (level, rows) in enumerate(levels.items())
     }
-    return Outcome(
+    return ScenarioResult(
         metrics=level_means(found) | video_speed(judged, taken_s),
         sources=list(chain.from_iterable(found.values())),
         dataset=described,

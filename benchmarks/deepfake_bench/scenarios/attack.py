@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.runner.jobs import PLUMBING, Job
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.dataset import PLUMBING
+from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.accuracy import (
     Judged,
     describe,
@@ -26,6 +26,7 @@ from deepfake_bench.scenarios.accuracy import (
     refusal,
     write_predictions,
 )
+from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.robustness import paired_rows
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.evaluation.evaluate import judged
@@ -51,7 +52,7 @@ CLEAN = "clean"
 _BATCH = 8
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Attack the deciding face of every picture in torch, and judge it by the backend that was asked for.
 
     Raises:
@@ -80,7 +81,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     threshold = detector.manifest.calibration.threshold
     rows = paired_rows(again, CLEAN, threshold, fitted_here=bool(refused))
     found = {variant: means(row for row in rows if row.variant == variant) for variant in variants}
-    return Outcome(
+    return ScenarioResult(
         metrics={f"{name}_{variant}": value for variant, mean in found.items() for name, value in mean.items()},
         sources=rows,
         dataset=described,

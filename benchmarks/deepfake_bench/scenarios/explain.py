@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.runner.jobs import Job
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.accuracy import describe, read_dataset
+from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_core.datasets import Sample
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, TrainingDataError
@@ -53,7 +53,7 @@ class Areas(NamedTuple):
         return self.insertion - self.deletion
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Explain the deciding face of every picture by every method that the detector supports.
 
     Raises:
@@ -88,7 +88,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             gains[name].append(areas[name][-1].faithfulness - chance)
     found = summarised(areas, gains, [sample for sample, _ in shown])
     best = max(explainers, key=lambda name: found[f"faithfulness_{name}"], default=RANDOM)
-    return Outcome(
+    return ScenarioResult(
         metrics={
             "faithfulness_best": found[f"faithfulness_{best}"],
             **found,

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_bench.report.report import Estimate, SourceAccuracy
-from deepfake_bench.runner.jobs import Job
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import Estimate, SourceAccuracy
 from deepfake_bench.scenarios.accuracy import (
     Judged,
     by_source,
@@ -30,6 +29,7 @@ from deepfake_bench.scenarios.accuracy import (
     source_accuracy,
     write_predictions,
 )
+from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.variants import ORIGINAL, RECODED, Change, notes, variants
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
@@ -40,7 +40,7 @@ from deepfake_core.inputs.decode import decode
 _MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Judge every variant of every picture; ``auc_change`` is paired with the pictures as they are.
 
     Raises:
@@ -57,7 +57,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     described = describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit)
     refused = refusal(detector, dataset, described)
     rows = paired_rows(judged, ORIGINAL, threshold, fitted_here=bool(refused))
-    return Outcome(
+    return ScenarioResult(
         metrics=summary(rows),
         sources=rows,
         dataset=described,

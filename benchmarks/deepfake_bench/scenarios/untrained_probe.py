@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.runner.jobs import Job
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_dataset, source_accuracy
+from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_core.errors import MissingExtra
 from deepfake_core.evaluation.evaluate import judged as judge
 from deepfake_core.handle.loaded import LoadedDetector, import_torch
@@ -35,7 +35,7 @@ THUMBNAIL = 16
 _BATCH = 32
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Cross-validated AUC per source and probe; sources with fewer than 5 groups in a class have none.
 
     Raises:
@@ -53,7 +53,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
         for probe, extract in probes.items()
         for name, rows in judged.items()
     ]
-    return Outcome(
+    return ScenarioResult(
         metrics={
             f"auc_{probe}": mean["auc"]
             for probe in probes

@@ -16,9 +16,9 @@ from deepfake_bench.card import card
 from deepfake_bench.card.findings import Findings, Scores, judge_validation, read_predictions, read_validation
 from deepfake_bench.cli import app
 from deepfake_bench.cli.output.tables import show_report
-from deepfake_bench.report.report import DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.records.dataset import PLUMBING
+from deepfake_bench.records.report import DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.runner import launcher
-from deepfake_bench.runner.jobs import PLUMBING
 from deepfake_bench.runner.worker import run_job
 from deepfake_bench.scenarios.variants import QUICK
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError

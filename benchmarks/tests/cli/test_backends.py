@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.runner.jobs import PLUMBING
+from deepfake_bench.records.dataset import PLUMBING
 
 PORTRAIT = Path(__file__).parents[3] / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.report.report import Report
+from deepfake_bench.records.report import Report
 from deepfake_core import load
 from deepfake_registry.store.opening import open_registry
 

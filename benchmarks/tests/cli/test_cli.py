@@ -16,8 +16,8 @@ from nasty import write_nasty_folder
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.cli.output.text import printable
-from deepfake_bench.runner.jobs import DATA
+from deepfake_bench.printable import printable
+from deepfake_bench.records.dataset import DATA
 
 PORTRAIT = DATA / "portrait.jpg"
 HEAVY = ("torch", "transformers", "timm", "onnxruntime", "cv2", "numpy", "PIL", "av", "rich")

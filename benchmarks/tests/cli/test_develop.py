@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
 from deepfake_bench.cli.train import develop, labelled
-from deepfake_bench.runner.jobs import PLUMBING
+from deepfake_bench.records.dataset import PLUMBING
 from deepfake_core.contract.detector import DetectorConfig
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.discovery import plugins

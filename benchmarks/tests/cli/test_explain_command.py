@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.runner.jobs import DATA
+from deepfake_bench.records.dataset import DATA
 from deepfake_core.errors import DeepfakeError
 
 PORTRAIT = DATA / "portrait.jpg"

@@ -17,8 +17,8 @@ import published
 from deepfake_bench.card import card, marks
 from deepfake_bench.card.findings import Findings, Scores
 from deepfake_bench.cli import app
-from deepfake_bench.report.report import Machine, Report, parse_report
-from deepfake_bench.runner.jobs import PLUMBING
+from deepfake_bench.records.dataset import PLUMBING
+from deepfake_bench.records.report import Machine, Report, parse_report
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError
 from deepfake_registry.provenance import read_terms

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake_bench.runner.energy import Energy
-from deepfake_bench.runner.jobs import Job
+from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.speed import offline, single_stream
-from deepfake_bench.scenarios.speed.timing import BLOCKS, noise
+from deepfake_bench.scenarios.speed.energy import Energy
+from deepfake_bench.scenarios.speed.sampling import BLOCKS, noise
 from deepfake_core import load
 
 

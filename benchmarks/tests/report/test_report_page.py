@@ -15,12 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.report import page as report_page
-from deepfake_bench.report import plots as report_plots
+from deepfake_bench.records.report import Curves, Report, TargetCheck, parse_report, schema
 from deepfake_bench.report.figures import CSV_COLUMNS, csv_text, direction
-from deepfake_bench.report.labels import labelled
-from deepfake_bench.report.report import Curves, Report, TargetCheck, parse_report, schema
-from deepfake_bench.report.svg import linear, logarithmic, normal_deviates
+from deepfake_bench.report.html import page as report_page
+from deepfake_bench.report.html import plots as report_plots
+from deepfake_bench.report.html.entries import labelled
+from deepfake_bench.report.html.svg import linear, logarithmic, normal_deviates
 from deepfake_bench.scenarios.accuracy import source_accuracy, thinned
 from deepfake_bench.scenarios.variants import FULL, QUICK
 from deepfake_core.datasets import Sample

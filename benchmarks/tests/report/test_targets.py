@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from deepfake_bench.report.report import DatasetInfo, Measurement
-from deepfake_bench.report.targets import board, check_targets, documented
-from deepfake_bench.runner.jobs import PLUMBING, left_out, plan
+from deepfake_bench.records.dataset import PLUMBING
+from deepfake_bench.records.report import DatasetInfo, Measurement
+from deepfake_bench.records.targets import board, check_targets, documented
+from deepfake_bench.runner.plan import left_out, plan
 from deepfake_core.contract.specs import Target
 
 DEVICES = ("cpu", "auto", "cuda:1")

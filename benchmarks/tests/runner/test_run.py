@@ -12,13 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.records.dataset import PLUMBING, DatasetRef, parse_dataset, with_plumbing
+from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import Measurement, Report, parse_report, schema
 from deepfake_bench.report.comparison import compare
-from deepfake_bench.report.report import Measurement, Report, parse_report, schema
 from deepfake_bench.runner import launcher
-from deepfake_bench.runner.jobs import PLUMBING, DatasetRef, Job, parse_dataset, plan, unmeasured, with_plumbing
 from deepfake_bench.runner.launcher import launch
 from deepfake_bench.runner.machine import make_report
-from deepfake_bench.scenarios import SCENARIOS
+from deepfake_bench.runner.plan import plan, unmeasured
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.runtimes.threads import allowed_threads
@@ -106,7 +108,7 @@ class Network(nn.Module):
 
 class Flicker(Detector):
     preprocess = PreprocessSpec(
-        clip=Clip(length=3, skip=1),
+        clip=Clip(length=3, stride=1),
         resize=Resize(height=32, width=32),
         normalize=Normalize(mean=(0, 0, 0), std=(1, 1, 1)),
     )

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from media import grey_frames, video_bytes
 
-from deepfake_bench.runner.jobs import PLUMBING, DatasetRef, Job, parse_dataset
+from deepfake_bench.records.dataset import PLUMBING, DatasetRef, parse_dataset
+from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios import accuracy
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Sample

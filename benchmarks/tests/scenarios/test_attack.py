@@ -13,10 +13,12 @@ from PIL import Image
 from torch import nn
 
 from deepfake_bench.cli.output.tables import show_report
-from deepfake_bench.report import page as report_page
-from deepfake_bench.runner.jobs import DatasetRef, Job
+from deepfake_bench.records.dataset import DatasetRef
+from deepfake_bench.records.job import Job
+from deepfake_bench.report.html import page as report_page
 from deepfake_bench.runner.worker import run_job
-from deepfake_bench.scenarios import SCENARIOS, attack
+from deepfake_bench.scenarios import attack
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.handle.results import FaceResult, Result
 from deepfake_core.inputs.boxes import Box

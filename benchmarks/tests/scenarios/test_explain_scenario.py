@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deepfake_bench.runner.jobs import PLUMBING, Job
+from deepfake_bench.records.dataset import PLUMBING
+from deepfake_bench.records.job import Job
 from deepfake_bench.runner.worker import run_job
-from deepfake_bench.scenarios import SCENARIOS
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_bench.scenarios.explain import CELLS, insertion_deletion, random_heat
 from deepfake_core.explainers import load_explainer
 from deepfake_core.loading.load import load

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_bench.runner.jobs import DatasetRef, Job
+from deepfake_bench.records.dataset import DatasetRef
+from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios import accuracy, robustness, variants
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics

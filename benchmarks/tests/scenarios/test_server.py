@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.records.job import Job
 from deepfake_bench.report.comparison import compare
-from deepfake_bench.runner.jobs import Job, plan
-from deepfake_bench.scenarios import SCENARIOS
+from deepfake_bench.runner.plan import plan
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_bench.scenarios.speed import server
 from deepfake_core import load
 

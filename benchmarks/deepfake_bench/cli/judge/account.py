@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from deepfake_bench.cli.output.text import printable
 from deepfake_bench.cli.output.writers import deciding_face, wide_console
+from deepfake_bench.printable import printable
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.handle.results import FaceResult, Result
 from deepfake_core.timing import Stages

@@ -46,7 +46,7 @@ def explain(
     3 when none was, 2 for a usage error.
     """
     from deepfake_bench.cli.judge.explanations import Explanations
-    from deepfake_bench.cli.output.text import printable
+    from deepfake_bench.printable import printable
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
 

@@ -54,8 +54,8 @@ def predict(
     start = time.perf_counter()
     from deepfake_bench.cli.judge.account import Account
     from deepfake_bench.cli.judge.explanations import Explanations
-    from deepfake_bench.cli.output.text import printable
     from deepfake_bench.cli.output.writers import open_writer
+    from deepfake_bench.printable import printable
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
 

@@ -27,7 +27,7 @@ def protect(
     Originals are never overwritten. Exit status: 0 when at least one file was protected, 3 when none was, 2 for a
     usage error.
     """
-    from deepfake_bench.cli.output.text import printable
+    from deepfake_bench.printable import printable
     from deepfake_core.errors import InputError
     from deepfake_core.inputs.sources import expand
     from deepfake_core.loading.load import load

@@ -11,7 +11,8 @@ import typer
 
 from deepfake_bench.cli.listing import Format
 from deepfake_bench.cli.output.options import Threads
-from deepfake_bench.cli.output.text import columns, printable
+from deepfake_bench.cli.output.text import columns
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector

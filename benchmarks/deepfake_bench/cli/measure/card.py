@@ -11,8 +11,8 @@ from deepfake_bench.cli.measure.run import EXIT_FAILED
 from deepfake_bench.cli.output.options import Device, Threads
 
 if TYPE_CHECKING:
-    from deepfake_bench.report.report import Report
-    from deepfake_bench.runner.jobs import Job
+    from deepfake_bench.records.job import Job
+    from deepfake_bench.records.report import Report
 
 SCENARIOS = ("single_stream", "cold_start", "untrained_probe", "accuracy", "robustness")
 
@@ -53,7 +53,8 @@ def card(
     """
     from deepfake_bench.card.card import blocks_of, fill
     from deepfake_bench.card.findings import Findings, judge_validation, read_predictions, read_validation
-    from deepfake_bench.runner.jobs import parse_dataset, plan
+    from deepfake_bench.records.dataset import parse_dataset
+    from deepfake_bench.runner.plan import plan
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
     from deepfake_registry.provenance import read_terms
@@ -116,7 +117,7 @@ def _kept(file: Path, jobs: list[Job]) -> Report:
     """
     from pydantic import ValidationError
 
-    from deepfake_bench.report.report import Report
+    from deepfake_bench.records.report import Report
     from deepfake_core.errors import DeepfakeError
 
     try:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli.listing import Format
-from deepfake_bench.cli.output.text import printable
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
+    from deepfake_bench.records.report import Report
     from deepfake_bench.report.comparison import Comparison
     from deepfake_bench.report.leaderboard import Board
-    from deepfake_bench.report.report import Report
 
 EXIT_REGRESSION = 1
 
@@ -58,7 +58,7 @@ def write_views(reports: list[Report], html: Path | None, csv: Path | None) -> N
     from deepfake_registry.files import write_atomic
 
     if html is not None:
-        from deepfake_bench.report import page as report_page
+        from deepfake_bench.report.html import page as report_page
 
         write_atomic(html, report_page.html(reports))
         typer.echo(f"wrote {html}")
@@ -124,7 +124,7 @@ def leaderboard(
     elif output is BoardFormat.markdown:
         typer.echo(markdown(found))
     elif output is BoardFormat.html:
-        from deepfake_bench.report.page import leaderboard_html
+        from deepfake_bench.report.html.page import leaderboard_html
 
         typer.echo(leaderboard_html(found), nl=False)
     else:
@@ -132,7 +132,7 @@ def leaderboard(
 
 
 def _read(paths: list[Path]) -> list[Report]:
-    from deepfake_bench.report.report import parse_report, read_report
+    from deepfake_bench.records.report import parse_report, read_report
 
     return [parse_report(read_report(path), path) for path in paths]
 

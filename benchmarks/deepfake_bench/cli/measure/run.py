@@ -79,10 +79,11 @@ def run(
     """
     from deepfake_bench.cli.measure.reports import write_views
     from deepfake_bench.cli.output.tables import show_report
-    from deepfake_bench.runner.jobs import left_out, plan, with_plumbing
+    from deepfake_bench.records.dataset import with_plumbing
     from deepfake_bench.runner.launcher import Kept
     from deepfake_bench.runner.machine import make_report
-    from deepfake_bench.scenarios import SCENARIOS
+    from deepfake_bench.runner.plan import left_out, plan
+    from deepfake_bench.scenarios.catalogue import SCENARIOS
     from deepfake_core.discovery import plugins
     from deepfake_core.discovery.registry_source import find_registered, is_registered_name
     from deepfake_core.errors import DeepfakeError, UnknownDetector

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from deepfake_bench.cli.output.text import columns, printable
+from deepfake_bench.cli.output.text import columns
+from deepfake_bench.printable import printable
 
 app = typer.Typer(
     name="scores",
@@ -40,8 +41,8 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
     """
     from dataclasses import asdict
 
+    from deepfake_bench.records.report import Estimate
     from deepfake_bench.report.figures import interval, number
-    from deepfake_bench.report.report import Estimate
     from deepfake_bench.report.scores import versus as compare
 
     found = compare(first, second)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from deepfake_bench.cli.output.text import printable
 from deepfake_bench.cli.output.writers import wide_console
+from deepfake_bench.printable import printable
+from deepfake_bench.records.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
+from deepfake_bench.records.targets import board, documented
 from deepfake_bench.report.figures import ACCURACY, interval, mean_estimate, number, short, short_name
-from deepfake_bench.report.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
-from deepfake_bench.report.targets import board, documented
-from deepfake_bench.scenarios import SCENARIOS
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
     from rich.console import Console

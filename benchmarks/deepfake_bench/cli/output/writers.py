@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from deepfake_bench.cli.output.text import printable
+from deepfake_bench.printable import printable
 from deepfake_core.handle.results import FaceResult, Result
 
 STYLES = {"fake": "bold red", "real": "green", "unsure": "yellow", "no_face": "dim", "error": "dim red"}

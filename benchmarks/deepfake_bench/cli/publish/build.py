@@ -13,7 +13,7 @@ from deepfake_bench.cli.train.develop import trained_model
 from deepfake_bench.cli.train.labelled import labelled_crops, warn_of_few
 
 if TYPE_CHECKING:
-    from deepfake_bench.report.report import Report
+    from deepfake_bench.records.report import Report
 
 EXIT_FAILED = 1
 ALIAS = "candidate"
@@ -80,9 +80,10 @@ def _measured(name: str, package: Path, dataset: list[str], threads: int | None,
     Raises:
         DeepfakeError: A measurement failed.
     """
-    from deepfake_bench.runner.jobs import plan, with_plumbing
+    from deepfake_bench.records.dataset import with_plumbing
     from deepfake_bench.runner.launcher import launch
     from deepfake_bench.runner.machine import make_report
+    from deepfake_bench.runner.plan import plan
     from deepfake_core.errors import DeepfakeError
 
     jobs = plan([f"{package}/"], None, None, with_plumbing(dataset), device="cpu", threads=threads, seconds=seconds)

@@ -10,10 +10,11 @@ import typer
 
 from deepfake_bench.cli.listing import Format
 from deepfake_bench.cli.output.options import Key, RegistryUrl
-from deepfake_bench.cli.output.text import columns, printable
+from deepfake_bench.cli.output.text import columns
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
-    from deepfake_bench.report.report import TargetCheck
+    from deepfake_bench.records.report import TargetCheck
 
 
 def promote(
@@ -36,8 +37,8 @@ def promote(
     The report must have measured this very model, by its sha256; every target that could be measured must hold, and
     none may be left out. Exit status: 0, or 2 when it is not promoted.
     """
+    from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import check_again, obstacles, own_measurements, summary
-    from deepfake_bench.report.report import parse_report, read_report
     from deepfake_core.discovery.plugins import detector_spec
     from deepfake_core.errors import TargetMissed
     from deepfake_registry.store.opening import open_registry

@@ -11,8 +11,9 @@ import typer
 
 from deepfake_bench.cli.listing import Format
 from deepfake_bench.cli.output.options import Key, RegistryUrl
-from deepfake_bench.cli.output.text import columns, printable
+from deepfake_bench.cli.output.text import columns
 from deepfake_bench.cli.publish import build
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_registry.store.aliases import AliasMove
@@ -122,8 +123,8 @@ def push(
     A version never changes: the very same model again is no error, another one is.
     """
     from deepfake_bench.cli.train.develop import model_of
+    from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import own_measurements
-    from deepfake_bench.report.report import parse_report, read_report
     from deepfake_core.discovery.artifacts import read_package
     from deepfake_registry.store.opening import open_registry
 

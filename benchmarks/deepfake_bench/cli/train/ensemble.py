@@ -46,7 +46,8 @@ def ensemble(
 
 
 def _show(together: Ensemble) -> None:
-    from deepfake_bench.cli.output.text import columns, printable
+    from deepfake_bench.cli.output.text import columns
+    from deepfake_bench.printable import printable
 
     fit = together.manifest.metrics.get("fit", {})
     aucs = [f"{member['auc']:.3f}" for member in fit["members"]] if fit else ["–"] * len(together.members)

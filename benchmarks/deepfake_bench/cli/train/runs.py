@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfake_bench.cli.output.text import columns, printable
+from deepfake_bench.cli.output.text import columns
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_core.training.runs.housekeeping import RunInfo

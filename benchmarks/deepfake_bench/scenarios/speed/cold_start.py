@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_bench.runner.energy import Energy
-from deepfake_bench.runner.jobs import Job, artefact_of
-from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios.speed.timing import ENOUGH_S, PICTURE, noise, percentiles, write_picture
+from deepfake_bench.records.artefact import artefact_of
+from deepfake_bench.records.job import Job
+from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.speed.energy import Energy
+from deepfake_bench.scenarios.speed.sampling import ENOUGH_S, PICTURE, noise, percentiles, write_picture
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.timing import timed_ms
@@ -24,8 +25,8 @@ AT_LEAST = 2
 """Two starts are enough once they took ``ENOUGH_S``, and of untrained networks, which draw their weights at random."""
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
-    """Start ``deepfake_bench.runner.probe`` several times; the first start may also pay for a cold disk cache."""
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+    """Start ``deepfake_bench.scenarios.speed.probe`` several times; the first start may also pay for a cold disk cache."""
     _, size_bytes = artefact_of(detector)
     with tempfile.TemporaryDirectory() as folder:
         request = {
@@ -36,7 +37,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             "untrained": detector.manifest.weights == "untrained",
             "picture": str(write_picture(Path(folder))),
         }
-        command = [sys.executable, "-m", "deepfake_bench.runner.probe", json.dumps(request)]
+        command = [sys.executable, "-m", "deepfake_bench.scenarios.speed.probe", json.dumps(request)]
         answers: list[dict[str, float]] = []
 
         def start_process() -> None:
@@ -62,7 +63,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     # Where torch or the plugin is absent, the file runs all the same.
     with suppress(MissingExtra, UnknownDetector, PluginLoadError):
         metrics["parameters"] = detector.parameters
-    return Outcome(
+    return ScenarioResult(
         metrics=metrics,
         samples={"total_ms": totals, **stages},
         conditions={

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_bench.runner.energy import Energy
-from deepfake_bench.runner.jobs import Job
-from deepfake_bench.runner.machine import peak_rss_mb
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.job import Job
+from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.speed.energy import Energy
+from deepfake_bench.scenarios.speed.memory import peak_rss_mb
+from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, PICTURE, noise, sample_ms, write_picture
 from deepfake_bench.scenarios.speed.single_stream import network_input
-from deepfake_bench.scenarios.speed.timing import BLOCKS, NOISE, PICTURE, noise, sample_ms, write_picture
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.timing import timed_ms
@@ -23,7 +23,7 @@ from deepfake_core.timing import timed_ms
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """The best batch size by its median time, and the rate of files through ``stream``.
 
     Batches grow while one is expected to take less than half of the measuring time: what a large network needs for
@@ -35,7 +35,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
     energy = Energy()
     count, file_blocks = _files_ms(detector, job.seconds, energy)
     files_per_s = 1e3 / float(np.median(list(chain.from_iterable(file_blocks))))
-    return Outcome(
+    return ScenarioResult(
         metrics={
             "images_per_s": rates[best],
             "best_batch": best,

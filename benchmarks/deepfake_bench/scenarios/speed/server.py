@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_bench.runner.energy import Energy
-from deepfake_bench.runner.jobs import Job
-from deepfake_bench.runner.machine import peak_rss_mb
-from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios.speed.timing import (
+from deepfake_bench.records.job import Job
+from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.speed.energy import Energy
+from deepfake_bench.scenarios.speed.memory import peak_rss_mb
+from deepfake_bench.scenarios.speed.sampling import (
     BLOCKS,
     ENOUGH_S,
     FEW,
@@ -62,7 +62,7 @@ class Try:
     kept: bool
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Measure the capacity with requests back to back, then queue and service together at each load."""
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(Path(folder)).read_bytes()
@@ -93,8 +93,8 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             **noise(f"response_ms_load_{load}", parts),
         }
         samples[f"response_ms_load_{load}"] = responses
-    bounded = within(answer, capacity, job.p99_ms, job.seconds) if job.p99_ms is not None else Outcome({})
-    return Outcome(
+    bounded = within(answer, capacity, job.p99_ms, job.seconds) if job.p99_ms is not None else ScenarioResult({})
+    return ScenarioResult(
         metrics={**metrics, **bounded.metrics, "peak_rss_mb": peak_rss_mb()},
         samples=samples | bounded.samples,
         conditions={
@@ -130,7 +130,7 @@ def within(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
-) -> Outcome:
+) -> ScenarioResult:
     """The highest rate of requests whose p99 stays within a bound, as in the server scenario of MLPerf Inference.
 
     Every load is tried with the same arrivals, closer together or further apart, so that loads differ by nothing else.
@@ -170,11 +170,11 @@ def within(
         conditions["requests_per_s_within_p99"] = (
             f"none: not even at {tries[-1].load:.3g} % of the capacity is the p99 at most {p99_ms:g} ms"
         )
-        return Outcome({"p99_bound_ms": p99_ms, "requests_per_s_within_p99": math.nan}, conditions=conditions)
+        return ScenarioResult({"p99_bound_ms": p99_ms, "requests_per_s_within_p99": math.nan}, conditions=conditions)
     if highest == MOST:
         conditions["requests_per_s_within_p99"] = "the highest load that is tried keeps the bound: it may be more"
     responses = next(one.responses for one in tries if one.load == highest)
-    return Outcome(
+    return ScenarioResult(
         {
             "p99_bound_ms": p99_ms,
             "requests_per_s_within_p99": capacity * highest / 100,

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.runner.energy import Energy
-from deepfake_bench.runner.jobs import DATA, Job
-from deepfake_bench.runner.machine import peak_rss_mb
-from deepfake_bench.scenarios import Outcome
-from deepfake_bench.scenarios.speed.timing import BLOCKS, NOISE, PICTURE, noise, percentiles, sample_ms, write_picture
+from deepfake_bench.records.dataset import DATA
+from deepfake_bench.records.job import Job
+from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.speed.energy import Energy
+from deepfake_bench.scenarios.speed.memory import peak_rss_mb
+from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, PICTURE, noise, percentiles, sample_ms, write_picture
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.timing import timed_ms
 
@@ -21,7 +22,7 @@ STEADY, GLANCE = 7, 3
 """Fewest calls of the network in a block, however long one takes; fewer where less than a second is to be spent."""
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Keep the raw samples of both latencies; the first calls and the warm-up are apart."""
     cuts = network_input(detector)
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +38,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             with energy:
                 predicts.append(sample_ms(lambda: detector.predict(picture), job.seconds / BLOCKS, minimum=2))
     forward, predict = (list(chain.from_iterable(blocks)) for blocks in (forwards, predicts))
-    return Outcome(
+    return ScenarioResult(
         metrics={
             **percentiles("latency_ms", forward),
             **percentiles("predict_ms", predict),

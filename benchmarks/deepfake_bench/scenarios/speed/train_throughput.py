@@ -13,18 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from deepfake_core.training.loop.engine import engine
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepfake_bench.runner.jobs import Job
-from deepfake_bench.scenarios import Outcome
+from deepfake_bench.records.job import Job
+from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets.layouts.sample import SampleFaces
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.training.data.batches import Batches, Part
 from deepfake_core.training.data.training_data import gather
-from deepfake_core.training.loop.engine import engine
 from deepfake_core.training.loop.optim import plan
 from deepfake_core.training.loop.step import Stepper, memory_advice, working_precision
 from deepfake_core.training.recipes.resolve import resolve_recipe
@@ -40,7 +40,7 @@ SIDE = {"cuda": 8192, "cpu": 2048}
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measure(detector: LoadedDetector, job: Job) -> Outcome:
+def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """Train the recipe's last phase, in which all of the network usually learns, for a few seconds in each way.
 
     Raises:
@@ -68,7 +68,7 @@ def measure(detector: LoadedDetector, job: Job) -> Outcome:
             metrics["gpu_over_cpu"] = rate / bench.ready(device="cpu", batch_size=min(ON_CPU, recipe.batch_size))
             if working != "fp32":
                 metrics["mixed_over_full"] = rate / bench.ready(precision="fp32")
-    return Outcome(
+    return ScenarioResult(
         metrics=metrics,
         samples=bench.samples,
         conditions={

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deepfake_bench.records.report import Machine, Measurement, Report
 from deepfake_bench.report.figures import conditions_of, short_name
-from deepfake_bench.report.report import Machine, Measurement, Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepfake_bench.runner.jobs import DATA
+from deepfake_bench.records.dataset import DATA
 from deepfake_core.timing import timed_ms
 
 PICTURE = "one 1920×1080 JPEG with one face"

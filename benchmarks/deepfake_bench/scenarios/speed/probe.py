@@ -29,7 +29,7 @@ def main() -> None:
     marks.append(time.perf_counter())
     detector.predict(request["picture"])
     marks.append(time.perf_counter())
-    from deepfake_bench.runner.machine import peak_rss_mb
+    from deepfake_bench.scenarios.speed.memory import peak_rss_mb
 
     stages = dict(zip(("import_ms", "load_ms", "predict_ms"), _gaps_ms(marks), strict=True))
     sys.stdout.write(json.dumps({**stages, "peak_rss_mb": peak_rss_mb()}) + "\n")

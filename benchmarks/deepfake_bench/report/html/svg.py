@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from statistics import NormalDist
 
-from deepfake_bench.cli.output.text import printable
+from deepfake_bench.printable import printable
 
 WIDTH, HEIGHT = 380.0, 330.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 12.0, 46.0

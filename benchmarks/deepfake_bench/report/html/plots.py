@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from deepfake_bench.records.report import Curves, Estimate, SourceAccuracy
 from deepfake_bench.report.figures import SIGNS, mean_estimate, meaningful, reach, short
-from deepfake_bench.report.labels import Entry
-from deepfake_bench.report.report import Curves, Estimate, SourceAccuracy
-from deepfake_bench.report.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates, text_of
+from deepfake_bench.report.html.entries import Entry
+from deepfake_bench.report.html.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates, text_of
 from deepfake_bench.scenarios.variants import ORIGINAL
 
 SPEED = {

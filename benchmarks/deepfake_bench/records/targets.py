@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-from deepfake_bench.report.report import Measurement, TargetCheck
+from deepfake_bench.records.report import Measurement, TargetCheck
 from deepfake_core.contract.specs import Target
 
 _DATASET = "dataset:"

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from deepfake_bench.records.report import Estimate, Measurement, Report, TargetCheck
+from deepfake_bench.records.targets import board, documented
 from deepfake_bench.report.figures import ACCURACY, MEAN, SIGNS, interval, mean_estimate, meaningful, short, short_name
-from deepfake_bench.report.labels import Entry, labelled, machines
+from deepfake_bench.report.html.entries import Entry, labelled, machines
+from deepfake_bench.report.html.plots import (
+    by_data,
+    curve_groups,
+    name_of,
+    pareto,
+    robustness,
+    speed_bars,
+    variant_label,
+)
+from deepfake_bench.report.html.svg import text_of
 from deepfake_bench.report.leaderboard import Board, cells, header
-from deepfake_bench.report.plots import by_data, curve_groups, name_of, pareto, robustness, speed_bars, variant_label
-from deepfake_bench.report.report import Estimate, Measurement, Report, TargetCheck
-from deepfake_bench.report.svg import text_of
-from deepfake_bench.report.targets import board, documented
 
 _STYLE = (
     """

@@ -1,0 +1,67 @@
+"""Datasets that a run measures on, as the user names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import Field
+
+from deepfake_bench.records.report import Record
+from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.opening import Address, open_address, resolved
+
+DATA = Path(__file__).parents[1] / "data"
+"""Folder of the embedded images."""
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
+
+
+class DatasetRef(Record):
+    """A dataset, as the user named it."""
+
+    name: str
+    layout: str = Field(description="the dataset plugin that reads it")
+    path: str
+    options: dict[str, str] = Field({}, description="of the layout, as text")
+    note: str = ""
+
+    def open(self) -> Dataset:
+        """The dataset itself.
+
+        Raises:
+            TrainingDataError: It is not there, or the layout has no such option.
+        """
+        return open_address(Address(self.layout, self.path, self.options))
+
+
+PLUMBING = DatasetRef(
+    name="plumbing-check",
+    layout="image-folder",
+    path=str(DATA / "plumbing"),
+    note="24 views of one public-domain portrait: shows that the pipeline runs, says nothing about accuracy",
+)
+
+
+def parse_dataset(text: str) -> DatasetRef:
+    """Read ``[NAME=][LAYOUT:]PATH[?key=value&…]``; but for the name, see ``deepfake_core.datasets.opening``.
+
+    Without a name, the dataset is called after its folder, or its layout.
+
+    Raises:
+        TrainingDataError: There is no such layout, path or option.
+    """
+    named = _NAME.match(text) if not Path(text).exists() else None
+    address = resolved(text[named.end() :] if named else text)
+    name = named[1] if named else Path(address.path).resolve().name if address.path else address.name
+    reference = DatasetRef(name=name, layout=address.name, path=address.path, options=dict(address.options))
+    # What is wrong is said now rather than after an hour of measuring; not every layout needs a path that exists.
+    dataset = reference.open()
+    if not Path(address.path).exists():
+        next(iter(dataset), None)
+    return reference
+
+
+def with_plumbing(datasets: Iterable[str]) -> list[DatasetRef]:
+    """What a run judges pictures of: the embedded set, and what the user named (:func:`parse_dataset`)."""
+    return [PLUMBING, *map(parse_dataset, datasets)]

@@ -1,0 +1,34 @@
+"""What the launcher asks of a worker process, as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from deepfake_bench.records.dataset import DatasetRef
+from deepfake_bench.records.report import Record
+
+
+class Job(Record):
+    """One measurement: a detector on a backend, under one scenario."""
+
+    detector: str
+    backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    scenario: str
+    dataset: DatasetRef | None = None
+    seconds: float = Field(2.0, gt=0, description="time for each steady-state measurement")
+    limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
+    recipe: str = Field("default", description="how the detector is trained, for the scenario train_throughput")
+    price_per_core_hour: float | None = Field(None, ge=0, description="in any currency; the costs are in the same")
+    p99_ms: float | None = Field(None, gt=0, description="bound on the p99 of server's response times, in ms")
+    variants: Literal["quick", "full"] = Field("quick", description="how many changes robustness makes to a picture")
+    predictions: str = Field("", description="CSV file that takes every score; empty for none")
+
+    def into(self, folder: Path) -> Job:
+        """The same measurement, with its scores in another folder."""
+        file = str(folder / Path(self.predictions).name) if self.predictions else ""
+        return self.model_copy(update={"predictions": file})

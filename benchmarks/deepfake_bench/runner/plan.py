@@ -1,0 +1,94 @@
+"""The measurements that a run consists of, and those that it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from deepfake_bench.records.dataset import DatasetRef
+from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import Measurement
+from deepfake_bench.records.targets import check_targets
+from deepfake_bench.scenarios.catalogue import SCENARIOS
+from deepfake_core.discovery import plugins
+from deepfake_core.runtimes.threads import allowed_threads
+
+
+def plan(
+    detectors: Iterable[str],
+    backends: Iterable[str] | None,
+    scenarios: Iterable[str] | None,
+    datasets: Iterable[DatasetRef],
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    seconds: float = 2.0,
+    limit: int | None = None,
+    recipe: str = "default",
+    price_per_core_hour: float | None = None,
+    p99_ms: float | None = None,
+    variants: Literal["quick", "full"] = "quick",
+    out: Path | None = None,
+) -> list[Job]:
+    """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
+
+    Without backends each detector chooses its own; without scenarios, they are those of a run by default on that
+    device; without threads, they are as many as the process may use.
+    """
+    scenarios = list(scenarios or (item.name for item in SCENARIOS.values() if item.runs_by_default(device)))
+    backends = list(backends or ["auto"])
+    threads = threads or allowed_threads()
+    jobs: list[Job] = []
+    for detector in detectors:
+        for backend in backends:
+            for scenario in scenarios:
+                for dataset in list(datasets) if SCENARIOS[scenario].needs_dataset else [None]:
+                    job = Job(
+                        detector=detector,
+                        backend=backend,
+                        device=device,
+                        threads=threads,
+                        scenario=scenario,
+                        dataset=dataset,
+                        seconds=seconds,
+                        limit=limit,
+                        recipe=recipe,
+                        price_per_core_hour=price_per_core_hour,
+                        p99_ms=p99_ms,
+                        variants=variants,
+                    )
+                    jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, len(jobs))}))
+    return jobs
+
+
+def _predictions_file(out: Path | None, job: Job, index: int) -> str:
+    if out is None or job.dataset is None:
+        return ""
+    detector = Path(job.detector).name
+    return str(out / f"predictions-{index:02d}-{detector}-{job.backend}-{Path(job.dataset.name).name}.csv")
+
+
+def unmeasured(job: Job, status: Literal["skipped", "failed"], reason: str) -> Measurement:
+    """The row of a job that could not run, with its detector's targets all ``not measurable here``."""
+    row = Measurement(
+        detector=job.detector,
+        backend=job.backend,
+        device=job.device,
+        scenario=job.scenario,
+        status=status,
+        reason=reason,
+    )
+    known = plugins.detectors().get(job.detector)
+    return row.model_copy(update={"targets": check_targets(known.spec.targets if known else (), row)})
+
+
+def left_out(jobs: Sequence[Job]) -> Iterator[Measurement]:
+    """A row for each scenario that a run leaves out though a target is documented for it: boards show every target."""
+    for detector, device in dict.fromkeys((job.detector, job.device) for job in jobs):
+        planned = {job.scenario for job in jobs if job.detector == detector}
+        known = plugins.detectors().get(detector)
+        for scenario in dict.fromkeys(target.scenario for target in (known.spec.targets if known else ())):
+            if scenario not in planned:
+                job = Job(detector=detector, scenario=scenario, device=device)
+                yield unmeasured(job, "skipped", f"not part of this run: dfbench run --scenario {scenario}")

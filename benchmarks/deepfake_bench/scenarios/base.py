@@ -1,0 +1,62 @@
+"""What a scenario is, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from deepfake_bench.records.job import Job
+    from deepfake_bench.records.report import DatasetInfo, SourceAccuracy
+    from deepfake_core.handle.loaded import LoadedDetector
+
+
+@dataclass(slots=True)
+class ScenarioResult:
+    """What a scenario found; see :class:`deepfake_bench.records.report.Measurement` for the fields."""
+
+    metrics: dict[str, float]
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+    sources: list[SourceAccuracy] = field(default_factory=list)
+    dataset: DatasetInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way to measure a detector.
+
+    Attributes:
+        name: What users type.
+        summary: One line for listings.
+        headline: The metric that stands for it.
+        also: Further metrics that tables show.
+        needs_dataset: It runs once per dataset.
+        needs_training: It means nothing on untrained weights, which are skipped.
+        of_pictures: It looks at single pictures, so that detectors of clips are skipped.
+        by_default: It runs when no scenario is asked for: ``"cuda"`` where an accelerator was.
+        module: Module of its code, below this package; by default its name.
+    """
+
+    name: str
+    summary: str
+    headline: str
+    also: tuple[str, ...] = ()
+    needs_dataset: bool = False
+    needs_training: bool = False
+    of_pictures: bool = False
+    by_default: bool | Literal["cuda"] = True
+    module: str = ""
+
+    def runs_by_default(self, device: str) -> bool:
+        """Whether it is part of a run on a device that names no scenario."""
+        return device.startswith("cuda") if self.by_default == "cuda" else self.by_default
+
+    def measure(self, detector: LoadedDetector, job: Job) -> ScenarioResult:
+        """Run it."""
+        run: Callable[[LoadedDetector, Job], ScenarioResult] = import_module(
+            f"deepfake_bench.scenarios.{self.module or self.name}"
+        ).measure
+        return run(detector, job)
