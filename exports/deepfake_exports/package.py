@@ -9,11 +9,9 @@ from typing import Any
 from safetensors.torch import save_file
 
 from deepfake_core.discovery.artifacts import WEIGHTS_FILE, Package, write_package
+from deepfake_core.discovery.plugins import exporter_spec
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_registry.manifest import MANIFEST_KEY
-
-SUFFIXES = {"openvino": "xml", "torchscript": "pt"}
-"""What files end with whose format has another name."""
 
 
 def export_package(detector: LoadedDetector, format: str, precision: str, out: Path, **options: Any) -> Package:
@@ -33,7 +31,7 @@ def export_package(detector: LoadedDetector, format: str, precision: str, out: P
     """
     manifest = detector.manifest
     with TemporaryDirectory() as scratch:
-        name = f"{manifest.name}.{SUFFIXES.get(format, format)}"
+        name = f"{manifest.name}{exporter_spec(format).suffix}"
         artefact = detector.export(format, precision, out=Path(scratch) / name, **options)
         weights = Path(scratch) / f"{manifest.name}.safetensors"
         state = {

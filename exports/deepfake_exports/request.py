@@ -14,16 +14,12 @@ from torch import nn
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.errors import DeepfakeError
 from deepfake_exports.parity import LabelledImages
+from deepfake_exports.plugin import EXPORTERS
 from deepfake_registry.manifest import ModelManifest
 
 Precision = Literal["fp32", "fp16-storage", "bf16", "int8-weights", "int8"]
-OFFERED: dict[str, tuple[Precision, ...]] = {
-    "onnx": ("fp32", "fp16-storage", "int8-weights", "int8"),
-    "openvino": ("fp32", "fp16-storage", "bf16", "int8"),
-    "pt2": ("fp32",),
-    "torchscript": ("fp32",),
-}
-"""Format → the precisions it can be written in."""
+OFFERED = {spec.name: spec.precisions for spec in EXPORTERS}
+"""Format → the precisions that it can be written in."""
 
 
 def check_request(

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from deepfake_core.discovery.plugins import exporter_spec
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.timing import medians_ms
-from deepfake_exports.package import SUFFIXES
 from deepfake_exports.parity import TIMED, Run, change_of, known_scores, probes, scores_of, torch_run
-from deepfake_exports.request import Precision, graph_of, labelled
+from deepfake_exports.request import graph_of, labelled
 from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_registry.manifest import ModelManifest
 
@@ -82,7 +82,7 @@ class Cell:
 def cell(
     loaded: LoadedDetector,
     format: str,
-    precision: Precision,
+    precision: str,
     *,
     data: str = "",
     keep: Path | None = None,
@@ -167,7 +167,7 @@ def _speed(exported: Run, reference: Run, image: NDArray[np.uint8]) -> tuple[flo
 
 
 def _file(detector: str, format: str, precision: str) -> str:
-    return f"{detector}-{format}-{precision}.{SUFFIXES.get(format, format)}"
+    return f"{detector}-{format}-{precision}{exporter_spec(format).suffix}"
 
 
 def run_of(format: str, path: Path, manifest: ModelManifest) -> Run:

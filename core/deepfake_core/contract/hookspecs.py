@@ -8,17 +8,23 @@ An entry point in the group ``deepfake`` names a module that implements any of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
-import pluggy
+from deepfake_core.contract.specs import DatasetSpec, DetectorSpec, ExplainerSpec, ExporterSpec, ProtectorSpec
 
-from deepfake_core.contract.specs import DatasetSpec, DetectorSpec, ExplainerSpec, ProtectorSpec
+MARK = "__deepfake_hook__"
+"""Attribute of a function that implements a hook."""
 
-hookspec = pluggy.HookspecMarker("deepfake")
-hookimpl = pluggy.HookimplMarker("deepfake")
+Implementation = TypeVar("Implementation", bound=Callable[[], Iterable[Any]])
 
 
-@hookspec
+def hookimpl(function: Implementation) -> Implementation:
+    """Mark a function of a plugin's module as an implementation of the hook that it is named after."""
+    setattr(function, MARK, True)
+    return function
+
+
 def deepfake_detectors() -> Iterable[DetectorSpec]:  # type: ignore[empty-body]
     """Offer detectors.
 
@@ -35,7 +41,6 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:  # type: ignore[empty-body]
     """
 
 
-@hookspec
 def deepfake_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
     """Offer dataset layouts.
 
@@ -51,7 +56,6 @@ def deepfake_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
     """
 
 
-@hookspec
 def deepfake_explainers() -> Iterable[ExplainerSpec]:  # type: ignore[empty-body]
     """Offer explainers.
 
@@ -67,7 +71,6 @@ def deepfake_explainers() -> Iterable[ExplainerSpec]:  # type: ignore[empty-body
     """
 
 
-@hookspec
 def deepfake_protectors() -> Iterable[ProtectorSpec]:  # type: ignore[empty-body]
     """Offer protectors: detectors whose network also makes a perturbation that protects a face.
 
@@ -79,5 +82,22 @@ def deepfake_protectors() -> Iterable[ProtectorSpec]:  # type: ignore[empty-body
                 name="unet",
                 summary="a perturbation that disturbs face swappers",
                 protector="deepfake_unet.protector:UnetProtector",
+            )
+    """
+
+
+def deepfake_exporters() -> Iterable[ExporterSpec]:  # type: ignore[empty-body]
+    """Offer exporters: file formats that a trained detector can be written in.
+
+    Example::
+
+        @hookimpl
+        def deepfake_exporters():
+            yield ExporterSpec(
+                name="onnx",
+                summary="ONNX, for ONNX Runtime and most other runtimes",
+                exporter="deepfake_exports.formats.onnx:export_onnx",
+                suffix=".onnx",
+                precisions=("fp32", "int8"),
             )
     """

@@ -134,3 +134,29 @@ class ExplainerSpec:
     explainer: str
     needs_torch: bool = False
     api_version: int = API_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterSpec:
+    """A file format that a trained detector can be written in.
+
+    The function is called as ``exporter(detector, network, manifest, out, precision=precision, **options)`` and returns
+    the path that it wrote. It refuses a file that disagrees with the network.
+
+    Attributes:
+        name: The format, as users type it: ``--format NAME``.
+        summary: One line for listings.
+        exporter: ``"package.module:function"`` of the function that writes the file (imports torch).
+        suffix: Suffix of the file, with its dot.
+        precisions: Precisions that the format can be written in, such as ``("fp32", "int8")``.
+        install: The requirement that brings what the function needs.
+        api_version: Version of the plugin interface that the record was written for.
+    """
+
+    name: str
+    summary: str
+    exporter: str
+    suffix: str
+    precisions: tuple[str, ...] = ("fp32",)
+    install: str = "deepfake-core[torch]"
+    api_version: int = API_VERSION

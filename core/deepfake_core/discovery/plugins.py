@@ -15,22 +15,34 @@ import difflib
 import fnmatch
 import importlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-import pluggy
-
-from deepfake_core.contract import hookspecs
-from deepfake_core.contract.specs import API_VERSION, DatasetSpec, DetectorSpec, ExplainerSpec, ProtectorSpec
-from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, TrainingDataError, UnknownDetector
+from deepfake_core.contract.hookspecs import MARK
+from deepfake_core.contract.specs import (
+    API_VERSION,
+    DatasetSpec,
+    DetectorSpec,
+    ExplainerSpec,
+    ExporterSpec,
+    ProtectorSpec,
+)
+from deepfake_core.errors import (
+    DeepfakeError,
+    DuplicatePlugin,
+    MissingExtra,
+    PluginLoadError,
+    TrainingDataError,
+    UnknownDetector,
+)
 
 GROUP = "deepfake"
 STRICT = "DEEPFAKE_STRICT_PLUGINS"
 
-Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec, ProtectorSpec)
+Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec, ProtectorSpec, ExporterSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +77,25 @@ class Catalogue:
     datasets: Mapping[str, Registered[DatasetSpec]]
     explainers: Mapping[str, Registered[ExplainerSpec]]
     protectors: Mapping[str, Registered[ProtectorSpec]]
+    exporters: Mapping[str, Registered[ExporterSpec]]
     failures: tuple[Failure, ...]
     clashes: Mapping[tuple[type[Any], str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plugin:
+    """A plugin's module, by its entry point, and its functions that are marked as hooks, by their names."""
+
+    name: str
+    distribution: str
+    version: str
+    hooks: dict[str, Callable[[], Iterable[Any]]]
 
 
 @dataclass(slots=True)
 class _Loader:
     strict: bool
-    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
-    origins: dict[str, tuple[str, str]] = field(default_factory=dict)
+    plugins: list[_Plugin] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     clashes: dict[tuple[type[Any], str], str] = field(default_factory=dict)
 
@@ -82,34 +104,40 @@ class _Loader:
             raise PluginLoadError(f"plugin {name!r} of {distribution}: {reason}") from cause
         self.failures.append(Failure(name, distribution, reason))
 
-    def register(self, entry_point: EntryPoint) -> None:
+    def load(self, entry_point: EntryPoint) -> None:
         distribution = entry_point.dist.name if entry_point.dist else "unknown"
         version = entry_point.dist.version if entry_point.dist else ""
-        key = f"{distribution}:{entry_point.name}"
         try:
-            self.manager.register(entry_point.load(), name=key)
+            module = entry_point.load()
+            hooks = {name: value for name, value in vars(module).items() if getattr(value, MARK, False) is True}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; it is reported
             self.fail(entry_point.name, distribution, _one_line(error), error)
         else:
-            self.origins[key] = (distribution, version)
+            self.plugins.append(_Plugin(entry_point.name, distribution, version, hooks))
 
     def collect(self, hook: str, kind: type[Spec]) -> dict[str, Registered[Spec]]:
         """Call one hook plugin by plugin, so that one which raises costs only its own records."""
         offers: dict[str, list[Registered[Spec]]] = {}
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            key = implementation.plugin_name
-            distribution, version = self.origins[key]
+        for plugin in self.plugins:
+            if (implementation := plugin.hooks.pop(hook, None)) is None:
+                continue
             try:
-                records = [_checked(record, kind) for record in implementation.function()]
+                records = [_checked(record, kind) for record in implementation()]
             except Exception as error:  # noqa: BLE001 - foreign code may raise anything; it is reported
-                self.fail(key.partition(":")[2], distribution, f"{hook}: {_one_line(error)}", error)
+                self.fail(plugin.name, plugin.distribution, f"{hook}: {_one_line(error)}", error)
                 continue
             for record in records:
-                offers.setdefault(record.name, []).append(Registered(record, distribution, version))
+                offers.setdefault(record.name, []).append(Registered(record, plugin.distribution, plugin.version))
         for name, claims in offers.items():
             if len(claims) > 1:
                 self.clash(kind, name, [claim.distribution for claim in claims])
         return {name: claims[0] for name, claims in sorted(offers.items()) if len(claims) == 1}
+
+    def report_unknown_hooks(self) -> None:
+        """Report the functions that are marked as hooks and that nothing has asked for."""
+        for plugin in self.plugins:
+            for hook in plugin.hooks:
+                self.fail(plugin.name, plugin.distribution, f"{hook}: this deepfake-core has no hook of that name")
 
     def clash(self, kind: type[Any], name: str, owners: list[str]) -> None:
         joined = f"{', '.join(owners[:-1])} and {owners[-1]}"
@@ -132,14 +160,16 @@ def discover(found: Iterable[EntryPoint], *, strict: bool = False) -> Catalogue:
         DuplicatePlugin: ``strict``, and two distributions offer one name.
     """
     loader = _Loader(strict)
-    loader.manager.add_hookspecs(hookspecs)
     for entry_point in sorted(found, key=lambda e: (e.dist.name if e.dist else "", e.name)):
-        loader.register(entry_point)
+        loader.load(entry_point)
     detectors = loader.collect("deepfake_detectors", DetectorSpec)
     datasets = loader.collect("deepfake_datasets", DatasetSpec)
     explainers = loader.collect("deepfake_explainers", ExplainerSpec)
     protectors = loader.collect("deepfake_protectors", ProtectorSpec)
-    return Catalogue(detectors, datasets, explainers, protectors, tuple(loader.failures), loader.clashes)
+    exporters = loader.collect("deepfake_exporters", ExporterSpec)
+    loader.report_unknown_hooks()
+    failures = tuple(loader.failures)
+    return Catalogue(detectors, datasets, explainers, protectors, exporters, failures, loader.clashes)
 
 
 @cache
@@ -167,6 +197,11 @@ def explainers() -> Mapping[str, Registered[ExplainerSpec]]:
 def protectors() -> Mapping[str, Registered[ProtectorSpec]]:
     """Installed protectors by the name of their detector, in alphabetical order."""
     return catalogue().protectors
+
+
+def exporters() -> Mapping[str, Registered[ExporterSpec]]:
+    """Installed exporters by the name of their format, in alphabetical order."""
+    return catalogue().exporters
 
 
 def failures() -> tuple[Failure, ...]:
@@ -207,6 +242,20 @@ def dataset_spec(name: str) -> DatasetSpec:
     if hint is not None:
         raise TrainingDataError(f"unknown dataset layout {name!r}; {hint}")
     return datasets()[name].spec
+
+
+def exporter_spec(name: str) -> ExporterSpec:
+    """The record of one exporter.
+
+    Raises:
+        DeepfakeError: No plugin offers the format; close matches are suggested.
+        DuplicatePlugin: Two distributions offer it.
+        PluginLoadError: The plugin of that name is installed but broken.
+    """
+    hint = _unless_offered(ExporterSpec, name, exporters())
+    if hint is not None:
+        raise DeepfakeError(f"unknown export format {name!r}; {hint or 'no exporter is installed'}")
+    return exporters()[name].spec
 
 
 def _unless_offered(kind: type[Any], name: str, offered: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +19,7 @@ from PIL import Image
 
 from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.discovery.plugins import detector_spec, import_object
-from deepfake_core.errors import DeepfakeError, InputError, WeightsUnavailable
+from deepfake_core.errors import InputError, WeightsUnavailable
 from deepfake_core.handle.postprocess import judge
 from deepfake_core.handle.results import Result
 from deepfake_core.inputs.decode import name_of
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from deepfake_core.inputs.decode import PictureSource
     from deepfake_core.inputs.sources import Single
 
-EXPORTERS = "deepfake.exporters"
 TORCH = "deepfake-core[torch]"
 
 # On a processor, larger batches leave the caches and cost more per picture; a GPU wants many.
@@ -352,7 +350,7 @@ class LoadedDetector:
         """Write the network in another format, once it has been shown to agree with it.
 
         Args:
-            format: An installed exporter (entry points of the group ``deepfake.exporters``).
+            format: Format of an installed exporter, such as ``onnx``.
             precision: ``fp32``, or a smaller one that the format offers.
             out: The file to write.
             **options: Passed on to the exporter, such as ``calibration_images`` and ``labels``.
@@ -361,14 +359,8 @@ class LoadedDetector:
             ParityError: The export disagrees with the network; nothing is written.
             DeepfakeError: No exporter for the format is installed.
         """
-        exporters = {entry.name: entry for entry in entry_points(group=EXPORTERS)}
-        if format not in exporters:
-            raise DeepfakeError(
-                f"unknown export format {format!r}; installed: {', '.join(sorted(exporters)) or 'none'}"
-            )
-        detector, network = self.detector, self.network
-        export = import_object(exporters[format].value, install=TORCH)
-        path: Path = export(detector, network, self.manifest.embedded(), Path(out), precision=precision, **options)
+        export = import_object("deepfake_core.export:export_detector")
+        path: Path = export(self, format, precision, out=out, **options)
         return path
 
 

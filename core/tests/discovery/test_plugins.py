@@ -8,8 +8,8 @@ import pytest
 
 from deepfake_core.contract.specs import read_targets
 from deepfake_core.discovery import plugins
-from deepfake_core.discovery.plugins import detector_spec, import_object
-from deepfake_core.errors import DuplicatePlugin, MissingExtra, PluginLoadError, UnknownDetector
+from deepfake_core.discovery.plugins import detector_spec, exporter_spec, import_object
+from deepfake_core.errors import DeepfakeError, DuplicatePlugin, MissingExtra, PluginLoadError, UnknownDetector
 
 Install = Callable[..., None]
 
@@ -52,6 +52,7 @@ def test_installed_detector_is_found_with_its_distribution(install: Install) -> 
 def test_core_offers_its_own_through_the_same_hooks() -> None:
     assert plugins.datasets()["image-folder"].distribution == "deepfake-core"
     assert plugins.explainers()["evidence"].distribution == "deepfake-core"
+    assert plugins.exporters()["onnx"].distribution == "deepfake-core"
     for entry in (*plugins.datasets().values(), *plugins.explainers().values()):
         target = entry.spec.dataset if hasattr(entry.spec, "dataset") else entry.spec.explainer
         assert isinstance(import_object(target), type)
@@ -66,7 +67,11 @@ def test_core_offers_its_own_through_the_same_hooks() -> None:
         ("def broken(:", "SyntaxError"),
         (
             "from deepfake_core.contract.hookspecs import hookimpl\n@hookimpl\ndef deepfake_detectors(surplus): ...",
-            "PluginValidationError",
+            "deepfake_detectors: TypeError: deepfake_detectors() missing 1 required positional argument",
+        ),
+        (
+            "from deepfake_core.contract.hookspecs import hookimpl\n@hookimpl\ndef deepfake_detector(): ...",
+            "deepfake_detector: this deepfake-core has no hook of that name",
         ),
         (
             "from deepfake_core.contract.hookspecs import hookimpl\n@hookimpl\ndef deepfake_detectors():\n    {}['k']",
@@ -129,6 +134,48 @@ def test_three_distributions_with_one_name_are_all_named(install: Install) -> No
         install(f"{number}-plugin", "sonar")
     with pytest.raises(DuplicatePlugin, match="first-plugin, second-plugin and third-plugin"):
         detector_spec("sonar")
+
+
+EXPORTER = """
+from deepfake_core.contract.hookspecs import hookimpl
+from deepfake_core.contract.specs import ExporterSpec
+
+@hookimpl
+def deepfake_exporters():
+    yield ExporterSpec(name="gguf", summary="s", exporter="nowhere:nothing", suffix=".gguf")
+"""
+
+
+def test_an_exporter_of_a_plugin_is_found(install: Install) -> None:
+    install("sonar-plugin", code=EXPORTER)
+    assert plugins.exporters()["gguf"].distribution == "sonar-plugin"
+    spec = exporter_spec("gguf")
+    assert (spec.suffix, spec.precisions) == (".gguf", ("fp32",))
+
+
+def test_unknown_export_format_suggests_a_close_one(install: Install) -> None:
+    install("sonar-plugin", code=EXPORTER)
+    with pytest.raises(DeepfakeError, match=r"^unknown export format 'guff'; did you mean 'gguf'\?$"):
+        exporter_spec("guff")
+    with pytest.raises(DeepfakeError, match=r"^unknown export format 'zzzz'; installed: gguf, onnx, openvino, "):
+        exporter_spec("zzzz")
+
+
+def test_one_export_format_from_two_distributions(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("first-plugin", code=EXPORTER)
+    install("second-plugin", code=EXPORTER.replace('"gguf"', '"onnx"'))
+    install("third-plugin", code=EXPORTER)
+    assert not {"gguf", "onnx"} & set(plugins.exporters())
+    assert {"openvino", "pt2", "torchscript"} <= set(plugins.exporters())
+    for name, owners in (("gguf", "first-plugin and third-plugin"), ("onnx", "deepfake-core and second-plugin")):
+        assert any(failure.name == name and failure.distribution == owners for failure in plugins.failures())
+        with pytest.raises(DuplicatePlugin, match=f"'{name}' is offered by {owners}; uninstall all but one"):
+            exporter_spec(name)
+
+    plugins.catalogue.cache_clear()
+    monkeypatch.setenv("DEEPFAKE_STRICT_PLUGINS", "1")
+    with pytest.raises(DuplicatePlugin, match="first-plugin and third-plugin"):
+        plugins.exporters()
 
 
 def test_unknown_name_suggests_a_close_one(install: Install) -> None:
