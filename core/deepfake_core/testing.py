@@ -68,7 +68,7 @@ class DetectorContract:
         face = draw_face(seed)
         if clip is None:
             return face
-        return Frames([np.roll(face, shift, axis=1) for shift in range(clip.length * clip.skip)])
+        return Frames([np.roll(face, shift, axis=1) for shift in range(clip.length * clip.stride)])
 
     def test_record_names_what_exists(self, untrained: LoadedDetector) -> None:
         spec = detector_spec(self.detector)

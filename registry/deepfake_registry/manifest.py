@@ -82,8 +82,11 @@ class Normalize(Frozen):
 class Clip(Frozen):
     """Take ``length`` frames of a video, every ``skip``-th one, as one input of the network."""
 
+    # The docstring is part of the published schema, and "skip" is the key of stored files.
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     length: int = Field(gt=0, le=1024)
-    skip: int = Field(1, gt=0)
+    stride: int = Field(1, gt=0, alias="skip")
 
 
 class PreprocessSpec(Frozen):

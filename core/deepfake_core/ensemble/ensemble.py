@@ -305,7 +305,7 @@ def _distinct_cuts(members: Sequence[LoadedDetector]) -> tuple[tuple[PreprocessS
 
 def _described(spec: PreprocessSpec) -> str:
     height, width = spec.size
-    frames = f"clips of {spec.clip.length} frames, {spec.clip.skip} apart, " if spec.clip else "pictures, "
+    frames = f"clips of {spec.clip.length} frames, {spec.clip.stride} apart, " if spec.clip else "pictures, "
     return f"{frames}{spec.crop.kind} at {width}×{height}"
 
 

@@ -238,7 +238,7 @@ class Preparer:
         any_read = False
         for start in clip_starts(len(pictures), self.clips, clip):
             frames = []
-            for number in range(start, min(start + clip.length * clip.skip, len(pictures)), clip.skip):
+            for number in range(start, min(start + clip.length * clip.stride, len(pictures)), clip.stride):
                 try:
                     frames.append(Frame(number, None, decode(pictures[number], max_pixels=self.max_pixels).pixels))
                 except (InputError, OSError) as error:

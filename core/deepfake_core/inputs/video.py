@@ -103,7 +103,7 @@ def sample_clips(
     with _opened(source, name) as video:
         start, end = video.span()
         starts = clip_starts(round((end - start) / video.step), count, clip)
-        numbers = [first + place * clip.skip for first in starts for place in range(clip.length)]
+        numbers = [first + place * clip.stride for first in starts for place in range(clip.length)]
         # The middle of each frame's time, so that rounded time stamps do no harm.
         targets = [start + (number + 0.5) * video.step for number in numbers]
         current, frames = -1, list[Frame]()
@@ -125,7 +125,7 @@ def clip_starts(frames: int, count: int, clip: Clip) -> list[int]:
 
     There are as many as fit side by side, but at least one.
     """
-    reach = (clip.length - 1) * clip.skip + 1
+    reach = (clip.length - 1) * clip.stride + 1
     clips = max(1, min(count, frames // reach))
     return [max(0, int((number + 0.5) * frames / clips - reach / 2)) for number in range(clips)]
 

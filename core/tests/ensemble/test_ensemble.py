@@ -136,12 +136,12 @@ def test_score_takes_one_array_for_each_way_of_cutting() -> None:
 
 
 def test_seeds_of_one_architecture_on_clips_are_an_ensemble() -> None:  # 003-18
-    clips = [member(channel, clip=Clip(length=3, skip=2)) for channel in (0, 1)]
+    clips = [member(channel, clip=Clip(length=3, stride=2)) for channel in (0, 1)]
     together = Ensemble(clips)
     assert together.manifest.kind == "video"
     clip = np.zeros((2, 3, 16, 16, 3), np.uint8)
     assert together.score(clip).logit.tolist() == [-4.0, -4.0]
-    for other in (member(2), member(2, clip=Clip(length=4, skip=2)), member(2, side=8, clip=Clip(length=3, skip=2))):
+    for other in (member(2), member(2, clip=Clip(length=4, stride=2)), member(2, side=8, clip=Clip(length=3, stride=2))):
         with pytest.raises(DeepfakeError, match=r"members that take clips .* 3 frames, 2 apart"):
             Ensemble([*clips, other])
 

@@ -22,7 +22,7 @@ from deepfake_registry.manifest import (
     manifest_of,
 )
 
-CLIP = Clip(length=4, skip=3)
+CLIP = Clip(length=4, stride=3)
 NORMALIZE = Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 FACES = PreprocessSpec(clip=CLIP, resize=Resize(height=96, width=96), normalize=NORMALIZE)
 WHOLE = PreprocessSpec(clip=CLIP, crop=WholeImage(), resize=Resize(height=8, width=8), normalize=NORMALIZE)
@@ -136,7 +136,7 @@ def test_a_picture_is_a_clip_of_one_frame(portrait):
 def test_frames_that_cannot_be_read_are_passed_over(tmp_path):
     folder = grey_folder(tmp_path / "video", 20)
     (folder / "8.png").write_bytes(b"torn")
-    spec = WHOLE.model_copy(update={"clip": Clip(length=4, skip=2)})
+    spec = WHOLE.model_copy(update={"clip": Clip(length=4, stride=2)})
     prepared = Preparer(spec, clips=1).prepare(next(expand(folder, clips=True)))
     assert prepared.error == ""
     assert [frame.number for frame in prepared.tracks[0]] == [6, 10, 12]

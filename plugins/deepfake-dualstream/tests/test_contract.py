@@ -9,7 +9,7 @@ class TestDualStream(DetectorContract):  # C-4
         "high_backbone": "b0",
         "low_backbone": "b0",
         "frames": 3,
-        "skip": 1,
+        "stride": 1,
         "size": 64,
         "low_size": 32,
         "projection": 16,

@@ -86,12 +86,12 @@ def test_attention_gives_each_stream_one_weight():  # 003-3
 
 
 def test_backbones_filters_and_length_are_settings():  # 003-2, 003-5, 003-6
-    settings = {**SMALL, "high_backbone": "b1", "filters": (8, 8, 4), "frames": 5, "skip": 2}
+    settings = {**SMALL, "high_backbone": "b1", "filters": (8, 8, 4), "frames": 5, "stride": 2}
     detector = DualStreamDetector(DualStreamConfig(**settings))
     network = detector.build()
     assert [layer.filters for layer in network.low.layers] == [8, 8, 4]
     assert network.high.features.name == "efficientnet-b1"
-    assert (detector.preprocess.clip.length, detector.preprocess.clip.skip) == (5, 2)
+    assert (detector.preprocess.clip.length, detector.preprocess.clip.stride) == (5, 2)
     assert detector.preprocess.input_shape == (5, 64, 64, 3)
     assert detector.extra_outputs[0].shape == ("N", 5)
 
@@ -161,7 +161,7 @@ def test_recipes_and_presets_are_the_documented_ones():  # 003-6, 003-8, 003-10,
     assert (default.monitor, default.mode, default.grad_clip, default.precision) == ("val_loss", "min", 1.0, "auto")
     assert default.validation_share == 0.15
     config = DualStreamConfig()
-    assert (config.frames, config.skip, config.filters, config.dropout) == (10, 3, (256, 128), (0.5, 0.3))
+    assert (config.frames, config.stride, config.filters, config.dropout) == (10, 3, (256, 128), (0.5, 0.3))
     found = {
         name: DualStreamConfig.model_validate(DualStreamDetector.configs.get(name, {}))
         for name in ("baseline", "fast", "high-accuracy")

@@ -30,7 +30,7 @@ TRAIN = {
 }
 TEST = {"real": ["youtube_644_0"], "fake": ["Deepfakes_644_657_0"]}
 
-TINY = ["high_backbone=b0", "frames=3", "skip=1", "size=64", "low_size=32", "projection=16", "filters=[16, 8]",
+TINY = ["high_backbone=b0", "frames=3", "stride=1", "size=64", "low_size=32", "projection=16", "filters=[16, 8]",
         "embedding=16", "hidden=[16, 8]"]  # fmt: skip
 SMALL = [part for setting in TINY for part in ("--set", f"config.{setting}")]
 

@@ -33,7 +33,7 @@ class Videos:
         self._numbers = store.frames[self._rows]
         self._starts = np.append(np.unique(np.sort(videos), return_index=True)[1], len(rows))
         self.firsts: NDArray[np.intp] = self._rows[self._starts[:-1]]
-        self._steps = np.arange(clip.length) * clip.skip
+        self._steps = np.arange(clip.length) * clip.stride
 
     def __len__(self) -> int:
         return len(self.firsts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +146,20 @@ def changed(model: Model, changes: Sequence[str], origin: str = "--set") -> Mode
     Raises:
         DeepfakeError: A key is none of the model's, or a value does not fit.
     """
-    settings = model.model_dump(mode="json")
+    settings = model.model_dump(mode="json", by_alias=False)
     for change in changes:
-        _assign(settings, change, origin)
+        _assign(settings, _renamed(type(model), change), origin)
     return validated(type(model), settings, origin)
+
+
+def _renamed(kind: type[BaseModel], change: str) -> str:
+    """A change under the present name of its setting, with a warning where it has the name of stored files."""
+    key, equals, value = change.partition("=")
+    for name, field in kind.model_fields.items():
+        if key == field.alias:
+            warnings.warn(f"the setting {key} is called {name} now; write {name}={value}", FutureWarning, stacklevel=3)
+            return f"{name}{equals}{value}"
+    return change
 
 
 def validated(kind: type[Model], settings: Mapping[str, Any], origin: str) -> Model:

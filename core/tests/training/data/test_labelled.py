@@ -162,7 +162,7 @@ class ClipNetwork(nn.Module):
 class Clips(Detector):
     """Tells bright clips from dark ones."""
 
-    preprocess = WHOLE.model_copy(update={"clip": Clip(length=3, skip=1)})
+    preprocess = WHOLE.model_copy(update={"clip": Clip(length=3, stride=1)})
 
     def build(self):
         torch.manual_seed(0)

@@ -78,7 +78,7 @@ def test_epoch_and_item_decide_a_sample_and_nothing_else(faces, policy):  # 001-
 
 
 def test_workers_do_not_change_a_sample(faces):  # 001-28
-    data = PictureSet(faces, everything(faces), FACE, TrainRecipe(augment="radar"))
+    data = PictureSet(faces, everything(faces), FACE, TrainRecipe(augment="affine-codec"))
     keys = [(1, int(item)) for item in data.order(1)]
     batches = [
         list(DataLoader(data, batch_sampler=[keys[:3], keys[3:8]], num_workers=workers)) for workers in (0, 1, 2)
@@ -166,7 +166,7 @@ def test_crops_vary_around_the_detectors_margin(faces):
 
 
 def test_overfitting_trains_on_what_is_validated(faces):  # 003-18
-    recipe = TrainRecipe(augment="radar", overfit=4)
+    recipe = TrainRecipe(augment="affine-codec", overfit=4)
     data = PictureSet(faces, everything(faces)[:4], FACE, recipe, overfit=True)
     crops = StoreCrops(faces, everything(faces)[:4], FACE)
     for item in range(4):
@@ -220,8 +220,8 @@ def sequences(tmp_path):
     return prepare(Sequences(tmp_path / "data"), tmp_path / "store", crop="whole", quality=None)
 
 
-def clips_of(length, skip):
-    return WHOLE.model_copy(update={"clip": Clip(length=length, skip=skip)})
+def clips_of(length, stride):
+    return WHOLE.model_copy(update={"clip": Clip(length=length, stride=stride)})
 
 
 def levels(clip):
@@ -279,16 +279,16 @@ def test_frames_of_a_video_file_are_as_far_apart_as_the_detector_takes_them(tmp_
 def test_a_missing_frame_is_the_one_before_it_again(sequences):
     longest = sequences.videos[sequences.frames.argmax()]
     kept = np.flatnonzero((sequences.videos == longest) & (sequences.frames != 4))
-    videos = Videos(sequences, kept, Clip(length=3, skip=2))
+    videos = Videos(sequences, kept, Clip(length=3, stride=2))
     assert sequences.frames[videos.clip(0, 0)].tolist() == [0, 2, 3]
     assert sequences.frames[videos.clip(0, 1)].tolist() == [1, 3, 5]
     without = np.flatnonzero((sequences.videos == longest) & ~np.isin(sequences.frames, (3, 4)))
-    videos = Videos(sequences, without, Clip(length=3, skip=2))
+    videos = Videos(sequences, without, Clip(length=3, stride=2))
     assert 0 not in videos.starts(0), "frame 2 would come twice"
 
 
 def test_a_clip_with_an_unreadable_frame_counts_for_nothing(sequences):
-    videos = Videos(sequences, everything(sequences), Clip(length=2, skip=1))
+    videos = Videos(sequences, everything(sequences), Clip(length=2, stride=1))
     damage(sequences, int(videos.clip(1, 0)[0]))
     data = ClipSet(sequences, everything(sequences), clips_of(3, 1), TrainRecipe())
     assert data[0, 1]["unreadable"].tolist() == [True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from deepfake_core.contract.detector import DetectorConfig
 
@@ -18,7 +18,7 @@ class DualStreamConfig(DetectorConfig):
 
     Attributes:
         frames: T, frames of a clip.
-        skip: Distance between two of them in the video.
+        stride: Distance between two of them in frames of the video. Stored files call it ``skip``.
         size: Side of the crop in pixels, which the high-quality stream sees.
         low_size: Side that the low-quality stream sees; it divides ``size``.
         margin: Side of the crop over the longer side of the face box.
@@ -34,8 +34,10 @@ class DualStreamConfig(DetectorConfig):
         dropout: After each of them.
     """
 
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     frames: int = Field(10, gt=0, le=256)
-    skip: int = Field(3, gt=0)
+    stride: int = Field(3, gt=0, alias="skip")
     size: int = Field(224, ge=32, multiple_of=2)
     low_size: int = Field(112, ge=16)
     margin: float = Field(1.3, gt=0.5, le=4)

@@ -49,7 +49,7 @@ class DualStreamDetector(Detector):
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
         self.preprocess = PreprocessSpec(
-            clip=Clip(length=self.config.frames, skip=self.config.skip),
+            clip=Clip(length=self.config.frames, stride=self.config.stride),
             crop=FaceCrop(margin=self.config.margin),
             resize=Resize(height=self.config.size, width=self.config.size),
             normalize=Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
