@@ -140,7 +140,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(dataset, folder, crop="whole")
         rows = torch.arange(len(store)).repeat(options.repeat).numpy()
-        pictures = PictureSet(store, rows, spec, TrainRecipe(augment="radar"))
+        pictures = PictureSet(store, rows, spec, TrainRecipe(augment="affine-codec"))
         reference = Plain(files * options.repeat)
         speeds: dict[str, list[float]] = {"store": [], "plain": []}
         for turn in range(options.pairs):

@@ -21,12 +21,11 @@ from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.crop_store.store import HASHES, REJECTED, CropStore
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.augment import DeviceAugment
+from deepfake_core.training.data.augment import Augment, DeviceAugment
 from deepfake_core.training.data.pictures import ClipSet, PictureSet
 from deepfake_core.training.data.training_data import Material, Shown, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.data.views import StoreClips, StoreCrops, clip_of
-from deepfake_core.training.loop.step import Augment
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec
 
 ROOM = 1.3

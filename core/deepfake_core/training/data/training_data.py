@@ -19,9 +19,9 @@ from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.data.crops.prepare import spread
+from deepfake_core.data.fact_cache import locked_cache
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import subset_by_group
-from deepfake_core.data.state import in_turn
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.labels import some
 from deepfake_core.errors import TrainingDataError
@@ -268,7 +268,7 @@ def _pair_sources(
     """The faces, those that train and those that validate."""
     cache_dir = table_file.parent
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with in_turn(_hashes(table_file)) as hashes:
+    with locked_cache(_hashes(table_file)) as hashes:
         if not table_file.exists():
             find_faces(samples, dataset, hashes).save(table_file)
     table = FaceTable.read(table_file)

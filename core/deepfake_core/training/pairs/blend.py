@@ -10,12 +10,13 @@ Pictures are ``uint8 [S, S, 3]`` RGB, landmarks ``float32 [len(POINTS), 2]`` in 
 
 from __future__ import annotations
 
+from functools import cache
+
 import albumentations as A
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.training.data.augment import source_transform
 from deepfake_core.training.pairs import landmarks as lm
 
 Image = NDArray[np.uint8]
@@ -49,6 +50,33 @@ PARTS: tuple[tuple[list[int], ...], ...] = (
     (_EYES + _BROWS, _LIPS),
     (_EYES + _NOSE + _LIPS,),
 )
+
+
+@cache
+def source_transform() -> A.Compose:
+    """Return the perturbation of a blend's source, after arXiv 2204.08376, section 3.1.
+
+    Its statistics then differ from those of the target. Hue and saturation change little, because a face in another
+    colour can be found without a look at its boundary.
+    """
+    return A.Compose(
+        [
+            A.RGBShift((-20, 20), (-20, 20), (-20, 20), p=0.3),
+            A.HueSaturationValue((-6, 6), (-20, 20), (-20, 20), p=0.3),
+            A.RandomBrightnessContrast((-0.1, 0.1), (-0.1, 0.1), p=0.3),
+            A.OneOf(
+                [
+                    A.Downscale(
+                        (0.25, 0.5),
+                        interpolation_pair={"downscale": cv2.INTER_NEAREST, "upscale": cv2.INTER_LINEAR},
+                        p=1,
+                    ),
+                    A.Sharpen(alpha=(0.2, 0.5), lightness=(0.5, 1.0), p=1),
+                ],
+                p=1,
+            ),
+        ]
+    )
 
 
 def face_mask(points: Points, side: int, rng: np.random.Generator) -> Mask:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
+import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -19,13 +21,12 @@ from torch import Tensor
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.augment import colour_transform, degrade, recode
+from deepfake_core.training.data.degrade import Image, degrade, recode
 from deepfake_core.training.pairs.blend import composite, self_blend
 from deepfake_core.training.pairs.faces import STORE_MARGIN, STORE_SIDE, FaceTable
 from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER
 from deepfake_core.training.recipes.stages import plan
 
-Image = NDArray[np.uint8]
 Scalar = TypeVar("Scalar", np.uint8, np.float32)
 
 NEIGHBOURS = 40
@@ -108,6 +109,20 @@ class PairMaker:
     def _reconstruction(self, row: int, rng: np.random.Generator) -> Image:
         decoder = self.source.decoders[int(rng.integers(len(self.source.decoders)))]
         return np.asarray(self.source.reconstructions[decoder][self._place[row]])
+
+
+@cache
+def colour_transform() -> A.Compose:
+    """Return random changes of colour and light, which say nothing about a face being fake."""
+    return A.Compose(
+        [
+            A.RGBShift((-20, 20), (-20, 20), (-20, 20), p=0.3),
+            A.HueSaturationValue((-8, 8), (-35, 35), (-25, 25), p=0.3),
+            A.RandomBrightnessContrast((-0.3, 0.3), (-0.3, 0.3), p=0.3),
+            A.RandomGamma((70, 140), p=0.15),
+            A.ToGray(p=0.06),
+        ]
+    )
 
 
 class PairDataset(TrainingSet):

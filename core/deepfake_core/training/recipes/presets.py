@@ -54,7 +54,7 @@ def one_cycle(
         workers=workers,
         data_share=data_share,
         max_images=300_000,
-        augment="radar",
+        augment="affine-codec",
     )
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from deepfake_core.contract.recipe import RENAMED_POLICIES
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.testing import draw_face
-from deepfake_core.training.data.augment import _GREY, POLICIES, ColourJitter, DeviceAugment, policy
+from deepfake_core.training.data.augment import POLICIES, DeviceAugment, policy
+from deepfake_core.training.data.colour import GREY, ColourJitter
 from deepfake_core.training.data.pictures import resample
 from deepfake_core.training.recipes.presets import PRESETS
 from deepfake_registry.manifest import Resize
@@ -55,8 +57,8 @@ def test_all_frames_of_a_clip_change_alike(face, name):  # 003-6
             np.testing.assert_array_equal(frame, frames[0])
 
 
-def test_radar_flips_turns_blurs_or_encodes_and_changes_colour():  # 004-14
-    chosen = policy("radar")
+def test_affine_codec_flips_moves_blurs_or_encodes_and_changes_colour():  # 004-14
+    chosen = policy("affine-codec")
     assert chosen.flip
     assert chosen.colour.p > 0
     names = [type(step).__name__ for step in chosen.transform().transforms]
@@ -67,10 +69,17 @@ def test_radar_flips_turns_blurs_or_encodes_and_changes_colour():  # 004-14
     ]
 
 
+def test_renamed_policies_have_their_new_names():
+    assert set(RENAMED_POLICIES.values()) <= set(POLICIES)
+    assert not set(RENAMED_POLICIES) & set(POLICIES)
+
+
 def test_every_preset_names_a_policy():
     assert {recipe.augment for recipe in PRESETS.values()} <= set(POLICIES)
-    with pytest.raises(TrainingDataError, match="augment='radr' is unknown; choose one of none, standard, radar"):
-        policy("radr")
+    with pytest.raises(
+        TrainingDataError, match="augment='afine' is unknown; choose one of none, standard, affine"
+    ):
+        policy("afine")
 
 
 def test_degraded_inputs_are_square(face):
@@ -94,7 +103,7 @@ def jittered(jitter, colour, number):
     uniform = np.random.default_rng(number).random((1, 5))
     uniform[:, 0] = 0
     matrix, share = jitter.maps(uniform)
-    return matrix[0] @ colour + share[0] * (colour @ _GREY)
+    return matrix[0] @ colour + share[0] * (colour @ GREY)
 
 
 def test_colour_jitter_keeps_grey_grey_and_hue_keeps_brightness():
@@ -102,7 +111,7 @@ def test_colour_jitter_keeps_grey_grey_and_hue_keeps_brightness():
         grey = jittered(ColourJitter(0.3, 0.3, 0.5, 0.2), np.full(3, 100.0), number)
         assert np.ptp(grey) < 1e-3
         turned = jittered(ColourJitter(0, 0, 0, 0.2), np.array([180.0, 120.0, 90.0]), number)
-        assert turned @ _GREY == pytest.approx(np.array([180.0, 120.0, 90.0]) @ _GREY, abs=0.05)
+        assert turned @ GREY == pytest.approx(np.array([180.0, 120.0, 90.0]) @ GREY, abs=0.05)
 
 
 def test_colour_jitter_stays_within_its_range():
@@ -118,7 +127,7 @@ def test_colour_jitter_stays_within_its_range():
 def test_the_device_does_what_the_host_does(clip):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (6, 3, 20, 24, 3) if clip else (6, 20, 24, 3), np.uint8)
-    device = DeviceAugment("radar", seed=7)
+    device = DeviceAugment("affine-codec", seed=7)
     result = device(torch.from_numpy(images), step=3).numpy()
     assert result.dtype == np.uint8
     assert result.shape == images.shape
@@ -127,7 +136,7 @@ def test_the_device_does_what_the_host_does(clip):
     for number, image in enumerate(images):
         if drawn[number, 0] < 0.5:
             image = image[..., ::-1, :]
-        mean = (image.reshape(-1, 3).mean(0) @ _GREY) * share[number]
+        mean = (image.reshape(-1, 3).mean(0) @ GREY) * share[number]
         wanted = np.clip(image @ matrix[number].T + mean, 0, 255)
         assert np.abs(result[number] - wanted).max() < 1.01
 
@@ -144,7 +153,7 @@ def test_the_device_draws_by_step_and_place_alone():
 
 
 def test_what_the_device_does_is_not_done_twice(face):
-    plain = type(policy("cvt"))("flip and colour", flip=True, colour=policy("cvt").colour)
+    plain = type(policy("affine"))("flip and colour", flip=True, colour=policy("affine").colour)
     for seed in range(10):
         (image,) = plain.apply([face], np.random.default_rng(seed), face.shape[:2], lambda x: x, on_device=True)
         np.testing.assert_array_equal(image, face)

@@ -54,7 +54,7 @@ def damage(store, row):
         stream.write(b"\0\1\2\3")
 
 
-@pytest.mark.parametrize("policy", ["none", "standard", "radar", "cvt", "degrade"])
+@pytest.mark.parametrize("policy", ["none", "standard", "affine-codec", "affine", "degrade"])
 def test_items_have_the_shape_that_the_loop_takes(faces, policy):  # 001-30
     data = PictureSet(faces, everything(faces), FACE, TrainRecipe(augment=policy))
     item = data[0, 5]

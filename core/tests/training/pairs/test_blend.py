@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepfake_core.testing import draw_face
-from deepfake_core.training.data.augment import degrade, recode
+from deepfake_core.training.data.degrade import degrade, recode
 from deepfake_core.training.pairs import landmarks as lm
 from deepfake_core.training.pairs.blend import composite, face_mask, part_mask, self_blend, soften
 from deepfake_core.training.pairs.faces import STORE_SIDE

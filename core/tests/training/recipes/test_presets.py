@@ -87,7 +87,7 @@ def test_one_cycle_optimises_as_radar():  # 004-5 (smoothing), 004-6
         assert recipe.patience == 10
         assert recipe.precision == "auto"
         assert recipe.label_smoothing == 0.1
-        assert recipe.augment == "radar"  # 004-14
+        assert recipe.augment == "affine-codec"  # 004-14
         assert recipe.max_images == 300_000  # 004-7
 
 

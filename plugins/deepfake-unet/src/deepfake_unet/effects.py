@@ -23,7 +23,7 @@ from deepfake_core.evaluation.metrics import grouped_bootstrap
 from deepfake_core.protect import attacks
 from deepfake_core.protect.image_metrics import psnr, ssim
 from deepfake_core.protect.protectors import levels
-from deepfake_core.training.data.augment import recode
+from deepfake_core.training.data.degrade import recode
 from deepfake_unet.surrogates import Surrogate, SwapSurrogate
 
 Images = NDArray[np.uint8]
