@@ -174,7 +174,7 @@ def test_one_export_format_from_two_distributions(install: Install, monkeypatch:
 
     plugins.catalogue.cache_clear()
     monkeypatch.setenv("DEEPFAKE_STRICT_PLUGINS", "1")
-    with pytest.raises(DuplicatePlugin, match="first-plugin and third-plugin"):
+    with pytest.raises(DuplicatePlugin, match="deepfake-core and second-plugin"):
         plugins.exporters()
 
 
