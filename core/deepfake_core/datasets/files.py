@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.folders import walk_folder
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 MEDIA_SUFFIXES = PICTURE_SUFFIXES | VIDEO_SUFFIXES
@@ -77,32 +78,30 @@ def listed(root: Path) -> list[Path]:
         raise _unlistable(root, error) from error
 
 
-def walk(folder: Path, order: Callable[[str], Any] = str) -> Iterator[Path]:
-    """Files below a folder, sorted by their names; links to folders are not followed, so that no loop can trap it.
+def files_below(folder: Path, order: Callable[[str], Any] = str) -> Iterator[Path]:
+    """Yield the files below a folder, sorted by name, without hidden ones.
+
+    Links are followed as :func:`~deepfake_core.inputs.folders.walk_folder` says. Here the folders that contain
+    ``folder`` count as entered too: a link from ``real/`` back to the dataset's root would otherwise give its fakes as
+    real files.
 
     Args:
-        folder: Where to begin.
-        order: Key of a name.
+        folder: Folder to begin with.
+        order: Sort key of a name.
 
     Raises:
         TrainingDataError: A folder cannot be listed.
     """
+    real = Path(os.path.realpath(folder))
+    parent = Path(os.path.realpath(Path(os.path.abspath(folder)).parent))  # noqa: PTH100 - a link has a parent too
+    above = {str(path) for path in (parent, *parent.parents, *real.parents)} - {str(real)}
     try:
-        with os.scandir(folder) as entries:
-            # Names rather than paths are kept: a folder may hold a million.
-            found = [
-                (entry.name, entry.is_dir())
-                for entry in entries
-                if not entry.name.startswith(".") and not (entry.is_symlink() and entry.is_dir())
-            ]
+        for inner, names in walk_folder(folder, order, entered=above):
+            for name in names:
+                yield Path(inner, name)
     except OSError as error:
-        raise _unlistable(folder, error) from error
-    for name, is_folder in sorted(found, key=lambda entry: order(entry[0])):
-        if is_folder:
-            yield from walk(folder / name, order)
-        else:
-            yield folder / name
+        raise _unlistable(error.filename or folder, error) from error
 
 
-def _unlistable(folder: Path, error: OSError) -> TrainingDataError:
+def _unlistable(folder: str | Path, error: OSError) -> TrainingDataError:
     return TrainingDataError(f"{folder}: cannot be listed ({error.strerror}); name an existing folder")

@@ -8,18 +8,20 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from PIL import Image
 
+from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import name_of
+from deepfake_core.inputs.folders import walk_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Picture: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
-    Single: TypeAlias = Picture | "Frames" | "Source"
+    Single: TypeAlias = Picture | BinaryIO | "Frames" | "Source"
     Inputs: TypeAlias = Single | Iterable["Inputs"]
 
 PICTURE_SUFFIXES = frozenset(
@@ -62,6 +64,7 @@ def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
     A folder gives its pictures and videos, known by their suffix, of all levels, sorted by name; hidden files and
     folders are left out, and links to folders are followed once. A pattern (``*``, ``?``, ``[…]``, ``**``) gives
     the sorted files that match; folders that match are expanded. An array ``uint8 [N, H, W, 3]`` gives N pictures.
+    A binary file object gives what is left to read in it.
     A path that does not exist is yielded as it is: it becomes an error result rather than the end of a batch.
 
     For detectors of ``clips``, the pictures that lie directly in a folder are the frames of one video, in the order
@@ -80,6 +83,8 @@ def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
             yield Source(f"<array>[{index}]", Frames(list(one)) if clips else one)
     elif isinstance(inputs, bytes | np.ndarray | Image.Image):
         yield Source(name_of(inputs), inputs)
+    elif _is_file_object(inputs):
+        yield _read(inputs)
     elif isinstance(inputs, Iterable):
         for item in inputs:
             yield from expand(item, clips=clips)
@@ -87,6 +92,46 @@ def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
         raise TypeError(
             f"cannot expand {type(inputs).__name__}; pass paths, bytes, arrays, PIL images or lists of them"
         )
+
+
+def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = False) -> bool:
+    """Whether inputs stand for a single one, whose answer is no list.
+
+    A folder and a pattern stand for several, even where they hold one file.
+
+    Args:
+        inputs: Inputs as :func:`expand` takes them.
+        sources: What a path expands to; read for paths only.
+        clips: Whether the detector takes clips.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        path = os.fsdecode(inputs)
+        is_pattern = glob.has_magic(path) and not os.path.lexists(path)
+        return not is_pattern and [source.name for source in sources] == [name_of(path)]
+    if isinstance(inputs, np.ndarray):
+        return inputs.ndim != (5 if clips else 4)
+    return isinstance(inputs, bytes | Image.Image | Frames | Source) or _is_file_object(inputs)
+
+
+def _is_file_object(inputs: object) -> TypeGuard[BinaryIO]:
+    return hasattr(inputs, "read")
+
+
+def _read(file: BinaryIO) -> Source:
+    """The rest of an open file, as one input.
+
+    Raises:
+        InputError: The file was opened as text, or cannot be read.
+    """
+    name = getattr(file, "name", None)
+    name = name_of(name) if isinstance(name, str | os.PathLike) else "<file>"
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # a closed file raises ValueError
+        raise InputError(name, f"cannot be read ({error})") from error
+    if not isinstance(data, bytes):
+        raise InputError(name, "is open as text; open it in binary mode, as in open(path, 'rb')")
+    return Source(name, data)
 
 
 def by_number(name: str) -> tuple[tuple[int, str], ...]:
@@ -132,21 +177,14 @@ def _is_folder(path: str) -> bool:
 
 
 def _walk(folder: str, entered: set[str], clips: bool) -> Iterator[Source]:
-    """Pictures and videos below a folder, sorted; each folder is entered once, whatever links lead to it.
+    """Yield the images and videos below a folder, in the order of :func:`~deepfake_core.inputs.folders.walk_folder`.
 
     Args:
-        folder: Where to begin.
-        entered: Real paths of the folders that were listed already; those of this walk are added.
-        clips: Whether the pictures of one folder are one video.
+        folder: Folder to begin with.
+        entered: Real paths of the folders that were entered already. The walk adds its own.
+        clips: Whether the images that lie directly in one folder are the frames of one video.
     """
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = sorted(name for name in files if not name.startswith("."))
+    for root, shown in walk_folder(folder, files_first=True, entered=entered, skip_unreadable=True):
         pictures = [name for name in shown if Path(name).suffix.lower() in PICTURE_SUFFIXES]
         if clips and pictures:
             yield Source(name_of(root), Frames([str(Path(root, name)) for name in sorted(pictures, key=by_number)]))

@@ -46,7 +46,7 @@ def test_a_division_is_read_back_and_leaks_nothing(swaps, tmp_path):  # 003-8, r
     data = open_dataset(f"csv:{tmp_path / 'splits.csv'}?root={swaps}")
     read = sorted(data, key=lambda sample: sample.path)
     kept = sorted(division.samples, key=lambda sample: sample.path)
-    for name in ("path", "fake", "source", "group", "split", "identities"):
+    for name in ("path", "is_fake", "source", "group", "split", "identities"):
         assert [getattr(sample, name) for sample in read] == [getattr(sample, name) for sample in kept]
     assert not find_leaks(read)
     assert check(data).fit

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.cells import class_name, persons, picture, text
-from deepfake_core.datasets.files import walk
+from deepfake_core.datasets.files import files_below
 from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
 from deepfake_core.errors import MissingExtra, TrainingDataError
 
@@ -68,7 +68,7 @@ class Parquet(Dataset):
         if not self.root.is_dir():
             files = [self.root]
         else:
-            files = [path for path in walk(self.root) if path.suffix.lower() == ".parquet"]
+            files = [path for path in files_below(self.root) if path.suffix.lower() == ".parquet"]
         if not files:
             raise TrainingDataError(f"{self.root}: no .parquet files; name one, or a folder of them")
         for path in files:

@@ -11,7 +11,7 @@ from typing import Any
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, members, read_member
 from deepfake_core.datasets.cells import persons, text
-from deepfake_core.datasets.files import MEDIA_SUFFIXES, walk
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below
 from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
 from deepfake_core.errors import TrainingDataError
 
@@ -53,7 +53,7 @@ class Shards(Dataset):
         return super().read(sample) if sample.span else read_member(sample.path, sample.member)
 
     def _samples(self, *, with_bytes: bool) -> Iterator[tuple[Sample, bytes]]:
-        files = [self.root] if self.root.is_file() else [path for path in walk(self.root) if _is_archive(path)]
+        files = [self.root] if self.root.is_file() else [path for path in files_below(self.root) if _is_archive(path)]
         if not files:
             raise TrainingDataError(f"{self.root}: no .tar archives; name one, or a folder of them")
         source = self.root.resolve().name.partition(".")[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import exists, inside, walk
+from deepfake_core.datasets.files import exists, files_below, inside
 from deepfake_core.datasets.labels import meaning_of, some, video_identities
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
@@ -43,7 +43,7 @@ class CelebDF(Dataset):
                 f"{self.root}: none of the folders {', '.join(_FOLDERS)}; name the folder that holds them"
             )
         for name in present:
-            for path in walk(self.root / name):
+            for path in files_below(self.root / name):
                 if path.suffix.lower() not in VIDEO_SUFFIXES:
                     continue
                 inner = path.relative_to(self.root)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import folders, read_json, walk
+from deepfake_core.datasets.files import files_below, folders, read_json
 from deepfake_core.datasets.labels import SPLITS, some
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import VIDEO_SUFFIXES
@@ -61,7 +61,7 @@ class FaceForensics(Dataset):
             folder = self.root / top / name / self.compression / "videos"
             if not folder.is_dir() and name not in self.manipulations:
                 continue
-            for path in walk(folder):
+            for path in files_below(folder):
                 if path.suffix.lower() in VIDEO_SUFFIXES:
                     empty = False
                     yield self._video(path, name, is_fake, splits)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepfake_core.datasets import Sample
-from deepfake_core.datasets.files import MEDIA_SUFFIXES, folders, listed, walk
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below, folders, listed
 from deepfake_core.datasets.labels import video_identities
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
@@ -52,6 +52,6 @@ def frames(
     folder: Path, is_fake: bool, source: str, group: str, split: str, identities: tuple[str, ...]
 ) -> Iterator[Sample]:
     """The frames of one video, in the order of their numbers."""
-    pictures = (path for path in walk(folder, by_number) if path.suffix.lower() in PICTURE_SUFFIXES)
+    pictures = (path for path in files_below(folder, by_number) if path.suffix.lower() in PICTURE_SUFFIXES)
     for number, path in enumerate(pictures):
         yield Sample(path, is_fake, source, group, split, identities, frame=number)

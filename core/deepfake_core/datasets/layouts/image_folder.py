@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import MEDIA_SUFFIXES, folders, walk
+from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below, folders
 from deepfake_core.datasets.labels import LABELS, SPLITS, known_meaning, sequence_identities
 from deepfake_core.errors import TrainingDataError
 
@@ -65,9 +65,8 @@ class ImageFolder(Dataset):
             is_fake = self._meaning(folder)
             assert is_fake is not None
             if is_fake in taken:
-                raise TrainingDataError(
-                    f"{source}: {taken[is_fake]!r} and {folder.name!r} both mean {'fake' if is_fake else 'real'}; keep one"
-                )
+                label = "fake" if is_fake else "real"
+                raise TrainingDataError(f"{source}: {taken[is_fake]!r} and {folder.name!r} both mean {label}; keep one")
             taken[is_fake] = folder.name
             prefix = f"{name}/{source.name}" if split else name
             empty = True
@@ -79,7 +78,7 @@ class ImageFolder(Dataset):
 
     def _class(self, folder: Path, is_fake: bool, source: str, prefix: str, split: str) -> Iterator[Sample]:
         """The samples of one class folder; ``prefix`` begins the names of its groups."""
-        for path in walk(folder):
+        for path in files_below(folder):
             if path.suffix.lower() in MEDIA_SUFFIXES:
                 inner = path.parent.relative_to(folder).as_posix()
                 group = f"{prefix}/{path.stem if inner == '.' else inner}"
