@@ -22,7 +22,7 @@ from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecipe
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.loading.load import load
-from deepfake_core.training.loop.engine import engine
+from deepfake_core.training.loop.accelerator import make_accelerator
 from deepfake_core.training.loop.loop import fit
 from deepfake_core.training.runs.rundir import RunDir
 
@@ -100,7 +100,7 @@ def ours(detector: Detector, network: nn.Module, data: Noise, recipe: TrainRecip
     """The project's loop, which also clips, logs gradient norms and keeps what it needs to resume."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
-        fit(detector, network, data, lambda _model: {"auc": 0.5}, recipe, run, engine(device))
+        fit(detector, network, data, lambda _model: {"auc": 0.5}, recipe, run, make_accelerator(device))
         run.close()
 
 
@@ -121,7 +121,7 @@ def main() -> None:
         workers=0,
     )
     detector = load("lite", untrained=True, device="cpu").detector
-    device = engine(options.device).device
+    device = make_accelerator(options.device).device
     data = Noise(detector.preprocess.resize.height, 4 * options.batch_size)
     clock = Clock(detector)
     clock.device = device

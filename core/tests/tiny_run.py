@@ -19,8 +19,9 @@ from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.training.loop import checkpoint
-from deepfake_core.training.loop.engine import engine
-from deepfake_core.training.loop.loop import Hooks, fit
+from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.hooks import Hooks
+from deepfake_core.training.loop.loop import fit
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 
@@ -106,9 +107,9 @@ class Folder:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.last, self.best = folder / "last.pt", folder / "best.safetensors"
-        self.missing: list[str] = []
+        self.unreadable: list[str] = []
 
-    def metrics(self, history) -> None:
+    def write_metrics(self, history) -> None:
         if not history:
             return
         with atomic_path(self.folder / "metrics_log.csv") as path, path.open("w", newline="") as stream:
@@ -116,8 +117,8 @@ class Folder:
             writer.writeheader()
             writer.writerows(history)
 
-    def images(self, first, missing) -> None:
-        self.missing += missing
+    def record_images(self, first, unreadable) -> None:
+        self.unreadable += unreadable
 
 
 def validate(model: nn.Module) -> dict[str, float]:
@@ -138,7 +139,14 @@ def run(folder: Path, recipe: TrainRecipe = RECIPE, *, detector=None, data=None,
     detector = detector or Bright()
     network = detector.build()
     progress = fit(
-        detector, network, Pixels() if data is None else data, check, recipe, files, engine("cpu"), hooks or Hooks()
+        detector,
+        network,
+        Pixels() if data is None else data,
+        check,
+        recipe,
+        files,
+        make_accelerator("cpu"),
+        hooks or Hooks(),
     )
     return progress, files
 

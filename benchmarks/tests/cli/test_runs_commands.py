@@ -35,7 +35,7 @@ def make_run(folder, auc, *, seed=1, finished=True, fingerprint="f1"):
     recipe = {"seed": seed, "monitor": "auc", "mode": "max"}
     with RunDir(folder) as run, run.logging():
         run.start({"detector": "bright", "recipe": recipe}, {"data": "sample:", "fingerprint": fingerprint})
-        run.metrics([{"step": 4, "loss": 0.7, "auc": auc - 0.1}, {"step": 8, "loss": 0.6, "auc": auc}])
+        run.write_metrics([{"step": 4, "loss": 0.7, "auc": auc - 0.1}, {"step": 8, "loss": 0.6, "auc": auc}])
         run.last.write_bytes(bytes(2_000_000))
         run.best.write_text(folder.name)
         if finished:

@@ -22,8 +22,9 @@ from deepfake_core.evaluation.calibration import fit_calibration
 from deepfake_core.training.data.training_data import ROLES, Material, Shown, check_samples, gather, test_samples
 from deepfake_core.training.data.validation import scores, validation_metrics
 from deepfake_core.training.evaluate import test_once
-from deepfake_core.training.loop.engine import engine
-from deepfake_core.training.loop.loop import Hooks, fit
+from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.hooks import Hooks
+from deepfake_core.training.loop.loop import fit
 from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import working_precision
 from deepfake_core.training.runs.rundir import RunDir
@@ -87,7 +88,7 @@ def train(
     """
     check_samples(detector, recipe)  # refuse before any work
     cv2.setNumThreads(0)  # its thread pool does not survive the fork of a data-loading worker, which would hang
-    accelerator = engine(device)
+    accelerator = make_accelerator(device)
     dataset, validating, testing = (_opened(given) for given in (data, valid, test or None))
     assert dataset is not None
     settings = {
@@ -112,7 +113,7 @@ def train(
             device=str(accelerator.device),
             precision=working_precision(recipe.precision, accelerator.device),
         )
-        run.images(material.first, material.rejected)
+        run.record_images(material.first, material.rejected)
         material.check(recipe)
         tested = None
         if accelerator.is_main_process and test is not False:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deepfake_core.training.loop.engine import engine
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,9 +24,11 @@ from deepfake_core.datasets.layouts.sample import SampleFaces
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.training.data.batches import Batches, Part
 from deepfake_core.training.data.training_data import gather
-from deepfake_core.training.loop.optim import plan
-from deepfake_core.training.loop.step import Stepper, memory_advice, working_precision
+from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.memory import memory_advice
+from deepfake_core.training.loop.step import Stepper, working_precision
 from deepfake_core.training.recipes.resolve import resolve_recipe
+from deepfake_core.training.recipes.stages import plan
 
 WARM_UP = 3
 """Steps before the clock starts."""
@@ -48,7 +49,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """
     made = detector.detector
     recipe = resolve_recipe(made, job.recipe)
-    device = engine(job.device).device
+    device = make_accelerator(job.device).device
     bench = _Bench(made, recipe, job.device, job.seconds)
     working = working_precision(recipe.precision, device)
     on_gpu = device.type == "cuda"
@@ -102,7 +103,7 @@ class _Bench:
         shape = (recipe.batch_size, 1, *self.detector.preprocess.input_shape)
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         fake = torch.arange(recipe.batch_size).remainder(2).float()[:, None]
-        where = engine(device or self.device).device
+        where = make_accelerator(device or self.device).device
         tensors = {"images": torch.from_numpy(noise), "fake": fake, "weight": torch.ones_like(fake)}
         if (evidence := self.detector.evidence_size) is not None:
             tensors["mask"] = torch.zeros(recipe.batch_size, 1, *evidence)
@@ -115,14 +116,14 @@ class _Bench:
     def from_files(self) -> float:
         """Images per second from prepared crops on disk."""
         with tempfile.TemporaryDirectory() as folder:
-            accelerator = engine(self.device)
+            accelerator = make_accelerator(self.device)
             dataset = SampleFaces(Path(folder, "faces"))
             material = gather(self.detector, dataset, None, self.recipe, Path(folder, "cache"), accelerator.device)
             batches = Batches(material.training, self.recipe, accelerator)
             return self._rate("step_s", self.recipe, self.device, batches.from_step(0, 10**6))
 
     def _rate(self, name: str, recipe: TrainRecipe, device: str, feed: Iterable[list[Part]]) -> float:
-        accelerator = engine(device)
+        accelerator = make_accelerator(device)
         network = self.detector.build()
         model = WithPreprocess(network, self.detector.preprocess).to(accelerator.device).train()
         if recipe.channels_last:

@@ -1,1 +1,1 @@
-"""The training loop: optimiser, steps, checkpoints."""
+"""The training loop and its parts: accelerator, optimiser, steps, checkpoints."""

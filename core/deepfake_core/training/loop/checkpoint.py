@@ -1,4 +1,4 @@
-"""Resume state: everything that a run needs to go on from a step as if it had never stopped."""
+"""The resume state: everything that a run needs to go on from a step as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deepfake_core.errors import ArtifactCorrupt
-from deepfake_core.training.loop.optim import MovingAverage
+from deepfake_core.training.loop.moving_average import MovingAverage
 from deepfake_registry.files import atomic_path
 
 log = logging.getLogger("deepfake.training")
@@ -20,21 +20,21 @@ log = logging.getLogger("deepfake.training")
 
 @dataclass
 class Progress:
-    """Where a run is, besides its tensors.
+    """The part of the resume state that holds no tensors.
 
-    The order of the samples and everything drawn at random are functions of the recipe's seed and the step, so
-    that they need no state of their own.
+    The order of the samples and all random numbers are functions of the recipe's seed and the step, so they need no
+    state of their own.
 
     Attributes:
-        step: Optimiser steps done.
-        history: One row per validation.
-        best: The row of the best validation; empty before the first.
-        stale: Validations since then.
-        reduction: Factor that a plateau schedule has come to in this phase.
-        waited: Validations without a better metric that a plateau schedule has counted.
+        step: Number of optimiser steps taken.
+        history: Metrics of each validation.
+        best: Metrics of the best validation; empty before the first validation.
+        stale: Number of validations since the best one.
+        reduction: Factor of the learning rate that a plateau schedule has reached in this phase.
+        waited: Number of validations without improvement that a plateau schedule has counted.
         loss_sum: Sum of the losses since the last validation.
-        norm_sum: Likewise of the gradient norms.
-        summed: Number of steps in these sums.
+        norm_sum: Sum of the gradient norms since the last validation.
+        summed: Number of steps in ``loss_sum`` and ``norm_sum``.
         unreadable: Items of the current epoch that could not be read.
     """
 
@@ -58,7 +58,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Write the resume state, whole or not at all."""
+    """Write the resume state to ``path``; the file is replaced as a whole or not at all."""
     state = {
         "progress": asdict(progress),
         "model": model.state_dict(),
@@ -71,10 +71,10 @@ def save(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read what :func:`save` wrote, on the CPU; nothing but tensors and plain values is unpickled.
+    """Read a resume state onto the CPU; only tensors and plain values are unpickled.
 
     Raises:
-        ArtifactCorrupt: The file is damaged or is something else.
+        ArtifactCorrupt: The file is damaged or is no resume state.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -92,14 +92,14 @@ def restore(
     model: nn.Module,
     average: MovingAverage | None,
 ) -> Progress:
-    """Give model and average their weights of the checkpoint.
+    """Load the weights of a resume state into the model and its moving average, and return the progress.
 
     Raises:
-        ArtifactCorrupt: They are of another network.
+        ArtifactCorrupt: The weights belong to another network.
     """
     try:
         model.load_state_dict(state["model"])
-        if average is not None:  # a run that kept none so far begins it at the weights that it has come to
+        if average is not None:  # a run that kept no average before starts it at its present weights
             average.module.load_state_dict(state["average"] or state["model"])
     except RuntimeError as error:
         raise ArtifactCorrupt(f"the resume state is of another network: {str(error).splitlines()[0]}") from error
@@ -107,7 +107,10 @@ def restore(
 
 
 def restore_optimizer(state: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
-    """Give the optimiser its state; one that does not fit is left out with a warning, and the weights stand alone."""
+    """Load the state of the optimiser and the scaler.
+
+    Where the state does not fit, the optimiser starts anew, and a warning is logged.
+    """
     fresh = optimizer.state_dict()
     try:
         optimizer.load_state_dict(state["optimizer"])

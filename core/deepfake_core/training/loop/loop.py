@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import torch
 from accelerate import Accelerator
@@ -27,54 +20,20 @@ from deepfake_core.progress import track
 from deepfake_core.training.data.batches import Batches
 from deepfake_core.training.loop import checkpoint
 from deepfake_core.training.loop.checkpoint import Progress
-from deepfake_core.training.loop.optim import MovingAverage, Stage, plan, set_rates, train_mode
+from deepfake_core.training.loop.hooks import Files, Hooks, Stopped
+from deepfake_core.training.loop.memory import memory_advice, recompute_activations
+from deepfake_core.training.loop.moving_average import MovingAverage
+from deepfake_core.training.loop.optim import set_rates, train_mode
 from deepfake_core.training.loop.seeding import seed_everything
-from deepfake_core.training.loop.step import Augment, Stepper, memory_advice, recomputing, working_precision
+from deepfake_core.training.loop.step import Stepper, working_precision
+from deepfake_core.training.loop.stopping import stop_requests
+from deepfake_core.training.recipes.stages import Stage, plan
 from deepfake_registry.files import atomic_path
 
 log = logging.getLogger("deepfake.training")
 
-SHOWN = 10
-"""Times that trackers see the loss between two validations."""
-
-
-class Stopped(Exception):
-    """Raised by ``on_validation`` to end a run early; what was reached so far is kept."""
-
-
-class Files(Protocol):
-    """Where the loop writes; :class:`~deepfake_core.training.runs.rundir.RunDir` is one."""
-
-    @property
-    def last(self) -> Path:
-        """Resume state."""
-
-    @property
-    def best(self) -> Path:
-        """Weights of the best validation."""
-
-    def metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write one row per validation."""
-
-    def images(self, first: Sequence[str], missing: Sequence[str]) -> None:
-        """Note files that could not be read."""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a run is watched and changed by.
-
-    Attributes:
-        on_validation: Called with the step and the metrics of each validation; may raise :class:`Stopped`.
-        log: Called with the step and named values, for trackers.
-        flush: Called before each checkpoint, so that what was logged is not lost with the process.
-        augment: Changes images on the device.
-    """
-
-    on_validation: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None
-    log: Callable[[int, Mapping[str, float]], None] = lambda _step, _values: None
-    flush: Callable[[], None] = lambda: None
-    augment: Augment | None = None
+LOGS_PER_VALIDATION = 10
+"""How often the trackers get the loss between two validations."""
 
 
 def fit(
@@ -87,25 +46,26 @@ def fit(
     accelerator: Accelerator,
     hooks: Hooks | None = None,
 ) -> Progress:
-    """Train ``network`` in place, keep the weights of the best validation, and say what was reached.
+    """Train ``network`` in place, save the weights of the best validation, and return the progress.
 
-    A run that was cut off, however, goes on from its last checkpoint when it is started again with the same files;
-    on a CPU it ends with the same bits as one that was not.
+    A run that was interrupted in any way goes on from its last checkpoint when it is started again with the same
+    files. On a CPU it ends with the same bits as an uninterrupted run.
 
     Args:
-        detector: Its loss, groups of parameters and preprocessing.
-        network: What it built; changed in place.
-        data: The training set.
-        validate: Metrics of a :class:`~deepfake_core.contract.detector.WithPreprocess`; every process calls it.
-        recipe: How to train.
-        files: Where checkpoints and metrics go.
-        accelerator: Devices and processes.
-        hooks: Trackers, pruners, augmentation on the device.
+        detector: Detector that defines the loss, the parameter groups and the preprocessing.
+        network: Network of the detector; its weights are changed in place.
+        data: Training set.
+        validate: Function that computes the validation metrics of a
+            :class:`~deepfake_core.contract.detector.WithPreprocess`; every process calls it.
+        recipe: Recipe of the run.
+        files: Files of the run, for checkpoints and metrics.
+        accelerator: Accelerator of the run.
+        hooks: Functions that observe or change the run.
 
     Raises:
-        TrainingDataError: Too many samples cannot be read.
-        DeepfakeError: Memory ran out, or the loss is no number any more; the message says what helps.
-        KeyboardInterrupt: The process was asked to stop; its state was saved first.
+        TrainingDataError: More samples cannot be read than the recipe allows.
+        DeepfakeError: The memory is exhausted, or the loss is not finite; the message names the remedies.
+        KeyboardInterrupt: The process was asked to stop; its state has been saved.
     """
     hooks = hooks or Hooks()
     device = accelerator.device
@@ -123,14 +83,18 @@ def fit(
     progress = checkpoint.restore(state, model, average) if state else Progress()
     if state:
         log.info("going on after step %d of %d", progress.step, total)
-        files.metrics(progress.history)
+        files.write_metrics(progress.history)
         if _patience_ended(progress, recipe):
             return progress
 
     sums = torch.tensor([progress.loss_sum, progress.norm_sum], device=device)
     feed = track(batches.from_step(progress.step, total), "training", total=total - progress.step)
     speed = _Speed(recipe, progress.step)
-    with memory_advice(), recomputing(detector, network, recipe.checkpointing), _asked_to_stop(accelerator) as asked:
+    with (
+        memory_advice(),
+        recompute_activations(detector, network, recipe.checkpointing),
+        stop_requests(accelerator) as asked_to_stop,
+    ):
         for stage in (stage for stage in stages if stage.last > progress.step):
             take_step = Stepper(
                 detector, model, detector.param_groups(network), stage, recipe, scaler, accelerator, hooks.augment
@@ -156,11 +120,11 @@ def fit(
                 progress.step += 1
 
                 step, validated = progress.step, False
-                if step % max(1, eval_every // SHOWN) == 0:
+                if step % max(1, eval_every // LOGS_PER_VALIDATION) == 0:
                     rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
                     hooks.log(step, {"train/loss": _finite(loss, step), "train/grad_norm": float(norm), **rates})
                 if step % batches.steps_per_epoch == 0 and (names := batches.close_epoch(progress.unreadable)):
-                    files.images((), names)
+                    files.record_images((), names)
                 if step % eval_every == 0 or step == total:
                     validated = True
                     mean = accelerator.reduce(sums, "mean") / progress.summed
@@ -172,23 +136,23 @@ def fit(
                         "lr": max(group["lr"] for group in optimizer.param_groups),
                         "loss": _finite(mean[0], step),
                         "grad_norm": float(mean[1]),
-                        **validate(_judged(model, average, accelerator)),
+                        **validate(_model_to_validate(model, average, accelerator)),
                     }
                     train_mode(model)
-                    if _take(row, progress, stage, recipe) and accelerator.is_main_process:
+                    if _add_validation(row, progress, stage, recipe) and accelerator.is_main_process:
                         with atomic_path(files.best) as path:
                             save_file(_weights(average.module if average else model), path)
-                    log.info("%s images_per_s=%.4g", _line(row), speed.until(step))
+                    log.info("%s images_per_s=%.4g", _formatted(row), speed.until(step))
                     hooks.log(step, {f"validation/{name}": value for name, value in row.items()})
                     if accelerator.is_main_process:
-                        files.metrics(progress.history)
-                if validated or asked() or (recipe.save_every and step % recipe.save_every == 0):
+                        files.write_metrics(progress.history)
+                if validated or asked_to_stop() or (recipe.save_every and step % recipe.save_every == 0):
                     progress.loss_sum, progress.norm_sum = sums.tolist()
                     hooks.flush()
                     if accelerator.is_main_process:
                         checkpoint.save(files.last, progress, model, average, optimizer, scaler)
                     speed.restart(step)
-                if asked():
+                if asked_to_stop():
                     raise KeyboardInterrupt
                 if validated:
                     try:
@@ -202,17 +166,20 @@ def fit(
     return progress
 
 
-def _judged(model: nn.Module, average: MovingAverage | None, accelerator: Accelerator) -> nn.Module:
-    """What validation judges; statistics that every process gathered by itself are those of the first one."""
-    judged = average.module if average else model
+def _model_to_validate(model: nn.Module, average: MovingAverage | None, accelerator: Accelerator) -> nn.Module:
+    """Return the averaged model, or the model itself where there is no average.
+
+    With several processes, every process takes over the buffers (the running statistics) of the first one.
+    """
+    validated = average.module if average else model
     if accelerator.num_processes > 1:
-        for buffer in judged.buffers():
+        for buffer in validated.buffers():
             buffer.copy_(broadcast(buffer))
-    return judged
+    return validated
 
 
-def _take(row: dict[str, float], progress: Progress, stage: Stage, recipe: TrainRecipe) -> bool:
-    """Add a validation to the history; whether it is the best so far."""
+def _add_validation(row: dict[str, float], progress: Progress, stage: Stage, recipe: TrainRecipe) -> bool:
+    """Add the metrics of a validation to the progress, and return whether it is the best so far."""
     if recipe.monitor not in row:
         raise DeepfakeError(f"monitor={recipe.monitor!r} is not measured; choose one of {', '.join(sorted(row))}")
     better = not progress.best or (
@@ -250,7 +217,7 @@ def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
 
 
-def _line(row: Mapping[str, float]) -> str:
+def _formatted(row: Mapping[str, float]) -> str:
     return " ".join(f"{name}={value:.4g}" for name, value in row.items())
 
 
@@ -266,28 +233,3 @@ class _Speed:
 
     def until(self, step: int) -> float:
         return (step - self.step) * self.samples / (time.perf_counter() - self.clock)
-
-
-@contextmanager
-def _asked_to_stop(accelerator: Accelerator) -> Iterator[Callable[[], bool]]:
-    """Whether the process was asked to stop: the step in hand is finished first; asked twice, it stops at once.
-
-    Several processes must stop together, which their launcher sees to; and only a main thread can listen.
-    """
-    asked: list[int] = []
-    if accelerator.num_processes > 1 or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        log.info("stopping after this step; once more to stop at once")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,44 +1,41 @@
-"""One optimiser step: forward and backward passes, in the precision and with the tricks that the recipe names."""
+"""One optimiser step: forward and backward passes in the precision of the recipe, accumulation, SAM and clipping."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recomputed
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.training.data.augment import Augment
 from deepfake_core.training.data.batches import Part
-from deepfake_core.training.loop.optim import Stage, build_optimizer, climb, descend, freeze
-
-
-class Augment(Protocol):
-    """Changes images on the device."""
-
-    def __call__(self, images: Tensor, step: int, places: NDArray[np.intp], /) -> Tensor:
-        """``uint8 [N, H, W, 3]`` → the same, given the number of the pass and each sample's place in its batch."""
+from deepfake_core.training.loop import sam
+from deepfake_core.training.loop.optim import build_optimizer, freeze
+from deepfake_core.training.recipes.stages import Stage
 
 
 class Stepper:
     """Takes the optimiser steps of one phase.
 
     Args:
-        detector: Whose loss is minimised.
-        model: ``uint8 [N, H, W, 3]`` → output, on the device.
-        groups: Its parameters by group.
-        stage: The phase: which groups learn, and how fast.
-        recipe: Everything else.
-        scaler: Of losses in fp16.
-        accelerator: Devices and processes.
-        augment: Changes images on the device.
+        detector: Detector whose loss is minimised.
+        model: Model on the device of the accelerator: ``uint8 [N, H, W, 3]`` RGB → the network's output.
+        groups: Parameters of the network by group.
+        stage: Phase of the run: the groups to train and their learning rates.
+        recipe: Recipe of the run.
+        scaler: Gradient scaler for fp16.
+        accelerator: Accelerator of the run.
+        augment: Augmentation on the device; ``None`` for none.
+
+    Attributes:
+        optimizer: Optimiser of the phase.
     """
 
     def __init__(
@@ -58,12 +55,20 @@ class Stepper:
         self.precision = working_precision(recipe.precision, accelerator.device)
         self.optimizer = build_optimizer(groups, stage.phase, recipe.optimizer)
         self.learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self.engine: Any = accelerator.prepare_model(model)
+        self.wrapped: Any = accelerator.prepare_model(model)
         if recipe.compile:
-            self.engine = torch.compile(self.engine, backend=recipe.compile_backend)
+            self.wrapped = torch.compile(self.wrapped, backend=recipe.compile_backend)
 
     def __call__(self, parts: Sequence[Part], step: int) -> tuple[Tensor, Tensor]:
-        """Take one step; the loss and the norm of the gradient before clipping, scalars on the device."""
+        """Take one optimiser step.
+
+        Args:
+            parts: One batch for each forward pass; their gradients are averaged.
+            step: Number of the optimiser step, counted from 0 over the whole run.
+
+        Returns:
+            The mean loss and the norm of the gradient before clipping, both ``float32 []`` on the device.
+        """
         device = self.accelerator.device
         total = torch.zeros((), device=device)
         for number, part in enumerate(parts, 1):
@@ -73,16 +78,16 @@ class Stepper:
                 places = np.arange(len(batch["images"])) * processes + rank
                 batch["images"] = self.augment(batch["images"], step * self.recipe.accumulate + number, places)
             last = number == len(parts)
-            # The processes exchange gradients once, with the last part's backward pass.
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.engine):
+            # The processes exchange their gradients once per step, in the backward pass of the last part.
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 loss = self._loss(batch) / len(parts)
                 self.accelerator.backward(self.scaler.scale(loss))
             total += loss.detach()
         if self.recipe.optimizer.sam:
-            uphill = climb(self.learning, self.recipe.optimizer.sam)
+            changes = sam.ascend(self.learning, self.recipe.optimizer.sam)
             self.optimizer.zero_grad(set_to_none=False)
             self.accelerator.backward(self._loss(batch))
-            descend(self.learning, uphill)
+            sam.restore(self.learning, changes)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.learning, self.recipe.grad_clip or float("inf"))
         self.scaler.step(self.optimizer)
@@ -97,16 +102,21 @@ class Stepper:
             torch.float16 if self.precision == "fp16" else torch.bfloat16,
             enabled=self.precision != "fp32",
         ):
-            output = self.engine(batch["images"])
+            output = self.wrapped(batch["images"])
         smoothed = batch["fake"] * (1 - smoothing) + smoothing / 2
         return self.detector.loss(_float(output), {**batch, "fake": smoothed})
 
 
 def working_precision(asked: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16`` for a device (002-3).
+    """Return the precision of the forward pass on a device: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+
+    Args:
+        asked: Precision of the recipe. ``"auto"`` is bf16 on a GPU that supports it, fp16 on any other GPU, and fp32
+            on a CPU.
+        device: Device of the run.
 
     Raises:
-        DeepfakeError: fp16 was asked for on a CPU.
+        DeepfakeError: The recipe asks for fp16 on a CPU.
     """
     if asked == "auto":
         if device.type != "cuda":
@@ -117,49 +127,8 @@ def working_precision(asked: str, device: torch.device) -> str:
     return asked
 
 
-@contextlib.contextmanager
-def recomputing(detector: Detector, network: nn.Module, wanted: bool) -> Iterator[None]:
-    """Within the block, the detector's blocks keep no activations and recompute them in the backward pass.
-
-    Raises:
-        DeepfakeError: The detector names no blocks.
-    """
-    blocks = detector.checkpoint_modules(network) if wanted else ()
-    if wanted and not blocks:
-        raise DeepfakeError(f"{type(detector).__name__} names no blocks to recompute; set checkpointing=false")
-    for block in blocks:
-        block.forward = _recomputed(block.forward)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.forward
-
-
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*inputs: Any, **named: Any) -> Any:
-        return recomputed(forward, *inputs, use_reentrant=False, **named)
-
-    return run
-
-
-@contextlib.contextmanager
-def memory_advice() -> Iterator[None]:
-    """Turn running out of memory into what can be done about it (001-27, 003-16)."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        plain = not isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if plain and "not enough memory" not in str(error) and "out of memory" not in str(error):
-            raise
-        raise DeepfakeError(
-            "out of memory. Three remedies: a smaller batch with accumulation (--set batch_size=8 --set accumulate=4), "
-            "mixed precision (--set precision=auto), recomputed activations (--set checkpointing=true)"
-        ) from error
-
-
 def _float(output: Any) -> Any:
-    """Tensors in any nesting of tuples, lists and dictionaries as float32."""
+    """Convert the tensors of an output to float32, in any nesting of tuples, lists and dictionaries."""
     if isinstance(output, Tensor):
         return output.float()
     if isinstance(output, dict):

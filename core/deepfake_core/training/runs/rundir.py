@@ -222,12 +222,12 @@ class RunDir:
         mixed = f"mixed precision ({precision})" if system["mixed_precision"] else "full precision"
         log.info("training on %s (%s), %s", device, system["device_name"], mixed)  # 002-4
 
-    def images(self, first: Sequence[str | Path], missing: Sequence[str] | Mapping[str, str]) -> None:
+    def record_images(self, first: Sequence[str | Path], unreadable: Sequence[str] | Mapping[str, str]) -> None:
         """Write down some of the pictures that are trained on, and those that cannot be read (001-19).
 
         Args:
             first: The first pictures, for ``run.log``.
-            missing: Unreadable files, or file → reason; added to those of earlier calls in ``unreadable.csv``.
+            unreadable: Unreadable files, or file → reason; added to those of earlier calls in ``unreadable.csv``.
 
         Raises:
             DeepfakeError: A file cannot be written.
@@ -236,7 +236,7 @@ class RunDir:
             return
         if first:
             self._note("\n".join([f"first {len(first)} pictures:", *map(str, first)]))
-        reasons = missing if isinstance(missing, Mapping) else dict.fromkeys(missing, "")
+        reasons = unreadable if isinstance(unreadable, Mapping) else dict.fromkeys(unreadable, "")
         file = self.folder / "unreadable.csv"
         known = {row["file"]: row["reason"] for row in read_csv(file)} if file.exists() else {}
         fresh = {name: reason for name, reason in reasons.items() if name not in known}
@@ -246,7 +246,7 @@ class RunDir:
             listed = [f"{name}: {reason}" if reason else name for name, reason in fresh.items()]
             self._note("\n".join([f"{len(fresh)} pictures cannot be read:", *listed]), logging.WARNING)
 
-    def metrics(self, history: Sequence[Mapping[str, float]]) -> None:
+    def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write ``metrics_log.csv`` anew from every validation so far (001-17).
 
         Numbers are written so that reading them gives the same bits. Columns are those of all rows, in the order

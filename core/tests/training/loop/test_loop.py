@@ -14,8 +14,8 @@ from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule
 from deepfake_core.errors import DeepfakeError, TrainingDataError
 from deepfake_core.training.data.batches import Batches
-from deepfake_core.training.loop.engine import engine
-from deepfake_core.training.loop.loop import Hooks, Stopped
+from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.hooks import Hooks, Stopped
 
 pytestmark = pytest.mark.torch
 
@@ -100,7 +100,7 @@ def test_accumulation_gives_the_gradient_of_the_larger_batch(tmp_path):  # 004-6
 
 def test_steps_per_epoch_round_up():  # 004-6: one cycle needs the exact number
     for length, batch, accumulate, steps in ((30, 8, 1, 4), (30, 8, 2, 2), (30, 8, 3, 2), (8, 8, 4, 1)):
-        batches = Batches(Pixels(length), changed(batch_size=batch, accumulate=accumulate), engine("cpu"))
+        batches = Batches(Pixels(length), changed(batch_size=batch, accumulate=accumulate), make_accelerator("cpu"))
         assert batches.steps_per_epoch == steps
         passes = [len(batches.keys(step)) for step in range(steps)]
         assert sum(passes) == -(-length // batch)
@@ -163,14 +163,14 @@ def test_unreadable_pictures_count_for_nothing_and_are_named(tmp_path, caplog): 
     with caplog.at_level(logging.WARNING):
         progress, files = run(tmp_path, changed(max_bad=0.1, eval_every=None), data=Pixels(30, bad=(3, 7)))
     assert progress.best["auc"] > 0.9
-    assert set(files.missing) == {"picture3.png", "picture7.png"}
+    assert set(files.unreadable) == {"picture3.png", "picture7.png"}
     assert "2 samples of this epoch could not be read" in caplog.text
     with pytest.raises(TrainingDataError, match=r"1 of 30 .*max_bad=0.01.*picture\d+.png"):
         run(tmp_path / "strict", data=Pixels(30, bad=(3, 7)))
 
 
 def test_the_limit_on_unreadable_pictures_is_one_for_all_processes(monkeypatch):  # resolution 14
-    batches = Batches(Pixels(30), changed(max_bad=0.1), engine("cpu"))
+    batches = Batches(Pixels(30), changed(max_bad=0.1), make_accelerator("cpu"))
     assert batches.close_epoch([1, 2]) == ["picture1.png", "picture2.png"]
     monkeypatch.setattr("deepfake_core.training.data.batches.gather_object", lambda seen: [*seen, 7, 9])
     with pytest.raises(TrainingDataError, match=r"4 of 30 .*picture1\.png, picture2\.png, picture7\.png, picture9"):

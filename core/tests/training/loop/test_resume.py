@@ -18,7 +18,7 @@ from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.training.loop import checkpoint
-from deepfake_core.training.loop.optim import MovingAverage
+from deepfake_core.training.loop.moving_average import MovingAverage
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 

@@ -15,7 +15,7 @@ import tiny_run
 
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
-from deepfake_core.training.loop.loop import Hooks
+from deepfake_core.training.loop.hooks import Hooks
 from deepfake_core.training.recipes.resolve import changed, resolve_recipe
 from deepfake_core.training.recipes.space import Dimension, as_change, parse_space
 from deepfake_core.training.runs.runfiles import read_history, to_csv
@@ -268,7 +268,7 @@ def real_search(folder: Path, kill_at: int = 0):
 @pytest.mark.usefixtures("one_thread")
 def test_a_real_training_killed_within_a_trial_ends_to_the_bit_as_it_would_have(tmp_path):
     whole = real_search(tmp_path / "whole")
-    paths = os.pathsep.join(map(str, (Path(__file__).parents[1], Path(tiny_run.__file__).parent)))
+    paths = os.pathsep.join(map(str, (Path(__file__).parent, Path(tiny_run.__file__).parent)))
     code = "from pathlib import Path; import test_tune, torch; torch.set_num_threads(1); "
     code += f"test_tune.real_search(Path({str(tmp_path / 'cut')!r}), 5)"
     done = subprocess.run(

@@ -237,7 +237,7 @@ def test_an_entry_comes_from_the_files_of_a_run(tmp_path):
         recipe = {"monitor": "val_loss", "mode": "min"}
         run.start({"detector": "bright", "recipe": recipe}, {"data": "sample:", "fingerprint": "ab12"})
         finish = run.finish({})["timestamp"]
-        run.metrics([{"val_loss": 0.5}, {"val_loss": float("nan")}, {"val_loss": 0.25}, {"val_loss": 0.75}])
+        run.write_metrics([{"val_loss": 0.5}, {"val_loss": float("nan")}, {"val_loss": 0.25}, {"val_loss": 0.75}])
     edited = tmp_path / "first-run" / "metrics.json"
     edited.write_text(edited.read_text().replace(finish, "2026-01-01T00:00:00+00:00"))
     entry = entry_of(tmp_path / "first-run")

@@ -48,8 +48,8 @@ def test_a_run_leaves_every_file(tmp_path):
     run = RunDir(folder)
     with run.logging():
         run.start(SETTINGS, DATA)
-        run.images(["faces/real/1.png", "faces/fake/1.png"], ["faces/real/9.png"])
-        run.metrics(HISTORY)
+        run.record_images(["faces/real/1.png", "faces/fake/1.png"], ["faces/real/9.png"])
+        run.write_metrics(HISTORY)
         run.finish({"test_metrics": {"auc": 0.9187, "accuracy": 0.8756}})
     assert names(folder) >= {
         "config.yaml", "data.json", "git.json", "metrics.json", "metrics_log.csv", "requirements.txt", "run.log",
@@ -77,7 +77,7 @@ def test_a_run_leaves_every_file(tmp_path):
 def test_metrics_json_is_the_documented_one_and_keeps_other_sections(tmp_path):
     run = RunDir(tmp_path)
     run.write_json("metrics.json", {"validation": {"auc": 0.875}, "timestamp": "old"})
-    run.metrics(HISTORY)
+    run.write_metrics(HISTORY)
     run.finish({"test_metrics": {"auc": 0.9187, "accuracy": math.nan}})
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert found["history"] == {"train_loss": [0.1 + 0.2, 0.2], "val_auc": [0.75, 0.875], "val_acc": [1 / 3, 2 / 3]}
@@ -90,8 +90,8 @@ def test_metrics_json_is_the_documented_one_and_keeps_other_sections(tmp_path):
 # 001-17
 def test_the_log_of_metrics_reads_back_to_the_same_bits_and_may_grow_columns(tmp_path):
     with RunDir(tmp_path) as run:
-        run.metrics(HISTORY[:1])
-        run.metrics(HISTORY)
+        run.write_metrics(HISTORY[:1])
+        run.write_metrics(HISTORY)
     assert read_history(tmp_path) == HISTORY
     with (tmp_path / "metrics_log.csv").open() as stream:
         rows = list(csv.reader(stream))
@@ -114,7 +114,7 @@ def test_a_used_folder_is_refused_without_resume(tmp_path, impatient):
 def test_a_finished_run_without_its_resume_state_does_not_start_all_over(tmp_path):
     with RunDir(tmp_path) as run:
         run.start(SETTINGS, DATA)
-        run.metrics(HISTORY)
+        run.write_metrics(HISTORY)
         run.finish({})
     with pytest.raises(DeepfakeError, match=r"last\.pt was deleted.*--start"):
         RunDir(tmp_path, resume=True)
@@ -198,8 +198,8 @@ def test_the_log_goes_on_after_a_torn_line(tmp_path):
 # 001-19, 001-26
 def test_unreadable_pictures_add_up(tmp_path):
     with RunDir(tmp_path) as run:
-        run.images([], {"a,b.png": "cut short", "c\udcff.png": ""})
-        run.images([], ["a,b.png", "d.png"])
+        run.record_images([], {"a,b.png": "cut short", "c\udcff.png": ""})
+        run.record_images([], ["a,b.png", "d.png"])
     with (tmp_path / "unreadable.csv").open(errors="surrogateescape", newline="") as stream:
         assert list(csv.reader(stream)) == [
             ["file", "reason"], ["a,b.png", "cut short"], ["c\udcff.png", ""], ["d.png", ""],
@@ -240,8 +240,8 @@ def test_a_process_beside_the_main_one_writes_nothing(tmp_path):
     run = RunDir(tmp_path / "run", writes=False)
     with run.logging():
         run.start(SETTINGS, DATA)
-        run.images(["a"], ["b"])
-        run.metrics(HISTORY)
+        run.record_images(["a"], ["b"])
+        run.write_metrics(HISTORY)
         assert run.finish({}) == {}
     assert run.last == tmp_path / "run" / "last.pt"
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Devices and processes, through Accelerate."""
+"""The accelerator of a run: its device and its processes, through Hugging Face Accelerate."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from deepfake_core.runtimes.torch import torch_device
 
-PATIENCE = timedelta(hours=12)
-"""How long processes wait for each other: the first one finds faces while the others do nothing."""
+PROCESS_TIMEOUT = timedelta(hours=12)
+"""How long processes wait for each other. The first process finds the faces of the dataset while the others wait."""
 
 
-def engine(device: str) -> Accelerator:
-    """An accelerator for one run, alone or as one of the processes that ``accelerate launch`` started.
+def make_accelerator(device: str) -> Accelerator:
+    """Make the accelerator of one run, for a single process or for one of those that ``accelerate launch`` started.
 
     Args:
-        device: ``"auto"`` takes a GPU where there is one; ``"cpu"``, ``"cuda"``, ``"cuda:N"``. Processes of a launcher
-            take the devices that it gives them.
+        device: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. The processes of a
+            launcher use the devices that the launcher assigns to them.
 
     Raises:
-        DeepfakeError: The device is not there.
+        DeepfakeError: The device does not exist on this machine.
     """
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True), InitProcessGroupKwargs(timeout=PATIENCE)]
+    handlers = [
+        DistributedDataParallelKwargs(find_unused_parameters=True),
+        InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT),
+    ]
     if "LOCAL_RANK" in os.environ:
         return Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
-    # Accelerate keeps the first device that it was asked for until the process ends; each run chooses anew.
+    # Accelerate keeps the first device of a process for its lifetime; the reset lets each run choose its own.
     AcceleratorState._reset_state(reset_partial_state=True)
     chosen = torch_device(device)
     if chosen.startswith("cuda"):
