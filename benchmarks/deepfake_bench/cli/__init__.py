@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 from deepfake_bench.cli import listing
 from deepfake_bench.cli.judge import explain, predict, protect
 from deepfake_bench.cli.measure import backends, card, reports, run, scores
-from deepfake_bench.cli.publish import parity, promote, registry
-from deepfake_bench.cli.train import data, develop, ensemble, runs, tune
+from deepfake_bench.cli.publish import export, parity, promote, registry
+from deepfake_bench.cli.train import data, ensemble, recipes, runs, train, tune
 from deepfake_core.errors import DeepfakeError
 
 
@@ -78,10 +78,10 @@ app.command("run")(run.run)
 app.command("report")(reports.report)
 app.command("compare")(reports.compare)
 app.command("leaderboard")(reports.leaderboard)
-app.command("train")(develop.train)
-app.command("recipes")(develop.recipes)
+app.command("train")(train.train)
+app.command("recipes")(recipes.recipes)
 app.command("tune")(tune.tune)
-app.command("export")(develop.export)
+app.command("export")(export.export)
 app.command("backends")(backends.backends)
 app.command("parity")(parity.parity)
 app.command("ensemble")(ensemble.ensemble)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
 class Backend(enum.StrEnum):
-    """What runs the network."""
+    """Runtime that computes the network."""
 
     auto = "auto"
     onnxruntime = "onnxruntime"
@@ -17,8 +18,22 @@ class Backend(enum.StrEnum):
     torch = "torch"
 
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads; by default what the machine allows.")]
+class Format(enum.StrEnum):
+    """Form in which results are printed."""
+
+    table = "table"
+    json = "json"
+
+
+BackendOption = Annotated[Backend, typer.Option("--backend", help="Runtime that computes the network.")]
+Device = Annotated[str, typer.Option(help="Device that computes the network: auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Number of CPU threads; by default as many as this machine allows.")
+]
+Detector = Annotated[
+    str, typer.Option(metavar="DETECTOR", help="Name of a detector, a model file or the folder of a packaged model.")
+]
+Inputs = Annotated[list[str], typer.Argument(help="Images, videos, folders or glob patterns.", show_default=False)]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -27,14 +42,55 @@ Weights = Annotated[
     ),
 ]
 Download = Annotated[
-    bool, typer.Option("--download", help="Let the Hugging Face Hub be asked for weights that are not in its cache.")
+    bool,
+    typer.Option("--download", help="Download weights from the Hugging Face Hub where its cache does not hold them."),
+]
+Output = Annotated[Format, typer.Option("--format", help="Form in which the results are printed.")]
+TrainedDetector = Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)]
+TrainingData = Annotated[str, typer.Option("--data", metavar="NAME:PATH|PATH", help="Training data.")]
+ValidationData = Annotated[
+    str | None,
+    typer.Option(
+        "--valid",
+        metavar="NAME:PATH|PATH",
+        help="Validation data; by default a share of the groups of the training data.",
+    ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE.yaml",
+        help="Training recipe, see dfbench recipes DETECTOR; by default the one named default.",
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting of the recipe, as phases.0.epochs=3; may be repeated."
+    ),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Experiment tracker: tensorboard (the default), mlflow:URI?experiment=E or wandb:PROJECT; may be "
+        "repeated.",
+    ),
+]
+Smoke = Annotated[bool, typer.Option("--smoke-run", help="Train for a few steps only, to check that everything works.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder for prepared faces; by default a folder beside the other files of the run."),
+]
+Reports = Annotated[
+    list[Path], typer.Argument(metavar="REPORT.json…", help="Reports of dfbench run --json.", show_default=False)
 ]
 RegistryUrl = Annotated[
     str | None,
     typer.Option(
         "--registry",
         metavar="FOLDER|URL",
-        help="The registry; by default DEEPFAKE_REGISTRY, or else a folder among your data.",
+        help="Model registry; by default the one that DEEPFAKE_REGISTRY names, or a folder in your data directory.",
         show_default=False,
     ),
 ]
@@ -43,7 +99,7 @@ Key = Annotated[
     typer.Option(
         "--key",
         metavar="FILE",
-        help="Public key that must have signed the model; by default DEEPFAKE_REGISTRY_KEY, or else none.",
+        help="Public key that must have signed the model; by default the one that DEEPFAKE_REGISTRY_KEY names, if any.",
         show_default=False,
     ),
 ]

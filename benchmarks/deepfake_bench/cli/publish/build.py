@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli.models import trained_model
 from deepfake_bench.cli.output.options import RegistryUrl, Threads
-from deepfake_bench.cli.train.develop import trained_model
-from deepfake_bench.cli.train.labelled import labelled_crops, warn_of_few
+from deepfake_bench.cli.publish.few_images import warn_of_few
 
 if TYPE_CHECKING:
     from deepfake_bench.records.report import Report
@@ -41,6 +41,7 @@ def build(
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
+    from deepfake_exports.calibration_images import labelled_crops
     from deepfake_exports.package import export_package
     from deepfake_exports.recipes import read_recipes
     from deepfake_registry.store.opening import open_registry

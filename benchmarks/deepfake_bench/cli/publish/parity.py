@@ -1,4 +1,4 @@
-"""``dfbench parity``: every export of every detector beside the network it came from."""
+"""``dfbench parity``: compare every export of every detector with the network it came from."""
 
 from __future__ import annotations
 
@@ -7,31 +7,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.train.develop import model_of
-from deepfake_bench.cli.train.labelled import labelled_crops, warn_of_few
+from deepfake_bench.cli.models import model_of
+from deepfake_bench.cli.publish.few_images import warn_of_few
 
 if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector
 
 
 def parity(
-    out: Annotated[Path, typer.Option(help="Folder for parity.json and PARITY.md; what they hold is not done again.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for parity.json and PARITY.md; measurements that it holds are not repeated.")
+    ],
     detectors: Annotated[
-        list[str] | None, typer.Argument(metavar="[DETECTOR|RUN]...", help="By default every installed detector.")
+        list[str] | None,
+        typer.Argument(metavar="[DETECTOR|RUN]...", help="Detectors to export; by default every installed one."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that int8 is tuned and checked on.")
+        str | None,
+        typer.Option(metavar="NAME:PATH|PATH", help="Labelled images on which int8 is tuned and checked."),
     ] = None,
     clips: Annotated[
-        str | None, typer.Option(metavar="NAME:PATH|PATH", help="The same for detectors that take clips.")
+        str | None,
+        typer.Option(metavar="NAME:PATH|PATH", help="Labelled videos for the same purpose, for detectors of clips."),
     ] = None,
-    formats: Annotated[list[str] | None, typer.Option("--format", help="Only this format; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Take at most so many pictures of each source and class.")] = 60,
-    clip_limit: Annotated[int, typer.Option(min=1, help="The same of clips, each of which costs far more.")] = 6,
-    keep: Annotated[Path | None, typer.Option(help="Folder that takes the exported files.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Begin anew.")] = False,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="Format to export; by default every format; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of images of each source and class.")] = 60,
+    clip_limit: Annotated[
+        int, typer.Option(min=1, help="Largest number of videos of each source and class; a clip takes far longer.")
+    ] = 6,
+    keep: Annotated[Path | None, typer.Option(help="Folder for the exported files.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Repeat all measurements, those that --out holds included.")
+    ] = False,
     only_speed: Annotated[
-        bool, typer.Option("--only-speed", help="Measure nothing but the speed anew, of the files in --keep.")
+        bool, typer.Option("--only-speed", help="Repeat only the measurement of speed, with the files in --keep.")
     ] = False,
 ) -> None:
     """Export every detector in every format and precision, measure each export, and write the table.
@@ -42,6 +53,7 @@ def parity(
     from deepfake_core.discovery import plugins
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
+    from deepfake_exports.calibration_images import labelled_crops
     from deepfake_exports.request import OFFERED
     from deepfake_exports.table import Table, cell, timed_again, with_logits
 
@@ -79,11 +91,11 @@ def parity(
 
 
 def network_of(name: str, threads: int | None = None) -> LoadedDetector:
-    """A detector in torch on the CPU, with its weights or, where it has none here, random ones.
+    """Load a detector in torch on the CPU, with random weights where its own are not on this machine.
 
     Args:
-        name: Of the detector, or the folder of a run.
-        threads: Of torch; by default its own choice.
+        name: Name of the detector, or the folder of a run.
+        threads: Number of threads for torch; by default torch chooses.
     """
     from deepfake_core.errors import WeightsUnavailable
     from deepfake_core.loading.load import load

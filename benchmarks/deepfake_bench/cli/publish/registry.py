@@ -122,7 +122,7 @@ def push(
 
     A version never changes: the very same model again is no error, another one is.
     """
-    from deepfake_bench.cli.train.develop import model_of
+    from deepfake_bench.cli.models import model_of
     from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import own_measurements
     from deepfake_core.discovery.artifacts import read_package

@@ -1,4 +1,4 @@
-"""``dfbench ensemble``."""
+"""``dfbench ensemble``: combine several detectors into one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.output.options import Backend, Device, Threads
-from deepfake_bench.cli.train.develop import model_of
+from deepfake_bench.cli.models import model_of
+from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
 
 if TYPE_CHECKING:
     from deepfake_core.ensemble.ensemble import Ensemble
@@ -16,44 +16,46 @@ if TYPE_CHECKING:
 
 def ensemble(
     members: Annotated[
-        list[str], typer.Argument(help="Names, model files, packaged folders or runs.", show_default=False)
+        list[str],
+        typer.Argument(help="Names of detectors, model files, packaged models or runs.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write; used afterwards as --detector FOLDER.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; give it to other commands as --detector FOLDER/.")],
     data: Annotated[
         str | None,
         typer.Option(
             metavar="NAME:PATH|PATH",
-            help="Labelled data that no member was trained on, to choose weights and calibration; else equal weights.",
+            help="Labelled data that no member was trained on: weights and calibration are fitted to it; without it "
+            "all weights are equal.",
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="What results and reports call it.")] = "ensemble",
-    backend: Annotated[Backend, typer.Option(help="What runs the members meanwhile.")] = Backend.auto,
+    name: Annotated[str, typer.Option(help="Name of the ensemble in results and reports.")] = "ensemble",
+    backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Let detectors judge together: a weighted mean of their calibrated logits, saved as a detector of its own."""
+    """Combine detectors: the weighted mean of their calibrated logits, saved as a detector of its own."""
     from deepfake_core.ensemble.ensemble import Ensemble
     from deepfake_core.loading.load import load
 
     loaded = [load(model_of(member), backend=backend.value, device=device, threads=threads) for member in members]
-    together = Ensemble(loaded, name=name)
+    combined = Ensemble(loaded, name=name)
     if data is not None:
-        together.fit(data)
-    folder = together.save(out)
-    _show(together)
-    # With a separator it is taken for a path, whatever it is called.
+        combined.fit(data)
+    folder = combined.save(out)
+    _show(combined)
+    # With a separator at its end it is taken for a path, whatever the folder is called.
     typer.echo(f"wrote {folder}; use it as --detector {folder}/")
 
 
-def _show(together: Ensemble) -> None:
+def _show(combined: Ensemble) -> None:
     from deepfake_bench.cli.output.text import columns
     from deepfake_bench.printable import printable
 
-    fit = together.manifest.metrics.get("fit", {})
-    aucs = [f"{member['auc']:.3f}" for member in fit["members"]] if fit else ["–"] * len(together.members)
+    fit = combined.manifest.metrics.get("fit", {})
+    aucs = [f"{member['auc']:.3f}" for member in fit["members"]] if fit else ["–"] * len(combined.members)
     rows = [
         (printable(member.manifest.name), member.manifest.version, auc, f"{weight:.3f}")
-        for member, auc, weight in zip(together.members, aucs, together.weights, strict=True)
+        for member, auc, weight in zip(combined.members, aucs, combined.weights, strict=True)
     ]
     typer.echo(columns([("member", "version", "AUC", "weight"), *rows]))
     if fit:

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.output.options import Device
-from deepfake_bench.cli.train.develop import (
-    DEFAULT_RECIPE,
+from deepfake_bench.cli.output.options import (
     CacheDir,
     Changes,
+    Device,
     Recipe,
     Smoke,
     Track,
-    Valid,
-    announce,
-    configured,
-    with_config,
+    TrainedDetector,
+    TrainingData,
+    ValidationData,
 )
+from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configured, with_config
 
 if TYPE_CHECKING:
     from deepfake_core.contract.recipe import TrainRecipe
@@ -33,7 +32,7 @@ SQLITE = "sqlite:///"
 
 
 class Pruner(enum.StrEnum):
-    """What ends weak trials early."""
+    """Rule that ends weak trials early."""
 
     median = "median"
     hyperband = "hyperband"
@@ -41,38 +40,45 @@ class Pruner(enum.StrEnum):
 
 
 def tune(
-    detector: Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)],
-    data: Annotated[str, typer.Option(metavar="NAME:PATH|PATH", help="Training data.")],
+    detector: TrainedDetector,
+    data: TrainingData,
     space: Annotated[
         list[str],
         typer.Option(
             metavar="KEY=KIND:VALUES",
-            help="What to vary: KEY=log:1e-5..1e-2, KEY=float:0..0.3, KEY=int:1..4, KEY=choice:16,32; may be repeated.",
+            help="Setting to vary, and its range: KEY=log:1e-5..1e-2, KEY=float:0..0.3, KEY=int:1..4 or "
+            "KEY=choice:16,32; may be repeated.",
         ),
     ],
-    valid: Valid = None,
+    valid: ValidationData = None,
     recipe: Recipe = None,
     changes: Changes = None,
-    trials: Annotated[int, typer.Option(min=1, help="Finished trials in all, those of earlier calls included.")] = 20,
-    pruner: Annotated[Pruner, typer.Option(help="What ends weak trials early.")] = Pruner.median,
-    timeout: Annotated[float | None, typer.Option(min=0, help="No trial starts after that many seconds.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is tried; that of the training is the recipe's.")] = 0,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Number of finished trials in all, those of earlier calls included.")
+    ] = 20,
+    pruner: Annotated[Pruner, typer.Option(help="Rule that ends weak trials early.")] = Pruner.median,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no further trial starts.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed for the choice of trials; the recipe holds the seed for the training.")
+    ] = 0,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder that takes a run per trial, and best.yaml; by default runs/tune-DETECTOR-RECIPE."),
+        typer.Option(help="Folder for best.yaml and one run per trial; by default runs/tune-DETECTOR-RECIPE."),
     ] = None,
     study: Annotated[
         str | None,
-        typer.Option(metavar="FILE.db|sqlite:///FILE.db", help="Where trials are kept; by default RUN_DIR/study.db."),
+        typer.Option(
+            metavar="FILE.db|sqlite:///FILE.db", help="SQLite file for the trials; by default RUN_DIR/study.db."
+        ),
     ] = None,
     smoke_run: Smoke = False,
     device: Device = "auto",
     cache_dir: CacheDir = None,
     track: Track = None,
 ) -> None:
-    """Search for better settings of a recipe; started again, it goes on.
+    """Search for better settings of a recipe; the same command continues a search that was interrupted.
 
-    Every trial trains and is judged on the same data. The best trial's recipe is written to RUN_DIR/best.yaml.
+    Every trial trains and validates on the same data. The recipe of the best trial is written to RUN_DIR/best.yaml.
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
@@ -102,7 +108,7 @@ def tune(
     ) -> None:
         with_config(loaded, changed(config, config_changes, "--space config")).train(
             data,
-            recipe=recipe.model_copy(update={"explain": 0}),  # pictures of every trial would be looked at by nobody
+            recipe=recipe.model_copy(update={"explain": 0}),  # overlays of every trial would only cost time
             run_dir=run_dir,
             valid=valid,
             test=False,

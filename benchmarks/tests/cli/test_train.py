@@ -1,4 +1,4 @@
-"""``dfbench train`` and ``dfbench export`` hand the detector's own verbs what the user asked for."""
+"""``dfbench train``, ``recipes`` and ``export`` pass on what the user asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.cli.train import develop, labelled
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_core.contract.detector import DetectorConfig
 from deepfake_core.contract.recipe import Phase, TrainRecipe
@@ -290,9 +290,9 @@ def test_a_folder_does_not_hide_a_detector_of_its_name(stub, tmp_path, monkeypat
     for name in ("lite", "mine"):
         (tmp_path / name / "model").mkdir(parents=True)
     monkeypatch.setattr(plugins, "detectors", lambda: {"lite": None})
-    assert develop.model_of("lite") == "lite"
-    assert develop.model_of("mine") == str(Path("mine", "model"))
-    assert develop.model_of("./lite") == str(Path("lite", "model"))
+    assert model_of("lite") == "lite"
+    assert model_of("mine") == str(Path("mine", "model"))
+    assert model_of("./lite") == str(Path("lite", "model"))
 
 
 def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
@@ -300,7 +300,7 @@ def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     held = ValidationSet(images, np.array([0, 1, 0, 1, 1], np.float32), np.full(5, "a"), list("abcde"))
     monkeypatch.setattr(reopen, "validation_split", lambda detector, run: held if run == tmp_path else None)
-    monkeypatch.setattr(labelled, "HELD_OUT", 3)
+    monkeypatch.setattr("deepfake_exports.calibration_images.HELD_OUT", 3)
     out = ("--out", tmp_path / "m.onnx")
     assert invoke("export", tmp_path, *out, "--precision", "int8").exit_code == 0
     np.testing.assert_array_equal(stub.asked["calibration_images"], images[[0, 2, 4]])
@@ -336,7 +336,7 @@ def test_an_onnx_file_is_laid_out_as_it_is(stub, tmp_path):
     [
         (("stub", "--layout", "tirton"), "unknown layout 'tirton'; there are triton and mlflow"),
         (("stub", "--layout", "triton", "--format", "openvino"), "leave out --format openvino"),
-        ((TINY, "--layout", "triton", "--precision", "int8"), "goes in as it is"),
+        ((TINY, "--layout", "triton", "--precision", "int8"), "is copied unchanged"),
         ((TINY.with_name("gone.onnx"), "--layout", "mlflow"), "no such file"),
     ],
 )

@@ -1,0 +1,95 @@
+"""``dfbench export``: write a detector in another format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from deepfake_bench.cli.models import model_of, trained_model
+from deepfake_bench.cli.output.options import Download, Weights
+from deepfake_bench.cli.publish.few_images import warn_of_few
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="DETECTOR|RUN", help="Name of a detector, a model file, or the folder of a run.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="File to write; or a folder for a packaged model, which also holds the weights.")
+    ],
+    format_: Annotated[
+        str, typer.Option("--format", help="Format of the file: one of the exporters that are installed.")
+    ] = "onnx",
+    precision: Annotated[
+        str, typer.Option(help="Precision of the network: fp32, or a lower one that the format offers.")
+    ] = "fp32",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:PATH|PATH",
+            help="Labelled images on which a low precision is tuned and checked; for int8 of a run, by default the "
+            "validation split of the run.",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="triton|mlflow",
+            help="Write a folder for a model server: a Triton model repository or an MLflow model. An .onnx file is "
+            "copied into it unchanged.",
+        ),
+    ] = None,
+    weights: Weights = None,
+    download: Download = False,
+) -> None:
+    """Write a detector in another format, after a check that the exported file agrees with the network."""
+    from deepfake_core.errors import DeepfakeError
+
+    write = layout_writer(layout) if layout is not None else None
+    if write and format_ != "onnx":
+        raise DeepfakeError(f"--layout {layout} holds an ONNX file: leave out --format {format_}")
+    if write and Path(source).suffix.lower() == ".onnx":
+        if (precision, data, weights) != ("fp32", None, None):
+            raise DeepfakeError(f"{source} is copied unchanged: leave out --precision, --data and --weights")
+        typer.echo(f"wrote {write(source, out)}")
+        return
+    loaded = trained_model(source, weights=weights, download=download)
+    options: dict[str, Any] = {}
+    if data is not None:
+        from deepfake_exports.calibration_images import labelled_crops
+
+        options = labelled_crops(loaded, data)
+    elif precision == "int8" and model_of(source) != source:
+        from deepfake_exports.calibration_images import held_out_crops
+
+        options = held_out_crops(loaded, Path(source))
+    if precision != "fp32":
+        warn_of_few(loaded, data or source, options)
+    if write:
+        with TemporaryDirectory() as scratch:
+            exported = loaded.export(format_, precision, out=Path(scratch) / "model.onnx", **options)
+            typer.echo(f"wrote {write(exported, out)}")
+    elif out.suffix:
+        typer.echo(f"wrote {loaded.export(format_, precision, out=out, **options)}")
+    else:
+        from deepfake_exports.package import export_package
+
+        typer.echo(f"wrote {export_package(loaded, format_, precision, out, **options).folder}")
+
+
+def layout_writer(layout: str) -> Callable[[str | Path, str | Path], Path]:
+    """Return the function that writes an ONNX file to the folder of a model server.
+
+    Raises:
+        DeepfakeError: There is no such layout.
+    """
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_exports.layouts import LAYOUTS
+
+    if layout not in LAYOUTS:
+        raise DeepfakeError(f"unknown layout {layout!r}; there are {' and '.join(LAYOUTS)}")
+    return LAYOUTS[layout]

@@ -1,0 +1,44 @@
+"""``dfbench recipes``: the training recipes of a detector."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deepfake_bench.cli.output.options import Changes, TrainedDetector
+
+
+def recipes(
+    detector: TrainedDetector,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|FILE.yaml]", help="Recipe to print in full, as YAML.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
+    """List the training recipes of a detector, or print one as YAML, which dfbench train --recipe accepts."""
+    from deepfake_core.discovery.plugins import detector_spec
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.handle.loaded import import_torch
+
+    spec = detector_spec(detector)
+    made = import_torch("make_detector", spec.install)(spec)
+    from deepfake_core.training.recipes.resolve import recipes_of, resolve_recipe, to_yaml
+
+    if name is not None:
+        typer.echo(to_yaml(resolve_recipe(made, name, changes or ())), nl=False)
+        return
+    if changes:
+        raise DeepfakeError("--set changes one recipe: name it, as dfbench recipes DETECTOR NAME --set KEY=VALUE")
+    found = recipes_of(made)
+    width = max(map(len, found))
+    for own, recipe in found.items():
+        phases = ", then ".join(_length(phase.epochs, phase.steps, phase.name) for phase in recipe.phases)
+        config = "".join(f", config.{key}={value}" for key, value in made.configs.get(own, {}).items())
+        typer.echo(
+            f"{own:{width}}  {recipe.samples}, batch {recipe.batch_size} × {recipe.accumulate}: {phases}{config}"
+        )
+
+
+def _length(epochs: int | None, steps: int | None, name: str) -> str:
+    return f"{name} {epochs} epochs" if epochs is not None else f"{name} {steps} steps"

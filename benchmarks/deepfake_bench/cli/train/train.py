@@ -1,0 +1,108 @@
+"""``dfbench train``: train a detector."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfake_bench.cli.models import trained_model
+from deepfake_bench.cli.output.options import (
+    CacheDir,
+    Changes,
+    Device,
+    Recipe,
+    Smoke,
+    Track,
+    TrainedDetector,
+    ValidationData,
+)
+from deepfake_bench.cli.train.recipes import recipes
+from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configured, is_first_process, stored_run
+
+
+def train(
+    detector: TrainedDetector,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:PATH|PATH", help="Training data; with --resume by default those of the run."),
+    ] = None,
+    valid: ValidationData = None,
+    test: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:PATH|PATH", help="Test data, evaluated once, after the training has ended."),
+    ] = None,
+    recipe: Recipe = None,
+    changes: Changes = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Folder for all files of the run; by default runs/DETECTOR-RECIPE-DATE-TIME.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --run-dir with its own recipe and data.")
+    ] = False,
+    smoke_run: Smoke = False,
+    device: Device = "auto",
+    cache_dir: CacheDir = None,
+    track: Track = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
+    ] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="TOML file with the origin of each source of training data, and its terms.")
+    ] = None,
+    overfit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train and validate on this many samples, to check that the detector can learn."),
+    ] = None,
+    explain: Annotated[
+        int | None, typer.Option(min=0, help="Number of validation samples that get an overlay at the end.")
+    ] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", help="List the recipes of the detector and exit.")
+    ] = False,
+) -> None:
+    """Train a detector; the trained model is packaged in RUN_DIR/model."""
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.loading.load import load
+    from deepfake_registry.provenance import read_terms
+
+    if list_recipes:
+        recipes(detector)
+        return
+    loaded = load(detector, untrained=True)
+    stored = stored_run(detector, run_dir) if resume else None
+    wanted = list(changes or [])
+    wanted += [f"{key}={value}" for key, value in (("overfit", overfit), ("explain", explain)) if value is not None]
+    loaded, settings = configured(loaded, recipe, wanted, smoke=smoke_run, stored=stored)
+    data = data or (stored.data if stored else None)
+    if data is None:
+        raise DeepfakeError("--data is missing: name the training data as --data NAME:PATH or --data FOLDER")
+    folder = run_dir or _new_run_dir(detector, recipe)
+    announce(loaded, settings, folder)
+    trained = loaded.train(
+        data,
+        recipe=settings,
+        run_dir=folder,
+        valid=valid or (stored.valid if stored else None),
+        test=test or (stored.test if stored else None),
+        device=device,
+        cache_dir=cache_dir,
+        resume=resume,
+        start=trained_model(start) if start else None,
+        terms=read_terms(sources) if sources else (),
+        **({"track": track} if track else {}),
+    )
+    if is_first_process():
+        typer.echo(f"trained {trained.manifest.name} {trained.manifest.version}: {folder / 'model'}")
+
+
+def _new_run_dir(detector: str, recipe: str | None) -> Path:
+    from deepfake_core.errors import DeepfakeError
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DeepfakeError("several processes need to agree on a folder: name it by --run-dir")
+    return Path("runs") / f"{detector}-{Path(recipe or DEFAULT_RECIPE).stem}-{datetime.now():%Y%m%d-%H%M%S}"
