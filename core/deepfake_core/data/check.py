@@ -1,4 +1,4 @@
-"""Is a dataset fit to train and to measure on: layout, labels, every file, duplicates and leaks."""
+"""Check whether a dataset is fit for training and measuring: layout, labels, every file, duplicates and leaks."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.progress import track
 
 if TYPE_CHECKING:
-    from deepfake_core.data.state import State
+    from deepfake_core.data.fact_cache import FactCache
     from deepfake_core.datasets import Dataset, Sample
 
 MAX_BAD = 0.01
-"""Share of unreadable files beyond which training stops too (requirement 001-26, resolution 14)."""
+"""Largest share of unreadable files that is accepted, here and by training."""
 
 _LISTED = 1000
-"""Names that a finding keeps; its count is of all."""
+"""Most names that a finding keeps; its count covers all."""
 
 LABELS = ("real", "fake")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong, or worth knowing.
+    """Problem of a dataset.
 
     Attributes:
-        level: An error makes the dataset unfit.
-        text: What it is, with what to do.
-        count: How many files or pairs it is about.
-        names: The first of them.
+        level: ``"error"`` if it makes the dataset unfit, otherwise ``"warning"``.
+        text: Description of the problem, with what to do about it.
+        count: Number of files or pairs that have the problem.
+        names: Names of the first of them.
     """
 
     level: Literal["error", "warning"]
@@ -53,7 +53,16 @@ class Finding:
 
 @dataclass(slots=True)
 class Cell:
-    """Samples of one source, class and split."""
+    """Counts of one source, class and split.
+
+    Attributes:
+        source: Name of the source.
+        label: ``"real"`` or ``"fake"``.
+        split: Name of the split; ``""`` where the dataset has none.
+        samples: Number of samples.
+        groups: Number of groups.
+        unreadable: Number of files that cannot be used.
+    """
 
     source: str
     label: str
@@ -65,16 +74,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
-        dataset: Its root.
-        samples: Rows of the dataset.
-        examined: Files that were looked into.
-        identities: Persons that it names.
-        cells: Counts per source, class and split.
+        dataset: Root of the dataset.
+        samples: Number of samples.
+        examined: Number of files that were inspected.
+        identities: Number of identities that the dataset names.
+        cells: Counts of each source, class and split.
         unreadable: ``(name, reason)`` of every file that cannot be used.
-        findings: Errors first.
+        findings: Problems that were found, errors first.
     """
 
     dataset: str
@@ -87,17 +96,17 @@ class CheckReport:
 
     @property
     def fit(self) -> bool:
-        """Whether there is no error."""
+        """Whether no finding is an error."""
         return all(finding.level != "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
+        """Return the report as plain data for JSON."""
         return {"fit": self.fit, **asdict(self)}
 
 
 @dataclass
 class _Rows:
-    """What a check remembers of all files while it goes through them."""
+    """Everything that a check collects while it reads the files."""
 
     names: list[str] = field(default_factory=list)
     fake: list[bool] = field(default_factory=list)
@@ -145,7 +154,7 @@ class _Rows:
             self.hashed.append((row, sample.split))
 
     def file(self, row: int, sha256: str) -> None:
-        """Take the bytes of a row that is the first of its name."""
+        """Record the hash of a row that is the first one of its name."""
         first = self.first.setdefault(bytes.fromhex(sha256[:32]), row)
         if first != row:
             pair = f"{self.names[first]} = {self.names[row]}"
@@ -158,27 +167,27 @@ def check(
     max_bad: float = MAX_BAD,
     max_images: int | None = None,
     near: bool = False,
-    state: State | None = None,
+    cache: FactCache | None = None,
     threads: int | None = None,
 ) -> CheckReport:
-    """Read the layout and the labels, look into the files, and say what is wrong.
+    """Read the layout and the labels of a dataset, inspect its files, and report the problems.
 
     Args:
-        dataset: What to check.
-        max_bad: Share of unreadable files that is no error yet.
-        max_images: Look into this many files at most, evenly spread; layout and labels are checked in full.
-        near: Also look for pictures in different splits that look the same; needs the ``data`` extra.
-        state: What is known of files from an earlier check, and what becomes known.
-        threads: By default what the machine allows.
+        dataset: Dataset to check.
+        max_bad: Largest share of unreadable files that is no error.
+        max_images: Most files that are inspected, evenly spread; layout and labels are always checked in full.
+        near: Whether to search for images in different splits that look the same; this needs the ``data`` extra.
+        cache: Cache of facts: unchanged files are not read again, and new facts are added.
+        threads: Number of threads; by default as many as the process may use.
 
     Raises:
         TrainingDataError: The layout or a label is wrong, or there are no samples.
-        MissingExtra: ``near`` without the extra.
+        MissingExtra: ``near`` is true and the extra is not installed.
     """
     root = folder_of(dataset)
     rows = _Rows()
     want = Want(digest="pictures", phash=near)
-    for sample, facts in inspect_all(dataset, want, state=state, max_images=max_images, threads=threads):
+    for sample, facts in inspect_all(dataset, want, cache=cache, max_images=max_images, threads=threads):
         rows.add(relative_name(sample, root), sample, facts)
     if not rows.names:
         raise TrainingDataError(f"{dataset.root}: no samples at all; name another folder or layout")
@@ -225,7 +234,7 @@ def _unreadable(rows: _Rows, max_bad: float) -> Iterable[Finding]:
 
 
 def _classes(cells: Iterable[Cell]) -> Iterable[Finding]:
-    """Whether usable files of both classes are there at all, and in every split."""
+    """Yield a finding where a class has no usable file, in the whole dataset or in a split."""
     usable: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(LABELS, 0))
     for cell in cells:
         usable[cell.split][cell.label] += cell.samples - cell.unreadable
@@ -236,7 +245,7 @@ def _classes(cells: Iterable[Cell]) -> Iterable[Finding]:
         empty = [label for label, count in counts.items() if not count]
         if split and empty and len(empty) < len(LABELS):
             text = f"the split {split!r} has no usable {empty[0]} sample; divide the dataset anew by dfbench data split"
-            # Nothing can be measured on one class; training may take the other one from elsewhere.
+            # Nothing can be measured on one class, but another dataset may bring the other class for training.
             yield Finding("warning" if split == "train" else "error", text)
 
 

@@ -1,27 +1,27 @@
-"""Look into every file of a dataset once: is it whole, what is it, and has it been seen before."""
+"""Inspect every file of a dataset once: whether it is whole, what it contains, and its hashes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.data.state import Key, State, key_of
+from deepfake_core.data.fact_cache import FactCache, Key, key_of
 from deepfake_core.datasets import Dataset
 from deepfake_core.errors import InputError, MissingExtra
 from deepfake_core.inputs.decode import decode, one_line, open_stream, read_head
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.inputs.sniff import sniff
 from deepfake_core.inputs.video import end_frames
+from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import sha256_file
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 1 << 26
-"""Most bytes of a file that is taken into memory whole."""
+"""Size in bytes up to which a file is read into memory as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What to find out about each file.
+    """Facts to find out about each file.
 
     Attributes:
-        content: Decode it: pictures in full, of videos the first and the last frame. Without, the rest but the
-            digest of every file is not found out either.
-        digest: sha256 of the bytes of which files; videos can be large.
-        phash: Perceptual hash, of pictures.
-        face: Side of its largest face.
+        content: Whether to decode the file: an image in full, and the first and the last frame of a video. If it is
+            false, every file is hashed and nothing else is found out.
+        digest: Files whose bytes are hashed by sha256; videos can be large.
+        phash: Whether to compute the perceptual hash of images.
+        face: Whether to measure the largest face.
     """
 
     content: bool = True
@@ -54,19 +54,20 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one file; fields that were not asked for keep their defaults.
+    """Facts about one file; fields that were not asked for keep their defaults.
 
     Attributes:
-        size_bytes: Of the file, or of the archive's member.
-        sha256: Hex digest of its bytes.
-        error: Why it cannot be used; ``""`` for a file that is whole.
-        video: Whether it is a video.
-        format: ``"JPEG"``, ``"PNG"``, …, by its content.
-        mode: Colour mode, such as ``"RGB"``, of pictures.
-        width, height: As shown, in pixels.
-        brightness: Mean of all channels in [0, 1]; of videos, of the first frame.
-        phash: Perceptual hash of 64 bits, of pictures.
-        face: Longer side of the largest face in pixels, 0 without a face; of videos, in the first frame.
+        size_bytes: Size of the file, or of the archive's member, in bytes.
+        sha256: Hex digest of the bytes.
+        error: Reason why the file cannot be used; ``""`` for a file that is whole.
+        video: Whether the file is a video.
+        format: File format by its content: ``"JPEG"``, ``"PNG"``, ….
+        mode: Colour mode of an image, such as ``"RGB"``.
+        width: Width as shown, in pixels.
+        height: Height as shown, in pixels.
+        brightness: Mean of all channels in [0, 1], for a video that of its first frame.
+        phash: Perceptual hash of an image, 64 bits.
+        face: Longer side of the largest face in pixels, for a video in its first frame; 0 if there is no face.
     """
 
     size_bytes: int = 0
@@ -82,7 +83,7 @@ class Facts:
     face: float | None = None
 
     def covers(self, want: Want) -> bool:
-        """Whether everything wanted is known of a file that is whole."""
+        """Return whether these facts, about a file that is whole, include everything that is wanted."""
         return (
             (bool(self.sha256) or not _hashes(want, self.video))
             and (self.brightness is not None or not want.content)
@@ -92,12 +93,12 @@ class Facts:
 
 
 def inspect(data: Path | bytes, name: str, want: Want) -> Facts:
-    """Look into one file; what is wrong with it is in ``error``, never raised.
+    """Inspect one file; a problem with it is stated in :attr:`Facts.error` and never raised.
 
     Args:
-        data: Its path or its bytes.
-        name: What to call it.
-        want: What to find out.
+        data: Path of the file, or its bytes.
+        name: Name of the file in messages.
+        want: Facts to find out.
     """
     known: dict[str, object] = {}
     try:
@@ -122,18 +123,24 @@ def _hashes(want: Want, video: bool) -> bool:
 
 
 def digest(data: Path | bytes) -> str:
-    """Hex sha256 of a file or of bytes."""
+    """Return the sha256 of a file or of bytes as a hex digest."""
     return hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else sha256_file(data)
 
 
 def at_once(data: Path | bytes, name: str) -> tuple[Path | bytes, Facts | None]:
-    """A picture's file in memory, and its size and hash, so that one reading does for both.
+    """Read an image file into memory and hash it, so that it is read only once.
 
-    A file of more than :data:`AT_ONCE` stays where it is, and nothing is known of it.
+    Args:
+        data: Path of the file, or its bytes.
+        name: Name of the file in messages.
+
+    Returns:
+        The bytes, and the facts ``size_bytes`` and ``sha256``. For a file larger than :data:`AT_ONCE` it is the path
+        and ``None``.
 
     Raises:
-        InputError: The file is missing, empty or no regular file.
-        OSError: It cannot be read.
+        InputError: The file is missing, empty or not a regular file.
+        OSError: The file cannot be read.
     """
     if not isinstance(data, bytes):
         with open_stream(data, name) as stream:
@@ -143,73 +150,77 @@ def at_once(data: Path | bytes, name: str) -> tuple[Path | bytes, Facts | None]:
     return data, Facts(size_bytes=len(data), sha256=digest(data))
 
 
-def remember(state: State, key: Key | None, facts: Facts | None) -> None:
-    """Put what is known of a file into the state, unless it is nothing."""
+def remember(cache: FactCache, key: Key | None, facts: Facts | None) -> None:
+    """Store the facts about a file in the cache, where there are a key and facts."""
     if key is not None and facts is not None:
-        state.put(key, json.dumps(asdict(facts)))
+        cache.put(key, json.dumps(asdict(facts)))
 
 
 def inspect_all(
     dataset: Dataset,
     want: Want,
     *,
-    state: State | None = None,
+    cache: FactCache | None = None,
     max_images: int | None = None,
     threads: int | None = None,
     description: str = "checking",
 ) -> Iterator[tuple[Sample, Facts | None]]:
-    """Yield every sample, in the dataset's order, with what its file is.
+    """Yield every sample of a dataset with the facts about its file, in the dataset's order.
 
     Args:
-        dataset: What to go through; its list is read once more before, where that is cheap or ``max_images`` needs it.
-        want: What to find out.
-        state: Whole files that it knows unchanged are not looked into again; it takes what is found.
-        max_images: Look into this many files at most, evenly spread; the others come with ``None``.
-        threads: By default what the machine allows.
-        description: What progress is called.
+        dataset: Dataset to inspect. It is listed once more beforehand, where that is cheap or ``max_images`` needs it.
+        want: Facts to find out.
+        cache: Cache of facts. Files that it knows to be whole and unchanged are not read again; new facts are added.
+        max_images: Most files that are inspected, evenly spread over the dataset; the facts of the others are ``None``.
+        threads: Number of threads; by default as many as the process may use.
+        description: Label of the progress bar.
     """
     threads = threads or allowed_threads()
-    # Listing is cheap but where it means to decompress everything.
+    # Listing is cheap, except for datasets that have to decompress everything for it.
     listed = type(dataset).stream is Dataset.stream
     total = sum(1 for _ in dataset) if listed or max_images is not None else None
-    pending: deque[tuple[Sample, Key | None, Future[Facts] | Facts | None]] = deque()
 
-    def finished() -> tuple[Sample, Facts | None]:
-        sample, key, found = pending.popleft()
-        if isinstance(found, Future):
-            found = found.result()
-            # What cannot be used is looked into each time: a drive may have failed rather than the file.
-            if state is not None and not found.error:
-                remember(state, key, found)
-        return sample, found
+    def items() -> Iterator[_Item]:
+        for row, (sample, data) in enumerate(track(dataset.stream(), description, total=total)):
+            if total is not None and max_images is not None and not _chosen(row, max_images, total):
+                yield _Item(sample, b"", chosen=False)
+            else:
+                key = key_of(sample) if cache is not None else None
+                yield _Item(sample, data, key, _cached(cache, key, want))
 
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for row, (sample, data) in enumerate(track(dataset.stream(), description, total=total)):
-                if total is not None and max_images is not None and not _chosen(row, max_images, total):
-                    pending.append((sample, None, None))
-                else:
-                    key = key_of(sample) if state is not None else None
-                    known = _known(state, key, want)
-                    pending.append((sample, key, known or pool.submit(inspect, data, sample.name, want)))
-                # A bounded window, so that members of archives do not pile up in memory.
-                while len(pending) > 4 * threads:
-                    yield finished()
-            while pending:
-                yield finished()
-        finally:
-            for _, _, found in pending:
-                if isinstance(found, Future):
-                    found.cancel()
+    def work(item: _Item) -> _Item:
+        return replace(item, facts=inspect(item.data, item.sample.name, want), data=b"", is_new=True)
+
+    def known(item: _Item) -> _Item | None:
+        return None if item.chosen and item.facts is None else item
+
+    with closing(ordered_map(work, items(), workers=threads, known=known)) as inspected:
+        for item in inspected:
+            # A file with an error is inspected each time: the drive may have failed rather than the file.
+            if cache is not None and item.is_new and item.facts is not None and not item.facts.error:
+                remember(cache, item.key, item.facts)
+            yield item.sample, item.facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One sample on its way through :func:`inspect_all`."""
+
+    sample: Sample
+    data: Path | bytes
+    key: Key | None = None
+    facts: Facts | None = None
+    chosen: bool = True
+    is_new: bool = False
 
 
 def _chosen(row: int, wanted: int, total: int) -> bool:
-    """Whether a row is among ``wanted`` rows evenly spread over ``total``."""
+    """Return whether a row is one of ``wanted`` rows that are evenly spread over ``total``."""
     return (row + 1) * wanted // total > row * wanted // total
 
 
-def _known(state: State | None, key: Key | None, want: Want) -> Facts | None:
-    stored = state.get(key) if state is not None and key is not None else None
+def _cached(cache: FactCache | None, key: Key | None, want: Want) -> Facts | None:
+    stored = cache.get(key) if cache is not None and key is not None else None
     if stored is None:
         return None
     facts = Facts(**json.loads(stored))
@@ -255,10 +266,12 @@ def _face(pixels: NDArray[np.uint8]) -> float:
 
 
 def phash(pixels: NDArray[np.uint8]) -> int:
-    """Perceptual hash of ``uint8 [h, w, 3]`` RGB, 64 bits: the signs of its lowest cosine frequencies.
+    """Return the perceptual hash of ``uint8 [h, w, 3]`` RGB as an integer of 64 bits.
+
+    Its bits tell which of the lowest 8 × 8 coefficients of the discrete cosine transform exceed their median.
 
     Raises:
-        MissingExtra: The library is absent.
+        MissingExtra: The ``imagehash`` package is not installed.
     """
     try:
         from imagehash import phash as perceptual_hash

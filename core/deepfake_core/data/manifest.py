@@ -1,4 +1,4 @@
-"""The sha256 of every file of a dataset, written down and verified (001-32)."""
+"""Manifest of a dataset: a table with the sha256 of every file, which is written and verified here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from deepfake_core.data.check import LABELS
+from deepfake_core.data.fact_cache import FactCache, locked_cache
 from deepfake_core.data.inspect import Want, inspect_all
 from deepfake_core.data.naming import folder_of, relative_name
-from deepfake_core.data.state import State, in_turn
 from deepfake_core.datasets.files import inside
 from deepfake_core.datasets.tables import rows as csv_rows
 from deepfake_core.errors import TrainingDataError
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file of a dataset.
+    """One file of a dataset, as its row in the manifest states it.
 
     Attributes:
-        path: Relative to the dataset's folder, with ``!member`` in an archive; escaped where it is no UTF-8 text.
-        sha256: Hex digest of its bytes.
-        bytes: Their number.
+        path: Path relative to the dataset's folder, with ``!member`` in an archive; escaped where it is not UTF-8.
+        sha256: Hex digest of the bytes.
+        bytes: Number of bytes, as decimal text.
         label: ``real`` or ``fake``.
-        source, group, split: As the dataset has them.
+        source: Source of the sample.
+        group: Group of the sample.
+        split: Split of the sample; ``""`` where the dataset has none.
     """
 
     path: str
@@ -46,16 +48,17 @@ class Entry:
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
+"""Columns of the CSV file, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How a dataset differs from its manifest.
+    """Differences between a dataset and its manifest; true if there are any.
 
     Attributes:
         changed: Files whose bytes differ.
         missing: Files of the manifest that the dataset lacks.
-        added: Files that the manifest lacks.
+        added: Files of the dataset that the manifest lacks.
         relabelled: Files whose label, source, group or split differs.
     """
 
@@ -68,21 +71,21 @@ class Differences:
         return bool(self.changed or self.missing or self.added or self.relabelled)
 
 
-def entries(dataset: Dataset, *, state: State | None = None, threads: int | None = None) -> Iterator[Entry]:
+def entries(dataset: Dataset, *, cache: FactCache | None = None, threads: int | None = None) -> Iterator[Entry]:
     """Read every file and yield its entry, in the dataset's order.
 
     Args:
-        dataset: What to go through.
-        state: What is known of unchanged files already.
-        threads: By default what the machine allows.
+        dataset: Dataset to read.
+        cache: Cache of facts: unchanged files are not read again, and new facts are added.
+        threads: Number of threads; by default as many as the process may use.
 
     Raises:
         TrainingDataError: A file cannot be read.
     """
     root = folder_of(dataset)
     want = Want(content=False)
-    for sample, facts in inspect_all(dataset, want, state=state, threads=threads, description="hashing"):
-        assert facts is not None, "all files are looked into"
+    for sample, facts in inspect_all(dataset, want, cache=cache, threads=threads, description="hashing"):
+        assert facts is not None, "without max_images all files are inspected"
         if not facts.sha256:
             raise TrainingDataError(f"{sample.name}: {facts.error}; restore the file, or take it out of the dataset")
         texts = (sample.source, sample.group, sample.split)
@@ -96,45 +99,46 @@ def entries(dataset: Dataset, *, state: State | None = None, threads: int | None
 
 
 def write_manifest(
-    dataset: Dataset, path: Path, *, state: Path | None = None, threads: int | None = None
+    dataset: Dataset, path: Path, *, cache: Path | None = None, threads: int | None = None
 ) -> tuple[int, str]:
-    """Write the manifest as CSV; a run that was killed goes on where it was.
+    """Write the manifest of a dataset as CSV; after a kill, the next call continues where this one stopped.
 
     Args:
-        dataset: What to write down.
-        path: The CSV file, written whole or not at all.
-        state: Where hashes are kept meanwhile; by default beside ``path``, and removed in the end.
-        threads: By default what the machine allows.
+        dataset: Dataset to read.
+        path: CSV file, which is written as a whole or not at all.
+        cache: File that keeps the hashes that are known already. By default it lies beside ``path`` and is removed in
+            the end.
+        threads: Number of threads; by default as many as the process may use.
 
     Returns:
-        The number of files, and :func:`hash_of` their entries.
+        The number of files, and the hash of their entries (:func:`hash_of`).
 
     Raises:
-        TrainingDataError: A file cannot be read, or is listed twice.
+        TrainingDataError: A file cannot be read or is listed twice.
     """
-    kept = state or path.with_name(f"{path.name}.state")
+    kept = cache or path.with_name(f"{path.name}.state")
     hashes: list[bytes] = []
     seen: set[str] = set()
     with (
-        State(kept) as known,
+        FactCache(kept) as known,
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for entry in entries(dataset, state=known, threads=threads):
+        for entry in entries(dataset, cache=known, threads=threads):
             if entry.path in seen:
                 raise TrainingDataError(f"{dataset.root}: {entry.path} is listed twice; keep one row")
             seen.add(entry.path)
             writer.writerow(astuple(entry))
             hashes.append(_digest(entry))
-    if state is None:
+    if cache is None:
         kept.unlink(missing_ok=True)
     return len(hashes), _combined(hashes)
 
 
 def read_manifest(path: Path) -> Iterator[Entry]:
-    """Read what :func:`write_manifest` wrote.
+    """Read a manifest that :func:`write_manifest` wrote, and yield its entries.
 
     Raises:
         TrainingDataError: The file is damaged, or a row leads outside of the dataset or repeats another one.
@@ -155,10 +159,17 @@ def read_manifest(path: Path) -> Iterator[Entry]:
 
 
 def verify(dataset: Dataset, path: Path, *, threads: int | None = None) -> tuple[int, str, Differences]:
-    """Read every file and compare it with the manifest; nothing that the manifest names is opened.
+    """Read every file of a dataset and compare it with a manifest.
+
+    Only files that the dataset lists are opened, never a file because the manifest names it.
+
+    Args:
+        dataset: Dataset to read.
+        path: Manifest to compare it with.
+        threads: Number of threads; by default as many as the process may use.
 
     Returns:
-        The number of files, :func:`hash_of` what is there now, and the differences.
+        The number of files of the dataset, the hash of their entries (:func:`hash_of`), and the differences.
 
     Raises:
         TrainingDataError: The manifest is damaged, or a file cannot be read.
@@ -181,31 +192,38 @@ def verify(dataset: Dataset, path: Path, *, threads: int | None = None) -> tuple
     return len(hashes), _combined(hashes), Differences(tuple(changed), tuple(missing), tuple(added), tuple(relabelled))
 
 
-def manifest_hash(dataset: Dataset, *, state: State | None = None, threads: int | None = None) -> str:
-    """One sha256 over the names, bytes, labels, sources, groups and splits of a dataset.
+def manifest_hash(dataset: Dataset, *, cache: FactCache | None = None, threads: int | None = None) -> str:
+    """Return one sha256 over the names, bytes, labels, sources, groups and splits of a dataset, as a hex digest.
 
-    It depends neither on the order of files nor on where the dataset lies, so that two machines can tell that they
-    train on the same data. Every file is read, unless ``state`` knows it.
+    It depends neither on the order of the files nor on the place of the dataset, so that two machines can tell that
+    they train on the same data.
+
+    Args:
+        dataset: Dataset to read.
+        cache: Cache of facts: unchanged files are not read again, and new facts are added.
+        threads: Number of threads; by default as many as the process may use.
 
     Raises:
         TrainingDataError: A file cannot be read.
     """
-    return hash_of(entries(dataset, state=state, threads=threads))
+    return hash_of(entries(dataset, cache=cache, threads=threads))
 
 
 def held_out_hashes(dataset: Dataset, known: Path | None = None) -> tuple[str, ...]:
-    """What :func:`manifest_hash` gives for a dataset and for its split ``valid``, named so or not.
+    """Return the hashes by which a dataset, or its split ``valid`` alone, can be recognised.
 
-    Nothing where a file cannot be read: then the dataset has no hash.
+    These are :func:`manifest_hash` of the whole dataset, of the samples of its split ``valid``, and of the same
+    samples without the name of their split. The result is empty where a file cannot be read: then the dataset has no
+    hash.
 
     Args:
-        dataset: What to hash.
-        known: File with the hashes of what was read before (:class:`~deepfake_core.data.state.State`); it takes the
-            others. Without, every file is read.
+        dataset: Dataset to hash.
+        known: File of a :class:`~deepfake_core.data.fact_cache.FactCache` with the hashes of files that were read
+            before; new hashes are added. By default every file is read.
     """
     try:
-        with in_turn(known) if known is not None else nullcontext() as state:
-            every = list(entries(dataset, state=state))
+        with locked_cache(known) if known is not None else nullcontext() as cache:
+            every = list(entries(dataset, cache=cache))
     except TrainingDataError:
         return ()
     held_out = [entry for entry in every if entry.split == "valid"]
@@ -214,13 +232,13 @@ def held_out_hashes(dataset: Dataset, known: Path | None = None) -> tuple[str, .
 
 
 def hash_of(manifest: Iterable[Entry]) -> str:
-    """The one hash of a manifest, whatever the order of its entries."""
+    """Return the hash of a manifest as a hex digest; it does not depend on the order of the entries."""
     return _combined([_digest(entry) for entry in manifest])
 
 
 def _digest(entry: Entry) -> bytes:
     path = PurePosixPath(entry.path)
-    # A file outside of the dataset's folder is where this machine has it, which is no property of the data.
+    # The folder of a file outside of the dataset's folder is a property of this machine and not of the data.
     name = path.name if path.is_absolute() else entry.path
     return hashlib.sha256(json.dumps([name, *astuple(entry)[1:]]).encode()).digest()
 
@@ -230,6 +248,6 @@ def _combined(hashes: list[bytes]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that a CSV file gives back as it was: UTF-8, without line breaks and outer blanks."""
+    """Return a text that survives a CSV file unchanged: UTF-8, without line breaks and outer blanks."""
     escaped = text.encode("utf-8", "backslashreplace").decode()
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escaped).strip()

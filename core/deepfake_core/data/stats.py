@@ -1,4 +1,4 @@
-"""What the files of a dataset are like, by source and class, and whether that alone gives the class away."""
+"""Statistics of a dataset's files by source and class, and whether they alone predict the class."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.metrics import roc_auc
 
 if TYPE_CHECKING:
-    from deepfake_core.data.state import State
+    from deepfake_core.data.fact_cache import FactCache
     from deepfake_core.datasets import Dataset
 
 KINDS = {"format": "file format", "mode": "colour mode"}
-"""Property of a file that is a word → what to call it."""
+"""Properties of a file that are words, with their names for people."""
 
 MEASURES = {
     "megapixels": "picture size (megapixels)",
@@ -28,24 +28,26 @@ MEASURES = {
     "brightness": "brightness",
     "face_px": "face size (pixels)",
 }
-"""Property of a file that is a number → what to call it."""
+"""Properties of a file that are numbers, with their names for people."""
 
 PREDICTABLE = 0.75
-"""Balanced accuracy, or ROC AUC, from which on a property gives the class away."""
+"""Balanced accuracy or ROC AUC from which on a property is reported as predicting the class."""
 
-_FEWEST = 20  # of each class: with fewer, chance alone gives such numbers
+_FEWEST = 20  # files of each class: with fewer, chance alone gives such numbers
 _QUANTILES = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
 class CellStats:
-    """Files of one source and class.
+    """Statistics of the files of one source and class.
 
     Attributes:
-        source, label: Which.
-        files: How many could be read.
-        formats, modes: How many of each.
-        quantiles: Measure → its 5 %, 50 % and 95 % quantile.
+        source: Name of the source.
+        label: ``"real"`` or ``"fake"``.
+        files: Number of files that could be read.
+        formats: Number of files of each file format.
+        modes: Number of files of each colour mode.
+        quantiles: 5 %, 50 % and 95 % quantile of each measure.
     """
 
     source: str
@@ -58,13 +60,13 @@ class CellStats:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A property of files that gives the class away.
+    """Property of files that predicts the class.
 
     Attributes:
-        source: Within which source; ``""`` over the whole dataset.
-        what: The property.
-        strength: Balanced accuracy or AUC of the class by it alone, in [0.5, 1].
-        detail: Which values belong to which class.
+        source: Source within which it does; ``""`` for the whole dataset.
+        what: Name of the property.
+        strength: Balanced accuracy or ROC AUC of the class by this property alone, in [0.5, 1].
+        detail: Values of the property in each class.
     """
 
     source: str
@@ -79,14 +81,14 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class Stats:
-    """What the files of a dataset are like.
+    """Statistics of the files of a dataset.
 
     Attributes:
-        dataset: Its root.
-        cells: Per source and class.
-        shortcuts: What gives the class away, the strongest first.
-        unreadable: Files that could not be read.
-        values: Measure → source → class → its values, for plots.
+        dataset: Root of the dataset.
+        cells: Statistics of each source and class.
+        shortcuts: Properties that predict the class, the strongest first.
+        unreadable: Number of files that could not be read.
+        values: For plots, the value of each file: measure → source → class → ``float64 [N]``.
     """
 
     dataset: str
@@ -96,7 +98,7 @@ class Stats:
     values: dict[str, dict[str, dict[str, NDArray[np.float64]]]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON; without the single values."""
+        """Return the statistics as plain data for JSON, without :attr:`values`."""
         return {
             "dataset": self.dataset,
             "unreadable": self.unreadable,
@@ -110,17 +112,17 @@ def collect(
     *,
     faces: bool = False,
     max_images: int | None = None,
-    state: State | None = None,
+    cache: FactCache | None = None,
     threads: int | None = None,
 ) -> Stats:
-    """Look into the files and compare the classes.
+    """Inspect the files of a dataset and compare the classes.
 
     Args:
-        dataset: What to look at.
-        faces: Also find faces, which takes about ten times as long.
-        max_images: Look into this many files at most, evenly spread.
-        state: What is known of unchanged files already, and what becomes known.
-        threads: By default what the machine allows.
+        dataset: Dataset to inspect.
+        faces: Whether to measure faces too, which takes about ten times as long.
+        max_images: Most files that are inspected, evenly spread over the dataset.
+        cache: Cache of facts: unchanged files are not read again, and new facts are added.
+        threads: Number of threads; by default as many as the process may use.
 
     Raises:
         TrainingDataError: No file can be read.
@@ -129,7 +131,7 @@ def collect(
     unreadable = 0
     want = Want(digest="none", face=faces)
     for sample, facts in inspect_all(
-        dataset, want, state=state, max_images=max_images, threads=threads, description="measuring"
+        dataset, want, cache=cache, max_images=max_images, threads=threads, description="measuring"
     ):
         if facts is not None and not facts.width:
             unreadable += 1
@@ -161,14 +163,14 @@ def collect(
 
 
 def _measured(found: Sequence[Facts], name: str) -> NDArray[np.float64]:
-    """One number per file, ``float64 [N]``; files that do not have it are left out."""
+    """Return one number per file, ``float64 [N]``; files that do not have it are left out."""
     if name == "megapixels":
         return np.array([facts.width * facts.height / 1e6 for facts in found])
     if name == "bytes_per_pixel":
-        # Of a video this would be its length.
+        # In a video this number would depend on the length.
         return np.array([facts.size_bytes / (facts.width * facts.height) for facts in found if not facts.video])
     if name == "face_px":
-        return np.array([facts.face for facts in found if facts.face])  # 0 is no face, not a small one
+        return np.array([facts.face for facts in found if facts.face])  # 0 means no face, not a small one
     return np.array([facts.brightness for facts in found if facts.brightness is not None])
 
 
@@ -177,7 +179,7 @@ def _quantiles(numbers: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _shortcuts(rows: dict[tuple[str, str], list[Facts]], measures: Iterable[str]) -> Iterable[Shortcut]:
-    """Over the whole dataset, and within each source that has both classes."""
+    """Yield the shortcuts over the whole dataset, and within each source that has both classes."""
     sources = sorted({source for source, _ in rows})
     both = [source for source in sources if all((source, label) in rows for label in LABELS)]
     for scope in ["", *(both if len(sources) > 1 else ())]:
@@ -201,7 +203,7 @@ def _shortcuts(rows: dict[tuple[str, str], list[Facts]], measures: Iterable[str]
 
 
 def _by_kind(real: Sequence[Facts], fake: Sequence[Facts], kind: str) -> tuple[float, str] | None:
-    """Balanced accuracy of calling each value by the class in which it is the more frequent."""
+    """Return the balanced accuracy of assigning each value to the class in which it is more frequent."""
     shares = []
     for found in (real, fake):
         counts = Counter(str(getattr(facts, kind)) for facts in found)
@@ -218,7 +220,7 @@ def _by_kind(real: Sequence[Facts], fake: Sequence[Facts], kind: str) -> tuple[f
 
 
 def _by_measure(real: NDArray[np.float64], fake: NDArray[np.float64]) -> tuple[float, str] | None:
-    """AUC of the class by the number, whichever way round."""
+    """Return the ROC AUC of the class by the number, whether real or fake files have the larger one."""
     if min(len(real), len(fake)) < _FEWEST:
         return None
     auc = roc_auc(np.repeat([0, 1], [len(real), len(fake)]), np.concatenate([real, fake]))

@@ -17,7 +17,7 @@ from mini_sets import Tar, jpeg, pictures
 
 from deepfake_core.data import inspect as module
 from deepfake_core.data.inspect import Want, inspect, inspect_all
-from deepfake_core.data.state import State, key_of
+from deepfake_core.data.fact_cache import FactCache, key_of
 from deepfake_core.datasets import Sample
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
@@ -25,8 +25,8 @@ from deepfake_core.errors import TrainingDataError
 SLOW = """
 import sys, time
 from pathlib import Path
-from deepfake_core.data import inspect, state
-state.COMMIT_EVERY_S = 0.0
+from deepfake_core.data import fact_cache, inspect
+fact_cache.COMMIT_EVERY_S = 0.0
 look = inspect.inspect
 def slowly(data, name, want):
     with open(sys.argv[2], "a") as log:
@@ -41,8 +41,8 @@ data = ImageFolder(sys.argv[1])
 if sys.argv[3] == "manifest":
     write_manifest(data, Path(sys.argv[4]), threads=1)
 else:
-    with state.State(Path(sys.argv[4])) as known:
-        check(data, state=known, threads=1)
+    with fact_cache.FactCache(Path(sys.argv[4])) as known:
+        check(data, cache=known, threads=1)
 """
 
 
@@ -73,8 +73,8 @@ def test_a_kill_in_the_middle_loses_little(tmp_path, monkeypatch, command):  # 0
         assert count == len(list(read_manifest(out))) == 120
         assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".state") == []
     else:
-        with State(out) as state:
-            assert check(ImageFolder(data), state=state).examined == 120
+        with FactCache(out) as cache:
+            assert check(ImageFolder(data), cache=cache).examined == 120
     assert len(looked) <= 100  # the last few may not have been written down yet
 
 
@@ -82,30 +82,30 @@ def test_changed_files_are_looked_into_again(tmp_path, monkeypatch):
     data = ImageFolder(pictures(tmp_path / "set"))
     broken = tmp_path / "set" / "a" / "real" / "r0.jpg"
     broken.write_bytes(b"a drive that fails")
-    with State(tmp_path / "state") as state:
-        first = list(inspect_all(data, Want(), state=state))
+    with FactCache(tmp_path / "state") as cache:
+        first = list(inspect_all(data, Want(), cache=cache))
     path = tmp_path / "set" / "a" / "fake" / "f1.jpg"
     path.write_bytes(jpeg(99))
     looked: list[str] = []
     monkeypatch.setattr(module, "inspect", lambda data, name, want: looked.append(name) or inspect(data, name, want))
-    with State(tmp_path / "state") as state:
-        second = list(inspect_all(data, Want(), state=state))
+    with FactCache(tmp_path / "state") as cache:
+        second = list(inspect_all(data, Want(), cache=cache))
         assert looked == [str(path), str(broken)], "what could not be read may be whole the next time"
         assert next(row for row in zip(first, second, strict=True) if row[0] != row[1])[0][0].path == path
-        list(inspect_all(data, Want(face=True), state=state))  # more is wanted now
+        list(inspect_all(data, Want(face=True), cache=cache))  # more is wanted now
     assert len(looked) == 2 + 8
 
 
 def test_a_state_file_that_is_none_or_in_use_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("not a database, but long enough to have a header " * 4)
     with pytest.raises(TrainingDataError, match=r"notes\.txt: is not a state file"):
-        State(tmp_path / "notes.txt")
+        FactCache(tmp_path / "notes.txt")
     with pytest.raises(TrainingDataError, match=r"notes\.txt/state: cannot be used"):
-        State(tmp_path / "notes.txt" / "state")
-    with State(tmp_path / "state") as state:
-        state.put((b"a", 1, 1), "{}")
+        FactCache(tmp_path / "notes.txt" / "state")
+    with FactCache(tmp_path / "state") as cache:
+        cache.put((b"a", 1, 1), "{}")
         with pytest.raises(TrainingDataError, match="wait for the command that uses it"):
-            State(tmp_path / "state")
+            FactCache(tmp_path / "state")
 
 
 def test_members_of_archives_are_known_apart(tmp_path):

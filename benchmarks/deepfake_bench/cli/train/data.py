@@ -18,7 +18,7 @@ from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_core.data.check import CheckReport
-    from deepfake_core.data.state import State
+    from deepfake_core.data.fact_cache import FactCache
     from deepfake_core.datasets import Dataset
 
 EXIT_UNFIT = 2
@@ -106,7 +106,7 @@ def manifest(
         raise TrainingDataError("--verify reads every file, so leave out --state")
     dataset = _opened(data)
     if out is not None:
-        count, digest = write_manifest(dataset, out, state=state, threads=threads)
+        count, digest = write_manifest(dataset, out, cache=state, threads=threads)
         typer.echo(f"wrote {out}: {count:,} files\nhash {digest}")
         return
     assert verify is not None
@@ -184,7 +184,7 @@ def stats(
     from deepfake_core.data.stats import MEASURES, collect
 
     with _state(state) as known:
-        found = collect(_opened(data), faces=faces, max_images=max_images, state=known, threads=threads)
+        found = collect(_opened(data), faces=faces, max_images=max_images, cache=known, threads=threads)
     names = list(found.values)
     rows = [("source", "label", "files", "format", "mode", *(f"{name} 5/50/95 %" for name in names))]
     for cell in found.cells:
@@ -268,13 +268,13 @@ def _opened(spec: str) -> Dataset:
 
 
 @contextmanager
-def _state(path: Path | None) -> Iterator[State | None]:
+def _state(path: Path | None) -> Iterator[FactCache | None]:
     if path is None:
         yield None
         return
-    from deepfake_core.data.state import State
+    from deepfake_core.data.fact_cache import FactCache
 
-    with State(path) as state:
+    with FactCache(path) as state:
         yield state
 
 
@@ -290,7 +290,7 @@ def _check(
     from deepfake_core.data.check import check as examine
 
     with _state(state) as known:
-        report = examine(dataset, max_bad=max_bad, max_images=max_images, near=near, state=known, threads=threads)
+        report = examine(dataset, max_bad=max_bad, max_images=max_images, near=near, cache=known, threads=threads)
     _show(report)
     _write_json(json_file, report.to_dict())
     if not report.fit:

@@ -1,4 +1,4 @@
-"""Writing a store of crops: shard by shard, so that an interrupted run goes on after the last whole one."""
+"""Write a store of crops shard by shard, so that an interrupted run continues after the last complete shard."""
 
 from __future__ import annotations
 
@@ -9,44 +9,38 @@ import json
 import shutil
 import tarfile
 import zlib
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deepfake_core.data.splits import families
+from deepfake_core.data.crops.index import NUMBERS, PARTS, read_parts, write_index
 from deepfake_core.datasets import Sample
-from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, NAMED, RECORD, REJECTED, SHARDS, SPLITS, StoreSpec
+from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, RECORD, REJECTED, SHARDS, SPLITS, StoreSpec
 from deepfake_core.errors import TrainingDataError
 from deepfake_registry.files import atomic_path, write_atomic
 
 if TYPE_CHECKING:
+    from deepfake_core.data.fact_cache import Key
     from deepfake_core.data.inspect import Facts
-    from deepfake_core.data.state import Key
 
-PARTS = "parts"
 _BLOCK = 512
-# Texts of a row: codes are given to them when all rows are known.
+# Texts of a row, which become codes when all rows are known.
 _TEXTS = ("source", "group", "persons", "video", "origin")
-_NUMBERS = ("offset", "length", "crc", "size", "box", "fake", "split", "frame", "moving")
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One picture to store.
+    """One crop to store.
 
     Attributes:
-        data: The encoded file.
+        data: Bytes of the encoded file.
         size: Height and width in pixels.
-        box: x, y, width, height of the face in its pixels.
-        frame: Place in the video or the sequence; -1 without.
+        box: x, y, width and height of the face in pixels of the crop; ``None`` for a whole image.
+        frame: Number of the frame in the video or the sequence; -1 where there is none.
     """
 
     data: bytes
@@ -56,15 +50,15 @@ class Crop:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one sample gave.
+class SampleCrops:
+    """Crops of one sample.
 
     Attributes:
-        crops: Pictures to store.
-        rejected: Frame (-1 for a picture or a whole video) and reason of what was left out.
-        moving: Whether it is a video.
-        file: The sample's file as it was before it was read; ``None`` where it cannot be found.
-        facts: Size and hash of the file, where it was read whole.
+        crops: Crops to store.
+        rejected: Frame number and reason of everything that was left out; -1 stands for an image or a whole video.
+        moving: Whether the sample is a video.
+        file: Key of the sample's file before it was read; ``None`` where the file cannot be found.
+        facts: Size and hash of the file, where it was read as a whole.
     """
 
     crops: Sequence[Crop] = ()
@@ -75,13 +69,13 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """How far a store has come at the end of a shard.
+class WriterState:
+    """Progress of a store at the end of a shard.
 
     Attributes:
-        samples: Samples that are done.
-        rows: Pictures stored.
-        rejected: Pictures and frames left out.
+        samples: Number of samples that are done.
+        rows: Number of crops that are stored.
+        rejected: Number of images and frames that were left out.
         listing: Hex digest over the samples that are done, as the dataset lists them.
         content: Hex digest over the rows.
     """
@@ -94,15 +88,20 @@ class State:
 
 
 class ShardWriter:
-    """Appends samples to a store.
+    """Writer that appends the crops of samples to a store.
 
-    A shard counts once its part, the file with its rows and the state after it, is in place; whatever a killed
-    process left beyond that is removed or overwritten.
+    A shard is complete once its part is in place: the file with its rows and the state after it. Everything that a
+    killed process left beyond that is removed or overwritten.
 
     Args:
-        folder: The store's folder; an interrupted run in it is continued.
-        spec: What decides the pictures.
-        shard_bytes: A shard ends after the sample with which it reaches this size.
+        folder: Folder of the store; an interrupted run in it is continued.
+        spec: Settings that determine the crops.
+        shard_bytes: Size in bytes at which a shard ends, after the sample with which it reaches this size.
+
+    Attributes:
+        resumed: State that an interrupted run had reached.
+        state: Present state.
+        shards: File name and size in bytes of every complete shard.
     """
 
     def __init__(self, folder: Path, spec: StoreSpec, shard_bytes: int) -> None:
@@ -112,26 +111,33 @@ class ShardWriter:
             for leftover in (folder / name).glob(".*.tmp"):
                 leftover.unlink()
         self.shards: list[dict[str, Any]] = []
-        self.state = State()
-        for part in _parts(folder):
+        self.state = WriterState()
+        for part in read_parts(folder):
             self.shards.append({"file": f"{len(self.shards):06d}.tar", "bytes": part["bytes"]})
-            self.state = State(**part["state"])
+            self.state = WriterState(**part["state"])
         self.resumed = self.state
         self._shard: _Shard | None = None
 
-    def add(self, sample: Sample, origin: str, listing: str, outcome: Outcome) -> None:
-        """Append what one sample gave; ``listing`` is the digest after it."""
+    def add(self, sample: Sample, origin: str, listing: str, crops: SampleCrops) -> None:
+        """Append the crops of one sample.
+
+        Args:
+            sample: Sample that was cut.
+            origin: Name of the sample that does not depend on the dataset's place.
+            listing: Digest over the samples up to and including this one.
+            crops: Crops of the sample.
+        """
         if self._shard is None:
             self._shard = _Shard(self.folder / SHARDS / f"{len(self.shards):06d}.tar", self.spec)
         shard, state = self._shard, self.state
         content = state.content
-        for number, crop in enumerate(outcome.crops, state.rows):
-            content = shard.add(number, crop, sample, origin, content, moving=outcome.moving)
-        shard.rejected += [(origin, frame, reason) for frame, reason in outcome.rejected]
-        self.state = State(
+        for number, crop in enumerate(crops.crops, state.rows):
+            content = shard.add(number, crop, sample, origin, content, moving=crops.moving)
+        shard.rejected += [(origin, frame, reason) for frame, reason in crops.rejected]
+        self.state = WriterState(
             samples=state.samples + 1,
-            rows=state.rows + len(outcome.crops),
-            rejected=state.rejected + len(outcome.rejected),
+            rows=state.rows + len(crops.crops),
+            rejected=state.rejected + len(crops.rejected),
             listing=listing,
             content=content,
         )
@@ -139,16 +145,19 @@ class ShardWriter:
             self._end_shard()
 
     def close(self) -> None:
-        """Drop the shard that is not whole; nothing after a :meth:`finish`."""
+        """Remove the shard that is not complete; after :meth:`finish` this does nothing."""
         if self._shard is not None:
             self._shard.drop()
             self._shard = None
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Write the last shard, the index and the record that makes the store complete.
+        """Write the last shard, the index, and the record that makes the store complete.
+
+        Args:
+            record: Fields of the record that the writer does not know.
 
         Raises:
-            TrainingDataError: Nothing was stored.
+            TrainingDataError: No crop was stored.
         """
         if self._shard is not None:
             self._end_shard()
@@ -180,8 +189,8 @@ class ShardWriter:
         number = len(self.shards)
         size = shard.close()
         with atomic_path(self.folder / PARTS / f"{number:06d}.npz") as temporary, temporary.open("wb") as stream:
-            columns: dict[str, Any] = {name: np.array(shard.columns[name], COLUMNS[name][0]) for name in _NUMBERS}
-            state = {name: getattr(self.state, name) for name in State.__slots__}
+            columns: dict[str, Any] = {name: np.array(shard.columns[name], COLUMNS[name][0]) for name in NUMBERS}
+            state = {name: getattr(self.state, name) for name in WriterState.__slots__}
             texts = {name: shard.columns[name] for name in _TEXTS}
             about = json.dumps({"bytes": size, "state": state, "rejected": shard.rejected, "texts": texts})
             np.savez(stream, about=np.frombuffer(about.encode(), np.uint8), **columns)
@@ -189,7 +198,7 @@ class ShardWriter:
 
 
 class _Shard:
-    """One tar file while it is written under a temporary name."""
+    """Tar file that is being written under a temporary name."""
 
     def __init__(self, path: Path, spec: StoreSpec) -> None:
         self._stack = ExitStack()
@@ -199,7 +208,7 @@ class _Shard:
             tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
         )
         self._path = path
-        self.columns: dict[str, list[Any]] = {name: [] for name in (*_NUMBERS, *_TEXTS)}
+        self.columns: dict[str, list[Any]] = {name: [] for name in (*NUMBERS, *_TEXTS)}
         self.rejected: list[tuple[str, int, str]] = []
 
     @property
@@ -207,7 +216,7 @@ class _Shard:
         return int(self._tar.offset)
 
     def add(self, number: int, crop: Crop, sample: Sample, origin: str, content: str, *, moving: bool) -> str:
-        """Append one row; gives the digest after it."""
+        """Append one row and return the digest after it."""
         about = {
             "label": "fake" if sample.is_fake else "real",
             "fake": int(sample.is_fake),
@@ -248,7 +257,7 @@ class _Shard:
         self._tar.addfile(member, io.BytesIO(data))
 
     def close(self) -> int:
-        """Put the file in place; gives its size in bytes."""
+        """Move the file to its final name and return its size in bytes."""
         self._stack.close()
         return self._path.stat().st_size
 
@@ -257,106 +266,8 @@ class _Shard:
         self._stack.__exit__(InterruptedError, InterruptedError(), None)
 
 
-def write_index(folder: Path, rows: int) -> dict[str, dict[str, int]]:
-    """Join the parts into the index's arrays; gives the number of rows of every source and class.
-
-    Memory grows with the number of groups, not with the number of rows.
-    """
-    with ExitStack() as stack:
-        arrays = {}
-        for name, (dtype, shape) in COLUMNS.items():
-            path = stack.enter_context(atomic_path(folder / INDEX / f"{name}.npy"))
-            arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(rows, *shape))
-        names = {name: stack.enter_context(_NameWriter(folder / INDEX, name)) for name in NAMED}
-        videos: dict[str, int] = {}
-        first, previous = 0, None
-        for number, part in enumerate(_parts(folder)):
-            here = slice(first, first + len(part["fake"]))
-            for name in _NUMBERS:
-                arrays[name][here] = part[name]
-            arrays["shard"][here] = number
-            for name in ("source", "group", "persons"):
-                arrays[name][here] = [names[name].code(text) for text in part["texts"][name]]
-            arrays["video"][here] = [videos.setdefault(text, len(videos)) for text in part["texts"]["video"]]
-            for row, origin in enumerate(part["texts"]["origin"], first):
-                if origin != previous:  # frames of one video follow each other
-                    names["origin"].append(origin)
-                    previous = origin
-                arrays["origin"][row] = len(names["origin"].ends) - 1
-            first = here.stop
-        family_of = _family_of_groups(arrays["group"], arrays["persons"], names)
-        for start in range(0, rows, 1 << 20):
-            arrays["family"][start : start + (1 << 20)] = family_of[arrays["group"][start : start + (1 << 20)]]
-        return _counts(arrays["source"], arrays["fake"], list(names["source"].codes))
-
-
-def _family_of_groups(
-    group: NDArray[np.int32], persons: NDArray[np.int32], names: dict[str, _NameWriter]
-) -> NDArray[np.int32]:
-    """For every group's code the code of its family."""
-    pairs = np.unique(group.astype(np.int64) << 32 | persons)
-    groups, shown = (pairs >> 32).tolist(), (pairs & 0xFFFFFFFF).tolist()
-    group_names, person_names = list(names["group"].codes), [json.loads(text) for text in names["persons"].codes]
-    named = families([group_names[code] for code in groups], [person_names[code] for code in shown])
-    result = np.zeros(len(group_names), np.int32)
-    result[groups] = [names["family"].code(name) for name in named]
-    return result
-
-
-def _counts(source: NDArray[np.int32], fake: NDArray[np.int8], names: list[str]) -> dict[str, dict[str, int]]:
-    table = np.bincount(source.astype(np.int64) * 2 + fake, minlength=2 * len(names)).reshape(-1, 2)
-    return {name: {"real": int(real), "fake": int(fakes)} for name, (real, fakes) in zip(names, table, strict=True)}
-
-
-class _NameWriter:
-    """Names one after another in a file, and where each ends in another."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.codes: dict[str, int] = {}
-        self.ends = array("q")
-        self._stack = ExitStack()
-        self._ends_path = folder / f"{name}_ends.npy"
-        self._blob_path = folder / f"{name}_names.bin"
-
-    def __enter__(self) -> _NameWriter:
-        self._stream = self._stack.enter_context(self._stack.enter_context(atomic_path(self._blob_path)).open("wb"))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            with atomic_path(self._ends_path) as path, path.open("wb") as stream:
-                np.save(stream, np.frombuffer(self.ends, np.int64))
-        self._stack.__exit__(*error)
-
-    def append(self, text: str) -> None:
-        data = text.encode("utf-8", "surrogateescape")
-        self._stream.write(data)
-        self.ends.append((self.ends[-1] if self.ends else 0) + len(data))
-
-    def code(self, text: str) -> int:
-        """Number of a name, which is appended when it is new."""
-        code = self.codes.setdefault(text, len(self.codes))
-        if code == len(self.ends):
-            self.append(text)
-        return code
-
-
-def _parts(folder: Path) -> Iterator[dict[str, Any]]:
-    """What the parts say, in order, up to the first that is missing."""
-    for number in count():
-        path = folder / PARTS / f"{number:06d}.npz"
-        if not path.exists():
-            return
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                part = {name: stored[name] for name in _NUMBERS}
-                yield {**part, **json.loads(stored["about"].tobytes())}
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
-
-
 def _write_rejected(folder: Path) -> str:
-    """Write the table of what was left out; gives its first lines for a message."""
+    """Write the table of what was left out, and return its first lines for a message."""
     shown: list[str] = []
     with (
         atomic_path(folder / REJECTED) as path,
@@ -364,7 +275,7 @@ def _write_rejected(folder: Path) -> str:
     ):
         writer = csv.writer(stream)
         writer.writerow(("path", "frame", "reason"))
-        for part in _parts(folder):
+        for part in read_parts(folder):
             for origin, frame, reason in part["rejected"]:
                 writer.writerow((origin, "" if frame < 0 else frame, reason))
                 if len(shown) < 3:

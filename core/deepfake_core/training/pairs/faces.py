@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.data.crops.prepare import NO_FACE
+from deepfake_core.data.crops.cutter import NO_FACE
+from deepfake_core.data.fact_cache import FactCache, Key, key_of
 from deepfake_core.data.inspect import Facts, at_once, remember
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import families, held_out
-from deepfake_core.data.state import Key, State, key_of
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.inputs.decode import decode, one_line
 from deepfake_core.inputs.faces import FaceFinder
+from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.pairs.landmarks import FaceMesh
@@ -111,7 +112,7 @@ class FaceTable:
             )
 
 
-def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: State | None = None) -> FaceTable:
+def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: FactCache | None = None) -> FaceTable:
     """Find the largest face of every sample, and its landmarks.
 
     Args:
@@ -124,9 +125,8 @@ def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: State | 
     """
     samples = list(samples)
     root = data if isinstance(data, Path) else folder_of(data)
-    with ThreadPoolExecutor(allowed_threads()) as pool:
-        found = pool.map(lambda sample: _find_one(sample, data), samples)
-        rows: list[tuple[Sample, _Found | str]] = []
+    rows: list[tuple[Sample, _Found | str]] = []
+    with closing(ordered_map(lambda sample: _find_one(sample, data), samples, workers=allowed_threads())) as found:
         for sample, (row, file, facts) in track(zip(samples, found, strict=True), "finding faces", total=len(samples)):
             rows.append((sample, row))
             if hashes is not None:
@@ -174,11 +174,13 @@ def load_crops(
         with atomic_path(path) as temporary:
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             read = _reader(table, data)
-            boxes = (Box(*box) for box in table.boxes.tolist())
-            with ThreadPoolExecutor(allowed_threads()) as pool:
-                crops = pool.map(
-                    lambda name, box: prepare_crop(decode(read(name)).pixels, box, spec), table.paths.tolist(), boxes
-                )
+            faces = zip(table.paths.tolist(), (Box(*box) for box in table.boxes.tolist()), strict=True)
+
+            def cut(face: tuple[str, Box]) -> NDArray[np.uint8]:
+                name, box = face
+                return prepare_crop(decode(read(name)).pixels, box, spec)
+
+            with closing(ordered_map(cut, faces, workers=allowed_threads())) as crops:
                 for row, crop in enumerate(track(crops, "cutting faces", total=len(table))):
                     out[row] = crop
             out.flush()

@@ -8,8 +8,8 @@ import pytest
 from mini_sets import overwrite
 from PIL import Image
 
+from deepfake_core.data.fact_cache import locked_cache
 from deepfake_core.data.manifest import held_out_hashes
-from deepfake_core.data.state import in_turn
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
@@ -91,7 +91,7 @@ def test_hashes_are_found_with_the_faces(tmp_path):
     (tmp_path / "set" / "real" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     data = ImageFolder(tmp_path / "set")
     expected = held_out_hashes(data)
-    with in_turn(tmp_path / "hashes") as hashes:
+    with locked_cache(tmp_path / "hashes") as hashes:
         assert len(faces.find_faces(data, data, hashes).rejected) == 1
     for path in (tmp_path / "set" / "real").iterdir():
         overwrite(path)

@@ -1,4 +1,4 @@
-"""What is known about files already, so that long work goes on where it was interrupted."""
+"""Cache of facts about files, so that an interrupted command continues where it stopped."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Sample
 
 COMMIT_EVERY_S = 2.0
-"""What a kill can lose, in seconds of work."""
+"""Longest time between two commits in seconds: a killed process loses at most this much work."""
 
 Key = tuple[bytes, int, int]
-"""A file as it was: its place, its size in bytes and the time of its last change in ns."""
+"""Identity of a file at one point in time: its path, its size in bytes and its modification time in ns."""
 
 
-class State:
-    """Text by file, in an SQLite database: after a kill it holds everything up to the last commit.
+class FactCache:
+    """SQLite database that maps files to texts; after a kill it holds everything up to the last commit.
 
-    It is used by one thread of one process at a time; a second process is refused.
+    One thread of one process uses it at a time; a second process is refused.
 
     Args:
-        path: The database; made where it is missing.
+        path: File of the database, which is created if it is missing.
 
     Raises:
-        TrainingDataError: The file is something else, or is in use.
+        TrainingDataError: The file is not such a database, or another process uses it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,12 +56,12 @@ class State:
         self.committed = time.monotonic()
 
     def get(self, key: Key) -> str | None:
-        """What was stored for a file, unless it has changed since."""
+        """Return the text that was stored for a file, or ``None`` if there is none or the file has changed since."""
         row = self.database.execute("SELECT facts FROM files WHERE key = ? AND size = ? AND mtime = ?", key).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, key: Key, facts: str) -> None:
-        """Store what is known of a file; it is on disk within :data:`COMMIT_EVERY_S`."""
+        """Store a text for a file; a call commits when :data:`COMMIT_EVERY_S` have passed since the last commit."""
         self.database.execute("REPLACE INTO files VALUES (?, ?, ?, ?)", (*key, facts))
         if time.monotonic() - self.committed > COMMIT_EVERY_S:
             self.database.commit()
@@ -78,23 +78,23 @@ class State:
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[State]:
-    """The :class:`State` of a file that several processes use: each waits until the others have closed it.
+def locked_cache(path: Path) -> Iterator[FactCache]:
+    """Open a :class:`FactCache` that several processes share: each waits until the others have closed it.
 
     Raises:
-        TrainingDataError: The file is something else.
-        MissingExtra: The ``filelock`` package is absent.
+        TrainingDataError: The file is not such a database.
+        MissingExtra: The ``filelock`` package is not installed.
     """
     try:
         from filelock import FileLock
     except ModuleNotFoundError:
-        raise MissingExtra("keeping what is known of files", "deepfake-core[torch]") from None
-    with FileLock(f"{path}.lock"), State(path) as state:
-        yield state
+        raise MissingExtra("the cache of facts about files", "deepfake-core[torch]") from None
+    with FileLock(f"{path}.lock"), FactCache(path) as cache:
+        yield cache
 
 
 def key_of(sample: Sample) -> Key | None:
-    """How the state knows a sample's file or member; ``None`` where the file cannot be found."""
+    """Return the key of a sample's file or archive member, or ``None`` if the file cannot be found."""
     try:
         status = sample.path.stat()
     except (OSError, ValueError):
