@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from deepfake_bench.cli import listing
 from deepfake_bench.cli.judge import explain, predict, protect
-from deepfake_bench.cli.measure import backends, card, reports, run, scores
+from deepfake_bench.cli.measure import backends, card, compare, leaderboard, report, run, scores
 from deepfake_bench.cli.publish import export, parity, promote, registry
 from deepfake_bench.cli.train import data, ensemble, recipes, runs, train, tune
 from deepfake_core.errors import DeepfakeError
@@ -75,9 +75,9 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("protect")(protect.protect)
 app.command("run")(run.run)
-app.command("report")(reports.report)
-app.command("compare")(reports.compare)
-app.command("leaderboard")(reports.leaderboard)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("train")(train.train)
 app.command("recipes")(recipes.recipes)
 app.command("tune")(tune.tune)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.cli.measure.reports import _change
+from deepfake_bench.cli.measure.compare import change_text
 from deepfake_bench.report.comparison import (
     ALONE,
     ALONE_MEMORY,
@@ -96,9 +96,9 @@ def test_two_processes_that_differ_much_tell_nothing(measured, report_of):
 
     (item,) = compare(report(10.0, 200.0), report(30.0, 30.0), threshold=0.05)
     assert (item.verdict, item.change.high) == ("no change", None)
-    assert _change(item) == "-32.9 %"
+    assert change_text(item) == "-32.9 %"
     (item,) = compare(report(10.0, 11.0), report(20.0, 21.0), threshold=0.05)
-    assert "[" not in _change(item)
+    assert "[" not in change_text(item)
 
 
 def test_twenty_rounds_find_a_tenth_where_processes_differ_as_much():

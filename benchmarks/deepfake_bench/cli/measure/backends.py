@@ -1,4 +1,4 @@
-"""``dfbench backends``: what can run a model here, and how fast each does."""
+"""``dfbench backends``: the backends that are installed, and the time that each takes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepfake_bench.cli.listing import Format
-from deepfake_bench.cli.output.options import Threads
+from deepfake_bench.cli.output.options import Format, Output, Threads
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.printable import printable
 
@@ -24,14 +23,17 @@ def backends(
     detectors: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DETECTOR]...", help="Names or model files; by default every detector with its own weights."
+            metavar="[DETECTOR]...",
+            help="Names or model files; by default every installed detector that comes with its weights.",
         ),
     ] = None,
     threads: Threads = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure anew what is remembered.")] = False,
-    output: Annotated[Format, typer.Option("--format", help="How the timings are printed.")] = Format.table,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure again, instead of showing what was measured before.")
+    ] = False,
+    output: Output = Format.table,
 ) -> None:
-    """Show what each backend takes for one input on this CPU, and which one backend=auto takes."""
+    """Show the time that each backend takes for one input on this CPU, and the backend that auto selects."""
     from deepfake_core.discovery import plugins
     from deepfake_core.runtimes.autotune import COMPARED, best, version
     from deepfake_core.runtimes.threads import allowed_threads

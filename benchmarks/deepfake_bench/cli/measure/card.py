@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.measure.run import EXIT_FAILED
+from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Device, Threads
 
 if TYPE_CHECKING:
@@ -18,38 +18,51 @@ SCENARIOS = ("single_stream", "cold_start", "untrained_probe", "accuracy", "robu
 
 
 def card(
-    detector: Annotated[str, typer.Argument(help="A name, a model file or a packaged folder.", show_default=False)],
-    page: Annotated[list[Path], typer.Option(help="Markdown file with marked blocks to fill; may be repeated.")],
+    detector: Annotated[
+        str,
+        typer.Argument(help="Name of a detector, a model file or the folder of a packaged model.", show_default=False),
+    ],
+    page: Annotated[list[Path], typer.Option(help="Markdown file whose marked blocks are filled; may be repeated.")],
     dataset: Annotated[
-        list[str], typer.Option(help="PATH (an image folder), LAYOUT:PATH or NAME=LAYOUT:PATH; may be repeated.")
+        list[str],
+        typer.Option(
+            metavar="[NAME=][LAYOUT:]PATH",
+            help="Dataset for accuracy and robustness; a PATH alone is an image folder; may be repeated.",
+        ),
     ],
     validation: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Folder of the training run, whose validation scores are shown.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Folder of the training run, whose validation scores are shown."),
     ] = None,
     trained_on: Annotated[
         str | None,
         typer.Option(
             metavar="NAME:PATH|PATH",
-            help="Instead of a run: the training data, from which its validation split is made and judged again.",
+            help="Training data, in place of a run: their validation split is made again and scored again.",
         ),
     ] = None,
-    cache_dir: Annotated[Path, typer.Option(help="Where --trained-on keeps what it prepares.")] = Path("cache"),
+    cache_dir: Annotated[Path, typer.Option(help="Folder for the faces that --trained-on prepares.")] = Path("cache"),
     out: Annotated[
-        Path | None, typer.Option(help="Where the measurements are kept; by default RUN/card.", show_default=False)
+        Path | None, typer.Option(help="Folder for the measurements; by default RUN/card.", show_default=False)
     ] = None,
     sources: Annotated[
-        Path | None, typer.Option(help="TOML file of [[source]] tables: what the training data are, and their terms.")
+        Path | None,
+        typer.Option(help="TOML file of [[source]] tables: the sources of the training data, and their terms."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most files of each source and class, for a trial.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of files of each source and class, for a trial.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
-    reuse: Annotated[bool, typer.Option("--reuse", help="Take the measurements that are kept.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each steady-state measurement.")] = 2.0,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Use the measurements in --out instead of measuring again.")
+    ] = False,
 ) -> None:
     """Measure a detector and fill the marked blocks of its model card.
 
     Speed, accuracy, robustness with the codec-shortcut check, an untrained baseline, and calibration before and
-    after. Exit status: 0, or 1 when a measurement failed.
+    after. Exit status: 0; 1 when a measurement failed.
     """
     from deepfake_bench.card.card import blocks_of, fill
     from deepfake_bench.card.findings import Findings, judge_validation, read_predictions, read_validation
@@ -59,7 +72,7 @@ def card(
     from deepfake_core.loading.load import load
     from deepfake_registry.provenance import read_terms
 
-    # What can be wrong is found before anything is measured.
+    # Mistakes are found before anything is measured, because measuring takes long.
     kept = out or (validation / "card" if validation else None)
     if kept is None or (validation is None) == (trained_on is None):
         raise DeepfakeError("name the training run by --validation, or its data by --trained-on and a folder by --out")
@@ -98,7 +111,7 @@ def card(
     for row in failed:
         typer.echo(f"dfbench: {row.scenario} failed: {row.reason}", err=True)
     if failed:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 def _measured(jobs: list[Job]) -> Report:
@@ -110,10 +123,10 @@ def _measured(jobs: list[Job]) -> Report:
 
 
 def _kept(file: Path, jobs: list[Job]) -> Report:
-    """A report that was made by this very plan.
+    """Read the report of an earlier call with the same plan.
 
     Raises:
-        DeepfakeError: There is none, or it is of other detectors, scenarios or datasets.
+        DeepfakeError: There is no report, or it is of other detectors, scenarios or datasets.
     """
     from pydantic import ValidationError
 

@@ -1,22 +1,24 @@
-"""``dfbench run``."""
+"""``dfbench run``: measure detectors."""
 
 from __future__ import annotations
 
 import enum
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deepfake_bench.cli.output.exit_status import ExitStatus
+from deepfake_bench.cli.output.json_file import JsonFile, echo_beside, is_stdout
 from deepfake_bench.cli.output.options import Backend, Device, Threads
 
-EXIT_FAILED = 1
 QUICK = ("single_stream", "accuracy")
-"""Scenarios of a glance."""
+"""Scenarios of ``--quick``."""
 
 
 class Variants(enum.StrEnum):
-    """How many changes robustness makes to a picture."""
+    """Set of changes to the images in the scenario robustness."""
 
     quick = "quick"
     full = "full"
@@ -26,58 +28,86 @@ def run(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            help="A name, name@version or name@alias, a model file or a packaged folder; by default every one."
+            metavar="DETECTOR",
+            help="Detector to measure: a name, name@version or name@alias, a model file or the folder of a packaged "
+            "model; by default every installed detector; may be repeated.",
         ),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="[NAME=][LAYOUT:]PATH, with options as for train --data.")
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=][LAYOUT:]PATH",
+            help="Dataset for accuracy, with options as for dfbench train --data; may be repeated.",
+        ),
     ] = None,
-    backend: Annotated[list[Backend] | None, typer.Option(help="What runs the network; may be repeated.")] = None,
+    backend: Annotated[
+        list[Backend] | None,
+        typer.Option(help="Runtime that computes the network; by default the one that auto selects; may be repeated."),
+    ] = None,
     scenario: Annotated[
-        list[str] | None, typer.Option(help="By default those of speed, and accuracy; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="SCENARIO",
+            help="Scenario to measure; by default those of speed, and accuracy; may be repeated.",
+        ),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each steady-state measurement.")] = 2.0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A glance: latency and accuracy alone, for a tenth of the time.")
+        bool, typer.Option("--quick", help="Measure latency and accuracy only, for a tenth of --seconds.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out: measure only what it lacks.")
+        bool, typer.Option("--resume", help="Continue the run in --out: measure only what it lacks.")
     ] = False,
-    recipe: Annotated[str, typer.Option(help="How train_throughput trains.")] = "default",
+    recipe: Annotated[str, typer.Option(help="Training recipe for the scenario train_throughput.")] = "default",
     price_per_core_hour: Annotated[
-        float | None, typer.Option(min=0, help="For the cost of a million pictures, in the currency of this price.")
+        float | None,
+        typer.Option(
+            min=0,
+            help="Experimental: price of a CPU core for one hour; adds the cost of a million images, in the same "
+            "currency, to the report.",
+        ),
     ] = None,
     p99_ms: Annotated[
-        float | None, typer.Option(min=0.001, help="For the rate at which server answers 99 of 100 in so many ms.")
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Experimental: time limit in milliseconds; the scenario server searches for the highest request rate "
+            "at which 99 of 100 answers keep it.",
+        ),
     ] = None,
     variants: Annotated[
-        Variants, typer.Option(help="How many changes robustness makes to a picture.")
+        Variants, typer.Option(help="Set of changes to the images in the scenario robustness.")
     ] = Variants.quick,
     repeat: Annotated[
-        int, typer.Option(min=1, help="Rounds, so that dfbench compare sees how much processes differ.")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of rounds; with several, dfbench compare can tell how much processes differ by themselves.",
+        ),
     ] = 1,
     beside: Annotated[
         str | None,
         typer.Option(
             metavar="PYTHON",
-            help="Measure another environment in turns; its report is beside.json in --out, its scores are in beside/.",
+            help="Python of another environment, which is measured in turns with this one; its report is beside.json "
+            "in --out, its scores are in beside/.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.json, every score as CSV, and what --resume needs.")
+        Path | None, typer.Option(help="Folder for report.json, every score as CSV, and the state for --resume.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the report as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option(help="File for the report as a page.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="File for its figures as CSV.")] = None,
+    json_file: JsonFile = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the report to this file as an HTML page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the figures to this file as CSV.")] = None,
 ) -> None:
-    """Measure detectors, each measurement in a process of its own, and hold them against their documented targets.
+    """Measure detectors, each measurement in a process of its own, and compare them with their documented targets.
 
-    Without arguments: the speed of every installed detector, and a small embedded set that shows that the pipeline
-    runs (it is no accuracy claim). Exit status: 0, or 1 when a measurement failed.
+    Without arguments: the speed of every installed detector, and a small embedded dataset that shows that the pipeline
+    runs (it says nothing about accuracy). Exit status: 0; 1 when a measurement failed.
     """
-    from deepfake_bench.cli.measure.reports import write_views
+    from deepfake_bench.cli.measure.report import write_views
     from deepfake_bench.cli.output.tables import show_report
     from deepfake_bench.records.dataset import with_plumbing
     from deepfake_bench.runner.launcher import Kept
@@ -133,9 +163,13 @@ def run(
         if there and out:
             report = report.model_copy(update={"turns": f"{out.resolve().name}, {report.created}"})
             there.about.model_copy(update={"measurements": others, "turns": report.turns}).write(out / "beside.json")
-        show_report(report)
-        for target in filter(None, (json_file, out and out / "report.json")):
-            report.write(target)
-        write_views([report], html, csv)
+        show_report(report, sys.stderr if is_stdout(json_file) else sys.stdout)
+        if is_stdout(json_file):
+            typer.echo(report.model_dump_json(indent=2))
+        elif json_file is not None:
+            report.write(json_file)
+        if out is not None:
+            report.write(out / "report.json")
+        write_views([report], html, csv, echo_beside(json_file))
     if any(measurement.status == "failed" for measurement in [*measurements, *others]):
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitStatus.FAILED)

@@ -1,35 +1,33 @@
-"""``dfbench scores``: ask the scores that ``dfbench run --out`` wrote."""
+"""``dfbench scores``: statistics over the scores that ``dfbench run --out`` wrote."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from deepfake_bench.cli.output.json_file import JsonFile, echo_beside, write_json
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.printable import printable
 
 app = typer.Typer(
     name="scores",
-    help="Compare two detectors, subgroups and sources by the scores that run --out wrote.",
+    help="Compare two detectors, subgroups and sources by the scores that dfbench run --out wrote.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Predictions = Annotated[Path, typer.Argument(help="CSV file of predictions.", show_default=False)]
+Predictions = Annotated[Path, typer.Argument(help="CSV file of scores.", show_default=False)]
 Variant = Annotated[
-    str | None, typer.Option(help="Of the pictures, where robustness was measured; by default as they are.")
+    str | None, typer.Option(help="Variant of the images, in scores of robustness; by default the unchanged images.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the findings as JSON.")]
 
 
 @app.callback()
 def options() -> None:
-    """Compare two detectors, subgroups and sources by the scores that run --out wrote."""
+    """Compare two detectors, subgroups and sources by the scores that dfbench run --out wrote."""
 
 
 @app.command()
@@ -42,12 +40,13 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
     from dataclasses import asdict
 
     from deepfake_bench.records.report import Estimate
-    from deepfake_bench.report.figures import interval, number
+    from deepfake_bench.report.labels import interval, number
     from deepfake_bench.report.scores import versus as compare
 
+    echo = echo_beside(json_file)
     found = compare(first, second)
     table: list[tuple[str, ...]] = [
-        ("source", "variant", "level", "real/fake", "unscored", "AUC 1st", "AUC 2nd", "difference", "p", "by")
+        ("source", "variant", "level", "real/fake", "unscored", "AUC 1st", "AUC 2nd", "difference", "p", "method")
     ]
     for row in found:
         change = row.difference
@@ -63,31 +62,32 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
                 change.method,
             )
         )
-    typer.echo(columns(table))
+    echo(columns(table))
     if len(found) > 1:
-        typer.echo(
-            f"{len(found)} comparisons: a p-value below {0.05 / len(found):.2g} counts for 5 % in all (Bonferroni)"
-        )
-    _write_json(json_file, [asdict(row) for row in found])
+        echo(f"{len(found)} comparisons: a p-value below {0.05 / len(found):.2g} counts for 5 % in all (Bonferroni)")
+    write_json(json_file, _defined([asdict(row) for row in found]))
 
 
 @app.command()
 def subgroups(
     predictions: Predictions,
-    metadata: Annotated[Path, typer.Argument(help="CSV file with a column path, and others.", show_default=False)],
+    metadata: Annotated[
+        Path, typer.Argument(help="CSV file with a column path, and further columns.", show_default=False)
+    ],
     column: Annotated[str, typer.Option(help="Column of the metadata that divides the files, such as skin_tone.")],
-    root: Annotated[Path, typer.Option(help="Folder that paths of the metadata are relative to.")] = Path(),
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="P(fake) from which a file is called fake.")] = 0.5,
+    root: Annotated[Path, typer.Option(help="Folder to which paths of the metadata are relative.")] = Path(),
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="P(fake) at which a file is called fake.")] = 0.5,
     variant: Variant = None,
     json_file: JsonFile = None,
 ) -> None:
     """Show accuracy by a property of the files or persons, with intervals, and the largest gaps."""
     from dataclasses import asdict
 
-    from deepfake_bench.report.figures import interval
+    from deepfake_bench.report.labels import interval
     from deepfake_bench.report.scores import SUBGROUP_MEASURES, chosen, gaps, read_scores
     from deepfake_bench.report.scores import subgroups as divide
 
+    echo = echo_beside(json_file)
     judged = chosen(read_scores(predictions), variant, predictions)
     found, left_out = divide(judged, metadata, column, root, threshold)
     for level, rows in found.items():
@@ -95,10 +95,10 @@ def subgroups(
         for row in rows:
             cells = (interval(row.metrics[name]) for name in SUBGROUP_MEASURES)
             table.append((printable(row.source), f"{row.real:,}/{row.fake:,}", f"{row.groups:,}", *cells))
-        typer.echo(f"{level}, fake from P(fake) >= {threshold:g}\n{columns(table)}")
+        echo(f"{level}, fake from P(fake) >= {threshold:g}\n{columns(table)}")
         for gap in gaps(rows):
             names = f"{printable(gap.lowest)} to {printable(gap.highest)}"
-            typer.echo(f"largest gap of {gap.measure}: {gap.gap:.3f}, {names}")
+            echo(f"largest gap of {gap.measure}: {gap.gap:.3f}, {names}")
     if left_out:
         typer.echo(
             f"warning: {left_out:,} of {len(judged):,} files have no {printable(column)} in {metadata}", err=True
@@ -110,7 +110,7 @@ def subgroups(
         }
         for level, rows in found.items()
     }
-    _write_json(json_file, {"column": column, "threshold": threshold, "without": left_out, **found_json})
+    write_json(json_file, _defined({"column": column, "threshold": threshold, "without": left_out, **found_json}))
 
 
 @app.command()
@@ -119,10 +119,11 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
 
     A detector that does well within sources and badly across them knows the sources, not the fakes.
     """
-    from deepfake_bench.report.figures import interval
+    from deepfake_bench.report.labels import interval
     from deepfake_bench.report.scores import chosen, crossed, read_scores
     from deepfake_bench.scenarios.accuracy import by_level
 
+    echo = echo_beside(json_file)
     found: dict[str, list[dict[str, Any]]] = {}
     for level, judged in by_level(chosen(read_scores(predictions), variant, predictions)).items():
         cells = crossed(judged)
@@ -134,27 +135,19 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
                 for real in sorted({real for real, _ in cells})
             ),
         ]
-        typer.echo(f"{level}: AUC\n{columns(table)}")
+        echo(f"{level}: AUC\n{columns(table)}")
         found[level] = [
             {"real": real, "fake": fake, **estimate.model_dump(mode="json")} for (real, fake), estimate in cells.items()
         ]
-    _write_json(json_file, found)
+    write_json(json_file, _defined(found))
 
 
 def _p_value(value: float) -> str:
     return "–" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def _write_json(path: Path | None, found: dict[str, Any] | Sequence[Any]) -> None:
-    if path is None:
-        return
-    from deepfake_registry.files import write_atomic
-
-    write_atomic(path, json.dumps(_defined(found), indent=2) + "\n")
-
-
 def _defined(found: Any) -> Any:
-    """The same with ``null`` for what is not a number, which JSON does not know."""
+    """Replace numbers that are not a number by ``None``, because JSON has no such value."""
     if isinstance(found, dict):
         return {key: _defined(value) for key, value in found.items()}
     if isinstance(found, list):

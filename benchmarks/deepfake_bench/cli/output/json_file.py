@@ -32,16 +32,13 @@ def echo_beside(file: Path | None) -> Callable[[str], None]:
 
 
 def write_json(file: Path | None, content: Any) -> None:
-    """Write ``content`` as JSON to the file or to standard output; without a file, do nothing."""
-    if file is not None:
-        write_text(file, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write text to standard output where the file is ``-``; else to the file, which appears whole or not at all."""
+    """Write ``content`` as JSON to standard output or to the file, which appears whole; without a file, do nothing."""
+    if file is None:
+        return
+    text = json.dumps(content, indent=2)
     if is_stdout(file):
-        typer.echo(text, nl=False)
+        typer.echo(text)
         return
     from deepfake_registry.files import write_atomic
 
-    write_atomic(file, text)
+    write_atomic(file, text + "\n")

@@ -1,10 +1,10 @@
-"""A report as tables in the terminal."""
+"""Tables of a report in the terminal."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +13,8 @@ from deepfake_bench.cli.output.writers import wide_console
 from deepfake_bench.printable import printable
 from deepfake_bench.records.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
 from deepfake_bench.records.targets import board, documented
-from deepfake_bench.report.figures import ACCURACY, interval, mean_estimate, number, short, short_name
+from deepfake_bench.report.figures import mean_estimate
+from deepfake_bench.report.labels import ACCURACY, interval, number, short, short_name
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
@@ -21,15 +22,20 @@ if TYPE_CHECKING:
 
 _ACCURACY = tuple(name for name in ACCURACY if name != "reals_passed")
 MOST_COLUMNS = 12
-"""Variants that fit beside each other; more of them are shown one below the other."""
+"""Largest number of variants that are shown as columns; more of them are shown as rows."""
 MOST_INTERVALS = 5
-"""Variants that fit beside each other with their intervals."""
+"""Largest number of variants that are shown as columns with their intervals."""
 VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "dim"}
 
 
-def show_report(report: Report) -> None:
-    """Print the report to standard output: machine, speed, accuracy, targets, and what was not measured."""
-    console = wide_console(sys.stdout, least=140)
+def show_report(report: Report, stream: TextIO | None = None) -> None:
+    """Print the report: machine, speed, accuracy, targets, and what was not measured.
+
+    Args:
+        report: Report to print.
+        stream: Stream to print to; by default standard output.
+    """
+    console = wide_console(stream or sys.stdout, least=140)
     machine = report.machine
     console.print(
         f"{printable(machine.processor)}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}",
@@ -53,7 +59,7 @@ def show_report(report: Report) -> None:
 
 
 def plain_table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
-    """A table without lines: columns aligned to the left, then columns of numbers."""
+    """Make a table without lines: columns aligned to the left, then columns of numbers."""
     table = Table(box=None, header_style="bold", pad_edge=False, title=f"\n{title}", title_justify="left")
     for name in left:
         table.add_column(name, overflow="fold")
@@ -91,7 +97,7 @@ def _show_accuracy(console: Console, row: Measurement) -> None:
 
 
 def _show_variants(console: Console, row: Measurement) -> None:
-    """The AUC of each source, by what was done to its pictures or by what a probe was given."""
+    """Show the AUC of each source by variant: what was done to its images, or what a probe was given."""
     assert row.dataset is not None, "variants are measured on a dataset"
     name, weights, backend = _who(row)
     variants = list(dict.fromkeys(source.variant for source in row.sources))
@@ -123,7 +129,7 @@ def _show_note(console: Console, row: Measurement) -> None:
 
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
-    """The AUC with its interval; the other intervals are in the report file."""
+    """Return the cells of one source: the AUC with its interval; the other intervals are in the report file."""
     shown = [number(source.metrics[key].value if key in source.metrics else None) for key in _ACCURACY]
     if "auc" in source.metrics:
         shown[0] = interval(source.metrics["auc"])
@@ -135,7 +141,7 @@ def _targets(lines: list[tuple[Measurement, TargetCheck]]) -> Table:
     table = plain_table("documented targets", ("detector", "weights", "backend", "target"), ("measured",))
     table.add_column("verdict", no_wrap=True)
     table.add_column("documented", overflow="fold")
-    table.add_column("why not", overflow="fold")
+    table.add_column("reason", overflow="fold")
     for row, check in lines:
         cells = (
             *_who(row),
