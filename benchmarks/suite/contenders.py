@@ -214,9 +214,9 @@ def optimum_peer(setting: Setting) -> Iterator[Contender]:
 
 def torch_beside_torchvision(threads: int) -> Any:
     """Torch with so many threads, and a torchvision that can be imported."""
-    from deepfake_core.runtimes.torchvision_ops import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
-    ensure_importable()
+    ensure_torchvision()
     import torch
 
     torch.set_num_threads(threads)

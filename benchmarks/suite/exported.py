@@ -189,9 +189,9 @@ def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArr
 
 def transformers_cvt(side: int) -> Callable[[], object]:
     """CvT-13 as transformers has it, with random weights, on a picture of ``side`` × ``side`` pixels."""
-    from deepfake_core.runtimes.torchvision_ops import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
-    ensure_importable()
+    ensure_torchvision()
     import torch
 
     return partial(torch.inference_mode()(network("cvt").forward), torch.randn(1, 3, side, side))

@@ -31,7 +31,7 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key
 from deepfake_core.data.crops.prepare import prepare
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 from deepfake_core.training.data.pictures import PictureSet
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 
@@ -53,7 +53,7 @@ class Plain(Dataset[tuple[Tensor, float]]):
     """What one writes first: a list of files, PIL, and transforms of torchvision, as in the policy ``radar``."""
 
     def __init__(self, files: list[tuple[Path, int]]) -> None:
-        ensure_importable()
+        ensure_torchvision()
         from torchvision.transforms import v2  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         self.files = files

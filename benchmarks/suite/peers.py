@@ -33,11 +33,11 @@ from goals import NOT_SLOWER, Goal, Row, publish
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 # The peer is imported in child processes only: what this process holds would count as their peak memory. Without
-# ensure_importable it would not run at all where a torchvision for CUDA lies beside a torch for CPUs.
+# ensure_torchvision it would not run at all where a torchvision for CUDA lies beside a torch for CPUs.
 MAKE_PEER = """
 import sys
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
-ensure_importable()
+from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
+ensure_torchvision()
 sys.path.insert(0, sys.argv[2])
 from hugging_face import SIDES, network, processor
 network("siglip").save_pretrained(sys.argv[1])
@@ -45,8 +45,8 @@ processor("siglip", SIDES["siglip"]).save_pretrained(sys.argv[1])
 """
 RUN_PEER = """
 import sys
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
-ensure_importable()
+from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
+ensure_torchvision()
 from transformers import pipeline
 print(pipeline("image-classification", model=sys.argv[1])(sys.argv[2]))
 """

@@ -16,7 +16,7 @@ ADVICE = ("use --download (download=True), or run: {fetch}", "name another repos
 _ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def find(
+def find_repository(
     name: str | Path, *, download: bool = False, install: str = "huggingface_hub", advice: tuple[str, ...] = ADVICE
 ) -> Repository:
     """Find a repository on this machine; or download it, where that is asked for.

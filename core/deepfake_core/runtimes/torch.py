@@ -20,7 +20,7 @@ from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.discovery.plugins import import_object
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
 from deepfake_core.runtimes.base import Outputs, Runtime, check_device
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def detector_class(spec: DetectorSpec) -> type[Detector]:
         MissingExtra: A module that the detector needs is absent.
         PluginLoadError: The record names no detector.
     """
-    ensure_importable()
+    ensure_torchvision()
     kind = import_object(spec.detector, install=spec.install)
     if not (isinstance(kind, type) and issubclass(kind, Detector)):
         raise PluginLoadError(f"{spec.detector!r} of detector {spec.name!r} is no subclass of deepfake_core.Detector")

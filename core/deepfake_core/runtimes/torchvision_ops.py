@@ -13,7 +13,7 @@ from typing import Any
 
 
 @cache
-def ensure_importable() -> Any:
+def ensure_torchvision() -> Any:
     """Make ``import torchvision`` work; call it before importing timm, transformers or torchvision.
 
     Returns:

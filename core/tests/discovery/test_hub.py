@@ -55,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_cached_repository_is_read_without_a_network(cache: Path) -> None:  # 000-4
     snapshot = write_cache(cache, "org/tiny", FILES)
-    found = hub.find("org/tiny")
+    found = hub.find_repository("org/tiny")
     assert (found.folder, found.commit, found.cache, found.cached) == (snapshot, COMMIT, cache, True)
     (reference,) = found.references()
     assert reference.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
@@ -64,7 +64,7 @@ def test_a_cached_repository_is_read_without_a_network(cache: Path) -> None:  # 
     assert found.license() == "apache-2.0"
     assert found.json("config.json") == {"architectures": ["Any"]}
     assert found.origin == f"org/tiny@{COMMIT}"
-    again = hub.find(found.origin)
+    again = hub.find_repository(found.origin)
     assert again.folder == snapshot
 
 
@@ -75,7 +75,7 @@ def test_a_folder_goes_before_the_hub_and_keeps_its_path_to_itself(
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(WEIGHTS)
     monkeypatch.chdir(tmp_path)
-    found = hub.find("org/tiny")
+    found = hub.find_repository("org/tiny")
     assert found.folder == Path("org/tiny")
     assert (found.title, found.license(), found.cache) == ("tiny", "", None)
     assert found.version(found.references()) == hashlib.sha256(WEIGHTS).hexdigest()[:12]
@@ -85,7 +85,7 @@ def test_a_folder_goes_before_the_hub_and_keeps_its_path_to_itself(
 @pytest.mark.parametrize("name", ["./org/tiny", "/org/tiny", "tiny", "a/b/c", "org/tiny@", "-org/..tiny-"])
 def test_what_is_neither_a_folder_nor_a_name(cache: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"(no such folder|not a repository)"):
-        hub.find(name)
+        hub.find_repository(name)
 
 
 @pytest.mark.parametrize("offline", [False, True])
@@ -95,7 +95,7 @@ def test_what_is_not_cached_says_where_it_looked_and_what_helps(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     for download in (False, True) if offline else (False,):
         with pytest.raises(WeightsUnavailable) as caught:
-            hub.find("org/tiny@v2", download=download)
+            hub.find_repository("org/tiny@v2", download=download)
         message = str(caught.value)
         helps = ("org/tiny", "--download", "hf download org/tiny --revision v2", "--weights PATH")
         assert all(part in message for part in helps)
@@ -108,26 +108,26 @@ def test_a_file_that_is_missing_is_named(cache: Path) -> None:
     snapshot = write_cache(cache, "org/tiny", FILES)
     (snapshot / "model.safetensors").resolve().unlink()  # a download that was cut off leaves such a link
     with pytest.raises(WeightsUnavailable, match=r"org/tiny: model\.safetensors is missing in .*--download"):
-        hub.find("org/tiny").references()
+        hub.find_repository("org/tiny").references()
 
 
 def test_a_damaged_file_is_never_used(cache: Path) -> None:
     snapshot = write_cache(cache, "org/tiny", FILES)
     (snapshot / "model.safetensors").resolve().write_bytes(WEIGHTS[::-1])
     with pytest.raises(ArtifactCorrupt, match=r"model\.safetensors: its sha256 differs .* delete .* --download"):
-        hub.find("org/tiny").references()
+        hub.find_repository("org/tiny").references()
     (snapshot / "config.json").resolve().write_bytes(b"{")
     with pytest.raises(ArtifactCorrupt, match=r"config\.json: not readable JSON"):
-        hub.find("org/tiny").json("config.json")
+        hub.find_repository("org/tiny").json("config.json")
     (snapshot / "config.json").resolve().write_bytes(b"[1]")
     with pytest.raises(ArtifactCorrupt, match=r"config\.json: expected a JSON object"):
-        hub.find("org/tiny").json("config.json")
+        hub.find_repository("org/tiny").json("config.json")
 
 
 def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
     with pytest.raises(WeightsUnavailable, match=r"pytorch_model\.bin .* never opened: convert them"):
-        hub.find(tmp_path).references()
+        hub.find_repository(tmp_path).references()
 
 
 def test_weights_in_several_files(tmp_path: Path) -> None:
@@ -136,15 +136,15 @@ def test_weights_in_several_files(tmp_path: Path) -> None:
     index.write_text(json.dumps({"weight_map": {"a": parts[0], "b": parts[1], "c": parts[0]}}))
     (tmp_path / parts[0]).write_bytes(b"1")
     with pytest.raises(WeightsUnavailable, match=parts[1]):
-        hub.find(tmp_path).weights()
+        hub.find_repository(tmp_path).weights()
     (tmp_path / parts[1]).write_bytes(b"2")
-    references = hub.find(tmp_path).references()
+    references = hub.find_repository(tmp_path).references()
     assert [reference.path for reference in references] == list(parts)
-    assert hub.find(tmp_path).version(references) not in {reference.sha256[:12] for reference in references}
+    assert hub.find_repository(tmp_path).version(references) not in {reference.sha256[:12] for reference in references}
     for wrong in ({"a": "../x.safetensors"}, {"a": 1}, {}, []):
         index.write_text(json.dumps({"weight_map": wrong}))
         with pytest.raises(ArtifactCorrupt, match="lists no files of weights"):
-            hub.find(tmp_path).weights()
+            hub.find_repository(tmp_path).weights()
 
 
 def test_weights_go_with_the_name_of_a_detector_that_reads_repositories(tiny: Path, cache: Path) -> None:
@@ -229,7 +229,7 @@ import sys
 from deepfake_core.discovery import hub
 from deepfake_core.errors import DeepfakeError
 try:
-    found = hub.find(sys.argv[1], download=sys.argv[2] == "download")
+    found = hub.find_repository(sys.argv[1], download=sys.argv[2] == "download")
     print(found.cached, *sorted(path.name for path in found.folder.iterdir()), len(found.references()))
 except DeepfakeError as error:
     print(error)

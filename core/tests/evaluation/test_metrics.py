@@ -55,9 +55,9 @@ def test_measures_at_a_threshold_agree_with_scikit_learn(data, threshold):
 @pytest.fixture(scope="module")
 def torchmetrics():
     """The functions of torchmetrics, which imports torchvision where there is one."""
-    from deepfake_core.runtimes.torchvision_ops import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
-    ensure_importable()
+    ensure_torchvision()
     from torchmetrics.functional import classification
 
     return classification

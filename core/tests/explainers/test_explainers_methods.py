@@ -132,9 +132,9 @@ def test_rollout_by_hand() -> None:
 @pytest.mark.parametrize("library", ["timm", "transformers", "older transformers"])
 def test_attention_is_what_the_layer_computes(library: str) -> None:
     from deepfake_core.explainers.rollout import attention
-    from deepfake_core.runtimes.torchvision_ops import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
-    ensure_importable()
+    ensure_torchvision()
     torch.manual_seed(0)
     tokens = torch.randn(2, 5, 16)
     layer: Any

@@ -151,8 +151,8 @@ def test_unknown_recipe_lists_those_there_are(tiny: Path, tmp_path: Path) -> Non
 @pytest.mark.skipif(find_spec("timm") is None, reason="timm comes with the plugins that need it")
 def test_timm_and_torchvision_import_beside_this_torch() -> None:
     code = (
-        "from deepfake_core.runtimes.torchvision_ops import ensure_importable\n"
-        "ensure_importable(); ensure_importable()\n"
+        "from deepfake_core.runtimes.torchvision_ops import ensure_torchvision\n"
+        "ensure_torchvision(); ensure_torchvision()\n"
         "import torchvision, timm\n"
         "assert timm.create_model('resnet10t').num_features\n"
     )

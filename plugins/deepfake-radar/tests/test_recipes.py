@@ -30,7 +30,10 @@ def test_fast_and_full():  # 004-11
     assert (fast.data_share, fast.batch_size, fast.workers, fast.phases[0].epochs) == (0.2, 256, 8, 20)
     assert (fast.compile, fast.channels_last) == (True, True)
     assert (full.data_share, full.batch_size, full.workers, full.phases[0].epochs) == (1.0, 128, 12, 30)
-    assert {fast.augment, full.augment} == {"affine-codec"}
+    for recipe in (fast, full):
+        (phase,) = recipe.phases
+        assert (recipe.augment, recipe.label_smoothing, recipe.accumulate, phase.lr) == ("affine-codec", 0.1, 2, 5e-4)
+    assert (Radar.recipes["one-cycle-fast"], Radar.recipes["one-cycle-full"]) == (fast, full)
 
 
 def test_pictures_are_prepared_as_published():  # 004-14

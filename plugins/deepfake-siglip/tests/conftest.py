@@ -24,9 +24,9 @@ def published(tmp_path_factory) -> Path:
     """A repository with ``fake`` as its class 0, as the documented checkpoint has it."""
     import torch
 
-    from deepfake_core.runtimes.torchvision_ops import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
-    ensure_importable()
+    ensure_torchvision()
     from transformers.models.siglip.configuration_siglip import SiglipConfig, SiglipTextConfig, SiglipVisionConfig
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
     from transformers.models.siglip.modeling_siglip import SiglipForImageClassification

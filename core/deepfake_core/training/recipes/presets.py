@@ -1,6 +1,6 @@
-"""Recipes that any detector can use: the training set-ups of the systems that this project unifies.
+"""Recipes that any detector can be trained by, and functions that make variants of them.
 
-A detector's own recipes go first; these are found by name after them. REQUIREMENTS IDs stand beside each.
+A detector's own recipes come first; a name that is none of them is looked up in :data:`PRESETS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecip
 def two_phase(
     batch_size: int, head_epochs: int, fine_tune_epochs: int, *, head_lr: float = 1e-3, backbone_lr: float = 1e-5
 ) -> TrainRecipe:
-    """Head alone on a frozen backbone, then everything with a slow backbone and a warm cosine (001-8, 13, 14)."""
+    """Make a recipe that trains the head on a frozen backbone, then everything with a slower backbone.
+
+    Args:
+        batch_size: Samples per forward pass.
+        head_epochs: Length of the first phase, at a constant learning rate.
+        fine_tune_epochs: Length of the second phase, under a cosine with warm-up.
+        head_lr: Peak learning rate of the head in both phases.
+        backbone_lr: Peak learning rate of the backbone in the second phase.
+    """
     return TrainRecipe(
         phases=(
             Phase(
@@ -39,7 +47,15 @@ def two_phase(
 def one_cycle(
     batch_size: int, epochs: int, *, workers: int, data_share: float = 1.0, fast: bool = False
 ) -> TrainRecipe:
-    """AdamW under one cycle with accumulation over two passes (004-6, 8, 11)."""
+    """Make a recipe of AdamW under one cycle of the learning rate, with gradients accumulated over two passes.
+
+    Args:
+        batch_size: Samples per forward pass.
+        epochs: Length of the training.
+        workers: Processes that make samples; -1 takes every core.
+        data_share: Share of the training data that is used.
+        fast: Whether to compile the network and to store images with their channels last.
+    """
     return TrainRecipe(
         phases=(Phase(epochs=epochs, lr=5e-4, schedule=Schedule(name="one_cycle", warmup=0.1)),),
         optimizer=Optimizer(weight_decay=0.05),
@@ -60,15 +76,8 @@ def one_cycle(
 
 PRESETS: Mapping[str, TrainRecipe] = MappingProxyType(
     {
-        # 001-8 and, under their own names, the settings of 001-9
         "two-phase": two_phase(64, 3, 5),
-        "two-phase-1+1": two_phase(4, 1, 1),
-        "two-phase-5+5": two_phase(5, 5, 5),
-        "two-phase-10+10": two_phase(32, 10, 10),
-        "two-phase-25+15": two_phase(32, 25, 15, backbone_lr=1e-4),
-        # 002-2
         "mixed-precision": TrainRecipe(phases=(Phase(epochs=50),), batch_size=32, precision="auto"),
-        # 003-6, 8, 10, 11
         "plateau": TrainRecipe(
             phases=(Phase(epochs=100, lr=1e-4, schedule=Schedule(name="plateau", warmup=0.0, factor=0.5, patience=3)),),
             samples="clips",
@@ -80,9 +89,7 @@ PRESETS: Mapping[str, TrainRecipe] = MappingProxyType(
             patience=10,
             validation_share=0.15,
         ),
-        # 004-8 and the presets of 004-11
         "one-cycle": one_cycle(64, 30, workers=-1),
-        "one-cycle-fast": one_cycle(256, 20, workers=8, data_share=0.2, fast=True),
-        "one-cycle-full": one_cycle(128, 30, workers=12),
     }
 )
+"""Recipes by the name that ``dfbench train --recipe`` takes; ``plateau`` is for detectors of clips."""

@@ -3,9 +3,7 @@
 from pydantic import Field
 from torch import nn
 
-from deepfake_core.contract.detector import Detector, DetectorConfig
-from deepfake_core.contract.recipe import Phase, TrainRecipe
-from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
+from deepfake_core import Detector, DetectorConfig, FaceCrop, Normalize, Phase, PreprocessSpec, Resize, TrainRecipe
 
 
 class TemplateConfig(DetectorConfig):

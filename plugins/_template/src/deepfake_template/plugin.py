@@ -1,7 +1,6 @@
 """What this distribution offers."""
 
-from deepfake_core.contract.hookspecs import hookimpl
-from deepfake_core.contract.specs import DetectorSpec
+from deepfake_core import DetectorSpec, hookimpl
 
 
 @hookimpl

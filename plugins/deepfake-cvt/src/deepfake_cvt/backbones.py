@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepfake_core.contract.detector import ExplainLayer
-from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core import DeepfakeError, ExplainLayer, MissingExtra, WeightsUnavailable, ensure_torchvision
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -219,7 +217,7 @@ def _timm_size(name: str, image_size: int) -> dict[str, int]:
 
 
 def _timm() -> Any:
-    ensure_importable()
+    ensure_torchvision()
     try:
         import timm
     except ModuleNotFoundError:
@@ -228,7 +226,7 @@ def _timm() -> Any:
 
 
 def _transformers() -> Any:
-    ensure_importable()
+    ensure_torchvision()
     try:
         import transformers
     except ModuleNotFoundError:

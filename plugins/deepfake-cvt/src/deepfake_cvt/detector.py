@@ -9,11 +9,22 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
-from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.training.recipes.presets import PRESETS
+from deepfake_core import (
+    PRESETS,
+    Detector,
+    DetectorConfig,
+    ExplainLayer,
+    FaceCrop,
+    LabelMap,
+    Normalize,
+    PreprocessSpec,
+    Resize,
+    TrainRecipe,
+    WholeImage,
+    split_parameters,
+    two_phase,
+)
 from deepfake_cvt import backbones
-from deepfake_registry.manifest import FaceCrop, LabelMap, Normalize, PreprocessSpec, Resize, WholeImage
 
 LABELS = LabelMap(real=1, fake=0)
 """Order of the head's two logits: that of the system whose checkpoints and tables this detector shares (001-2)."""
@@ -69,7 +80,16 @@ class Cvt(Detector):
 
     Config = CvtDetectorConfig
     config: CvtDetectorConfig
-    recipes: ClassVar[Mapping[str, TrainRecipe]] = MappingProxyType({"default": DEFAULT, "smoke": DEFAULT.smoke()})
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = MappingProxyType(
+        {
+            "default": DEFAULT,
+            "two-phase-1+1": two_phase(4, 1, 1),
+            "two-phase-5+5": two_phase(5, 5, 5),
+            "two-phase-10+10": two_phase(32, 10, 10),
+            "two-phase-25+15": two_phase(32, 25, 15, backbone_lr=1e-4),
+            "smoke": DEFAULT.smoke(),
+        }
+    )
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)

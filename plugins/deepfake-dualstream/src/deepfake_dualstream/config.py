@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from deepfake_core.contract.detector import DetectorConfig
+from deepfake_core import DetectorConfig
 
 Backbone = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
 Filters = Annotated[int, Field(gt=0, le=4096)]

@@ -8,13 +8,23 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
-from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.errors import WeightsUnavailable
-from deepfake_core.training.recipes.presets import PRESETS
+from deepfake_core import (
+    PRESETS,
+    Clip,
+    Detector,
+    DetectorConfig,
+    ExplainLayer,
+    FaceCrop,
+    Normalize,
+    PreprocessSpec,
+    Resize,
+    TensorSpec,
+    TrainRecipe,
+    WeightsUnavailable,
+    split_parameters,
+)
 from deepfake_dualstream.config import DualStreamConfig
 from deepfake_dualstream.network import DualStream, Features, Stream, library
-from deepfake_registry.manifest import Clip, FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
 
 DEFAULT = PRESETS["plateau"]
 """003-6, 8, 10: batch 12, Adam's family at 1e-4, the rate halved on a plateau, stopped early on validation loss."""

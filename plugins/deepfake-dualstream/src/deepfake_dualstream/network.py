@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepfake_core.errors import MissingExtra
+from deepfake_core import MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,23 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
-from deepfake_core.contract.losses import evidence_bce
-from deepfake_core.contract.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
-from deepfake_core.errors import MissingExtra
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
-from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
+from deepfake_core import (
+    Detector,
+    DetectorConfig,
+    ExplainLayer,
+    FaceCrop,
+    MissingExtra,
+    Normalize,
+    Pairs,
+    Phase,
+    PreprocessSpec,
+    PseudoFakes,
+    Resize,
+    TrainRecipe,
+    ensure_torchvision,
+    evidence_bce,
+    split_parameters,
+)
 
 STRIDE = 16
 """Pixels of the input per cell of the evidence map."""
@@ -68,7 +79,7 @@ class LiteNetwork(nn.Module):
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
-        ensure_importable()
+        ensure_torchvision()
         import timm
 
         backbone: Any = timm.create_model(config.backbone, num_classes=0, pretrained=False)

@@ -16,6 +16,6 @@ __all__ = ["RADAR", "RADARConfig"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from deepfake_core.discovery.plugins import import_object
+    from deepfake_core import import_object
 
     return import_object(f"deepfake_radar.network:{name}", install="deepfake-radar[torch]")

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from deepfake_core.contract.detector import DetectorConfig
-from deepfake_core.errors import DeepfakeError
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core import DeepfakeError, DetectorConfig, ensure_torchvision
 from deepfake_radar.maps import EdgeMap, SpectrumMap
 
 ENCODER = "vit_small_patch16_224"
@@ -94,7 +92,7 @@ class RADAR(nn.Module):
 
     def __init__(self, config: RADARConfig | None = None) -> None:
         super().__init__()
-        ensure_importable()
+        ensure_torchvision()
         import timm
 
         self.config = config = config or RADARConfig()
@@ -133,7 +131,7 @@ class RADAR(nn.Module):
             ArtifactCorrupt: They are damaged, or do not fit the network that their manifest describes.
             DeepfakeError: They are another architecture's.
         """
-        from deepfake_core.loading.load import load
+        from deepfake_core import load
 
         loaded = load(source, backend="torch", device="cpu")
         network = loaded.network

@@ -11,9 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfake_core.discovery import hub
-from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, WeightsUnavailable
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
+from deepfake_core import (
+    ArtifactCorrupt,
+    DeepfakeError,
+    MissingExtra,
+    WeightsUnavailable,
+    ensure_torchvision,
+    find_repository,
+)
 from deepfake_registry.files import sha256_file
 
 EXTRA = "deepfake-radar[train]"
@@ -41,7 +46,7 @@ def load_imagenet(encoder: nn.Module) -> None:
         DeepfakeError: They do not fit an encoder of this size.
     """
     try:
-        state = hub.find(IMAGENET, download=True, install=EXTRA).tensors()
+        state = find_repository(IMAGENET, download=True, install=EXTRA).tensors()
     except WeightsUnavailable as error:
         raise WeightsUnavailable(
             f"the ImageNet weights cannot be had ({_line(error)}): connect once, or copy a Hugging Face cache that has "
@@ -115,7 +120,7 @@ def read_dinov2() -> dict[str, Tensor]:
 
 def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Load a state, its patches and positions resampled to the encoder's."""
-    ensure_importable()
+    ensure_torchvision()
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     target: Any = encoder

@@ -8,13 +8,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from deepfake_core.contract.detector import DetectorConfig
-from deepfake_core.contract.repository import CONFIG, Repository
-from deepfake_core.errors import ArtifactCorrupt
-from deepfake_registry.manifest import Interpolation, LabelMap, Normalize
+from deepfake_core import ArtifactCorrupt, DetectorConfig, Interpolation, LabelMap, Normalize, Repository
 from deepfake_siglip.plugin import REPOSITORY
 
 ARCHITECTURE = "SiglipForImageClassification"
+CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 _VISION = {

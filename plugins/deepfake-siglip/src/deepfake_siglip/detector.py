@@ -8,18 +8,26 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer
-from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.contract.repository import CONFIG, Repository
-from deepfake_core.discovery import hub
-from deepfake_core.errors import ArtifactCorrupt
-from deepfake_core.runtimes.torchvision_ops import ensure_importable
-from deepfake_core.training.recipes.presets import two_phase
-from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize, TensorSpec, WholeImage
-from deepfake_siglip.config import ARCHITECTURE, SiglipConfig, read_config
+from deepfake_core import (
+    ArtifactCorrupt,
+    Detector,
+    DetectorConfig,
+    ExplainLayer,
+    FaceCrop,
+    PreprocessSpec,
+    Repository,
+    Resize,
+    TensorSpec,
+    TrainRecipe,
+    WholeImage,
+    ensure_torchvision,
+    find_repository,
+    two_phase,
+)
+from deepfake_siglip.config import ARCHITECTURE, CONFIG, SiglipConfig, read_config
 from deepfake_siglip.plugin import INSTALL
 
-ensure_importable()
+ensure_torchvision()
 from transformers.models.siglip import configuration_siglip  # noqa: E402 - torchvision must be importable first
 from transformers.models.siglip.modeling_siglip import SiglipForImageClassification  # noqa: E402
 
@@ -96,7 +104,7 @@ class Siglip(Detector):
             WeightsUnavailable: The repository is not on this machine.
             ArtifactCorrupt: Its tower is another one.
         """
-        repository = hub.find(self.config.pretrained_from, install=INSTALL, advice=ADVICE)
+        repository = find_repository(self.config.pretrained_from, install=INSTALL, advice=ADVICE)
         stored = repository.tensors()
         state = {name: value for name, value in stored.items() if name.startswith(TOWER)}
         if ARCHITECTURE in (repository.json(CONFIG).get("architectures") or ()):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deepfake_core.contract.hookspecs import hookimpl
-from deepfake_core.contract.specs import DetectorSpec, read_targets
+from deepfake_core import DetectorSpec, hookimpl, read_targets
 
 REPOSITORY = "prithivMLmods/deepfake-detector-model-v1"
 """The checkpoint of the documented numbers, on the Hugging Face Hub."""

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.loading.load import load
+from deepfake_core import DeepfakeError, LoadedDetector, MissingExtra, load
 from deepfake_core.protect.protectors import EPSILON, load_protector
 
 

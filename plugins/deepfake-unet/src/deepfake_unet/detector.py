@@ -10,12 +10,24 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from deepfake_core.contract.detector import Detector, DetectorConfig, ExplainLayer, split_parameters
-from deepfake_core.contract.losses import evidence_bce
-from deepfake_core.contract.recipe import Pairs, Phase, PseudoFakes, TrainRecipe
-from deepfake_core.contract.training_set import TrainingSet
+from deepfake_core import (
+    Detector,
+    DetectorConfig,
+    ExplainLayer,
+    FaceCrop,
+    Normalize,
+    Pairs,
+    Phase,
+    PreprocessSpec,
+    PseudoFakes,
+    Resize,
+    TensorSpec,
+    TrainingSet,
+    TrainRecipe,
+    evidence_bce,
+    split_parameters,
+)
 from deepfake_core.training.loop.step import working_precision
-from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, TensorSpec
 from deepfake_unet.network import STRIDE, UNet
 from deepfake_unet.protection import Protection, training_surrogates
 from deepfake_unet.protector import PERTURBATION

@@ -16,13 +16,10 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.errors import DeepfakeError, WeightsUnavailable
-from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.loading.load import load
+from deepfake_core import DeepfakeError, LoadedDetector, TrainRecipe, WeightsUnavailable, load
 from deepfake_core.protect.image_metrics import psnr, ssim
-from deepfake_core.training.data.reopen import material_of, recipe_of
-from deepfake_core.training.data.training_data import Material
+from deepfake_core.training.data.training_data import TrainingData
+from deepfake_core.training.held_out import recipe_of, training_data_of
 from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_registry.files import write_atomic
 from deepfake_unet.detector import DEFAULT
@@ -66,15 +63,15 @@ def evaluate(
     loaded = load(model, device=device)
     recipe = recipe_of(loaded.manifest) or DEFAULT
     seed_everything(recipe.seed)
-    material = material_of(loaded, data, cache_dir, where, fallback=DEFAULT)
+    training_data = training_data_of(loaded, data, cache_dir, where, fallback=DEFAULT)
     config = loaded.manifest.config
     margin = config["margin"]
     trained: list[Surrogate] = training_surrogates(
-        material.training, config["surrogates"], recipe, cache_dir, where, margin
+        training_data.training, config["surrogates"], recipe, cache_dir, where, margin
     )
-    sets = two_sets(material.training, margin)
+    sets = two_sets(training_data.training, margin)
     held_out: list[Surrogate] = [held_out_swapper(sets, cache_dir, recipe, where), *extractors]
-    faces = held_out_faces(material, count)
+    faces = held_out_faces(training_data, count)
     bound = config["epsilon"] if epsilon is None else epsilon
     result, protected = measure(loaded, faces, trained, held_out, bound, where, pgd_steps)
     write_atomic(out / "protection.json", json.dumps(result, indent=2) + "\n")
@@ -136,14 +133,14 @@ def quality(clean: Images, changed: Images) -> dict[str, Any]:
     }
 
 
-def held_out_faces(material: Material, count: int) -> HeldOutFaces:
+def held_out_faces(training_data: TrainingData, count: int) -> HeldOutFaces:
     """Real faces of the validation split, spread evenly over the two sources that the face swappers know.
 
     Raises:
         DeepfakeError: There are none.
     """
-    names = two_sources(material.training)
-    validation = material.validation
+    names = two_sources(training_data.training)
+    validation = training_data.validation
     real = validation.fake == 0
     known = np.isin(validation.family, names) if names else np.ones(len(real), bool)
     rows = np.flatnonzero(real & known)

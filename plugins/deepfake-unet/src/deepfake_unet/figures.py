@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from deepfake_core.errors import MissingExtra
+from deepfake_core import MissingExtra
 from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_unet.effects import PATHS, swapped
 from deepfake_unet.surrogates import SwapSurrogate

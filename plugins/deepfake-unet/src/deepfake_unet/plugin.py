@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deepfake_core.contract.hookspecs import hookimpl
-from deepfake_core.contract.specs import DetectorSpec, ProtectorSpec, read_targets
+from deepfake_core import DetectorSpec, ProtectorSpec, hookimpl, read_targets
 
 
 @hookimpl

@@ -12,10 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.contract.training_set import TrainingSet
-from deepfake_core.errors import MissingExtra, TrainingDataError, UnknownDetector, WeightsUnavailable
-from deepfake_core.loading.load import load
+from deepfake_core import (
+    MissingExtra,
+    TrainingDataError,
+    TrainingSet,
+    TrainRecipe,
+    UnknownDetector,
+    WeightsUnavailable,
+    load,
+)
 from deepfake_core.training.pairs.faces import STORE_MARGIN
 from deepfake_core.training.pairs.pairs import PairDataset, PairSource
 from deepfake_unet.degrade import add_bounded, degraded

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.errors import DeepfakeError
-from deepfake_core.protect.protectors import Protector
+from deepfake_core import DeepfakeError, Protector
 
 if TYPE_CHECKING:
-    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core import LoadedDetector
 
 PERTURBATION = "perturbation"
 _BATCH = 4

@@ -25,7 +25,7 @@ from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import Frozen
 
 if TYPE_CHECKING:
-    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core import LoadedDetector
 
 PEAK_RATE = 1e-3
 BATCH = 16
