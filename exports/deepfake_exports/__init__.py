@@ -1,1 +1,4 @@
-"""How a trained detector leaves: one uint8 graph per format, with its manifest inside and parity as a gate."""
+"""Export trained detectors: one graph from uint8 images to logits per format, with the manifest inside.
+
+A file is written only once it has been shown to agree with the torch network (:mod:`deepfake_exports.parity`).
+"""

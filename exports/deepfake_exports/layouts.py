@@ -1,4 +1,4 @@
-"""An exported ONNX file as the folder that a model server wants: a Triton model repository, or an MLflow model."""
+"""Write an exported ONNX file as the folder of a model server: a Triton model repository, or an MLflow model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepfake_registry.files import new_folder
 from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, ModelManifest, TensorSpec
 
 MAX_BATCH = 32
-"""Most pictures, or clips, that a Triton server hands to the network at a time."""
+"""Largest number of images, or clips, that a Triton server joins into one batch."""
 _TRITON_TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 
 
@@ -22,17 +22,17 @@ def write_triton(model: str | Path, repository: str | Path, *, max_batch: int = 
     """Add a model to a Triton model repository: ``NAME/1/model.onnx``, ``NAME/config.pbtxt``, ``NAME/manifest.json``.
 
     Args:
-        model: An exported ``.onnx`` file; it is copied as it is.
-        repository: Made when it does not exist; other models in it stay.
-        max_batch: Most inputs that the server may join into one batch, at least 1.
+        model: Exported ``.onnx`` file; it is copied unchanged.
+        repository: Folder of the repository; it is created when it does not exist, and other models in it stay.
+        max_batch: Largest number of inputs that the server may join into one batch, at least 1.
 
     Returns:
-        The model's folder, ``repository/NAME``, with the manifest's name.
+        Folder of the model, ``repository/NAME``, where NAME is the manifest's name.
 
     Raises:
         InputError: The file does not exist.
         ArtifactCorrupt: It cannot be read, or carries no manifest.
-        DeepfakeError: It is no ONNX file, or the repository has a model of that name.
+        DeepfakeError: The file is not ONNX, or the repository already has a model of that name.
     """
     manifest = _manifest(model)
     target = Path(repository) / manifest.name
@@ -45,7 +45,15 @@ def write_triton(model: str | Path, repository: str | Path, *, max_batch: int = 
 
 
 def triton_config(manifest: ModelManifest, max_batch: int = MAX_BATCH) -> str:
-    """Text of a ``config.pbtxt``: Triton's ``ModelConfig`` in protobuf's text format."""
+    """Return the text of a ``config.pbtxt``: Triton's ``ModelConfig`` in protobuf's text format.
+
+    Args:
+        manifest: Manifest of the model.
+        max_batch: Largest number of inputs that the server may join into one batch, at least 1.
+
+    Raises:
+        ValueError: ``max_batch`` is less than 1.
+    """
     if max_batch < 1:
         raise ValueError(f"max_batch must be at least 1, got {max_batch}")
     head = [
@@ -62,7 +70,7 @@ def triton_config(manifest: ModelManifest, max_batch: int = MAX_BATCH) -> str:
 
 
 def _tensor(spec: TensorSpec) -> str:
-    """One input or output; Triton leaves out the batch, and asks for a dimension where nothing else is left."""
+    """Describe one input or output; Triton leaves out the batch axis, and needs a dimension where no other is left."""
     dims = [str(length) if isinstance(length, int) else "-1" for length in spec.shape[1:]]
     shape = f"dims: [ {', '.join(dims)} ]" if dims else "dims: [ 1 ] reshape { shape: [ ] }"
     return f'{{ name: "{spec.name}" data_type: {_TRITON_TYPES[spec.dtype]} {shape} }}'
@@ -71,11 +79,11 @@ def _tensor(spec: TensorSpec) -> str:
 def write_mlflow(model: str | Path, folder: str | Path) -> Path:
     """Write an MLflow model of the flavours ``onnx`` and ``python_function``, with its signature.
 
-    The manifest goes into the model's metadata, and stays inside the ONNX file, which runs on the processor.
+    The manifest is copied to the model's metadata and stays inside the ONNX file. The model runs on the CPU.
 
     Args:
-        model: An exported ``.onnx`` file.
-        folder: Made when it does not exist.
+        model: Exported ``.onnx`` file.
+        folder: Folder to write; it is created when it does not exist.
 
     Returns:
         ``folder``.
@@ -84,10 +92,10 @@ def write_mlflow(model: str | Path, folder: str | Path) -> Path:
         InputError: The file does not exist.
         ArtifactCorrupt: It cannot be read, or carries no manifest.
         MissingExtra: The ``mlflow`` or the ``onnx`` package is absent.
-        DeepfakeError: It is no ONNX file, or the folder holds something already.
+        DeepfakeError: The file is not ONNX, or the folder is not empty.
     """
     manifest = _manifest(model)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers how it is used
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow would report its use to its developers
     try:
         import mlflow.onnx
         import onnx
@@ -103,7 +111,7 @@ def write_mlflow(model: str | Path, folder: str | Path) -> Path:
             onnx.load(model),
             str(scratch),
             signature=signature,
-            # Stated here, since MLflow would find them out by loading the model in a process of its own.
+            # Without this list MLflow would load the model in another process to find its requirements.
             pip_requirements=[f"{module.__name__}=={module.__version__}" for module in needs],
             onnx_execution_providers=["CPUExecutionProvider"],
             metadata={MANIFEST_KEY: manifest.model_dump(mode="json")},
@@ -113,7 +121,7 @@ def write_mlflow(model: str | Path, folder: str | Path) -> Path:
 
 
 def _schema(tensors: tuple[TensorSpec, ...]) -> Any:
-    """MLflow's ``Schema``, where -1 is a dynamic dimension."""
+    """Return MLflow's ``Schema``, in which -1 is a dynamic dimension."""
     import mlflow
     import numpy as np
 
@@ -132,4 +140,4 @@ def _manifest(model: str | Path) -> ModelManifest:
 
 
 LAYOUTS: dict[str, Callable[[str | Path, str | Path], Path]] = {"triton": write_triton, "mlflow": write_mlflow}
-"""Name of a layout → what writes an ONNX file to a folder in it."""
+"""Name of a layout → function that writes an ONNX file to a folder in this layout."""

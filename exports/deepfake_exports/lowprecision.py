@@ -1,4 +1,4 @@
-"""Smaller and faster graphs: weights stored as float16 or int8, and static int8."""
+"""Make ONNX graphs smaller and faster: weights stored as float16 or int8, and static quantisation to int8."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 from deepfake_exports.parity import spread
 
 LARGE_FROM = 64
-"""Elements from which an initialiser is worth a cast; smaller ones are biases and constants."""
+"""Number of elements from which an initialiser is stored in a smaller type; smaller ones are biases and constants."""
 CALIBRATION_IMAGES = 256
+"""Largest number of images that set the ranges of activations."""
 _NORMALISATIONS = {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "Softmax"}
 _WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
 def round_to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Round each large float32 initialiser to the nearest float16, still stored as float32."""
+    """Round each large float32 initialiser to the nearest float16, and keep it stored as float32."""
     for tensor in _large_floats(proto):
         rounded = _to_half(tensor).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
@@ -39,7 +40,7 @@ def store_as_half(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def round_to_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Round each layer's weights to int8 per output channel, still stored as float32."""
+    """Round the weights of each layer to int8 per output channel, and keep them stored as float32."""
     for tensor, axis in _layer_weights(proto):
         whole, scale = _to_int8(tensor, axis)
         tensor.CopyFrom(numpy_helper.from_array(whole.astype(np.float32) * scale, tensor.name))
@@ -47,10 +48,10 @@ def round_to_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def store_as_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Store each layer's weights as int8 per output channel; the graph still computes in float32.
+    """Store the weights of each layer as int8 per output channel, in a graph that computes in float32.
 
-    A Cast and a Mul unpack them, which runtimes fold when they load. DequantizeLinear would say the same, but ONNX
-    Runtime answers it with integer kernels that round activations, too (MatMulNBits at accuracy level 4).
+    A Cast and a Mul unpack them; runtimes fold both when they load. DequantizeLinear would do the same, but ONNX
+    Runtime replaces it by integer kernels that also round activations (MatMulNBits at accuracy level 4).
     """
     unpacking = []
     for tensor, axis in _layer_weights(proto):
@@ -66,6 +67,7 @@ def store_as_int8(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _preceded(proto: onnx.ModelProto, first: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """Put nodes before all others of a graph, and return the graph."""
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     proto.graph.node.extend([*first, *nodes])
@@ -73,7 +75,7 @@ def _preceded(proto: onnx.ModelProto, first: list[onnx.NodeProto]) -> onnx.Model
 
 
 def _layer_weights(proto: onnx.ModelProto) -> list[tuple[TensorProto, int]]:
-    """The large float32 weights of layers, each once, with the axis of their output channels."""
+    """Return the large float32 weights of layers, each once, with the axis of their output channels."""
     axes: dict[str, int] = {}
     for node in proto.graph.node:
         if node.op_type in _WEIGHTED:
@@ -82,13 +84,14 @@ def _layer_weights(proto: onnx.ModelProto) -> list[tuple[TensorProto, int]]:
 
 
 def _output_axis(node: onnx.NodeProto) -> int:
+    """Return the axis of output channels in the weights of a layer."""
     if node.op_type == "Gemm":
         return 0 if any(item.name == "transB" and item.i for item in node.attribute) else 1
     return {"Conv": 0, "ConvTranspose": 1, "MatMul": -1}[node.op_type]
 
 
 def _to_int8(tensor: TensorProto, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Nearest multiples of a scale per output channel, in [-127, 127], and the scales, shaped to multiply them."""
+    """Return integers in [-127, 127] and one scale per output channel; their product is nearest to the weights."""
     weights = numpy_helper.to_array(tensor)
     others = tuple(other for other in range(weights.ndim) if other != axis % weights.ndim)
     scale = np.abs(weights).max(axis=others, keepdims=True) / np.float32(127)
@@ -97,6 +100,7 @@ def _to_int8(tensor: TensorProto, axis: int) -> tuple[NDArray[np.int8], NDArray[
 
 
 def _large_floats(proto: onnx.ModelProto) -> list[TensorProto]:
+    """Return the float32 initialisers with at least :data:`LARGE_FROM` elements."""
     return [
         tensor
         for tensor in proto.graph.initializer
@@ -105,32 +109,33 @@ def _large_floats(proto: onnx.ModelProto) -> list[TensorProto]:
 
 
 def _to_half(tensor: TensorProto) -> NDArray[np.float16]:
-    """Float16 copy; a value beyond its range becomes infinite, which the parity gate refuses."""
+    """Return a float16 copy; a value beyond its range becomes infinite, which the parity gate refuses."""
     with np.errstate(over="ignore"):
         return numpy_helper.to_array(tensor).astype(np.float16)
 
 
 def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Quantise a float32 file to int8: QDQ, static, weights per channel.
+    """Quantise a float32 file to int8: static, in QDQ format, with one scale per output channel of the weights.
 
-    Normalisation, heads and products of two activations stay float: the latter hold no weights, and in int8 they are
-    no faster. Ranges are static, because with dynamic ones a picture's score would depend on the others in its batch.
-
-    Returns:
-        The quantised graph, and the float graph that it was made of, with the same names of nodes.
+    Normalisation, heads and products of two activations stay in float: such products hold no weights, and in int8 they
+    are no faster. Ranges are static, because with dynamic ones the score of an image would depend on the other images
+    in its batch.
 
     Args:
         plain: The float32 ONNX file.
-        images: uint8 [N, H, W, 3] RGB whose activations set the ranges; at most 256 are used.
-        scratch: A folder for intermediate files.
+        images: Images ``uint8 [N, H, W, 3]`` RGB whose activations set the ranges; at most 256 are used.
+        scratch: Folder for intermediate files.
+
+    Returns:
+        The quantised graph, and the float graph that it was made from, whose nodes have the same names.
     """
-    # Imported here: it takes a second, and only this precision needs it.
+    # This import takes a second, and only this precision needs it.
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.registry import QDQRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """Feeds the pictures one by one."""
+        """Source of the images, one by one."""
 
         def __init__(self) -> None:
             self.feeds: Iterator[NDArray[np.uint8]] = iter(spread(images, CALIBRATION_IMAGES)[:, None])
@@ -147,31 +152,31 @@ def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> tuple[onn
         Reader(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        # 7-bit weights: on x86 without VNNI two 8-bit products overflow their 16-bit sum, silently.
+        # Weights have 7 bits: on x86 without VNNI the 16-bit sum of two 8-bit products can overflow silently.
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=sorted(set(QDQRegistry) - _NORMALISATIONS),
         nodes_to_exclude=sorted(float_nodes(onnx.load(prepared))),
-        # Without these a layer could not be taken back to float; the runtime drops them where they do nothing.
+        # Without this option a layer could not be put back to float; the runtime drops nodes that do nothing.
         extra_options={"QDQKeepRemovableActivations": True},
     )
     return onnx.load(quantised), onnx.load(prepared)
 
 
 def quantised_layers(proto: onnx.ModelProto) -> list[str]:
-    """Names of the layers whose weights a quantised graph holds as int8, from input to output."""
+    """Return the names of the layers whose weights a quantised graph holds as int8, from input to output."""
     unpacked = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     return [node.name for node in proto.graph.node if node.op_type in _WEIGHTED and node.input[1] in unpacked]
 
 
 def in_float(quantised: onnx.ModelProto, plain: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """A copy of a quantised graph in which some layers compute in float again.
+    """Return a copy of a quantised graph in which some layers compute in float again.
 
     Args:
-        quantised: The graph, and
-        plain: the float graph that it was made of, which has their weights.
-        layers: Names out of :func:`quantised_layers`.
+        quantised: The quantised graph.
+        plain: The float graph that it was made from; it has the float weights.
+        layers: Names of these layers, out of :func:`quantised_layers`.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(quantised)
@@ -183,7 +188,7 @@ def in_float(quantised: onnx.ModelProto, plain: onnx.ModelProto, layers: Collect
         if node.name not in layers:
             continue
         for place, name in enumerate(before[node.name].input):
-            if node.input[place] == name:  # a bias, whose 32 bits are as good as a float
+            if node.input[place] == name:  # a bias stays: its int32 is as exact as a float
                 continue
             if (constant := stored.get(name)) is not None:
                 node.input[place] = name
@@ -198,13 +203,20 @@ def in_float(quantised: onnx.ModelProto, plain: onnx.ModelProto, layers: Collect
 def by_sensitivity(
     quantised: onnx.ModelProto, plain: onnx.ModelProto, drift: Callable[[onnx.ModelProto], float]
 ) -> list[str]:
-    """The quantised layers, first those that cost most: by how much ``drift`` falls when one alone is float again."""
+    """Return the names of the quantised layers, those that cause the largest errors first.
+
+    Args:
+        quantised: The quantised graph.
+        plain: The float graph that it was made from.
+        drift: Function that measures the error of a graph; it is called once for each layer, on a graph in which only
+            this layer computes in float.
+    """
     found = {name: drift(in_float(quantised, plain, {name})) for name in quantised_layers(quantised)}
     return sorted(found, key=lambda name: found[name])
 
 
 def _pruned(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Without nodes and constants that nothing reads any more."""
+    """Remove the nodes and constants that no other node reads, and return the graph."""
     while True:
         read = {name for node in proto.graph.node for name in node.input} | {item.name for item in proto.graph.output}
         dead = [node for node in proto.graph.node if not read.intersection(node.output)]
@@ -218,11 +230,11 @@ def _pruned(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def float_nodes(proto: onnx.ModelProto) -> set[str]:
-    """Names of the nodes that int8 leaves alone.
+    """Return the names of the nodes that stay in float in an int8 graph.
 
-    These are the nodes before the first layer with weights, each head, and the products and convolutions of small or
-    no constants, such as an edge filter or attention, which are no layers with weights. A head is what lies between
-    an output and its nearest layers with weights, these included.
+    These are the nodes before the first layer with weights, the nodes of each head, and the products and convolutions
+    whose constants are small or absent, such as an edge filter or attention. A head is everything between an output and
+    its nearest layers with weights, including these layers.
     """
     large = {tensor.name for tensor in _large_floats(proto)}
     maker = {output: node for node in proto.graph.node for output in node.output}
@@ -248,7 +260,7 @@ def _reach(
     weighted: Callable[[onnx.NodeProto], bool],
     downstream: bool,
 ) -> list[onnx.NodeProto]:
-    """Nodes reached from the tensors ``names`` without passing through a layer with weights."""
+    """Return the nodes that are reached from the tensors ``names`` without passing through a layer with weights."""
     found: list[onnx.NodeProto] = []
     while names:
         for node in neighbours(names.pop()):

@@ -1,4 +1,4 @@
-"""What a distribution ships: an exported artefact beside the weights it came from, in one packaged folder."""
+"""Write the packaged model that a distribution ships: an exported artefact and the weights that it was made from."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from deepfake_registry.manifest import MANIFEST_KEY
 def export_package(detector: LoadedDetector, format: str, precision: str, out: Path, **options: Any) -> Package:
     """Export a detector and write the artefact, its weights in half precision and the manifest to ``out``.
 
-    The half-precision weights serve the torch runtime and further training, which compute in float32.
+    The torch runtime and further training use the half-precision weights; both compute in float32.
 
     Args:
-        detector: A trained detector whose network is at hand.
-        format: An installed exporter.
-        precision: One that the exporter offers.
-        out: The folder; a package in it is replaced.
-        **options: Passed on to the exporter.
+        detector: Trained detector whose network is at hand.
+        format: Format of an installed exporter.
+        precision: Precision that the exporter offers.
+        out: Folder to write; a package in it is replaced.
+        **options: Options that are passed on to the exporter.
+
+    Returns:
+        The package in ``out``.
 
     Raises:
         ParityError: The export disagrees with the network; an older package in ``out`` stays as it is.

@@ -1,4 +1,4 @@
-"""The gate that every export passes: the exported file against the torch network, in the file's own runtime."""
+"""The checks that every export has to pass: the exported file, in its own runtime, against the torch network."""
 
 from __future__ import annotations
 
@@ -19,27 +19,34 @@ from deepfake_core.runtimes.torch import as_outputs
 from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec
 
 BATCHES = (1, 2, 5)
+"""Batch sizes in which outputs are compared."""
 OTHER_TOLERANCE = 1e-3
+"""Largest difference of any output but the logit."""
 MAX_AUC_CHANGE = 0.005
 MAX_MEAN_P_CHANGE = 0.02
 LEAST_OF_EACH = 50
-"""Pictures of each class from which on ``|ΔAUC| ≤ 0.005`` means something.
+"""Number of images of each class from which on the limit ``|ΔAUC| ≤ 0.005`` is meaningful.
 
-Of n in its class, a picture that trades places with a quarter of the other class moves the AUC by 0.25 / n. From 50 on
-that is within what is allowed, so that no single picture decides.
+One of n images of a class that trades places with a quarter of the other class moves the AUC by 0.25 / n. From 50
+images on this is within the limit, so that no single image decides.
 """
 REAL_PROBES = 11
+"""Largest number of calibration images among the inputs on which outputs are compared."""
 TIMED = 7
-"""Timed inferences, of which the median counts."""
+"""Number of timed inferences, of which the median is taken."""
 
 Run = Callable[[NDArray[np.uint8]], Outputs]
+"""Function that runs a network on images ``uint8 [N, H, W, 3]`` RGB, or on clips ``uint8 [N, T, H, W, 3]``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """Network inputs with known answers: ``images`` uint8 [N, H, W, 3] RGB, ``fake`` int64 [N] in {0, 1}.
+    """Inputs of a network with their ground truth.
 
-    ``logits`` are the network's, float32 [N], where they are known already.
+    Attributes:
+        images: Images ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]``.
+        fake: Labels ``int64 [N]`` in {0, 1}, where 1 is fake.
+        logits: The network's logits ``float32 [N]``, where they are known already.
     """
 
     images: NDArray[np.uint8]
@@ -48,7 +55,12 @@ class LabelledImages:
 
 
 def torch_run(model: nn.Module, manifest: ModelManifest) -> Run:
-    """Make ``model`` (uint8 [N, H, W, 3] → logit, or a tuple of the manifest's outputs) answer like a runtime."""
+    """Return a function that runs a torch module as a runtime would.
+
+    Args:
+        model: Module from ``uint8 [N, H, W, 3]`` to the logit, or to a tuple of the manifest's outputs.
+        manifest: Manifest that names the outputs.
+    """
 
     def run(images: NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
@@ -58,9 +70,13 @@ def torch_run(model: nn.Module, manifest: ModelManifest) -> Run:
 
 
 def probes(spec: PreprocessSpec, images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Inputs that an export is tried on: five edge cases and up to 11 of ``images``, as one uint8 array [M, …].
+    """Return inputs to compare outputs on: up to 11 of ``images``, then five edge cases, as one array uint8 [M, …].
 
-    For a network that takes clips, an edge case is the same picture in every frame but the last, which is black.
+    For a network that takes clips, an edge case is the same image in every frame but the last, which is black.
+
+    Args:
+        spec: Preprocessing of the network, which states the size of its inputs.
+        images: Images ``uint8 [N, H, W, 3]``, or clips ``uint8 [N, T, H, W, 3]``; none leaves the edge cases alone.
     """
     edge = np.stack(list(_edge_images(spec.size)))
     if spec.clip is not None:
@@ -72,7 +88,7 @@ def probes(spec: PreprocessSpec, images: NDArray[np.uint8] | None) -> NDArray[np
 
 
 def spread(items: NDArray[Any], count: int) -> NDArray[Any]:
-    """At most ``count`` of ``items`` [N, …], evenly from first to last."""
+    """Return at most ``count`` of ``items`` [N, …], evenly spaced from the first to the last."""
     picked: NDArray[Any] = items[np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
     return picked
 
@@ -89,9 +105,15 @@ def _edge_images(size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
 
 
 def gate_outputs(what: str, reference: Run, exported: Run, images: NDArray[np.uint8], tolerance: float) -> None:
-    """Demand equal outputs on ``images`` uint8 [M, H, W, 3] (or clips) in batches of 1, 2 and 5.
+    """Check that two networks have equal outputs in batches of 1, 2 and 5.
 
-    ``tolerance`` is for logits, 1e-3 for every other output, relative where a value exceeds 1.
+    Args:
+        what: Name of the export in the message of an error.
+        reference: The network.
+        exported: The exported file.
+        images: Images ``uint8 [M, H, W, 3]``, or clips ``uint8 [M, T, H, W, 3]``.
+        tolerance: Largest difference of a logit; that of every other output is 1e-3. Both are relative where a value
+            exceeds 1.
 
     Raises:
         ParityError: The outputs differ by more, have other shapes, or are not finite.
@@ -118,23 +140,23 @@ def _compare(case: str, want: NDArray[np.float32], got: NDArray[np.float32], tol
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How judgement on a labelled set changed.
+    """Change of the scores on a labelled set.
 
     Attributes:
         auc: ``|ΔAUC|``.
         p: Mean ``|Δp_fake|``.
-        ranks: Whether AUC counts. That of untrained weights is chance: their scores lie so close together that the
-            smallest change puts them into another order.
+        auc_counts: Whether the AUC is checked. That of untrained weights is not: their scores lie so close together
+            that the smallest change reorders them.
     """
 
     auc: float
     p: float
-    ranks: bool = True
+    auc_counts: bool = True
 
     @property
-    def share(self) -> float:
-        """Of what is allowed, the larger part used up; 1 or less holds."""
-        used = max(self.auc / MAX_AUC_CHANGE if self.ranks else 0.0, self.p / MAX_MEAN_P_CHANGE)
+    def share_of_limit(self) -> float:
+        """The larger of both changes, each divided by its limit; the scores pass where this is at most 1."""
+        used = max(self.auc / MAX_AUC_CHANGE if self.auc_counts else 0.0, self.p / MAX_MEAN_P_CHANGE)
         return used if math.isfinite(used) else math.inf
 
     def __str__(self) -> str:
@@ -144,27 +166,35 @@ class Change:
 def change_of(
     before: NDArray[np.float32], after: NDArray[np.float32], fake: NDArray[np.int64], manifest: ModelManifest
 ) -> Change:
-    """Between two arrays of logits float32 [N] of pictures labelled int64 [N]."""
+    """Compute the change between two arrays of logits of the same images.
+
+    Args:
+        before: The network's logits ``float32 [N]``.
+        after: The export's logits ``float32 [N]``.
+        fake: Labels ``int64 [N]`` in {0, 1}, where 1 is fake.
+        manifest: Manifest with the calibration and the status of the weights.
+    """
     auc = abs(roc_auc(fake, after) - roc_auc(fake, before))
     return Change(auc, mean_p_change(before, after, manifest.calibration), manifest.weights != "untrained")
 
 
 def gate_changes(what: str, changes: Mapping[str, Change], fake: NDArray[np.int64]) -> None:
-    """Demand that one variant's judgement is nearly unchanged: ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``.
+    """Check that the scores of at least one variant are nearly unchanged.
 
-    On fewer pictures than :data:`LEAST_OF_EACH` the verdict is the same: whoever brings them warns (:func:`too_few`).
+    The limits are ``|ΔAUC| ≤ 0.005`` and mean ``|Δp_fake| ≤ 0.02``. With fewer images than :data:`LEAST_OF_EACH` they
+    are the same, and callers warn (:func:`too_few`).
 
     Args:
-        what: Names the export in the message.
-        changes: What was tried → how the judgement changed.
-        fake: Labels of the pictures, int64 [N] in {0, 1}.
+        what: Name of the export in the message of an error.
+        changes: Name of a variant → change of its scores.
+        fake: Labels of the images, ``int64 [N]`` in {0, 1}.
 
     Raises:
-        ParityError: All changes are larger; it lists them.
+        ParityError: All changes are larger; the message lists them.
     """
-    if any(change.share <= 1 for change in changes.values()):
+    if any(change.share_of_limit <= 1 for change in changes.values()):
         return
-    few = too_few(fake) if any(change.ranks for change in changes.values()) else ""
+    few = too_few(fake) if any(change.auc_counts for change in changes.values()) else ""
     tried = "; ".join(f"{name}: {change}" if name else str(change) for name, change in changes.items())
     raise ParityError(
         f"{what}: {tried} (allowed {MAX_AUC_CHANGE} and {MAX_MEAN_P_CHANGE}, on {len(fake)} pictures"
@@ -173,7 +203,14 @@ def gate_changes(what: str, changes: Mapping[str, Change], fake: NDArray[np.int6
 
 
 def too_few(fake: NDArray[np.int64]) -> str:
-    """What to say of labels, int64 [N] in {0, 1}, on which one picture can decide about the AUC; empty otherwise."""
+    """Return a warning where there are so few images that a single one can decide about the AUC.
+
+    Args:
+        fake: Labels of the images, ``int64 [N]`` in {0, 1}.
+
+    Returns:
+        The warning; an empty text where there are enough images of each class.
+    """
     real_count, fake_count = (int((fake == label).sum()) for label in (0, 1))
     if min(real_count, fake_count) >= LEAST_OF_EACH:
         return ""
@@ -186,14 +223,14 @@ def too_few(fake: NDArray[np.int64]) -> str:
 def gate_scores(
     what: str, before: NDArray[np.float32], exported: Run, data: LabelledImages, manifest: ModelManifest
 ) -> None:
-    """Demand nearly unchanged judgement on a labelled set.
+    """Check that the scores on a labelled set are nearly unchanged.
 
     Args:
-        what: Names the export in the message.
-        before: The network's logits of the labelled pictures, float32 [N].
+        what: Name of the export in the message of an error.
+        before: The network's logits ``float32 [N]`` of the labelled images.
         exported: The exported file.
-        data: The labelled pictures.
-        manifest: Has the calibration.
+        data: The labelled images.
+        manifest: Manifest with the calibration.
 
     Raises:
         ParityError: The change is larger than :func:`gate_changes` allows.
@@ -203,7 +240,14 @@ def gate_scores(
 
 
 def gate_drift(what: str, reference: Run, exported: Run, images: NDArray[np.uint8], calibration: Calibration) -> None:
-    """Demand a mean ``|Δp_fake| ≤ 0.02`` on ``images`` uint8 [M, H, W, 3], which need no labels.
+    """Check that the mean ``|Δp_fake|`` is at most 0.02, on images that need no labels.
+
+    Args:
+        what: Name of the export in the message of an error.
+        reference: The network.
+        exported: The exported file.
+        images: Images ``uint8 [M, H, W, 3]``, or clips ``uint8 [M, T, H, W, 3]``.
+        calibration: Calibration that turns logits into probabilities.
 
     Raises:
         ParityError: The change is larger, or a logit is not finite.
@@ -216,7 +260,7 @@ def gate_drift(what: str, reference: Run, exported: Run, images: NDArray[np.uint
 
 
 def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calibration: Calibration) -> float:
-    """Mean absolute change of the calibrated probability between two float32 [N] arrays of logits."""
+    """Compute the mean absolute change of the calibrated probability between two arrays of logits ``float32 [N]``."""
     changes = [
         abs(calibration.p_fake(float(b)) - calibration.p_fake(float(a))) for b, a in zip(before, after, strict=True)
     ]
@@ -224,11 +268,17 @@ def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calib
 
 
 def known_scores(reference: Run, data: LabelledImages) -> NDArray[np.float32]:
-    """The network's logits of labelled images, float32 [N]; it runs where they are not known."""
+    """Return the network's logits ``float32 [N]`` of labelled images; the network runs where they are not known."""
     return scores_of(reference, data.images) if data.logits is None else data.logits
 
 
 def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
-    """Logits float32 [N] of ``images`` uint8 [N, H, W, 3], or of clips [N, T, H, W, 3], ``batch`` frames at a time."""
+    """Compute the logits ``float32 [N]`` of many inputs.
+
+    Args:
+        run: The network.
+        images: Images ``uint8 [N, H, W, 3]``, or clips ``uint8 [N, T, H, W, 3]``.
+        batch: Largest number of images, or of frames, that run at a time; a clip always runs as a whole.
+    """
     step = max(1, batch // images.shape[1]) if images.ndim == 5 else batch
     return np.concatenate([run(images[i : i + step]).logit for i in range(0, len(images), step)])

@@ -40,5 +40,5 @@ EXPORTERS = (
 
 @hookimpl
 def deepfake_exporters() -> Iterable[ExporterSpec]:
-    """Formats that a trained detector can be written in."""
+    """Yield the formats of :mod:`deepfake_exports.formats`."""
     yield from EXPORTERS

@@ -1,4 +1,4 @@
-"""Which export of a detector is built and published: data, read from a TOML file."""
+"""Read the TOML file that says in which format and precision each detector is built and published."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deepfake_registry.manifest import Frozen
 
 
 class ExportRecipe(Frozen):
-    """One export.
+    """The format and precision in which a detector is published.
 
     Attributes:
-        format: One of :data:`~deepfake_exports.request.OFFERED`.
-        precision: One that the format offers.
+        format: Format, one of :data:`~deepfake_exports.request.OFFERED`.
+        precision: Precision that the format offers.
     """
 
     format: str = "onnx"
@@ -32,10 +32,10 @@ class ExportRecipe(Frozen):
 
 
 def read_recipes(file: Path) -> dict[str, ExportRecipe]:
-    """Recipes by the detector's name.
+    """Read a file of recipes, and return them by the detector's name.
 
     Raises:
-        DeepfakeError: The file cannot be read, or a recipe is none.
+        DeepfakeError: The file cannot be read, or a recipe is not valid.
     """
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What every format asks of its caller before it starts to trace."""
+"""Checks and preparations that all exporters share: the request, the labelled images and the network to trace."""
 
 from __future__ import annotations
 
@@ -29,11 +29,18 @@ def check_request(
     offered: Sequence[str],
     images: NDArray[np.uint8] | None,
 ) -> None:
-    """Refuse early what would fail late.
+    """Refuse a request that would fail later.
+
+    Args:
+        detector: Detector that built the network.
+        manifest: Manifest that the file will hold.
+        precision: Precision that was asked for.
+        offered: Precisions that the format offers.
+        images: Calibration images ``uint8 [N, H, W, 3]`` RGB (clips: ``uint8 [N, T, H, W, 3]``), where there are any.
 
     Raises:
-        DeepfakeError: The precision is not offered, the manifest belongs to other preprocessing, or ``images``
-            are not network inputs.
+        DeepfakeError: The precision is not offered, the manifest states other preprocessing than the detector, or
+            ``images`` are not inputs of the network.
     """
     if precision not in offered:
         raise DeepfakeError(
@@ -53,10 +60,15 @@ def check_request(
 def labelled(
     images: NDArray[np.uint8] | None, labels: NDArray[np.int64] | None, logits: NDArray[np.float32] | None = None
 ) -> LabelledImages:
-    """Pair pictures uint8 [N, H, W, 3] with their labels int [N], 1 = fake, and the network's logits float32 [N].
+    """Join images with their labels and, where they are known, the network's logits.
+
+    Args:
+        images: Inputs ``uint8 [N, H, W, 3]`` RGB (clips: ``uint8 [N, T, H, W, 3]``).
+        labels: Labels ``int64 [N]`` in {0, 1}, where 1 is fake.
+        logits: The network's logits ``float32 [N]``.
 
     Raises:
-        DeepfakeError: One is missing, their numbers differ, or not both classes are there.
+        DeepfakeError: Images or labels are missing, their numbers differ, or one of the two classes is missing.
     """
     if images is None or labels is None:
         raise DeepfakeError("int8 is gated on accuracy: pass calibration_images and labels of the validation split")
@@ -70,11 +82,14 @@ def labelled(
 
 
 def graph_of(network: nn.Module, manifest: ModelManifest) -> nn.Module:
-    """A frozen CPU copy of the graph half and ``network``, in evaluation mode."""
+    """Return a frozen float32 copy of preprocessing and ``network`` on the CPU, in evaluation mode."""
     model = WithPreprocess(copy.deepcopy(network), manifest.preprocess).cpu().float().eval()
     return cast(nn.Module, model.requires_grad_(False))
 
 
 def example_of(manifest: ModelManifest) -> torch.Tensor:
-    """Two black inputs, ``uint8 [2, H, W, 3]`` or ``[2, T, H, W, 3]``: a batch of 1 would be traced as a constant."""
+    """Return two black inputs, ``uint8 [2, H, W, 3]`` or ``uint8 [2, T, H, W, 3]``.
+
+    A batch of one input would be traced as a constant.
+    """
     return torch.zeros(2, *manifest.preprocess.input_shape, dtype=torch.uint8)

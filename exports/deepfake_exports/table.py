@@ -1,4 +1,4 @@
-"""What each export of a detector costs: its distance from the network, its size and its speed."""
+"""Measure each export of a detector: its differences from the network, its size and its speed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_registry.manifest import ModelManifest
 
 JSON = "parity.json"
-
-
+"""Name of the file that holds the table as data."""
 HEAD = """\
 # Exports beside their networks
 
@@ -44,23 +43,23 @@ eager is the time of eager torch over them, taken in turns.
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One export.
+    """Measurements of one export: a row of the table.
 
     Attributes:
-        detector: Its name.
-        version: Of its weights.
-        weights: ``trained``, ``pretrained`` or ``untrained``.
-        format: What was written.
-        precision: In which precision.
-        reason: Why there is none; empty where it passed its gate.
-        size_mb: All its files, in 10⁶ bytes.
+        detector: Name of the detector.
+        version: Version of its weights.
+        weights: Status of its weights: ``trained``, ``pretrained`` or ``untrained``.
+        format: Format of the export.
+        precision: Precision of the export.
+        reason: Reason why there is no export; empty where it passed its gate.
+        size_mb: Size of all its files, in 10⁶ bytes.
         logit: Largest ``|Δlogit|`` from the torch network, over edge cases and real inputs.
-        auc: ``|ΔAUC|`` on the labelled inputs; ``None`` without any.
-        p_fake: Mean ``|Δp_fake|`` on the labelled inputs (else on those of ``logit``).
-        ms: Median time of one input in the format's own runtime.
-        ratio: Median time in torch, eager, over ``ms``, both measured in turns.
-        data: Dataset of the labelled inputs; empty without any.
-        samples: How many there were.
+        auc: ``|ΔAUC|`` on the labelled inputs; ``None`` without labelled inputs.
+        p_fake: Mean ``|Δp_fake|`` on the labelled inputs; without them, on the inputs of ``logit``.
+        ms: Median time of one input in the format's own runtime, in milliseconds.
+        ratio: Median time in eager torch divided by ``ms``; both are measured in turns.
+        data: Dataset of the labelled inputs; empty without labelled inputs.
+        samples: Number of labelled inputs.
     """
 
     detector: str
@@ -88,16 +87,17 @@ def cell(
     keep: Path | None = None,
     **options: Any,
 ) -> Cell:
-    """Export to a temporary folder and measure; an export that its gate refuses gives a cell with the reason.
+    """Export to a temporary folder and measure the export; where the gate refuses it, the cell holds the reason.
 
     Args:
-        loaded: A detector whose network is at hand.
-        format: One of :data:`~deepfake_exports.request.OFFERED`.
-        precision: One that the format offers.
-        data: What the labelled inputs are, for the table.
-        keep: Folder that takes the exported files, named ``DETECTOR-FORMAT-PRECISION``; by default they are dropped.
-        **options: ``calibration_images`` uint8 [N, …] and ``labels`` int [N], and with :func:`with_logits` the
-            network's ``logits`` of them, so that several cells score it once.
+        loaded: Detector whose network is at hand.
+        format: Format of an installed exporter.
+        precision: Precision that the format offers.
+        data: Name of the labelled inputs in the table.
+        keep: Folder that the exported files, named ``DETECTOR-FORMAT-PRECISION``, are copied to; by default they are
+            deleted.
+        **options: ``calibration_images``, ``uint8 [N, …]``, their ``labels``, ``int64 [N]``, and the network's
+            ``logits`` of them, ``float32 [N]``, which :func:`with_logits` computes once for several cells.
     """
     manifest = loaded.manifest
     who = (manifest.name, manifest.version, manifest.weights, format, precision)
@@ -132,24 +132,27 @@ def cell(
 
 
 def with_logits(loaded: LoadedDetector, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of :func:`cell` with the network's logits of the labelled inputs, where there are any."""
+    """Return options of :func:`cell` with the network's logits of the labelled inputs, where there are any."""
     if options.get("labels") is None:
         return dict(options)
     return {**options, "logits": scores_of(reference_of(loaded), options["calibration_images"])}
 
 
 def reference_of(loaded: LoadedDetector) -> Run:
-    """The detector's network in torch, behind its preprocessing."""
+    """Return a function that runs the detector's preprocessing and network in torch."""
     return torch_run(graph_of(loaded.network, loaded.manifest), loaded.manifest)
 
 
 def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
-    """The cell with its speed measured anew, of the file that :func:`cell` kept; as it is where there is none.
+    """Measure the speed of a cell again, on the file that :func:`cell` kept.
 
     Args:
-        loaded: The cell's detector.
+        loaded: Detector of the cell.
         item: The cell.
-        kept: The folder that took the exported files.
+        kept: Folder of the exported files.
+
+    Returns:
+        A cell with the new times; the same cell where there is no such file.
     """
     file = kept / _file(item.detector, item.format, item.precision)
     if item.reason or not file.is_file():
@@ -161,7 +164,7 @@ def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
 
 
 def _speed(exported: Run, reference: Run, image: NDArray[np.uint8]) -> tuple[float, float]:
-    """Median milliseconds of both."""
+    """Return the median times of both, in milliseconds."""
     times = medians_ms({"exported": partial(exported, image), "torch": partial(reference, image)}, TIMED)
     return times["exported"], times["torch"]
 
@@ -171,10 +174,15 @@ def _file(detector: str, format: str, precision: str) -> str:
 
 
 def run_of(format: str, path: Path, manifest: ModelManifest) -> Run:
-    """Run a file that was just written here, in the runtime of its format.
+    """Return a function that runs an exported file in the runtime of its format.
+
+    Args:
+        format: Format of the file.
+        path: The file; a TorchScript or ``pt2`` file can run code, so it must be one that was written here.
+        manifest: Manifest that names the outputs.
 
     Raises:
-        DeepfakeError: Nothing here runs the format.
+        DeepfakeError: There is no runtime for the format.
     """
     if format == "onnx":
         from deepfake_exports.formats.onnx import ort_run
@@ -198,10 +206,10 @@ def run_of(format: str, path: Path, manifest: ModelManifest) -> Run:
 
 
 class Table:
-    """Cells in the order of their first appearance; a newer one takes the place of an older one.
+    """Table of cells, in the order in which they were first added; a newer cell replaces an older one.
 
     Args:
-        cells: What there is.
+        cells: Cells of the table.
     """
 
     def __init__(self, cells: Iterable[Cell] = ()) -> None:
@@ -211,10 +219,14 @@ class Table:
 
     @classmethod
     def read(cls, folder: Path, *, anew: bool = False) -> Table:
-        """The table that a folder holds; an empty one where it holds none, or with ``anew``.
+        """Read the table in a folder; it is empty where the folder holds none.
+
+        Args:
+            folder: Folder of ``parity.json``.
+            anew: Whether to begin with an empty table in any case.
 
         Raises:
-            DeepfakeError: It cannot be read.
+            DeepfakeError: The file cannot be read.
         """
         file = folder / JSON
         if anew or not file.is_file():
@@ -225,17 +237,17 @@ class Table:
             raise DeepfakeError(f"{file}: not a table of this version ({error}); begin anew with --again") from error
 
     def write(self, folder: Path) -> None:
-        """Write ``parity.json`` and ``PARITY.md``."""
+        """Write ``parity.json`` and ``PARITY.md`` to a folder."""
         cells = [asdict(item) for item in self.cells.values()]
         write_atomic(folder / JSON, json.dumps({"cells": cells}, indent=1) + "\n")
         write_atomic(folder / "PARITY.md", self.markdown())
 
     def add(self, item: Cell) -> None:
-        """Put a cell into its place."""
+        """Add a cell, or replace the one of the same detector, format and precision."""
         self.cells[item.detector, item.format, item.precision] = item
 
     def of(self, manifest: ModelManifest) -> list[Cell]:
-        """The cells of these very weights."""
+        """Return the cells of exactly these weights."""
         return [
             item
             for item in self.cells.values()
@@ -243,12 +255,12 @@ class Table:
         ]
 
     def holds(self, manifest: ModelManifest, format: str, precision: str) -> bool:
-        """Whether there is such a cell of these very weights."""
+        """Whether the table has a cell of exactly these weights, in this format and precision."""
         found = self.cells.get((manifest.name, format, precision))
         return found is not None and (found.version, found.weights) == (manifest.version, manifest.weights)
 
     def markdown(self) -> str:
-        """The table, a line for each cell."""
+        """Return the table in Markdown, one line for each cell."""
         return HEAD + "".join(f"{_line(item)}\n" for item in self.cells.values())
 
 

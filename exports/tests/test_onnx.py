@@ -221,10 +221,10 @@ def test_auc_is_no_gate_for_untrained_weights():
     manifest = ModelManifest.model_construct(weights="trained", calibration=Calibration())
     fake = np.array([0, 0, 1, 1])
     change = parity.change_of(before, after, fake, manifest)
-    assert (change.auc, change.share) == (0.25, 50)
+    assert (change.auc, change.share_of_limit) == (0.25, 50)
     untrained = parity.change_of(before, after, fake, manifest.model_copy(update={"weights": "untrained"}))
     assert untrained.auc == 0.25
-    assert untrained.share < 0.1
+    assert untrained.share_of_limit < 0.1
 
 
 def test_int8_keeps_normalisation_and_heads_in_float(case, exported, tmp_path):

@@ -161,7 +161,7 @@ def test_int8_judges_alike(case, exported, tmp_path):
     assert "FakeQuantize" in kinds
     data = LabelledImages(case.images, case.fake)
     scores = [scores_of(run, data.images) for run in (reference(case), openvino_run(out))]
-    assert change_of(*scores, data.fake, case.manifest).share <= 1
+    assert change_of(*scores, data.fake, case.manifest).share_of_limit <= 1
 
 
 def test_the_fastest_int8_that_judges_alike_is_taken(case, tmp_path, monkeypatch):

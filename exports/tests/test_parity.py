@@ -31,8 +31,8 @@ def test_too_few_pictures_of_a_class_are_told_and_the_verdict_stays(real, fake):
 def test_nothing_is_said_where_pictures_are_enough_or_the_auc_does_not_count():
     assert not too_few(labels(LEAST_OF_EACH, LEAST_OF_EACH))
     gate_changes("m.onnx (int8)", {"": HELD}, labels(LEAST_OF_EACH, LEAST_OF_EACH))
-    gate_changes("m.onnx (int8)", {"": Change(auc=1.0, p=0.0, ranks=False)}, labels(2, 2))
+    gate_changes("m.onnx (int8)", {"": Change(auc=1.0, p=0.0, auc_counts=False)}, labels(2, 2))
     with pytest.raises(ParityError, match=r"on 100 pictures\); nothing written"):
         gate_changes("m.onnx (int8)", {"": MISSED}, labels(LEAST_OF_EACH, LEAST_OF_EACH))
     with pytest.raises(ParityError, match=r"on 4 pictures\); nothing written"):
-        gate_changes("m.onnx (int8)", {"": Change(auc=0.0, p=1.0, ranks=False)}, labels(2, 2))
+        gate_changes("m.onnx (int8)", {"": Change(auc=0.0, p=1.0, auc_counts=False)}, labels(2, 2))

@@ -1,1 +1,1 @@
-"""One exporter for each format."""
+"""One module for each file format, with its exporter."""

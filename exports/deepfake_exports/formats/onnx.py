@@ -1,4 +1,4 @@
-"""Export to ONNX: ``images`` uint8 [N, H, W, 3] → ``logit`` [N] and the manifest's other outputs, manifest inside."""
+"""Export to ONNX: a graph from ``images`` uint8 [N, H, W, 3] to ``logit`` float32 [N], with the manifest inside."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import MANIFEST_KEY, ModelManifest
 
 IN_FLOAT = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
-"""Shares of the layers that int8 leaves in float, one after the other, until the judgement holds."""
+"""Shares of the layers that int8 keeps in float; they are tried in this order until the scores pass the gate."""
 RANKED_ON = 32
-"""Pictures on which it is measured what each layer costs."""
-OPSET = 18  # what the exporter writes natively; any other passes through its version converter
+"""Number of images on which the error that each quantised layer adds is measured."""
+OPSET = 18  # torch writes this version natively; any other goes through its version converter
 PRODUCER = "deepfake-core"
 STORAGE = {
     "fp16-storage": (lowprecision.round_to_half, lowprecision.store_as_half),
     "int8-weights": (lowprecision.round_to_int8, lowprecision.store_as_int8),
 }
-"""Precisions that make the file smaller and compute in float32: how they round, and how they store."""
+"""Precision that only makes the file smaller → function that rounds the weights, function that stores them."""
 
 
 def export_onnx(
@@ -61,24 +61,27 @@ def export_onnx(
     labels: NDArray[np.int64] | None = None,
     logits: NDArray[np.float32] | None = None,
 ) -> Path:
-    """Write ``network`` to ``out`` as ONNX, once it has been shown to agree with it in ONNX Runtime.
+    """Write ``network`` to ``out`` as ONNX, once the file has been shown to agree with it in ONNX Runtime.
 
     Args:
-        detector: What built the network.
-        network: The trained network, on any device; it is not changed.
-        manifest: Goes inside the file, and decides preprocessing and outputs.
-        out: The file; an older one is replaced, and only after success.
-        precision: ``fp16-storage`` halves the file and still computes in float32; ``int8-weights`` makes it a
-            quarter, likewise; ``int8`` quantises statically, per channel, with normalisation and heads in float, and
-            of the other layers those that cost most accuracy, as many as it takes, up to half of them.
-        calibration_images: uint8 [N, H, W, 3] RGB from the validation split; parity is checked on them too.
-        labels: int [N], 1 = fake; ``int8`` needs them. Where they are given, judgement on the pictures is a gate for
-            every precision but ``fp32``.
-        logits: float32 [N], the network's of the calibration images, where they are known; else it is asked for them.
+        detector: Detector that built the network.
+        network: Trained network, on any device; it is not changed.
+        manifest: Manifest that is stored in the file; it decides the preprocessing and the outputs.
+        out: File to write; an older one is replaced, and only after success.
+        precision: ``fp16-storage`` halves the file and computes in float32; ``int8-weights`` makes it a quarter and
+            computes in float32, too; ``int8`` quantises statically and per channel. It keeps normalisation and heads
+            in float, and of the other layers those that cost most accuracy: as few as possible, at most half of them.
+        calibration_images: Images ``uint8 [N, H, W, 3]`` RGB from the validation split; parity is checked on them too.
+        labels: Labels ``int64 [N]`` of these images, 1 = fake; ``int8`` needs them. Where they are given, every
+            precision but ``fp32`` must keep the AUC and the probabilities of these images.
+        logits: The network's logits ``float32 [N]`` of these images, where they are known; otherwise it computes them.
+
+    Returns:
+        ``out``.
 
     Raises:
         ParityError: The file would not agree with the network; nothing is written.
-        DeepfakeError: The request cannot be served, such as ``int8`` without labelled pictures.
+        DeepfakeError: The request cannot be served, such as ``int8`` without labelled images.
     """
     check_request(detector, manifest, precision, OFFERED["onnx"], calibration_images)
     data = labelled(calibration_images, labels, logits) if precision == "int8" or labels is not None else None
@@ -91,7 +94,7 @@ def export_onnx(
         exact = ort_run(plain)
         gate_outputs(f"{out} (fp32)", reference, exact, images, detector.logit_tolerance)
         if precision in STORAGE:
-            # Two questions, two gates: is the storage lossless, and is the rounding of the weights harmless?
+            # The first check is that the storage is lossless, the second that rounding the weights is harmless.
             round_weights, store_weights = STORAGE[precision]
             rounded = Path(scratch) / "rounded.onnx"
             save(round_weights(onnx.load(plain)), manifest, rounded, "fp32")
@@ -116,10 +119,10 @@ def _save_int8(
     target: Path,
     scratch: Path,
 ) -> dict[str, Change]:
-    """Quantise everything; while the judgement changes too much, take more of the layers back that cost most.
+    """Quantise all layers; while the scores change too much, put more of the costliest layers back to float.
 
     Returns:
-        Each trial by its number of layers in float, the one that was written last.
+        Number of layers in float, as text → change of the scores; the last trial is the one that was written.
     """
     changes: dict[str, Change] = {}
     few = spread(np.arange(len(before)), RANKED_ON)
@@ -138,15 +141,15 @@ def _save_int8(
         save(lowprecision.in_float(quantised, floating, layers), manifest, target, "int8")
         change = change_of(before, scores_of(ort_run(target), data.images), data.fake, manifest)
         changes[f"{len(layers)} layers in float"] = change
-        if change.share <= 1:
+        if change.share_of_limit <= 1:
             break
     return changes
 
 
 def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
-    """Trace the graph half and network with a dynamic batch, and fold what is constant or said twice."""
+    """Trace preprocessing and network with a dynamic batch size, and simplify the graph."""
     with warnings.catch_warnings():
-        # torch.export's own use of a name that torch itself deprecates.
+        # torch.export uses a name that torch itself deprecates.
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
         program = torch.onnx.export(
             model,
@@ -165,7 +168,7 @@ def trace(model: nn.Module, manifest: ModelManifest) -> onnx.ModelProto:
 
 
 def save(proto: onnx.ModelProto, manifest: ModelManifest, path: Path, precision: Precision) -> None:
-    """Write a graph with its manifest, without what only the exporter knows (stack traces name local paths)."""
+    """Write a graph with its manifest and without debugging metadata, whose stack traces name local paths."""
     graph = proto.graph
     del graph.value_info[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer, graph):
@@ -181,7 +184,7 @@ def save(proto: onnx.ModelProto, manifest: ModelManifest, path: Path, precision:
 
 
 def ort_run(path: Path) -> Run:
-    """Run an ONNX file on the CPU through ONNX Runtime."""
+    """Return a function that runs an ONNX file on the CPU in ONNX Runtime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 

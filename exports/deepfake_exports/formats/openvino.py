@@ -45,9 +45,9 @@ except ModuleNotFoundError:
     raise MissingExtra("export to OpenVINO", "deepfake-core[openvino]") from None
 
 RESTORED = 8
-"""Groups of layers that int8 may take back to float; beyond, little speed is left."""
+"""Largest number of groups of layers that int8 may put back to float; with more, little of the speed is left."""
 RANKED_ON = 32
-"""Pictures on which it is measured which group hurts most."""
+"""Number of images on which the error that each group of layers adds is measured."""
 
 
 def export_openvino(
@@ -63,16 +63,19 @@ def export_openvino(
 ) -> Path:
     """Write ``network`` to ``out`` (``….xml``) and its weights beside it (``….bin``).
 
-    Arguments are those of :func:`deepfake_exports.formats.onnx.export_onnx`. ``fp16-storage`` halves the file and still
-    computes in float32; ``bf16`` halves it and computes in bfloat16 on processors that do, elsewhere in float32;
-    ``int8`` is the fastest of several ways to quantise by NNCF that keep the judgement, and where none does, takes
-    layers back to float.
+    The arguments are those of :func:`deepfake_exports.formats.onnx.export_onnx`; only the precisions differ.
+    ``fp16-storage`` halves the files and computes in float32. ``bf16`` halves them and computes in bfloat16 on
+    processors that support it, elsewhere in float32. ``int8`` is quantised by NNCF in several ways, and the fastest one
+    whose scores pass the gate is taken; where none passes, layers are put back to float.
+
+    Returns:
+        Path of the ``.xml`` file.
 
     Raises:
         ParityError: The files would not agree with the network; nothing is written.
-        MissingExtra: ``int8`` needs NNCF.
-        DeepfakeError: The request cannot be served: ``int8`` without labelled pictures, ``bf16`` on a processor
-            without it, where it could not be verified.
+        MissingExtra: ``int8`` needs NNCF, which is not installed.
+        DeepfakeError: The request cannot be served: ``int8`` without labelled images, or ``bf16`` on a processor
+            without it, which could not verify the files.
     """
     check_request(detector, manifest, precision, OFFERED["openvino"], calibration_images)
     if precision == "bf16" and not computes_bf16():
@@ -101,7 +104,7 @@ def export_openvino(
                 xml = _Int8(converted, manifest, data, before, scratch).fastest(what)
             else:
                 gate_scores(what, before, openvino_run(xml), data, manifest)
-        # Weights first, and no graph beside weights that are not its own.
+        # The weights are written first, so that a graph never stands beside weights of another one.
         out.unlink(missing_ok=True)
         for made, final in ((xml.with_suffix(".bin"), out.with_suffix(".bin")), (xml, out)):
             with atomic_path(final) as temporary:
@@ -110,12 +113,15 @@ def export_openvino(
 
 
 def openvino_run(path: Path) -> Run:
-    """Run an IR that this module wrote, on the CPU as it asks to be computed."""
+    """Return a function that runs an IR of this module on the CPU, in the precision that it asks for."""
     return OpenVinoRuntime(read_bare(path)).run
 
 
 def _save(model: Any, manifest: ModelManifest, path: Path, *, half: bool = False, compute: str = "f32") -> Path:
-    """Write a model with its manifest, what to compute in, and the hash of its weights, which a first writing tells."""
+    """Write a model with its manifest, its compute precision and the hash of its weights.
+
+    It is written twice, because the hash is known only after the weights have been written once.
+    """
     model.set_rt_info(manifest.embedded().model_dump_json(), [RT_INFO, "manifest"])
     model.set_rt_info(compute, [RT_INFO, COMPUTE])
     openvino.save_model(model, path, compress_to_fp16=half)
@@ -126,14 +132,14 @@ def _save(model: Any, manifest: ModelManifest, path: Path, *, half: bool = False
 
 @dataclass(frozen=True, slots=True)
 class _Int8:
-    """The ways to quantise one model.
+    """Quantisation of one model to int8.
 
     Attributes:
-        model: As OpenVINO reads it, in float32.
-        manifest: Of the model.
-        data: Labelled inputs that ranges are set and the judgement is compared on.
-        before: The network's logits of them, float32 [N].
-        scratch: A folder for what is tried.
+        model: The model in float32, as OpenVINO reads it.
+        manifest: Manifest of the model.
+        data: Labelled inputs that set the ranges of activations and on which scores are compared.
+        before: The network's logits ``float32 [N]`` of these inputs.
+        scratch: Folder for the files that are tried.
     """
 
     model: Any
@@ -143,13 +149,17 @@ class _Int8:
     scratch: Path
 
     def fastest(self, what: str) -> Path:
-        """The fastest file that keeps the judgement.
+        """Return the fastest file whose scores pass the gate.
 
         Each network is quantised with and without moving the range of activations into the weights (SmoothQuant, Xiao
-        et al. 2022, arXiv 2211.10438), and what stays in float is computed in float32 or, where there is any, bfloat16.
+        et al. 2022, arXiv 2211.10438). Layers that stay in float are computed in float32 and, where the processor
+        supports it, in bfloat16.
+
+        Args:
+            what: Name of the export in the message of an error.
 
         Raises:
-            ParityError: There is none.
+            ParityError: No file passes.
             MissingExtra: NNCF is not installed.
         """
         try:
@@ -162,7 +172,7 @@ class _Int8:
             "with SmoothQuant": nncf.AdvancedQuantizationParameters(),
         }
         if not _attends(self.model):
-            del ways["with SmoothQuant"]  # which is for products of matrices
+            del ways["with SmoothQuant"]  # it applies to products of matrices only
         changes: dict[str, Change] = {}
         files: dict[str, Path] = {}
         runs: dict[str, Run] = {}
@@ -173,26 +183,30 @@ class _Int8:
                 files[key] = _save(quantised, self.manifest, self.scratch / f"{len(files)}.xml", compute=compute)
                 runs[key] = openvino_run(files[key])
                 changes[key] = self._change(scores_of(runs[key], self.data.images))
-        if all(change.share > 1 for change in changes.values()):
-            way = min(changes, key=lambda key: changes[key].share).split(", ")[0]
+        if all(change.share_of_limit > 1 for change in changes.values()):
+            way = min(changes, key=lambda key: changes[key].share_of_limit).split(", ")[0]
             key = f"{way}, up to {RESTORED} groups of layers in float"
             files[key] = _save(self._restored(ways[way]), self.manifest, self.scratch / "restored.xml")
             runs[key] = openvino_run(files[key])
             changes[key] = self._change(scores_of(runs[key], self.data.images))
         gate_changes(what, changes, self.data.fake)
-        held = [key for key, change in changes.items() if change.share <= 1]
+        held = [key for key, change in changes.items() if change.share_of_limit <= 1]
         times = medians_ms({key: partial(runs[key], self.data.images[:1]) for key in held}, TIMED)
         return files[min(times, key=times.__getitem__)]
 
     def _restored(self, advanced: Any) -> Any:
-        """Quantised, but for the layers that hurt most."""
+        """Return the model quantised except for the groups of layers that add the largest errors."""
         import nncf
+
+        def accuracy(compiled: Any, items: Any) -> float:
+            logits = np.concatenate([compiled(item)["logit"] for item in items])
+            return 1 - self._change(logits).share_of_limit
 
         return nncf.quantize_with_accuracy_control(
             self.model,
             self._calibration(),
             nncf.Dataset(list(self.data.images[:, None])),
-            lambda compiled, items: 1 - self._change(np.concatenate([compiled(item)["logit"] for item in items])).share,
+            accuracy,
             max_drop=1.0,
             drop_type=nncf.DropType.ABSOLUTE,
             advanced_quantization_parameters=advanced,
@@ -218,5 +232,5 @@ class _Int8:
 
 
 def _attends(model: Any) -> bool:
-    """Whether there is attention, whose quantisation NNCF treats in a way of its own."""
+    """Whether the model has attention layers, which NNCF quantises differently."""
     return any(node.get_type_name() in ("Softmax", "ScaledDotProductAttention") for node in model.get_ops())

@@ -1,4 +1,4 @@
-"""Export to ``torch.export``'s archive, from which AOTInductor and ExecuTorch compile for servers and phones."""
+"""Export to the archive of ``torch.export``, which AOTInductor and ExecuTorch compile for servers and phones."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def export_pt2(
 ) -> Path:
     """Write ``network`` to ``out`` (``….pt2``) as an exported program, its manifest among the extra files.
 
-    Arguments are those of :func:`deepfake_exports.formats.onnx.export_onnx`; ``fp32`` is the only precision. Such an
-    archive may hold pickled objects, so :func:`deepfake_core.load` takes none; ``torch.export.load`` is for
-    those you trust.
+    The arguments are those of :func:`deepfake_exports.formats.onnx.export_onnx`; ``fp32`` is the only precision. Such
+    an archive may hold pickled objects, so :func:`deepfake_core.load` refuses it; open archives that you trust by
+    ``torch.export.load``.
 
     Raises:
         ParityError: The file would not agree with the network; nothing is written.
@@ -43,7 +43,7 @@ def export_pt2(
         program = torch.export.export(
             model, (example_of(manifest),), dynamic_shapes={"images": {0: torch.export.Dim("N")}}
         )
-        archive = target.with_name(f"{target.name}.pt2")  # the writer insists on this suffix
+        archive = target.with_name(f"{target.name}.pt2")  # torch refuses any other suffix
         try:
             torch.export.save(program, archive, extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
             archive.replace(target)

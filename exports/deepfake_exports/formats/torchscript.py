@@ -1,4 +1,4 @@
-"""Export to TorchScript, the compatibility format for programs that embed libtorch."""
+"""Export to TorchScript, for programs that embed libtorch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def export_torchscript(
 ) -> Path:
     """Write ``network`` to ``out`` as frozen TorchScript, its manifest among the extra files.
 
-    Arguments are those of :func:`deepfake_exports.formats.onnx.export_onnx`; ``fp32`` is the only precision.
+    The arguments are those of :func:`deepfake_exports.formats.onnx.export_onnx`; ``fp32`` is the only precision.
 
     Raises:
         ParityError: The file would not agree with the network; nothing is written.
@@ -39,9 +39,9 @@ def export_torchscript(
     check_request(detector, manifest, precision, OFFERED["torchscript"], calibration_images)
     model = graph_of(network, manifest)
     with atomic_path(out) as target, warnings.catch_warnings():
-        # Upstream deprecates the format as such; users choose it knowingly.
+        # torch deprecates the whole format; users choose it knowingly.
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated", category=DeprecationWarning)
-        # Tracing reads every attribute of every module, deprecated ones of other libraries among them.
+        # Tracing reads every attribute of every module, including deprecated ones of other libraries.
         warnings.filterwarnings("ignore", message=r".*is deprecated", category=FutureWarning)
         traced = torch.jit.freeze(torch.jit.trace(model, (example_of(manifest),)))  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target), _extra_files={MANIFEST_KEY: manifest.embedded().model_dump_json()})
