@@ -33,12 +33,12 @@ def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) 
     """
     from deepfake_core.datasets.opening import open_dataset
     from deepfake_core.errors import TrainingDataError
-    from deepfake_core.evaluation.evaluate import Subset, evenly, judged
+    from deepfake_core.evaluation.evaluate import Subset, evaluate, evenly
 
     dataset = open_dataset(data)
     if limit is not None:
         dataset = Subset(dataset, evenly(list(dataset), limit))
-    results = list(judged(loaded, dataset, keep_crops=True))
+    results = list(evaluate(loaded, dataset, keep_crops=True))
     found = [(result.faces[0].crop, int(sample.is_fake)) for sample, result in results if result.faces]
     if not found:
         raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")
@@ -52,9 +52,9 @@ def held_out_crops(loaded: LoadedDetector, run_dir: Path) -> dict[str, Any]:
     Raises:
         TrainingDataError: The data of the run are no longer there, or are no longer the same.
     """
-    from deepfake_core.training.data.reopen import validation_split
+    from deepfake_core.training.held_out import validation_of_run
 
-    held = validation_split(loaded.detector, run_dir)
+    held = validation_of_run(loaded.detector, run_dir)
     rows = spread(np.arange(len(held.fake)), HELD_OUT)
     crops = np.concatenate([held.images[row : row + 1] for row in rows.tolist()])
     return {"calibration_images": crops, "labels": held.fake[rows].astype(np.int64)}

@@ -86,13 +86,13 @@ def judge_validation(detector: str, data: str, cache_dir: Path, device: str = "c
     """
     from deepfake_core.contract.detector import WithPreprocess
     from deepfake_core.loading.load import load
-    from deepfake_core.training.data.reopen import material_of
-    from deepfake_core.training.data.validation import scores
+    from deepfake_core.training.data.validation import validation_logits
+    from deepfake_core.training.held_out import training_data_of
 
     loaded = load(detector, backend="torch", device=device)
     where = next(loaded.network.parameters()).device
-    held = material_of(loaded, data, cache_dir, where).validation
-    logit = scores(WithPreprocess(loaded.network, loaded.detector.preprocess).to(where), held.images)
+    held = training_data_of(loaded, data, cache_dir, where).validation
+    logit = validation_logits(WithPreprocess(loaded.network, loaded.detector.preprocess).to(where), held.images)
     return Scores("validation", logit, held.fake.astype(np.float64), held.family)
 
 

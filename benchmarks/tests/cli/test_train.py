@@ -21,7 +21,7 @@ from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.discovery import plugins
 from deepfake_core.loading import load as loading
 from deepfake_core.runtimes import torch as torch_runtime
-from deepfake_core.training.data import reopen
+from deepfake_core.training import held_out
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.recipes.presets import PRESETS
 from deepfake_core.training.recipes.resolve import changed, to_yaml
@@ -299,7 +299,7 @@ def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     held = ValidationSet(images, np.array([0, 1, 0, 1, 1], np.float32), np.full(5, "a"), list("abcde"))
-    monkeypatch.setattr(reopen, "validation_split", lambda detector, run: held if run == tmp_path else None)
+    monkeypatch.setattr(held_out, "validation_of_run", lambda detector, run: held if run == tmp_path else None)
     monkeypatch.setattr("deepfake_exports.calibration_images.HELD_OUT", 3)
     out = ("--out", tmp_path / "m.onnx")
     assert invoke("export", tmp_path, *out, "--precision", "int8").exit_code == 0

@@ -19,9 +19,11 @@ from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.discovery.artifacts import Package, read_package, write_package
 from deepfake_core.evaluation.calibration import fit_calibration
-from deepfake_core.training.data.training_data import ROLES, Material, Shown, check_samples, gather, test_samples
-from deepfake_core.training.data.validation import scores, validation_metrics
+from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.training_data import ROLES, TrainingData
+from deepfake_core.training.data.validation import validation_logits, validation_metrics
 from deepfake_core.training.evaluate import test_once
+from deepfake_core.training.gather import check_samples, gather, test_samples
 from deepfake_core.training.loop.accelerator import make_accelerator
 from deepfake_core.training.loop.hooks import Hooks
 from deepfake_core.training.loop.loop import fit
@@ -105,21 +107,23 @@ def train(
         with accelerator.main_process_first():
             seed_everything(recipe.seed)
             cache = cache_dir or run_dir / "cache"
-            material = gather(detector, dataset, validating, recipe, cache, accelerator.device)
-            detector.before_training(material.training, recipe, cache, accelerator.device)
+            training_data = gather(detector, dataset, validating, recipe, cache, accelerator.device)
+            detector.before_training(training_data.training, recipe, cache, accelerator.device)
         run.start(
             settings,
-            {"data": _spec(data), **material.described(dataset)},
+            {"data": _spec(data), **training_data.summary(dataset)},
             device=str(accelerator.device),
             precision=working_precision(recipe.precision, accelerator.device),
         )
-        run.record_images(material.first, material.rejected)
-        material.check(recipe)
+        run.record_images(training_data.first_names, training_data.rejected)
+        training_data.check(recipe)
         tested = None
         if accelerator.is_main_process and test is not False:
             tested = test_samples(dataset, testing)
         if tested:
-            Shown.of(tested[1]).apart(material.shown, "the test samples and those of training or validation", recipe)
+            SplitIdentity.of(tested[1]).check_disjoint(
+                training_data.identity, "the test samples and those of training or validation", recipe
+            )
         seed_everything(recipe.seed)
         network = detector.build()
         if start is not None:
@@ -134,15 +138,15 @@ def train(
             progress = fit(
                 detector,
                 network,
-                material.training,
+                training_data.training,
                 lambda model: validation_metrics(
-                    scores(
+                    validation_logits(
                         model,
-                        material.validation.images,
+                        training_data.validation.images,
                         rank=accelerator.process_index,
                         processes=accelerator.num_processes,
                     ),
-                    material.validation,
+                    training_data.validation,
                 ),
                 recipe,
                 run,
@@ -151,7 +155,7 @@ def train(
                     **({"on_validation": on_validation} if on_validation else {}),
                     log=watching.log,
                     flush=watching.flush,
-                    augment=material.augment(accelerator.device),
+                    augment=training_data.augment(accelerator.device),
                 ),
             )
             ending = "finished"
@@ -159,9 +163,11 @@ def train(
             watching.close(ending)
         if accelerator.is_main_process:
             network.load_state_dict(load_file(run.best))
-            held_out = held_out_hashes(validating if validating is not None else dataset, material.hashes)
-            _package(name, detector, network, material, progress.best, recipe, run, _spec(data), held_out, terms, start)
-            _conclude(material, tested, recipe, run, device)
+            held_out = held_out_hashes(validating if validating is not None else dataset, training_data.hashes)
+            _package(
+                name, detector, network, training_data, progress.best, recipe, run, _spec(data), held_out, terms, start
+            )
+            _conclude(training_data, tested, recipe, run, device)
         accelerator.wait_for_everyone()
     return read_package(run.model)
 
@@ -170,7 +176,7 @@ def _package(
     name: str,
     detector: Detector,
     network: nn.Module,
-    material: Material,
+    training_data: TrainingData,
     best: Mapping[str, float],
     recipe: TrainRecipe,
     run: RunDir,
@@ -180,9 +186,9 @@ def _package(
     start: LoadedDetector | None,
 ) -> None:
     """Calibrate the trained network on validation and write it, with its manifest, to ``model/``."""
-    validation = material.validation
+    validation = training_data.validation
     model = WithPreprocess(network, detector.preprocess).to(next(network.parameters()).device)
-    logit = scores(model, validation.images)
+    logit = validation_logits(model, validation.images)
     network.cpu()
     fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
     manifest = detector.manifest(
@@ -190,7 +196,7 @@ def _package(
         "trained",
         version=sha256_file(run.best)[:8],
         calibration=fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on, held_out),
-        provenance=_provenance(material, terms),
+        provenance=_provenance(training_data, terms),
         training={**recipe.model_dump(mode="json"), "start": start.manifest.training if start else None},
         metrics={"validation": dict(best)},
     )
@@ -207,7 +213,7 @@ def _package(
 
 
 def _conclude(
-    material: Material, tested: tuple[Dataset, list[Any]] | None, recipe: TrainRecipe, run: RunDir, device: str
+    training_data: TrainingData, tested: tuple[Dataset, list[Any]] | None, recipe: TrainRecipe, run: RunDir, device: str
 ) -> None:
     """Test once, draw overlays, close the run's metrics, and enter it into the record of all runs."""
     from deepfake_core.loading.load import load
@@ -219,7 +225,7 @@ def _conclude(
     if tested is not None:
         measured = test_once(loaded, *tested, run)
         summary["test_metrics"] = {"auc": measured["auc"], "accuracy": measured["accuracy"]}
-    validation = material.validation
+    validation = training_data.validation
     if recipe.explain:
         chosen = np.linspace(0, len(validation.fake) - 1, min(recipe.explain, len(validation.fake))).astype(int)
         write_overlays(
@@ -234,7 +240,7 @@ def _conclude(
     log.info("%s", promotion.reason)
 
 
-def _provenance(material: Material, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
+def _provenance(training_data: TrainingData, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:
     return tuple(
         DataSource(
             name=source,
@@ -242,7 +248,7 @@ def _provenance(material: Material, terms: Sequence[SourceTerms]) -> tuple[DataS
             count=count,
             terms=known.terms if (known := find_terms(terms, source, ROLES[fake])) else "not stated",
         )
-        for (source, fake), count in material.counts.items()
+        for (source, fake), count in training_data.counts.items()
     )
 
 

@@ -23,7 +23,7 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets.layouts.sample import SampleFaces
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.training.data.batches import Batches, Part
-from deepfake_core.training.data.training_data import gather
+from deepfake_core.training.gather import gather
 from deepfake_core.training.loop.accelerator import make_accelerator
 from deepfake_core.training.loop.memory import memory_advice
 from deepfake_core.training.loop.step import Stepper, working_precision
@@ -118,8 +118,8 @@ class _Bench:
         with tempfile.TemporaryDirectory() as folder:
             accelerator = make_accelerator(self.device)
             dataset = SampleFaces(Path(folder, "faces"))
-            material = gather(self.detector, dataset, None, self.recipe, Path(folder, "cache"), accelerator.device)
-            batches = Batches(material.training, self.recipe, accelerator)
+            training_data = gather(self.detector, dataset, None, self.recipe, Path(folder, "cache"), accelerator.device)
+            batches = Batches(training_data.training, self.recipe, accelerator)
             return self._rate("step_s", self.recipe, self.device, batches.from_step(0, 10**6))
 
     def _rate(self, name: str, recipe: TrainRecipe, device: str, feed: Iterable[list[Part]]) -> float:

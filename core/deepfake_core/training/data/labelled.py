@@ -1,4 +1,4 @@
-"""Training on labelled pictures and clips: prepared once, split by family, read from shards."""
+"""Training data of labelled pictures and clips: prepared once, split by family, read from a store of crops."""
 
 from __future__ import annotations
 
@@ -23,27 +23,38 @@ from deepfake_core.datasets.crop_store.store import HASHES, REJECTED, CropStore
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.augment import Augment, DeviceAugment
 from deepfake_core.training.data.pictures import ClipSet, PictureSet
-from deepfake_core.training.data.training_data import Material, Shown, fingerprint
+from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.training_data import TrainingData, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.data.views import StoreClips, StoreCrops, clip_of
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec
 
 ROOM = 1.3
-"""How far stored crops reach beyond the detector's, in margin and in pixels, so that training crops can vary."""
+"""Ratio of the stored crops to the detector's, in margin and in pixels, which leaves room for crop jitter."""
 
 CLIP_FRAMES = 64
-"""Frames stored of each video for clips, where pictures need fewer."""
+"""Frames that are stored of each video for clips."""
+
+PICTURE_FRAMES = 16
+"""Frames that are stored of each video for pictures."""
 
 Rows = NDArray[np.intp]
 
 
-def labelled_material(
+def labelled_training_data(
     detector: Detector, dataset: Dataset, valid: Dataset | None, recipe: TrainRecipe, cache_dir: Path
-) -> Material:
-    """Prepare the datasets, split them, and make samples of them.
+) -> TrainingData:
+    """Prepare datasets, split them, and make training and validation samples of them.
+
+    Args:
+        detector: Detector to train, whose preprocessing decides the crops.
+        dataset: Data to train on; a part of it is held out for validation where ``valid`` is ``None``.
+        valid: Data to validate on.
+        recipe: Recipe of the run.
+        cache_dir: Folder in which the stores of crops are kept.
 
     Raises:
-        TrainingDataError: The data are unusable, or the splits share a group or a person.
+        TrainingDataError: The data are unusable, or the splits share a group or an identity.
     """
     spec = detector.preprocess
     store = held_store = _prepared(dataset, spec, recipe, cache_dir, "train")
@@ -61,17 +72,17 @@ def labelled_material(
     if recipe.overfit:
         rows = held = _few(store, rows, recipe)
         held_store = store
-    shown, held_shown = _shown(store, rows), _shown(held_store, held)
+    identity, held_identity = _identity(store, rows), _identity(held_store, held)
     if not recipe.overfit:
-        shown.apart(held_shown, "training and validation", recipe)
+        identity.check_disjoint(held_identity, "training and validation", recipe)
     used = np.union1d(rows, held) if held_store is store else rows
-    return Material(
+    return TrainingData(
         _training(store, rows, spec, recipe),
         _validation(held_store, held, spec, recipe),
         dict(sorted(Counter(_strata(store, used)).items())),
         fingerprint(store.fingerprint, held_store.fingerprint),
         files,
-        shown | held_shown,
+        identity | held_identity,
         [store.origin(int(row)) for row in rows[:10]],
         rejected,
         _device_augment(recipe) if recipe.augment_on == "device" and not recipe.overfit else None,
@@ -80,12 +91,15 @@ def labelled_material(
 
 
 def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache_dir: Path, use: str) -> CropStore:
-    """The dataset's store in a folder of its own for each dataset and way to cut it: runs may share the cache."""
+    """Return the store of a dataset's crops, in a folder of its own for each dataset and way to cut it.
+
+    Several runs may therefore share ``cache_dir``.
+    """
     settings: dict[str, Any] = {
         "crop": "face" if isinstance(spec.crop, FaceCrop) else "whole",
         "margin": ROOM * spec.crop.margin if isinstance(spec.crop, FaceCrop) else 1.7,
         "side": round(ROOM * max(spec.size)),
-        "frames": CLIP_FRAMES if recipe.samples == "clips" else 16,
+        "frames": CLIP_FRAMES if recipe.samples == "clips" else PICTURE_FRAMES,
         "max_images": recipe.max_images,
     }
     if recipe.samples == "clips":
@@ -95,7 +109,10 @@ def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache
 
 
 def _split(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
-    """Rows to train on and to validate on: the dataset's own splits, or whole families held out of each source."""
+    """Return the rows to train on and to validate on.
+
+    They are the dataset's own splits, or whole families are held out of each source.
+    """
     rows = _at_most(store, _not_held_out(store), recipe)
     if len(own := store.rows("valid")):
         return rows, _at_most(store, own, recipe)
@@ -117,7 +134,7 @@ def _own_or_all(store: CropStore) -> Rows:
 
 
 def _at_most(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
-    """Rows of evenly spread files; a store that was prepared before may hold more than the recipe wants."""
+    """Return the rows of at most ``max_images`` files, evenly spread; a store that exists may hold more files."""
     if recipe.max_images is None:
         return rows
     files = np.unique(store.origins[rows])
@@ -125,7 +142,7 @@ def _at_most(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
 
 
 def _families(store: CropStore, rows: Rows, recipe: TrainRecipe) -> list[str]:
-    """What must not be divided: groups that share persons, or single groups where persons may be shared."""
+    """Return the family of each row: groups that share identities, or single groups where these may be shared."""
     names, codes = (
         (store.group_names, store.groups) if recipe.allow_shared_identities else (store.family_names, store.families)
     )
@@ -139,16 +156,16 @@ def _strata(store: CropStore, rows: Rows) -> list[tuple[str, int]]:
 
 
 def _few(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
-    """Rows of the first samples of both classes, half of each."""
+    """Return the rows of the first ``overfit`` samples, half of them of either class."""
     count = recipe.overfit or 0
     samples = store.videos[rows] if recipe.samples == "clips" else rows
     real, fake = (np.unique(samples[store.fake[rows] == label]) for label in (0, 1))
     return rows[np.isin(samples, np.concatenate([real[: -(-count // 2)], fake[: count // 2]]))]
 
 
-def _shown(store: CropStore, rows: Rows) -> Shown:
+def _identity(store: CropStore, rows: Rows) -> SplitIdentity:
     groups = (store.group_names[code] for code in np.unique(store.groups[rows]).tolist())
-    return Shown(frozenset(groups), frozenset(store.persons(rows)))
+    return SplitIdentity(frozenset(groups), frozenset(store.persons(rows)))
 
 
 def _training(store: CropStore, rows: Rows, spec: PreprocessSpec, recipe: TrainRecipe) -> TrainingSet:

@@ -58,7 +58,7 @@ class ValidationSet:
 
 
 @torch.inference_mode()
-def scores(
+def validation_logits(
     model: nn.Module, images: Images, batch_size: int = 64, *, rank: int = 0, processes: int = 1
 ) -> NDArray[np.float64]:
     """Logits ``[N]`` of a :class:`~deepfake_core.contract.detector.WithPreprocess` for ``uint8 [N, H, W, 3]``.

@@ -28,6 +28,7 @@ from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.training.data.training_data import IMPLAUSIBLE
 from deepfake_core.training.pairs.landmarks import FaceMesh
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
@@ -48,10 +49,6 @@ STORE_SPEC = PreprocessSpec(
     resize=Resize(height=STORE_SIDE, width=STORE_SIDE, interpolation="bicubic"),
     normalize=Normalize(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 )
-
-
-UNUSABLE = (NO_FACE, "face landmarks are implausible")
-"""Why a picture is left out that can be read."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +231,7 @@ def _landmarks(mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face])
     corner = np.array([box.x + (box.width - side) / 2, box.y + (box.height - side) / 2], np.float32)
     points = (points - corner) * np.float32(STORE_SIDE / side)
     if not np.all(np.isfinite(points)) or np.abs(points - STORE_SIDE / 2).max() > STORE_SIDE:
-        return UNUSABLE[1]
+        return IMPLAUSIBLE
     return (box.x, box.y, box.width, box.height), points
 
 

@@ -16,9 +16,9 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.labelled import labelled_material
-from deepfake_core.training.data.training_data import Shown
-from deepfake_core.training.data.validation import scores, validation_metrics
+from deepfake_core.training.data.labelled import labelled_training_data
+from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.validation import validation_logits, validation_metrics
 from deepfake_registry.manifest import Clip
 
 pytestmark = pytest.mark.torch
@@ -26,17 +26,17 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture
 def gathered(tmp_path):
-    """Material of a dataset for a detector of whole pictures; one cache for the whole test."""
+    """Training data of a dataset for a detector of whole pictures; one cache for the whole test."""
 
     def gather(dataset, valid=None, detector=None, **settings):
         recipe = TrainRecipe(augment="none", **settings)
-        return labelled_material(detector or Bright(), dataset, valid, recipe, tmp_path / "cache")
+        return labelled_training_data(detector or Bright(), dataset, valid, recipe, tmp_path / "cache")
 
     return gather
 
 
-def trained(material):
-    return {material.training.name(item) for item in range(len(material.training))}
+def trained(training_data):
+    return {training_data.training.name(item) for item in range(len(training_data.training))}
 
 
 def listed(root, *facts):
@@ -68,11 +68,11 @@ SPLITS = ("train", "train", "valid", "valid", "test", "test", "", "")
 
 
 def test_the_datasets_own_splits_hold(tmp_path, gathered):  # 003-8
-    material = gathered(listed(tmp_path / "data", *({"split": split} for split in SPLITS)))
-    assert trained(material) == {"0.png", "1.png", "6.png", "7.png"}
-    assert material.validation.names == ["2.png", "3.png"]
-    assert material.counts == {("a", 0): 3, ("a", 1): 3}
-    assert material.shown.groups == {"g0", "g1", "g2", "g3", "g6", "g7"}
+    training_data = gathered(listed(tmp_path / "data", *({"split": split} for split in SPLITS)))
+    assert trained(training_data) == {"0.png", "1.png", "6.png", "7.png"}
+    assert training_data.validation.names == ["2.png", "3.png"]
+    assert training_data.counts == {("a", 0): 3, ("a", 1): 3}
+    assert training_data.identity.groups == {"g0", "g1", "g2", "g3", "g6", "g7"}
 
 
 def test_own_splits_that_share_a_person_are_refused(tmp_path, gathered):
@@ -80,9 +80,11 @@ def test_own_splits_that_share_a_person_are_refused(tmp_path, gathered):
     data = listed(tmp_path / "data", *who)
     with pytest.raises(TrainingDataError, match=r"share 1 persons: ben; .*allow_shared_identities=true"):
         gathered(data)
-    material = gathered(data, allow_shared_identities=True)
+    training_data = gathered(data, allow_shared_identities=True)
     with pytest.raises(TrainingDataError, match="testing and the rest share 1 groups: g2"):
-        Shown.of([Sample(tmp_path, False, "a", "g2")]).apart(material.shown, "testing and the rest", TrainRecipe())
+        SplitIdentity.of([Sample(tmp_path, False, "a", "g2")]).check_disjoint(
+            training_data.identity, "testing and the rest", TrainRecipe()
+        )
 
 
 def test_persons_are_held_out_whole_unless_they_may_be_shared(tmp_path, gathered):
@@ -110,9 +112,9 @@ def test_a_share_of_the_data_is_whole_groups_of_every_class(tmp_path, gathered):
 def test_the_most_pictures_are_taken_of_a_finished_store_too(tmp_path, gathered):  # 004-7
     write_tiny(tmp_path / "data", {"real": 30, "fake": 10})
     data = ImageFolder(tmp_path / "data")
-    material = gathered(data, max_images=20)
-    assert sum(material.counts.values()) == material.files == 20
-    assert material.counts == {("data", 0): 15, ("data", 1): 5}
+    training_data = gathered(data, max_images=20)
+    assert sum(training_data.counts.values()) == training_data.files == 20
+    assert training_data.counts == {("data", 0): 15, ("data", 1): 5}
     prepare(data, tmp_path / "store", crop="whole")
     stored = gathered(StoredCrops(tmp_path / "store"), max_images=20)
     assert sum(stored.counts.values()) == 20
@@ -141,9 +143,9 @@ CLIPS = {"samples": "clips", "validation_share": 0.25}
 
 def test_videos_are_taken_whole(tmp_path, gathered):
     prepare(Flat(tmp_path / "data"), tmp_path / "store", crop="whole")
-    material = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, max_images=4)
-    assert len(material.training) + len(material.validation.fake) == 4
-    assert sum(material.counts.values()) == 4 * 6, "and no frame of theirs is left out"
+    training_data = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, max_images=4)
+    assert len(training_data.training) + len(training_data.validation.fake) == 4
+    assert sum(training_data.counts.values()) == 4 * 6, "and no frame of theirs is left out"
     few = gathered(StoredCrops(tmp_path / "store"), detector=Clips(), **CLIPS, overfit=4)
     assert sorted(few.validation.fake.tolist()) == [0, 0, 1, 1]
     assert len(few.training) == 4
@@ -171,16 +173,18 @@ class Clips(Detector):
 
 def test_clips_train_from_videos_to_metrics(tmp_path, gathered):  # 003-6
     detector = Clips()
-    material = gathered(Flat(tmp_path / "data"), detector=detector, **CLIPS)
-    material.check(TrainRecipe())
-    assert material.validation.images[:1].shape == (1, 3, 8, 8, 3)
+    training_data = gathered(Flat(tmp_path / "data"), detector=detector, **CLIPS)
+    training_data.check(TrainRecipe())
+    assert training_data.validation.images[:1].shape == (1, 3, 8, 8, 3)
     recipe = RECIPE.model_copy(update={**CLIPS, "phases": (Phase(steps=20, lr=0.05),), "batch_size": 4, "ema": 0.0})
     progress, _ = run(
         tmp_path / "run",
         recipe,
         detector=detector,
-        data=material.training,
-        check=lambda model: validation_metrics(scores(model, material.validation.images), material.validation),
+        data=training_data.training,
+        check=lambda model: validation_metrics(
+            validation_logits(model, training_data.validation.images), training_data.validation
+        ),
     )
     assert progress.best["auc"] == 1.0
     assert progress.history[-1]["loss"] < progress.history[0]["loss"]
@@ -191,12 +195,12 @@ def test_unreadable_files_beyond_the_limit_are_named(tmp_path, gathered):  # 001
     torn = tmp_path / "data" / "real" / "torn.png"
     torn.write_bytes((tmp_path / "data" / "real" / "00000.png").read_bytes()[:40])
     data = ImageFolder(tmp_path / "data")
-    material = gathered(data)
+    training_data = gathered(data)
     with pytest.raises(
         TrainingDataError, match=r"1 of 41 files cannot be read.*max_bad=0\.01 .*real/torn\.png.*max_bad"
     ):
-        material.check(TrainRecipe(max_bad=0.01))
-    material.check(TrainRecipe(max_bad=0.03))
+        training_data.check(TrainRecipe(max_bad=0.01))
+    training_data.check(TrainRecipe(max_bad=0.03))
     # The share is one of all files, not of the few that are used.
     gathered(data, overfit=4).check(TrainRecipe(max_bad=0.03))
 

@@ -8,7 +8,7 @@ from tiny_run import Bright
 
 from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.validation import ValidationSet, scores, validation_metrics
+from deepfake_core.training.data.validation import ValidationSet, validation_logits, validation_metrics
 
 pytestmark = pytest.mark.torch
 
@@ -57,5 +57,7 @@ def test_scores_do_not_depend_on_batches():
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
     model = WithPreprocess(Bright().build(), Bright.preprocess).train()
-    torch.testing.assert_close(scores(model, images, 3), scores(model, images, 64), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        validation_logits(model, images, 3), validation_logits(model, images, 64), rtol=1e-5, atol=1e-6
+    )
     assert model.training, "the mode is what it was"

@@ -8,7 +8,7 @@ from tiny_run import Bright
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import run as run_module
-from deepfake_core.training.data.reopen import validation_split
+from deepfake_core.training.held_out import validation_of_run
 from deepfake_core.training.run import train
 
 pytestmark = pytest.mark.torch
@@ -26,7 +26,7 @@ def test_the_validation_split_of_a_run(tmp_path, monkeypatch):
     train("bright", Bright(), str(data), RECIPE, run, device="cpu", track=())
     with np.load(run / "validation_scores.npz") as saved:
         fake, family = saved["fake"], saved["family"]
-    again = validation_split(Bright(), run)
+    again = validation_of_run(Bright(), run)
     assert len(again.fake) > 4
     assert again.images[0:3].shape == (3, 8, 8, 3)
     np.testing.assert_array_equal(again.fake, fake)
@@ -34,6 +34,6 @@ def test_the_validation_split_of_a_run(tmp_path, monkeypatch):
     for path in sorted(data.rglob("*.png"))[::2]:
         path.unlink()
     with pytest.raises(TrainingDataError, match="other validation samples than the run"):
-        validation_split(Bright(), run, tmp_path / "anew")
+        validation_of_run(Bright(), run, tmp_path / "anew")
     with pytest.raises(TrainingDataError, match="holds no run"):
-        validation_split(Bright(), tmp_path)
+        validation_of_run(Bright(), tmp_path)

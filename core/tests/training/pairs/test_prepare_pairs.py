@@ -8,7 +8,8 @@ from crop_stores import FACE, Listed
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data import training_data
+from deepfake_core.training import gather as gather_module
+from deepfake_core.training.pairs import prepare
 from deepfake_core.training.pairs.faces import FaceTable
 
 pytestmark = pytest.mark.torch
@@ -41,8 +42,8 @@ def found(monkeypatch):
             points=np.zeros((len(groups), 3, 2), np.float32),
         )
 
-    monkeypatch.setattr(training_data, "find_faces", find)
-    monkeypatch.setattr(training_data, "load_crops", lambda table, *_: np.zeros((len(table), 8, 8, 3), np.uint8))
+    monkeypatch.setattr(prepare, "find_faces", find)
+    monkeypatch.setattr(prepare, "load_crops", lambda table, *_: np.zeros((len(table), 8, 8, 3), np.uint8))
     return asked
 
 
@@ -52,8 +53,8 @@ def data(tmp_path, count, facts=lambda number: {}):
 
 def sources(dataset, tmp_path, **settings):
     recipe = PAIRS.model_copy(update=settings)
-    table_file = training_data._table_file(list(dataset), tmp_path / "cache")
-    return training_data._pair_sources(dataset, list(dataset), table_file, recipe, torch.device("cpu"))
+    table_file = prepare._table_file(list(dataset), tmp_path / "cache")
+    return prepare._pair_sources(dataset, list(dataset), table_file, recipe, torch.device("cpu"))
 
 
 def test_a_share_of_the_faces_validates_on_the_same_ones(tmp_path, found):
@@ -75,7 +76,7 @@ def test_own_validation_samples_validate(tmp_path, found):
 
 def gather(dataset, tmp_path, **settings):
     recipe = PAIRS.model_copy(update=settings)
-    return training_data.gather(Faces(), dataset, None, recipe, tmp_path / "cache", torch.device("cpu"))
+    return gather_module.gather(Faces(), dataset, None, recipe, tmp_path / "cache", torch.device("cpu"))
 
 
 def test_the_most_pictures_are_spread_over_the_dataset(tmp_path, monkeypatch):  # 004-7
@@ -86,7 +87,7 @@ def test_the_most_pictures_are_spread_over_the_dataset(tmp_path, monkeypatch):  
         assert [sample.path.name for sample in samples] == [f"{number:02}.png" for number in range(3, 40, 4)]
         raise Enough
 
-    monkeypatch.setattr(training_data, "find_faces", find)
+    monkeypatch.setattr(prepare, "find_faces", find)
     with pytest.raises(Enough):
         gather(data(tmp_path, 40), tmp_path, max_images=10)
 
@@ -98,5 +99,5 @@ def test_what_pairs_cannot_do_is_said_before_faces_are_looked_for(tmp_path, foun
     with pytest.raises(TrainingDataError, match="every pair anew; overfit a few of samples='pictures'"):
         gather(data(tmp_path, 6), tmp_path, overfit=4)
     with pytest.raises(TrainingDataError, match="leave out --valid"):
-        training_data.gather(Faces(), leaking, leaking, PAIRS, tmp_path, torch.device("cpu"))
+        gather_module.gather(Faces(), leaking, leaking, PAIRS, tmp_path, torch.device("cpu"))
     assert not found
