@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
@@ -132,6 +132,15 @@ def _read(file: BinaryIO) -> Source:
     if not isinstance(data, bytes):
         raise InputError(name, "is open as text; open it in binary mode, as in open(path, 'rb')")
     return Source(name, data)
+
+
+def has_video_suffix(name: str | os.PathLike[str]) -> bool:
+    """Return whether the suffix of a file's name, or of an archive member's name, is that of a video file.
+
+    Listings use it, because it opens nothing. Whoever opens the file anyway asks
+    :func:`~deepfake_core.inputs.decode.is_video`, which goes by the content.
+    """
+    return PurePath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def by_number(name: str) -> tuple[tuple[int, str], ...]:

@@ -14,15 +14,13 @@ import av.error
 import numpy as np
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs.decode import MAX_PIXELS, is_video, name_of, one_line, open_stream, read_head
+from deepfake_core.inputs.decode import MAX_PIXELS, name_of, one_line, open_stream, read_head
 from deepfake_core.inputs.sniff import sniff
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepfake_registry.manifest import Clip
-
-__all__ = ["Ends", "Frame", "clip_starts", "duration_s", "end_frames", "is_video", "sample_clips", "sample_frames"]
 
 # Between two samples that are further apart than this, jump to the key frame before the later one: encoders place
 # key frames at most about 10 s apart, so a shorter jump would decode as much again.

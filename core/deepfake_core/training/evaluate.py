@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import as_input, whole_videos
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES, Source
+from deepfake_core.inputs.sources import Source, has_video_suffix
 from deepfake_core.progress import track
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_core.training.runs.runfiles import read_json, to_csv
@@ -58,8 +58,8 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     units, inputs = _inputs(loaded, dataset, listed)
     for unit, result in zip(units, track(loaded.stream(inputs), "testing", total=len(units)), strict=True):
         sample = unit[0]
-        is_video = PurePath(sample.member or sample.path).suffix.lower() in VIDEO_SUFFIXES
-        key = (sample.name if is_video else sample.group, sample.source, sample.is_fake)
+        own = has_video_suffix(sample.member or sample.path)
+        key = (sample.name if own else sample.group, sample.source, sample.is_fake)
         row = rows.setdefault(
             key,
             {"sample": relative_name(sample, folder_of(dataset)), "source": sample.source, "group": sample.group,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake_core.inputs.sources import expand
+from deepfake_core.inputs.sources import expand, has_video_suffix
 
 
 @pytest.fixture
@@ -95,6 +95,21 @@ def test_lists_arrays_bytes_and_images():
     assert np.array_equal(found[2].data, batch[1])
     with pytest.raises(TypeError, match="int"):
         list(expand([3]))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a.mp4", True),
+        (Path("d") / "B.MOV", True),
+        ("clips/000.webm", True),
+        ("a.jpg", False),
+        ("mp4", False),
+        ("", False),
+    ],
+)
+def test_a_name_tells_a_video(name, found):
+    assert has_video_suffix(name) is found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not UTF-8")

@@ -8,7 +8,8 @@ from media import blocks, encoded, grey_frames, sound_bytes, turned_mp4, video_b
 
 from deepfake_core.errors import InputError
 from deepfake_core.inputs import video
-from deepfake_core.inputs.video import is_video, sample_frames
+from deepfake_core.inputs.decode import is_video
+from deepfake_core.inputs.video import sample_frames
 
 
 def levels(frames, total):

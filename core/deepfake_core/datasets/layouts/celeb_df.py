@@ -10,7 +10,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.files import exists, files_below, inside
 from deepfake_core.datasets.labels import meaning_of, some, video_identities
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.inputs.sources import has_video_suffix
 
 log = logging.getLogger("deepfake.datasets")
 
@@ -44,7 +44,7 @@ class CelebDF(Dataset):
             )
         for name in present:
             for path in files_below(self.root / name):
-                if path.suffix.lower() not in VIDEO_SUFFIXES:
+                if not has_video_suffix(path):
                     continue
                 inner = path.relative_to(self.root)
                 split = "" if testing is None else "test" if inner in testing else "train"

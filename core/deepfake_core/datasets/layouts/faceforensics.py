@@ -12,7 +12,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.files import files_below, folders, read_json
 from deepfake_core.datasets.labels import SPLITS, some
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.inputs.sources import has_video_suffix
 
 log = logging.getLogger("deepfake.datasets")
 
@@ -62,7 +62,7 @@ class FaceForensics(Dataset):
             if not folder.is_dir() and name not in self.manipulations:
                 continue
             for path in files_below(folder):
-                if path.suffix.lower() in VIDEO_SUFFIXES:
+                if has_video_suffix(path):
                     empty = False
                     yield self._video(path, name, is_fake, splits)
         if empty:

@@ -13,7 +13,7 @@ from deepfake_core.datasets.labels import some, split_of
 from deepfake_core.datasets.layouts.frame_folders import frames
 from deepfake_core.datasets.tables import header, rows
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.inputs.sources import VIDEO_SUFFIXES
+from deepfake_core.inputs.sources import has_video_suffix
 
 log = logging.getLogger("deepfake.datasets")
 
@@ -48,7 +48,7 @@ class VideoPairs(Dataset):
             identities = tuple(f"{source}/{real}" for real in video.reals)
             if exists(path) and path.is_dir():
                 found = frames(path, _CLASSES[kind], source, group, video.split, identities)
-            elif exists(path) and path.suffix.lower() in VIDEO_SUFFIXES:
+            elif exists(path) and has_video_suffix(path):
                 found = iter((Sample(path, _CLASSES[kind], source, group, video.split, identities),))
             else:
                 raise TrainingDataError(
