@@ -1,4 +1,4 @@
-"""``dfbench promote``."""
+"""``dfbench promote``: point an alias at a model that meets its targets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.listing import Format
-from deepfake_bench.cli.output.options import Key, RegistryUrl
+from deepfake_bench.cli.output.options import Format, Key, Output, RegistryUrl
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.printable import printable
 
@@ -18,24 +17,29 @@ if TYPE_CHECKING:
 
 
 def promote(
-    model: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="In the registry.", show_default=False)],
-    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="The alias to move, such as production.")],
-    report: Annotated[Path, typer.Option(help="What dfbench run --json wrote about this very model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL@VERSION", help="Published model in the registry.", show_default=False)
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="Alias to move, such as production.")],
+    report: Annotated[Path, typer.Option(help="Report of dfbench run --json about this very model.")],
     reason: Annotated[
-        str | None, typer.Option(help="Kept in the alias' history; by default how the targets stand.")
+        str | None,
+        typer.Option(help="Text for the history of the alias; by default a summary of the targets and their verdicts."),
     ] = None,
     override: Annotated[
         str | None,
-        typer.Option(metavar="REASON", help="Promote although targets are missed; the reason is kept in the history."),
+        typer.Option(
+            metavar="REASON", help="Promote the model although it misses targets; the reason is kept in the history."
+        ),
     ] = None,
-    output: Annotated[Format, typer.Option("--format", help="How the outcome is printed.")] = Format.table,
+    output: Output = Format.table,
     registry: RegistryUrl = None,
     key: Key = None,
 ) -> None:
     """Point an alias at a model that meets its documented targets.
 
-    The report must have measured this very model, by its sha256; every target that could be measured must hold, and
-    none may be left out. Exit status: 0, or 2 when it is not promoted.
+    The report must have measured this very model, by its sha256; every target that could be measured must be met, and
+    none may be left out. Exit status: 0; 2 when the model is not promoted.
     """
     from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import check_again, obstacles, own_measurements, summary
@@ -79,7 +83,7 @@ def _show(checks: list[TargetCheck]) -> None:
     if not checks:
         typer.echo("no target is documented for what was measured")
         return
-    head = ("metric", "measured", "target", "verdict", "why")
+    head = ("metric", "measured", "target", "verdict", "reason")
     rows = [
         (
             check.metric,

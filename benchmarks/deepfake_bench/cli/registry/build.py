@@ -1,4 +1,4 @@
-"""``dfbench registry build``: from trained detectors to measured models in a registry, by one command."""
+"""``dfbench registry build``: export, measure and publish trained detectors."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfake_bench.cli.models import trained_model
+from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import RegistryUrl, Threads
 from deepfake_bench.cli.publish.few_images import warn_of_few
 
 if TYPE_CHECKING:
     from deepfake_bench.records.report import Report
 
-EXIT_FAILED = 1
 ALIAS = "candidate"
 
 
 def build(
-    recipes: Annotated[Path, typer.Argument(metavar="RECIPES.toml", help="Format and precision for each detector.")],
+    recipes: Annotated[
+        Path, typer.Argument(metavar="RECIPES.toml", help="TOML file with a format and a precision for each detector.")
+    ],
     detectors: Annotated[
-        list[str] | None, typer.Argument(metavar="[DETECTOR]...", help="By default each that the recipes name.")
+        list[str] | None,
+        typer.Argument(metavar="[DETECTOR]...", help="Detectors to build; by default every one in the file."),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="What accuracy is measured on: [NAME=][LAYOUT:]PATH; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="[NAME=][LAYOUT:]PATH", help="Dataset for the measurement of accuracy; may be repeated."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="NAME:PATH|PATH", help="Labelled pictures that int8 is tuned and checked on.")
+        str | None,
+        typer.Option(metavar="NAME:PATH|PATH", help="Labelled images on which int8 is tuned and checked."),
     ] = None,
     registry: RegistryUrl = None,
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time for each steady-state measurement.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each steady-state measurement.")] = 2.0,
 ) -> None:
-    """Export detectors, verify and measure each export, and push it with its report; the alias candidate follows.
+    """Export detectors, verify and measure each export, push it with its report, and move the alias candidate to it.
 
-    A detector that cannot be built is named with the reason, and the others go on. Exit status: 0, or 1 when one of
-    them could not be built.
+    A detector that cannot be built is named with the reason, and the others are still built. Exit status: 0; 1 when a
+    detector could not be built.
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
@@ -72,11 +77,11 @@ def build(
             continue
         typer.echo(f"{pushed.reference} {recipe.format} {recipe.precision}: {'pushed' if new else 'was there already'}")
     if failed:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(ExitStatus.FAILED)
 
 
 def _measured(name: str, package: Path, dataset: list[str], threads: int | None, seconds: float) -> Report:
-    """The report that ``dfbench run`` would give, under the detector's name.
+    """Make the report that ``dfbench run`` would make of a package, under the name of its detector.
 
     Raises:
         DeepfakeError: A measurement failed.

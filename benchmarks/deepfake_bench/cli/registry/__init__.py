@@ -1,0 +1,1 @@
+"""Commands that publish models in a registry and maintain it."""

@@ -1,0 +1,33 @@
+"""``dfbench registry``: the group of commands that publish models and maintain the registry."""
+
+from __future__ import annotations
+
+import typer
+
+from deepfake_bench.cli.registry import alias, build, index, models, signatures, transfer, upkeep
+
+app = typer.Typer(
+    name="registry",
+    help="Publish models, find them again, and maintain the registry that holds them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def options() -> None:
+    """Publish models, find them again, and maintain the registry that holds them."""
+
+
+app.command("build")(build.build)
+app.command("ls")(models.list_models)
+app.command("show")(models.show)
+app.command("push")(transfer.push)
+app.command("pull")(transfer.pull)
+app.command("alias")(alias.alias)
+app.command("verify")(upkeep.verify)
+app.command("gc")(upkeep.gc)
+app.command("diff")(models.diff)
+app.command("sign")(signatures.sign)
+app.command("check-signature")(signatures.check_signature)
+app.command("serve-index")(index.serve_index)

@@ -1,0 +1,55 @@
+"""``dfbench registry push`` and ``pull``: models into the registry and out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfake_bench.cli.output.options import Key, RegistryUrl
+from deepfake_bench.cli.registry.shared import Reference
+
+
+def push(
+    model: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A packaged model, or the folder of a run.", show_default=False)
+    ],
+    report: Annotated[
+        list[Path] | None, typer.Option(help="Report of dfbench run --json about this very model; may be repeated.")
+    ] = None,
+    registry: RegistryUrl = None,
+) -> None:
+    """Publish a packaged model under the name and version of its manifest.
+
+    A version never changes: the very same model may be pushed again, and another model under its version is an error.
+    """
+    from deepfake_bench.cli.models import model_of
+    from deepfake_bench.records.report import parse_report, read_report
+    from deepfake_bench.registry.promotion import own_measurements
+    from deepfake_core.discovery.artifacts import read_package
+    from deepfake_registry.store.opening import open_registry
+
+    folder = Path(model_of(str(model)))
+    manifest = read_package(folder).manifest
+    reports = {path: read_report(path) for path in report or ()}
+    for path, data in reports.items():
+        own_measurements(parse_report(data, path), manifest, path, f"{folder}/")
+    store = open_registry(registry)
+    published, new = store.push(folder, list(reports.values()))
+    typer.echo(f"{'pushed' if new else 'is there already:'} {published.reference}, sha256 {published.sha256}")
+
+
+def pull(
+    model: Reference,
+    out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
+    registry: RegistryUrl = None,
+    key: Key = None,
+) -> None:
+    """Write a published model as a packaged folder, every file verified; it appears whole or not at all."""
+    from deepfake_registry.store.opening import open_registry
+
+    store = open_registry(registry, key=key)
+    published = store.trusted(model)
+    # With a separator at its end it is taken for a path, whatever the folder is called.
+    typer.echo(f"wrote {published.reference}; use it as --detector {store.pull(published, out)}/")
