@@ -1,30 +1,34 @@
-"""A training recipe, as data: everything that decides what a run does, with documented defaults."""
+"""Training recipes as data: every setting that decides what a run does, with its default."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from deepfake_registry.manifest import Frozen
 
+RENAMED_POLICIES = {"radar": "affine-codec", "cvt": "affine"}
+"""Old name of an augmentation policy → its present name. For one release, recipes accept old names with a warning."""
+
 
 class Settings(Frozen):
-    """Base of a recipe's parts: every number is finite."""
+    """Base of a recipe and its parts; every number must be finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Optimizer(Settings):
-    """How gradients become updates.
+    """Settings of the optimiser.
 
     Attributes:
         name: AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015), or SGD with Nesterov momentum.
-        weight_decay: On matrices and kernels only; biases and normalisation never decay.
-        betas: Of Adam and AdamW.
-        momentum: Of SGD.
-        sam: Radius ρ of sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412) around any of them;
-            0 switches it off. It doubles the cost of a step.
+        weight_decay: Weight decay of matrices and kernels. Biases and parameters of normalisation never decay.
+        betas: Decay rates of the running moments of Adam and AdamW.
+        momentum: Momentum of SGD.
+        sam: Radius ρ of sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412), which can surround each
+            of the optimisers and doubles the cost of a step; 0 switches it off.
     """
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -35,16 +39,16 @@ class Optimizer(Settings):
 
 
 class Schedule(Settings):
-    """How a phase's learning rates change from their peaks.
+    """Change of a phase's learning rates from their peaks.
 
     Attributes:
-        name: ``cosine``: linear warm-up, then a cosine to zero. ``one_cycle``: Smith & Topin 2018
-            (arXiv 1708.07120) as in torch, over the phase's exact number of steps. ``plateau``: linear warm-up,
-            then times ``factor`` after ``patience`` validations without a better ``monitor``. ``constant``: linear
-            warm-up, then the peak.
+        name: ``cosine``: linear warm-up, then a cosine to zero. ``one_cycle``: one cycle (Smith & Topin 2018,
+            arXiv 1708.07120) as in torch, over the phase's exact number of steps. ``plateau``: linear warm-up, then
+            the rate is multiplied by ``factor`` after ``patience`` validations without a better ``monitor``.
+            ``constant``: linear warm-up, then the peak.
         warmup: Share of the phase's steps before the peak.
-        factor: Of ``plateau``.
-        patience: Of ``plateau``, in validations.
+        factor: Factor by which ``plateau`` reduces the rate.
+        patience: Number of validations without improvement after which ``plateau`` reduces the rate.
     """
 
     name: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
@@ -54,15 +58,15 @@ class Schedule(Settings):
 
 
 class Phase(Settings):
-    """One stretch of training with its own optimiser state.
+    """Part of a training run, with an optimiser state of its own.
 
     Attributes:
-        name: For logs.
-        epochs: Length in passes over the training data; or
-        steps: Length in optimiser steps. Exactly one of the two is given.
-        lr: Peak learning rate; or one for each group of parameters that trains
-            (:meth:`~deepfake_core.contract.detector.Detector.param_groups`), the other groups being frozen.
-        schedule: How the rates change.
+        name: Name of the phase in logs.
+        epochs: Length in passes over the training data. Exactly one of ``epochs`` and ``steps`` is given.
+        steps: Length in optimiser steps.
+        lr: Peak learning rate; or a peak for each group of parameters
+            (:meth:`~deepfake_core.contract.detector.Detector.param_groups`) that trains, the other groups being frozen.
+        schedule: Change of the learning rates within the phase.
     """
 
     name: str = "all"
@@ -81,17 +85,17 @@ class Phase(Settings):
         return self
 
     def peak(self, group: str) -> float | None:
-        """Peak learning rate of one group of parameters; ``None`` where the phase freezes it."""
+        """Return the peak learning rate of a group of parameters; ``None`` where the phase freezes the group."""
         return self.lr.get(group) if isinstance(self.lr, dict) else self.lr
 
 
 class PseudoFakes(Settings):
-    """Shares of each batch's fakes by the way they are made; they need not sum to one.
+    """Shares of a batch's fakes by the way they are made; the shares need not sum to one.
 
     Attributes:
         self_blend: Self-blended images (Shiohara & Yamasaki 2022, arXiv 2204.08376).
-        composite: Parts of another face, aligned by landmarks and blended in.
-        reconstruct: Real faces passed through an up-sampling network or interpolation chain.
+        composite: Faces with parts of another face, which are aligned by landmarks and blended in.
+        reconstruct: Real faces that were passed through an up-sampling network or a chain of interpolations.
         labelled: Fakes that come with the dataset.
     """
 
@@ -102,14 +106,14 @@ class PseudoFakes(Settings):
 
 
 class Pairs(Settings):
-    """How ``samples="pairs"`` makes fakes from real faces.
+    """Settings by which ``samples="pairs"`` makes fakes from real faces.
 
     Attributes:
-        pseudo: Where fakes come from.
-        validation: Held-out pairs made of each family of pseudo-fakes; also the most held-out pictures per source
-            and class.
+        pseudo: Shares of the kinds of fakes.
+        validation: Number of held-out pairs that are made of each family of pseudo-fakes; also the largest number of
+            held-out images per source and class.
         autoencoder_steps: Training steps of each autoencoder that makes reconstructions.
-        reconstructed: Real faces that are reconstructed, at most; spread evenly over the sources' faces.
+        reconstructed: Largest number of real faces that are reconstructed, spread evenly over the sources.
         small_until: Share of the steps that train on small inputs, which are cheaper (progressive resizing, Tan &
             Le 2021, arXiv 2104.00298).
         small_size: Side of a small input in pixels.
@@ -124,46 +128,50 @@ class Pairs(Settings):
 
 
 class TrainRecipe(Settings):
-    """How one run trains.
+    """Every setting of one training run.
 
     Attributes:
-        phases: What trains when, in order.
-        optimizer: The same for every phase; its state starts anew with each.
-        samples: ``pictures``: the labelled pictures. ``pairs``: each real face with a fake made from it
-            (:class:`Pairs`), beside labelled ones. ``clips``: sequences of frames, as long and as far apart as the
-            detector takes them.
+        phases: Phases of the training, in their order.
+        optimizer: Optimiser of every phase; its state starts anew with each phase.
+        samples: ``pictures``: the labelled images. ``pairs``: each real face together with a fake that is made from it
+            (:class:`Pairs`), beside labelled fakes. ``clips``: sequences of frames, with the length and the stride that
+            the detector takes.
         batch_size: Samples per forward pass, over all processes together.
-        accumulate: Forward passes per optimiser step; gradients are averaged over them.
-        grad_clip: Largest norm of all gradients together; 0 never clips. The norm is logged either way.
+        accumulate: Forward passes per optimiser step; their gradients are averaged.
+        grad_clip: Largest norm of all gradients together; 0 never clips. The norm is logged in both cases.
         label_smoothing: Targets become ``y·(1-s) + s/2``.
         ema: Decay of the exponential moving average that is validated and kept; 0 keeps the raw weights.
-        precision: ``auto``: bf16 on a GPU that has it, fp16 on any other GPU, fp32 on a CPU.
-        channels_last: Memory format of the network.
-        compile: Run the network through ``torch.compile``.
-        compile_backend: Of ``torch.compile``.
-        checkpointing: Recompute activations in the backward pass: slower, much less memory.
-        pretrained: Start from the backbone's public weights.
-        seed: Of everything that is drawn at random.
+        precision: Floating-point format of the forward pass. ``auto``: bf16 on a GPU that has it, fp16 on any other
+            GPU, fp32 on a CPU.
+        channels_last: Whether the network and its images are stored with their channels last.
+        compile: Whether to run the network through ``torch.compile``.
+        compile_backend: Backend of ``torch.compile``.
+        checkpointing: Whether to recompute activations in the backward pass, which is slower and takes much less
+            memory.
+        pretrained: Whether to start from the backbone's public weights.
+        seed: Seed for everything that is drawn at random.
         eval_every: Optimiser steps between validations; by default one epoch.
-        save_every: Optimiser steps between checkpoints, beside the one at every validation.
-        monitor: Validation metric that selects ``best``.
+        save_every: Optimiser steps between checkpoints, in addition to the one at every validation.
+        monitor: Validation metric that selects the best checkpoint.
         mode: Whether ``monitor`` is better when higher (``max``) or lower (``min``).
-        patience: Validations in a row without a better ``monitor`` that end the run; ``None`` never does.
-        balance: Both classes alike: by the ``sampler`` (the smaller one is repeated) or in the ``loss``.
-        augment: Name of the augmentation of labelled pictures
+        patience: Number of validations in a row without a better ``monitor`` that ends the run; ``None`` never ends it.
+        balance: Way to give both classes the same weight: by the ``sampler``, which repeats the smaller class, or in
+            the ``loss``.
+        augment: Name of the augmentation of labelled images
             (:data:`deepfake_core.training.data.augment.POLICIES`).
-        augment_on: Where flips and changes of colour happen: in the loading processes, or on the ``device``.
+        augment_on: Place where flips and changes of colour are computed: the loading processes (``host``) or the
+            ``device``.
         workers: Processes that make samples; -1 takes every core.
         max_bad: Share of unreadable samples in an epoch beyond which training stops.
-        data_share: Share of the training data that is used, whole groups at a time.
-        max_images: Most pictures to prepare of each dataset.
-        overfit: Train and validate on this many samples, without augmentation, to see whether the network can
+        data_share: Share of the training data that is used; groups are never divided.
+        max_images: Largest number of images that are prepared of each dataset.
+        overfit: Number of samples to train and validate on, without augmentation, which shows whether the network can
             learn at all.
         validation_share: Share of each source's groups that is held out where the dataset has no split.
-        allow_shared_identities: Whether a person may be shown in training and in validation; needed to follow
-            protocols that share them, such as the official split of Celeb-DF.
-        explain: Validation samples of which overlays are written at the end.
-        pairs: For ``samples="pairs"``.
+        allow_shared_identities: Whether a person may appear in training and in validation; protocols that share
+            persons need it, such as the official split of Celeb-DF.
+        explain: Number of validation samples of which overlays are written at the end.
+        pairs: Settings of ``samples="pairs"``.
     """
 
     phases: tuple[Phase, ...] = Field((Phase(epochs=10),), min_length=1)
@@ -199,6 +207,16 @@ class TrainRecipe(Settings):
     explain: int = Field(20, ge=0)
     pairs: Pairs = Pairs()
 
+    @field_validator("augment", mode="after")
+    @classmethod
+    def _renamed(cls, augment: str) -> str:
+        if augment not in RENAMED_POLICIES:
+            return augment
+        name = RENAMED_POLICIES[augment]
+        # FutureWarning, and not DeprecationWarning: it is for people who write recipes, and Python shows it to them.
+        warnings.warn(f"the augmentation {augment!r} is called {name!r} now; write augment: {name}", FutureWarning, 2)
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.optimizer.sam and (self.accumulate > 1 or self.precision == "fp16"):
@@ -208,7 +226,7 @@ class TrainRecipe(Settings):
         return self
 
     def smoke(self) -> TrainRecipe:
-        """The same recipe in a size that shows in a minute whether everything works."""
+        """Return the same recipe in a size that shows within a minute whether everything works."""
         phases = tuple(phase.model_copy(update={"epochs": None, "steps": 3}) for phase in self.phases)
         return self.model_copy(
             update={
@@ -230,7 +248,3 @@ class TrainRecipe(Settings):
                 ),
             }
         )
-
-
-RENAMED_POLICIES = {"radar": "affine-codec", "cvt": "affine"}
-"""Names that augmentation policies had before → the names that they have now."""
