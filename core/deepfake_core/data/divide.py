@@ -1,4 +1,4 @@
-"""Divide a dataset into training, validation and test, and write the split down as a CSV dataset."""
+"""Divide a dataset into the splits train, valid and test, and write the result as a CSV dataset."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
 
 By = Literal["identity", "group", "source"]
+"""Unit that a division keeps together, see :func:`divide_dataset`."""
 
 COLUMNS = ("path", "label", "source", "group", "split", "identity")
+"""Columns of the CSV file, in order."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """Every sample of a dataset with the split that it is in now.
+    """Dataset whose samples were divided into splits.
 
     Attributes:
-        root: The folder that paths start from.
-        samples: In the dataset's order.
-        asked: Splits that there should be.
-        ties: Pairs of identical files that were kept together.
-        leaks: What is in two splits all the same, because the division was asked to be by ``"group"`` alone.
+        root: Folder that the written paths start from.
+        samples: All samples with their new split, in the dataset's order.
+        asked: Splits that were asked for.
+        ties: Number of copies of other files; copies are kept in one split.
+        leaks: Leaks that remain because the division keeps only groups together.
     """
 
     root: Path
@@ -46,24 +48,27 @@ class Division:
     leaks: tuple[Leak, ...]
 
     def counts(self) -> list[tuple[str, str, dict[str, int]]]:
-        """``(source, label, samples by split)``, sorted."""
+        """Return ``(source, label, number of samples by split)`` for every source and class, sorted."""
         cells: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for sample in self.samples:
             cells[sample.source, LABELS[sample.is_fake]][sample.split] += 1
         return [(source, label, dict(counts)) for (source, label), counts in sorted(cells.items())]
 
     def one_class(self) -> list[str]:
-        """Splits that lack a class, or both."""
+        """Return the splits that lack one of the classes or both."""
         seen: dict[str, set[bool]] = {split: set() for split in self.asked}
         for sample in self.samples:
             seen.setdefault(sample.split, set()).add(sample.is_fake)
         return sorted(split for split, classes in seen.items() if len(classes) < len(LABELS))
 
     def write(self, path: Path) -> None:
-        """Write the CSV file that the layout ``csv`` reads: 1 = real.
+        """Write the CSV file that the layout ``csv`` reads; in its column ``label`` 1 is real.
+
+        Args:
+            path: File to write, as a whole or not at all.
 
         Raises:
-            TrainingDataError: A path cannot be written so that it is read again.
+            TrainingDataError: A path holds characters that a CSV file does not preserve.
         """
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
@@ -87,17 +92,17 @@ def divide_dataset(
     keep: bool = True,
     compare: bool = True,
 ) -> Division:
-    """Divide a dataset so that nothing is in two splits, each source and class in the shares asked for.
+    """Divide a dataset so that nothing is in two splits and every source and class has the shares asked for.
 
     Args:
-        dataset: What to divide; its samples are files, not members of archives.
-        valid: Share of the samples that validate.
-        test: Share of the samples that test.
-        by: What stays together. ``"group"``: videos and sequences. ``"identity"``: groups that share a person, too.
-            ``"source"``: whole sources, too.
-        seed: Another seed gives another split.
-        keep: Keep the splits that the dataset brings, and make only those that it lacks.
-        compare: Read files of equal size and keep those with the same bytes together.
+        dataset: Dataset to divide; its samples are files, not members of archives.
+        valid: Share of the samples for the split ``valid``.
+        test: Share of the samples for the split ``test``.
+        by: Unit that stays in one split. ``"group"``: each video or sequence. ``"identity"``: also all groups that
+            share a person. ``"source"``: also each whole source.
+        seed: Seed of the division.
+        keep: Whether to keep the splits that the dataset brings and to make only those that it lacks.
+        compare: Whether to read files of equal size and to keep identical files in one split.
 
     Raises:
         TrainingDataError: The samples lie in archives, there are none, a share is out of range, or the splits that the
@@ -131,7 +136,7 @@ def divide_dataset(
     if by == "source":
         ties = [(*tie, f"source {sample.source}") for sample, tie in zip(samples, ties, strict=True)]
     family = families([sample.group for sample in samples], ties)
-    # Sources cannot be spread where they stay whole.
+    # Where sources stay whole, they cannot be spread over the splits.
     strata = [(sample.source if by != "source" else "", sample.is_fake) for sample in samples]
     given = [sample.split if keep else "" for sample in samples]
     splits = complete_splits(family, strata, given, {"valid": valid, "test": test}, seed=seed)
@@ -142,7 +147,7 @@ def divide_dataset(
 
 
 def _digests(samples: Sequence[Sample]) -> list[str]:
-    """sha256 of files that may have a twin, because another one has their size; ``""`` for the others."""
+    """Return the sha256 of every file that has the size of another one, and ``""`` for the other files."""
     digests = [""] * len(samples)
     try:
         sizes = [sample.path.stat().st_size for sample in samples]

@@ -1,4 +1,4 @@
-"""What stands in two splits at once: groups, persons, files, and pictures that look the same."""
+"""Find leaks between splits: groups, identities, files, and images that look the same."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Sample
 
 Kind = Literal["group", "identity", "bytes"]
+"""Kind of a leak: a group, an identity, or the bytes of a file."""
 
 MAX_DISTANCE = 3
-"""Perceptual hashes of two versions of a picture differ in at most this many of their 64 bits; of two portraits that
-were aligned alike, hardly ever in so few."""
+"""Largest number of bits, of 64, in which the perceptual hashes of near-duplicates differ.
+
+Two versions of one image differ in at most so many bits; two portraits that were aligned alike hardly ever differ in so
+few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Something that is in more than one split.
+    """Group, identity or file that is in more than one split.
 
     Attributes:
-        kind: A group, an identity, or the bytes of a file.
-        name: Of the group or the identity; of files the start of their sha256.
-        places: Split → a file of it.
+        kind: Kind of the leak.
+        name: Name of the group or the identity, or the start of the files' sha256.
+        places: For each split, the name of a file in it.
     """
 
     kind: Kind
@@ -42,19 +45,19 @@ class Leak:
 
 
 class LeakFinder:
-    """Takes samples one by one; those without a split cannot leak."""
+    """Finder of leaks, which takes samples one by one; samples without a split cannot leak."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[Kind, str], tuple[str, str]] = {}
         self._leaks: dict[tuple[Kind, str], dict[str, str]] = {}
 
     def add(self, sample: Sample, name: str, digest: str = "") -> None:
-        """Take one sample.
+        """Record one sample.
 
         Args:
-            sample: Of the dataset.
-            name: What to call it.
-            digest: sha256 of its bytes, where it is known.
+            sample: Sample to record.
+            name: Name of the sample in :attr:`Leak.places`.
+            digest: Hex sha256 of the sample's bytes; ``""`` where it is not known.
         """
         if not sample.split:
             return
@@ -65,7 +68,7 @@ class LeakFinder:
             self._see("bytes", digest[:16], sample.split, name)
 
     def leaks(self) -> list[Leak]:
-        """What was found so far, in the order in which it came to light."""
+        """Return the leaks found so far, in the order in which they were found."""
         return [Leak(kind, name, places) for (kind, name), places in self._leaks.items()]
 
     def _see(self, kind: Kind, name: str, split: str, file: str) -> None:
@@ -75,11 +78,11 @@ class LeakFinder:
 
 
 def find_leaks(samples: Iterable[Sample], digests: Sequence[str] = (), root: Path = Path()) -> list[Leak]:
-    """Groups, identities and identical files that are in two splits.
+    """Return the groups, identities and identical files that are in more than one split.
 
     Args:
-        samples: With their splits; those without are passed over.
-        digests: sha256 of each, where files are to be compared too.
+        samples: Samples with their splits; samples without a split are ignored.
+        digests: Hex sha256 of each sample, if files are to be compared too.
         root: Folder that the names of files start from.
     """
     finder = LeakFinder()
@@ -91,22 +94,25 @@ def find_leaks(samples: Iterable[Sample], digests: Sequence[str] = (), root: Pat
 def near_duplicates(
     hashes: NDArray[np.uint64], splits: NDArray[np.integer], distance: int = MAX_DISTANCE
 ) -> NDArray[np.intp]:
-    """Pairs of pictures in different splits whose hashes differ in few bits, ``intp [M, 3]``: row, row, bits.
+    """Find pairs of images in different splits whose perceptual hashes differ in few bits.
 
-    Two hashes that differ in at most ``distance`` bits agree wholly in one of ``distance + 1`` parts, so only
+    Two hashes that differ in at most ``distance`` bits are equal in at least one of ``distance + 1`` parts, so only
     hashes that share a part are compared. Rows of one hash in one split are represented by the first of them.
 
     Args:
         hashes: ``uint64 [N]``: perceptual hashes.
         splits: ``int [N]``: number of the split, 0 to 62; negative where there is none.
-        distance: Most bits that may differ, 0 to 15.
+        distance: Largest number of bits that may differ, 0 to 15.
+
+    Returns:
+        ``intp [M, 3]``: the two rows of each pair, and the number of bits in which they differ.
     """
     rows = np.flatnonzero(splits >= 0)
-    # One entry for each hash and split, named by its first row.
+    # One entry for each hash and split, represented by its first row.
     pairs = np.stack([hashes[rows], splits[rows].astype(np.uint64)], axis=1)
     unique, first = np.unique(pairs, axis=0, return_index=True)
     value, split, row = unique[:, 0], unique[:, 1], rows[first]
-    # Every part takes bits from all over the hash: its low frequencies are alike in most portraits.
+    # Every part takes bits from the whole hash, because the low frequencies are similar in most portraits.
     parts = [
         np.uint64(sum(1 << bit for bit in range(64) if bit % (distance + 1) == part)) for part in range(distance + 1)
     ]
@@ -117,7 +123,7 @@ def near_duplicates(
         left = np.arange(len(order))
         step = 0
         while len(left):
-            # Neighbours ever further apart, as long as they share the part.
+            # Compare neighbours at increasing distance, as long as they share the part.
             step += 1
             left = left[left + step < len(order)]
             left = left[key[left] == key[left + step]]
@@ -125,7 +131,7 @@ def near_duplicates(
             differing = whole[left] ^ whole[right]
             close = (np.bitwise_count(differing) <= distance) & (side[left] != side[right])
             for earlier in parts[:number]:
-                close &= (differing & earlier) != 0  # found by that part already
+                close &= (differing & earlier) != 0  # otherwise the earlier part has found the pair already
             a, b = order[left[close]], order[right[close]]
             bits = np.bitwise_count(value[a] ^ value[b]).astype(np.intp)
             found.append(np.stack([np.minimum(row[a], row[b]), np.maximum(row[a], row[b]), bits], axis=1))

@@ -1,4 +1,4 @@
-"""What a sample is called in files that are to be read on other machines."""
+"""Names of samples in files that are read on other machines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def relative_name(sample: Sample, root: Path) -> str:
-    """The sample's path from ``root`` on, with ``/`` and with ``!member`` where it lies in an archive.
+    """Return the sample's path relative to ``root``, with ``/``, and with ``!member`` where it lies in an archive.
 
     A file outside of ``root`` keeps its whole path.
 
     Args:
-        sample: Of a dataset.
-        root: The folder of the dataset (:func:`folder_of`).
+        sample: Sample of a dataset.
+        root: Folder of the dataset (:func:`folder_of`).
     """
     try:
         name = sample.path.relative_to(root).as_posix()
@@ -28,5 +28,5 @@ def relative_name(sample: Sample, root: Path) -> str:
 
 
 def folder_of(dataset: Dataset) -> Path:
-    """The folder that a dataset's names start from: its root, or the folder of its one file."""
+    """Return the folder that a dataset's names start from: its root, or the folder of its root if that is a file."""
     return dataset.root.parent if dataset.root.is_file() else dataset.root

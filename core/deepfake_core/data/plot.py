@@ -1,4 +1,4 @@
-"""The statistics of a dataset as a picture: how real and fake files differ besides their faces."""
+"""Plot the statistics of a dataset: how real and fake files differ besides their faces."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from deepfake_core.data.stats import MEASURES, Stats
 from deepfake_core.errors import MissingExtra
 from deepfake_registry.files import write_atomic
 
-# Told apart by most colour-blind readers too (Okabe & Ito 2008).
+# Colours that most colour-blind readers can distinguish (Okabe & Ito 2008).
 _COLOURS = {"real": "#0072b2", "fake": "#d55e00"}
 _MOST_SOURCES = 8
 _BINS = 30
 
 
 def plot(stats: Stats, path: Path) -> None:
-    """Draw the distribution of every measure, a row for each source, as a PNG file.
+    """Draw the distribution of every measure as a PNG file, with one row for each source.
 
-    Beyond eight sources, those with both classes and the most files are drawn.
+    If there are more than eight sources, those with both classes and the most files are drawn.
+
+    Args:
+        stats: Statistics to draw.
+        path: PNG file to write.
 
     Raises:
-        MissingExtra: matplotlib is absent.
+        MissingExtra: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure

@@ -14,17 +14,17 @@ from deepfake_core.errors import TrainingDataError
 
 
 def families(groups: Sequence[str], identities: Sequence[Sequence[str]] = ()) -> list[str]:
-    """For every row the family that its group belongs to: all groups connected through shared identities.
+    """Return the family of every row: all groups that are connected through shared identities.
 
-    A face swap shows two persons, so it ties the groups of both together, and through them their other swaps.
+    A face swap shows two persons, so it connects the groups of both, and through them the other swaps of both.
 
     Args:
         groups: Group of each row; a group may have many rows.
         identities: Persons shown in each row; empty where no row names any.
 
     Returns:
-        Each family's name, which is its greatest group in the order of strings, so that it depends neither on the
-        order of rows nor on how identities are spelled.
+        Name of each row's family. It is the greatest of the family's groups in the order of strings, so that it
+        depends neither on the order of rows nor on the spelling of identities.
     """
     links = _Links()
     nodes = [links.node(("group", group)) for group in groups]
@@ -41,16 +41,19 @@ def families(groups: Sequence[str], identities: Sequence[Sequence[str]] = ()) ->
 
 
 def held_out(family: ArrayLike, source: ArrayLike, share: float) -> NDArray[np.bool_]:
-    """Which rows validate, ``bool [N]``: of every source about ``share`` of its families, chosen by their names' hash.
+    """Choose rows for validation: about ``share`` of the families of every source, by the hash of their names.
 
-    A family goes one way even where it spans several sources: families of the same set of sources are divided
-    together. A source of one family has nothing to spare. Adding files to a family never moves another one's row,
-    except at the border of the share.
+    A family is never divided, even where it spans several sources: families with the same set of sources are divided
+    together. A source with only one family gives none. Adding files to one family does not move another family, except
+    at the border of the share.
 
     Args:
         family: Family of each row, as :func:`families` names them.
         source: Source of each row.
-        share: In (0, 1).
+        share: Share of the families, in (0, 1).
+
+    Returns:
+        ``bool [N]``: true for rows of the validation split.
     """
     names = [str(name) for name in np.asarray(family)]
     chosen: set[str] = set()
@@ -64,14 +67,17 @@ def held_out(family: ArrayLike, source: ArrayLike, share: float) -> NDArray[np.b
 def subset_by_group(
     family: Sequence[str], share: float, seed: int = 0, strata: Sequence[Hashable] = ()
 ) -> NDArray[np.intp]:
-    """Rows of a part of the data, ``intp [M]`` ascending: whole families up to about ``share`` of the rows.
+    """Choose a part of the data: whole families with about ``share`` of the rows.
 
     Args:
         family: Group or family of each row.
-        share: In (0, 1]; 1 keeps everything.
-        seed: Another seed takes other families; a larger share of the same seed contains the smaller one.
-        strata: What each row is to be represented by, such as ``(source, fake)``; every set of strata that families
-            have in common gives its share, and one family at least.
+        share: Share of the rows, in (0, 1]; 1 keeps everything.
+        seed: Seed of the choice. With the same seed, a larger share contains a smaller one.
+        strata: Stratum of each row, such as ``(source, fake)``. Families are grouped by the set of strata of their
+            rows; each such group gives its share, and at least one family.
+
+    Returns:
+        ``intp [M]``: chosen rows, ascending.
 
     Raises:
         ValueError: ``share`` is out of range.
@@ -84,7 +90,7 @@ def subset_by_group(
         wanted = share * sum(rows[name] for name in members)
         taken = 0.0
         for name in sorted(members, key=lambda name: _shuffled(name, seed)):
-            # Each is taken as long as its middle lies within the share: off by half a family at most.
+            # A family is taken if its middle lies within the share, so that the error is at most half a family.
             if taken and taken + rows[name] / 2 > wanted:
                 break
             kept.add(name)
@@ -95,19 +101,19 @@ def subset_by_group(
 def divide(
     family: Sequence[str], strata: Sequence[Hashable], shares: Mapping[str, float], *, seed: int = 0
 ) -> list[str]:
-    """A split for every row: whole families, each stratum in the shares asked for as far as families allow.
+    """Return a split for every row, so that families stay whole and every stratum has the shares that are asked for.
 
-    Families are placed one by one, the largest first, each where its strata are furthest from their share
-    (after Sechidis, Tsoumakas & Vlahavas 2011). Among families of equal size a seeded hash decides the order.
+    Families are placed one by one, the largest first, each into the split in which its strata are furthest from their
+    share (after Sechidis, Tsoumakas & Vlahavas 2011). A seeded hash orders families of equal size.
 
     Args:
         family: Family of each row.
-        strata: What should be spread alike, such as ``(source, fake)``, of each row.
-        shares: Split → its share of the rows; they add up to 1.
-        seed: Another seed gives another split.
+        strata: Stratum of each row, such as ``(source, fake)``.
+        shares: Share of the rows for each split; they add up to 1.
+        seed: Seed of the division.
 
     Raises:
-        ValueError: The shares are negative or do not add up to 1.
+        ValueError: A share is negative, or the shares do not add up to 1.
     """
     if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
         raise ValueError(f"shares must add up to 1, got {dict(shares)}")
@@ -132,17 +138,18 @@ def divide(
 def complete_splits(
     family: Sequence[str], strata: Sequence[Hashable], given: Sequence[str], shares: Mapping[str, float], *, seed: int
 ) -> list[str]:
-    """A split for every row, where a dataset brings splits for some rows or for all.
+    """Return a split for every row of a dataset that brings splits for some of its rows or for all.
 
-    What the dataset gives to validation or test stays there, and so does the rest of its family. A split that it
-    lacks is taken from what is left, in the shares asked for; one that it has gets nothing more.
+    Rows that the dataset assigns to ``valid`` or ``test`` stay there, and so does the rest of their family. A split
+    that the dataset lacks is taken from the other rows, in the shares asked for; a split that it has gets no more rows.
 
     Args:
         family: Family of each row.
-        strata: What should be spread alike, of each row.
+        strata: Stratum of each row, such as ``(source, fake)``.
         given: The dataset's own split of each row, ``""`` where it has none.
-        shares: Shares of ``"valid"`` and ``"test"`` among the rows that the dataset leaves open; the rest trains.
-        seed: Another seed gives another split.
+        shares: Shares of ``"valid"`` and ``"test"`` among the rows that the dataset leaves open; the rest becomes
+            ``"train"``.
+        seed: Seed of the division.
 
     Raises:
         TrainingDataError: The dataset's own splits divide a family.
@@ -156,7 +163,7 @@ def complete_splits(
             )
     brought = set(fixed.values())
     wanted = {split: share for split, share in shares.items() if split not in brought}
-    # What the dataset calls training may be divided further; what it holds out may not.
+    # The dataset's training split may be divided further; its other splits may not.
     rows = [row for row, name in enumerate(family) if fixed.get(name, "train") == "train"]
     if not wanted:
         return [fixed.get(name, "train") for name in family]
@@ -170,7 +177,7 @@ def complete_splits(
 
 
 class _Links:
-    """Union-find over hashable things."""
+    """Disjoint sets (union-find) of hashable keys."""
 
     def __init__(self) -> None:
         self.numbers: dict[Hashable, int] = {}
@@ -194,7 +201,7 @@ class _Links:
 
 
 def _by_strata(family: Iterable[str], strata: Iterable[Any]) -> dict[frozenset[Any], list[str]]:
-    """Families by the set of strata that their rows are in."""
+    """Group families by the set of strata of their rows."""
     seen: dict[str, set[Any]] = defaultdict(set)
     for name, stratum in zip(family, strata, strict=True):
         seen[name].add(stratum)
@@ -205,5 +212,5 @@ def _by_strata(family: Iterable[str], strata: Iterable[Any]) -> dict[frozenset[A
 
 
 def _shuffled(name: str, seed: int) -> bytes:
-    """A sort key that is the same everywhere and has nothing to do with the name's own order."""
+    """Return a sort key that is the same on every machine and unrelated to the order of the names."""
     return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()
