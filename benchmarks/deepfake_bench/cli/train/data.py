@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
 
 EXIT_UNFIT = 2
-WILDDEEPFAKE_IMAGES = 300_000
-"""Most pictures that are prepared of WildDeepfake's 1.16 million, unless another number is given (004-7)."""
 
 app = typer.Typer(
     name="data",
@@ -217,7 +215,7 @@ def prepare(
     lossless: Annotated[bool, typer.Option("--lossless", help="Store PNG instead of JPEG of quality 95.")] = False,
     max_images: Annotated[
         int | None,
-        typer.Option(min=1, help="Most pictures or videos, evenly spread; of WildDeepfake 300,000 by default."),
+        typer.Option(min=1, help="Most images or videos, evenly spread; by default as many as the dataset proposes."),
     ] = None,
     check_only: Annotated[
         bool, typer.Option("--check-only", help="Check the files as dfbench data check does, and store nothing.")
@@ -230,12 +228,11 @@ def prepare(
     The largest face of every picture, and of frames of every video, is found and cut once. An interrupted command
     goes on where it was.
     """
-    from deepfake_core.datasets.layouts.wilddeepfake import WildDeepfake
     from deepfake_core.errors import TrainingDataError
 
     dataset = _opened(data)
-    if max_images is None and isinstance(dataset, WildDeepfake):
-        max_images = WILDDEEPFAKE_IMAGES
+    if max_images is None:
+        max_images = dataset.default_max_images()
     if check_only:
         _check(dataset, 0.01, max_images, near=False, state=None, json_file=None, threads=threads)
         return

@@ -1,4 +1,4 @@
-"""WildDeepfake (Zi et al. 2020, arXiv 2101.01456): sequences of faces in compressed archives (004-16)."""
+"""WildDeepfake (Zi et al. 2020, arXiv 2101.01456): sequences of face images in compressed archives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import BinaryIO
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, Opener, members, read_member
 from deepfake_core.datasets.labels import LABELS
-from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
 
 SOURCE = "wilddeepfake"
+MAX_IMAGES = 300_000
+"""Default number of images to prepare, of the dataset's 1.16 million."""
+
 _TOP = "deepfake_in_the_wild"
 _FOLDERS = {f"{kind}_{split}": (bool(LABELS[kind]), split) for kind in ("real", "fake") for split in ("train", "test")}
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -22,16 +25,16 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 class WildDeepfake(Dataset):
     """``deepfake_in_the_wild/{real,fake}_{train,test}/N.tar.gz``, with members such as ``./1/fake/131/942.png``.
 
-    Members are archive/class/sequence/frame. The class comes from the member and must agree with the folder; the split
-    comes from the folder. A sequence is a group, and its frames are numbered as they are named. Sequences of one
-    archive may be cut from one video, so they share an identity.
+    The path of a member is ``archive/class/sequence/frame``. The class of the member must agree with the folder of its
+    archive, and the folder gives the split. Each sequence is a group, and the name of a frame is its number. The
+    sequences of one archive may be cut from one video, so they share an identity.
 
-    The archives are compressed: one pass by :meth:`stream` costs little, while :meth:`read` reads its archive from the
-    beginning.
+    The archives are compressed: one pass by :meth:`stream` is cheap, whereas :meth:`read` decompresses an archive from
+    its beginning.
 
     Args:
-        root: The folder ``deepfake_in_the_wild``, or the one that holds it; or the same as a URL that fsspec knows,
-            such as ``hf://datasets/xingjunm/WildDeepfake``, which is then streamed.
+        root: Folder ``deepfake_in_the_wild``, or the folder that contains it. A URL that fsspec understands, such as
+            ``hf://datasets/xingjunm/WildDeepfake``, is streamed.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -44,6 +47,9 @@ class WildDeepfake(Dataset):
 
     def __iter__(self) -> Iterator[Sample]:
         return (sample for sample, _ in self._members())
+
+    def default_max_images(self) -> int:
+        return MAX_IMAGES
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
         return ((sample, member.read()) for sample, member in self._members())
@@ -65,7 +71,7 @@ class WildDeepfake(Dataset):
             )
 
     def _archives(self) -> Iterator[tuple[str, Path]]:
-        """Name of the folder and path of every archive, in the order of their numbers."""
+        """Yield ``(name of the folder, path)`` for every archive, in the order of their numbers."""
         if self.url:
             names = [Path(name) for name in _remote(self.url)]
         else:
@@ -104,11 +110,9 @@ def _sample(archive: Path, folder: str, member: Member) -> Sample:
 
 
 def _remote(url: str) -> list[str]:
-    """Paths of the archives below a URL."""
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingExtra("reading a dataset by its URL", "deepfake-core[data]") from error
+    """Return the paths of the archives below a URL."""
+    import fsspec
+
     try:
         system, top = fsspec.core.url_to_fs(url)
         found: list[str] = system.glob(f"{top}/**/*.tar.gz")
