@@ -1,4 +1,4 @@
-"""Tar archives, read in order: headers alone where they are not compressed, everything once where they are."""
+"""Read tar archives in order: only the headers of uncompressed ones, and compressed ones once from start to end."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Member:
     """One file of an archive.
 
     Attributes:
-        name: As the archive has it.
-        size: In bytes.
-        span: Offset and length within the archive, where it is not compressed.
-        read: Its bytes; to be called before the next member is asked for.
+        name: Path of the member within the archive.
+        size: Size of the member in bytes.
+        span: Offset and length in bytes within the archive; ``None`` if the archive is compressed.
+        read: Function that returns the member's bytes. It must be called before the next member is requested.
     """
 
     name: str
@@ -42,28 +42,33 @@ class Member:
 
 
 def members(path: Path, opened: Opener | None = None) -> Iterator[Member]:
-    """Yield the files of an archive in their order; links, folders and the like are passed over.
+    """Yield the regular files of an archive in their order.
 
-    Nothing is ever written to disk, so a member's name cannot lead anywhere.
+    Nothing is ever extracted to disk, so that the name of a member can do no harm.
 
     Args:
-        path: The archive, plain or compressed by gzip, bzip2 or xz.
-        opened: Opens it, where it is not a file on disk.
+        path: Archive, uncompressed or compressed by gzip, bzip2 or xz.
+        opened: Function that opens the archive if it is not a file on disk.
 
     Raises:
         TrainingDataError: The archive is damaged or truncated.
-        OSError: It cannot be read.
+        OSError: The archive cannot be read.
     """
     with _named(path), (opened or (lambda: path.open("rb")))() as stream:
         yield from _members(path, stream)
 
 
 def read_member(path: Path, name: str, opened: Opener | None = None) -> bytes:
-    """The bytes of one member, found by reading up to it.
+    """Return the bytes of one member, which is found by reading the archive up to it.
+
+    Args:
+        path: Archive, uncompressed or compressed by gzip, bzip2 or xz.
+        name: Path of the member within the archive.
+        opened: Function that opens the archive if it is not a file on disk.
 
     Raises:
         TrainingDataError: The archive is damaged, or has no such member.
-        OSError: It cannot be read.
+        OSError: The archive cannot be read.
     """
     for member in members(path, opened):
         if member.name == name:
@@ -73,27 +78,27 @@ def read_member(path: Path, name: str, opened: Opener | None = None) -> bytes:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """What the decoders raise becomes an error that names the archive."""
+    """Turn an error of the decoders into one that names the archive."""
     try:
         yield
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OverflowError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file could not be read; what was read is not to blame
+            raise  # the file could not be read, which does not mean that its content is damaged
         raise TrainingDataError(f"{path}: the archive is damaged or incomplete ({error}); get it again") from error
 
 
 def _members(path: Path, stream: BinaryIO) -> Iterator[Member]:
-    # A remote stream cannot always be sought; what is compressed is read once, from beginning to end.
+    # A compressed archive is read once from start to end, because a remote stream may not support seeking.
     head = _head(stream)
     decoder = next((decoder for magic, decoder in _DECODERS.items() if head.startswith(magic)), None)
     end = 0 if decoder else stream.seek(0, 2)
     stream.seek(0)
-    # Their own classes rather than tarfile's, which verify the checksum and notice a missing end.
+    # The decoders' own classes verify the checksum and notice a missing end; those of tarfile do not.
     decoded = decoder(stream) if decoder else stream
     last = 0
     with tarfile.open(fileobj=decoded, mode="r|" if decoder else "r:") as archive:
         while (entry := archive.next()) is not None:
-            # They would be kept for all of a long archive.
+            # tarfile would keep all members of a long archive in memory.
             archive.members.clear()  # type: ignore[attr-defined]
             if entry.size < 0:
                 raise tarfile.ReadError(f"{entry.name!r} has a negative size")

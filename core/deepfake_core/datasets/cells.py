@@ -1,4 +1,4 @@
-"""Cells of tables and fields of records: pictures, class names, texts and lists of persons."""
+"""Read cells of tables and fields of records: images, class names, texts and lists of persons."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from deepfake_core.errors import TrainingDataError
 
 
 def picture(cell: Any, where: str) -> Path | bytes:
-    """The bytes of a picture's file, or the path of one that lies on this machine.
+    """Return the bytes of an encoded image, or the path of an image file on this machine.
 
     Args:
-        cell: Bytes; or the dictionary with ``bytes`` and ``path`` that Hugging Face writes.
-        where: What to call the row in an error.
+        cell: Bytes, or a dictionary with ``bytes`` and ``path`` as Hugging Face writes it.
+        where: Name of the row in an error message.
 
     Raises:
-        TrainingDataError: It is neither.
+        TrainingDataError: The cell contains neither.
     """
     content, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
     if isinstance(content, bytes):
@@ -28,10 +28,15 @@ def picture(cell: Any, where: str) -> Path | bytes:
 
 
 def class_name(value: Any, names: Sequence[str], where: str) -> Any:
-    """The name of a class given by number; the value itself where classes have no names.
+    """Return the name of a class that is given as a number, or the value itself if the classes have no names.
+
+    Args:
+        value: Cell of the column of labels.
+        names: Names of the classes, by number; may be empty.
+        where: Name of the row in an error message.
 
     Raises:
-        TrainingDataError: There is no such class.
+        TrainingDataError: The value is not the number of a class.
     """
     if not names:
         return value
@@ -41,11 +46,11 @@ def class_name(value: Any, names: Sequence[str], where: str) -> Any:
 
 
 def text(cell: Any, default: str = "") -> str:
-    """A cell as text; 0 is a number like others, and only an empty cell takes the default."""
+    """Return a cell as text, or the default for an empty cell. The number 0 is not empty."""
     return default if cell is None or cell == "" else str(cell)
 
 
 def persons(cell: Any) -> tuple[str, ...]:
-    """``"a;b"``, or a list → ``("a", "b")``; nothing for an empty cell."""
+    """Return the persons that a cell names: ``("a", "b")`` for ``"a;b"`` or a list, ``()`` for an empty cell."""
     parts = cell if isinstance(cell, list) else text(cell).split(";")
     return tuple(person for part in parts if (person := str(part).strip()))

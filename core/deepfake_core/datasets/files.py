@@ -1,4 +1,4 @@
-"""Files of a dataset: listed in a stable order, and never outside of its root."""
+"""List the files of a dataset in a stable order, and check the paths that its tables contain."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from deepfake_core.inputs.folders import walk_folder
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 MEDIA_SUFFIXES = PICTURE_SUFFIXES | VIDEO_SUFFIXES
+"""Suffixes of images and videos, in lower case."""
 
 
 def inside(root: Path, name: str, where: str, *, absolute: bool = False) -> Path:
-    """The file that a table or a list names.
+    """Return the path of a file that a table or a list names, after checking that it stays below the root.
 
-    The check is of names: a link within the root may lead anywhere, as the owner of the dataset made it.
+    Only the name is checked: a link below the root may lead anywhere, because the owner of the dataset made it.
 
     Args:
-        root: What relative names start from, and may not leave.
-        name: As the dataset has it.
-        where: What to call the place in an error: the file, with the row or the key.
-        absolute: Whether an absolute path is taken too.
+        root: Folder that a relative name starts from and may not leave.
+        name: Path as the dataset contains it.
+        where: Name of the place in an error message: the file, with the row or the key.
+        absolute: Whether an absolute path is allowed.
 
     Raises:
-        TrainingDataError: The name is empty, leaves the root, or is absolute where it must not be.
+        TrainingDataError: The name is empty, leaves the root, or is absolute although that is not allowed.
     """
     path = Path(name)
     if not path.name.strip() or "\0" in name:
@@ -41,10 +42,10 @@ def inside(root: Path, name: str, where: str, *, absolute: bool = False) -> Path
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file of a published dataset holds.
+    """Return the content of a JSON file of a published dataset.
 
     Raises:
-        TrainingDataError: It cannot be read.
+        TrainingDataError: The file cannot be read.
     """
     try:
         return json.loads(file.read_bytes())
@@ -53,24 +54,24 @@ def read_json(file: Path) -> Any:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is there; any text may be asked for, also what is too long to be a path."""
+    """Return whether a file or folder exists. Any text is allowed, even one that is too long for a path."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for such text
 
 
 def folders(root: Path) -> list[Path]:
-    """Folders in a folder, sorted, without hidden ones.
+    """Return the folders directly in a folder, sorted by name, without hidden ones.
 
     Raises:
-        TrainingDataError: It cannot be listed.
+        TrainingDataError: The folder cannot be listed.
     """
     return [path for path in listed(root) if path.is_dir()]
 
 
 def listed(root: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden things.
+    """Return the files and folders directly in a folder, sorted by name, without hidden ones.
 
     Raises:
-        TrainingDataError: It cannot be listed.
+        TrainingDataError: The folder cannot be listed.
     """
     try:
         return sorted(path for path in root.iterdir() if not path.name.startswith("."))

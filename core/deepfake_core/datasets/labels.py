@@ -1,4 +1,4 @@
-"""What a dataset's own labels, splits and names mean: always an explicit map, never a guess."""
+"""Meaning of a dataset's own labels, splits and names. Every meaning comes from an explicit map and none is guessed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ LABELS: Mapping[str, int] = MappingProxyType(
         "training_fake": 1,
     }
 )
-"""Words that mean one thing in every dataset, in any case: folder name or label → 1 for fake, 0 for real."""
+"""Map from a label or the name of a class folder, in any case, to 1 for fake or 0 for real.
+
+It contains the words that mean the same in every dataset.
+"""
 
 SPLITS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,22 +36,22 @@ SPLITS: Mapping[str, str] = MappingProxyType(
         "testing": "test",
     }
 )
-"""Spellings of a split → ``"train"``, ``"valid"``, ``"test"``, or ``""`` for none."""
+"""Map from the spellings of a split to ``"train"``, ``"valid"``, ``"test"``, or ``""`` for no split."""
 
 _MEANINGS = {"real": 0, "fake": 1}
-# A sequence of frames cut from FaceForensics++: METHOD_TARGET[_DONOR]_PART.
+# A sequence of frames of a FaceForensics++ video is named METHOD_TARGET[_DONOR]_PART.
 _SEQUENCE = re.compile(r"[A-Za-z0-9]+_(\d{3})(?:_(\d{3}))?_\d+")
-# Celeb-DF: idA_NNNN is real, idA_idB_NNNN shows B's face on A.
+# In Celeb-DF, idA_NNNN is real, and idA_idB_NNNN shows the face of B on A.
 _CELEB = re.compile(r"(id\d+)_(?:(id\d+)_)?\d+")
-# FaceForensics++: an original is TARGET, a swap is TARGET_DONOR.
+# In FaceForensics++, an original is named TARGET and a face swap TARGET_DONOR.
 _VIDEO = re.compile(r"(\d{3})(?:_(\d{3}))?")
 
 
 def parse_labels(text: str) -> dict[str, int]:
-    """``"0:fake,1:real"`` → ``{"0": 1, "1": 0}``.
+    """Return the label map that a text describes: ``{"0": 1, "1": 0}`` for ``"0:fake,1:real"``.
 
     Raises:
-        ValueError: The text does not say this.
+        ValueError: The text is not a list of ``VALUE:fake`` and ``VALUE:real``, or gives a value both meanings.
     """
     labels: dict[str, int] = {}
     for part in text.split(","):
@@ -72,12 +75,12 @@ def meaning_of(value: object, labels: Mapping[str, int], where: str) -> bool:
     """Return whether a dataset's label means fake.
 
     Args:
-        value: The dataset's own label; compared as text, exactly or else without regard to case.
-        labels: Label → 1 for fake, 0 for real.
-        where: What to call the place in an error: the file, with the row or the key.
+        value: The dataset's own label. It is looked up as text, first exactly, then in any case.
+        labels: Map from a label to 1 for fake or 0 for real.
+        where: Name of the place in an error message: the file, with the row or the key.
 
     Raises:
-        TrainingDataError: The map does not know the label.
+        TrainingDataError: The map does not contain the label.
     """
     text = str(value).strip()
     is_fake = known_meaning(text, labels)
@@ -91,10 +94,14 @@ def meaning_of(value: object, labels: Mapping[str, int], where: str) -> bool:
 
 
 def split_of(value: object, where: str) -> str:
-    """The split that a dataset's spelling means.
+    """Return the split that a dataset's spelling means.
+
+    Args:
+        value: The dataset's own name of the split, in any case.
+        where: Name of the place in an error message: the file, with the row or the key.
 
     Raises:
-        TrainingDataError: It is none of :data:`SPLITS`.
+        TrainingDataError: :data:`SPLITS` does not contain the spelling.
     """
     text = str(value).strip().lower()
     if text not in SPLITS:
@@ -103,18 +110,21 @@ def split_of(value: object, where: str) -> str:
 
 
 def sequence_identities(group: str) -> tuple[str, ...]:
-    """Persons in a group named like a sequence of FaceForensics++, ``…/METHOD_ID[_ID]_PART``; else none."""
+    """Return the persons in a group named like a FaceForensics++ sequence, ``…/METHOD_ID[_ID]_PART``; else none."""
     folder, slash, name = group.rpartition("/")
     match = _SEQUENCE.fullmatch(name)
     return tuple(f"{folder}{slash}{person}" for person in match.groups() if person) if match else ()
 
 
 def video_identities(name: str) -> tuple[str, ...]:
-    """Persons in a video named as in Celeb-DF (``id1_id2_0003``) or FaceForensics++ (``000_003``); else none."""
+    """Return the persons in a video named as in Celeb-DF (``id1_id2_0003``) or FaceForensics++ (``000_003``).
+
+    The result is empty for any other name.
+    """
     match = _CELEB.fullmatch(name) or _VIDEO.fullmatch(name) or _SEQUENCE.fullmatch(name)
     return tuple(person for person in match.groups() if person) if match else ()
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names of many, for messages."""
+    """Return the first five of many names for a message, with the number of the others."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""From what a user types to a dataset: ``NAME:PATH?key=value&…``, or a path alone."""
+"""Open the dataset that a user names by an address: ``NAME:PATH?key=value&…``, or a path alone."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from deepfake_core.datasets.labels import parse_labels
 from deepfake_core.discovery.plugins import dataset_spec, datasets, import_object
 from deepfake_core.errors import MissingExtra, PluginLoadError, TrainingDataError
 
-# Two letters at least, so that C:\data is a path; a URL is none of ours.
+# A name has at least two letters, so that C:\data is a path. A URL alone, such as hf://…, is not NAME:PATH.
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]+):(?!//)(?P<rest>.*)", re.DOTALL)
 FALLBACK = "image-folder"
+"""Layout of a folder that no layout recognises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a user typed, in parts.
+    """The parts of an address that a user typed.
 
     Attributes:
-        name: The layout's name; empty where it is to be recognised.
-        path: Where it is; may be empty where the layout needs none.
-        options: Keyword arguments of its class, as text.
+        name: Name of the layout; empty if the layout is to be recognised.
+        path: Path of the dataset; may be empty if the layout needs none.
+        options: Keyword arguments for the class of the layout, as text.
     """
 
     name: str
@@ -40,10 +41,11 @@ class Address:
 
 
 def parse(spec: str | Path) -> Address:
-    """Take ``NAME:PATH?key=value&…`` apart.
+    """Split ``NAME:PATH?key=value&…`` into its parts.
 
-    A :class:`~pathlib.Path`, and any text that is the path of something that exists, is a path as it stands. Options
-    follow the last question mark; in their values ``%26`` stands for ``&``, ``%3F`` for ``?`` and ``%25`` for ``%``.
+    A :class:`~pathlib.Path` is taken as a path, and so is any text that is the path of an existing file or folder.
+    Options follow the last question mark. In their values ``%26`` stands for ``&``, ``%3F`` for ``?`` and ``%25`` for
+    ``%``.
 
     Raises:
         TrainingDataError: The text is empty, or an option is not ``key=value`` or is given twice.
@@ -73,47 +75,54 @@ def parse(spec: str | Path) -> Address:
 
 
 def as_option(value: str) -> str:
-    """A value as it is written in an address, so that :func:`parse` gives it back."""
+    """Return the value of an option as it is written in an address, so that :func:`parse` restores it."""
     return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")
 
 
 def open_dataset(spec: str | Path) -> Dataset:
-    """The dataset that ``NAME:PATH?key=value&…`` names.
+    """Open the dataset that ``NAME:PATH?key=value&…`` names.
 
-    ``NAME`` is one of :func:`deepfake_core.discovery.plugins.datasets`; without it the layout is recognised.
-    Options are keyword arguments of the layout's class. ``labels=VALUE:fake,VALUE:real`` is a label map,
-    and a list is written with commas.
+    ``NAME`` is one of :func:`deepfake_core.discovery.plugins.datasets`. Without a name the layout is recognised by the
+    content of the path. Options are keyword arguments of the layout's class. A label map is written
+    ``labels=VALUE:fake,VALUE:real``, and a list is separated by commas.
+
+    Args:
+        spec: Address, or the path of a dataset.
 
     Raises:
-        TrainingDataError: No such layout or path, an option that the layout does not have, or a layout that cannot be
+        TrainingDataError: The layout or the path does not exist, the layout has no such option, or the layout cannot be
             recognised.
-        DuplicatePlugin, PluginLoadError: The layout's plugin cannot be used.
+        DuplicatePlugin, PluginLoadError: The plugin of the layout cannot be used.
     """
     return open_address(resolved(spec))
 
 
 def resolved(spec: str | Path) -> Address:
-    """:func:`parse`, and the layout recognised where it is not named.
+    """Parse an address, and recognise the layout if the address does not name it.
+
+    Args:
+        spec: Address, or the path of a dataset.
 
     Raises:
-        TrainingDataError: The text is no address, nothing is there, or its layout cannot be recognised.
+        TrainingDataError: The text is no address, the path does not exist, or the layout cannot be recognised.
     """
     address = parse(spec)
     return replace(address, name=address.name or _recognise(address.path))
 
 
 def open_address(address: Address) -> Dataset:
-    """The dataset at an address whose layout is named.
+    """Open the dataset at an address that names its layout.
 
     Raises:
-        TrainingDataError, DuplicatePlugin, PluginLoadError: As by :func:`open_dataset`.
+        TrainingDataError: The layout does not exist, or has no such option.
+        DuplicatePlugin, PluginLoadError: The plugin of the layout cannot be used.
     """
     kind: type[Dataset] = import_object(dataset_spec(address.name).dataset)
     return kind(*[address.path] if address.path else [], **_options(address.name, kind, address))
 
 
 def _recognise(path: str) -> str:
-    """Name of the layout of what stands at a path."""
+    """Return the name of the layout of an existing file or folder."""
     if not exists(path):
         raise TrainingDataError(f"{path}: no such file or folder; name an existing one, or write NAME:PATH")
     found, broken = [], []
@@ -128,12 +137,12 @@ def _recognise(path: str) -> str:
     if not found and not Path(path).is_dir():
         hint = "".join(f"; {reason}" for reason in broken)
         raise TrainingDataError(f"{path}: its layout is not recognised; write NAME:{path} with one of {_names()}{hint}")
-    # What is wrong with a folder, it says best as a folder of pictures.
+    # The image folder's own error says best what is wrong with a folder that is none.
     return found[0] if found else FALLBACK
 
 
 def _options(name: str, kind: type[Dataset], address: Address) -> dict[str, Any]:
-    """Keyword arguments of a layout's class, typed by its signature."""
+    """Return the keyword arguments for a layout's class, converted to the types of its signature."""
     from pydantic import TypeAdapter, ValidationError
 
     parameters = list(inspect.signature(kind).parameters.values())
@@ -157,7 +166,7 @@ def _options(name: str, kind: type[Dataset], address: Address) -> dict[str, Any]
 
 
 def _structured(text: str, hint: Any) -> Any:
-    """Text as the type wants it, where that is a label map or a list."""
+    """Return a label map or a list if the type of the option is one; otherwise the text itself."""
     alternatives = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     origins = {get_origin(alternative) or alternative for alternative in alternatives}
     if Mapping in origins or dict in origins:

@@ -1,4 +1,4 @@
-"""Read a CSV file row by row, strictly."""
+"""Read a CSV file row by row, with an error for every irregularity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepfake_core.errors import TrainingDataError
 
 
 def header(path: Path) -> list[str]:
-    """Names of the columns, or nothing where the file is no CSV file."""
+    """Return the names of the columns, or an empty list if the file is no CSV file."""
     try:
         return next(_lines(path))[1]
     except (TrainingDataError, StopIteration):
@@ -18,14 +18,15 @@ def header(path: Path) -> list[str]:
 
 
 def rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield ``(line, cells by column)``; blank lines are passed over, and cells keep no outer blanks.
+    """Yield ``(line, cells by column)`` for every row. Blank lines are skipped, and cells are stripped of outer blanks.
 
     Args:
-        path: UTF-8, with commas and a header.
-        required: Columns that must be there.
+        path: CSV file in UTF-8, with commas and a header.
+        required: Names of the columns that the file must have.
 
     Raises:
-        TrainingDataError: The file cannot be read, lacks a column, or a row has another number of cells.
+        TrainingDataError: The file cannot be read, a required column is missing, or a row and the header have different
+            numbers of cells.
     """
     lines = _lines(path)
     try:
@@ -50,7 +51,7 @@ def rows(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[str, s
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            # Strict: a quote that is never closed would otherwise swallow the rest of the file.
+            # Without strict, a quote that is never closed would silently swallow the rest of the file.
             reader = csv.reader(stream, strict=True)
             for cells in reader:
                 if cells:

@@ -1,4 +1,4 @@
-"""A store of crops that ``dfbench data prepare`` made, as a dataset."""
+"""A store of crops, as ``dfbench data prepare`` writes it, read as a dataset."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ _RECORD = "store.json"
 class StoredCrops(Dataset):
     """The rows of a :class:`~deepfake_core.datasets.crop_store.store.CropStore`, each a file within a tar shard.
 
-    Training takes :attr:`store` itself and prepares nothing anew.
+    Training reads :attr:`store` directly, so that nothing is prepared twice.
+
+    Args:
+        root: Folder of the store.
     """
 
     @cached_property
     def store(self) -> CropStore:
-        """The store.
+        """Store behind this dataset, opened on first use.
 
         Raises:
-            TrainingDataError: There is no whole store in the folder.
+            TrainingDataError: The folder contains no complete store.
         """
         from deepfake_core.datasets.crop_store.store import CropStore
 

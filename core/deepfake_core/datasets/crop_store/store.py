@@ -1,7 +1,7 @@
-"""Face crops in tar shards with an index in memory-mapped arrays: what training reads, whatever the dataset was.
+"""Face crops in tar shards with a memory-mapped index: the form in which training reads every dataset.
 
-Nothing is a Python object per row, so that neither memory nor the cost of starting a loading process grows with
-the number of samples. :func:`~deepfake_core.data.crops.prepare.prepare` makes a store.
+No row is a Python object, so that neither memory nor the cost of starting a loader process grows with the number of
+samples. :func:`~deepfake_core.data.crops.prepare.prepare` makes a store.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from deepfake_core.inputs.faces import WEIGHTS
 from deepfake_registry.manifest import Clip, Frozen
 
 SPLITS = ("", "train", "valid", "test")
-"""Meaning of the codes in :attr:`CropStore.splits`; the first is for datasets that do not say."""
+"""Names of the codes in :attr:`CropStore.splits`. The first is for samples whose dataset defines no split."""
 
 SHARDS, INDEX, RECORD, REJECTED = "shards", "index", "store.json", "rejected.csv"
 HASHES = "hashes.sqlite"
-"""Hashes of the dataset's pictures, as they were when they were cut."""
+"""Name of the file with the hashes that the dataset's images had when they were cropped."""
 
 COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "shard": (np.int32, ()),
@@ -50,29 +50,31 @@ COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "moving": (np.bool_, ()),
     "origin": (np.int32, ()),
 }
-"""Arrays of the index, one entry per row: type and shape of an entry."""
+"""Arrays of the index, which have one entry per row: dtype and shape of an entry."""
 
 NAMED = ("source", "group", "family", "persons", "origin")
-"""Columns that hold codes of names."""
+"""Columns that contain codes of names."""
 
-# Shards that a process keeps open; systems commonly allow 1,024 files.
+# Maximum number of shards that a process keeps open; systems commonly allow 1,024 open files.
 _OPEN_SHARDS = 64
 
 
 class StoreSpec(Frozen):
-    """What decides the pictures of a store; another specification is another store.
+    """Settings that determine the images of a store. A store with other settings is another store.
 
     Attributes:
-        crop: ``face``: the square around the largest face, as far as the picture reaches. ``whole``: the picture.
-        margin: Side of the square over the longer side of the face's box.
-        side: Longest side of a stored square in pixels; larger ones are reduced, none is enlarged. A whole picture
-            may have twice that.
-        quality: Of JPEG with full colour resolution; ``None`` for lossless PNG.
-        frames: Frames taken of each video, evenly spread.
-        clip: Clips taken of each video instead, as many as have ``frames`` frames; those of one are as far apart as it
-            says. Videos as folders of frames are stored whole either way.
-        max_images: Most pictures or videos taken of the dataset.
-        finder: Weights of the face finder.
+        crop: ``face`` stores the square around the largest face, as far as it lies within the image. ``whole`` stores
+            the whole image.
+        margin: Side of the square, divided by the longer side of the face's box.
+        side: Maximum side of a stored square in pixels. Larger squares are reduced, and smaller ones are not enlarged.
+            A whole image may have twice this side.
+        quality: JPEG quality, with full colour resolution; ``None`` stores lossless PNG.
+        frames: Number of frames taken from each video, evenly spread.
+        clip: Length and stride of the clips that are taken from each video instead of single frames; there are as many
+            clips as have ``frames`` frames together. A video that is stored as a folder of frames is always taken in
+            whole.
+        max_images: Maximum number of images or videos taken from the dataset.
+        finder: Name of the face finder's weights.
         format: Version of the store's layout on disk.
     """
 
@@ -88,7 +90,12 @@ class StoreSpec(Frozen):
 
 
 class Names(Sequence[str]):
-    """Names by their code, read from memory-mapped arrays as they are asked for."""
+    """Names by their code, read from memory-mapped arrays when they are needed.
+
+    Args:
+        blob: All names in UTF-8, one after another: ``uint8 [bytes]``.
+        ends: Offset of the end of each name in ``blob``: ``int64 [N]``.
+    """
 
     def __init__(self, blob: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         self._blob, self._ends = blob, ends
@@ -109,31 +116,35 @@ class Names(Sequence[str]):
 
 
 class CropStore:
-    """A folder that :func:`~deepfake_core.data.crops.prepare.prepare` made; it can be sent to other processes.
+    """A store that :func:`~deepfake_core.data.crops.prepare.prepare` made. It can be sent to other processes.
 
     Args:
-        folder: The store's folder.
+        folder: Folder of the store.
 
     Attributes:
-        spec: What decided the pictures.
-        dataset: Name of the dataset that they come from.
-        fingerprint: Hex sha256 over the specification and every row's picture, label and names.
-        samples: Pictures and videos that it was made from, those that were left out among them.
-        rejected: Pictures and frames that were left out; ``rejected.csv`` says why.
-        fake: ``int8 [N]``, 1 = fake.
-        sources: ``int32 [N]``: code in ``source_names``.
-        groups: ``int32 [N]``: code in ``group_names``.
-        families: ``int32 [N]``: code in ``family_names``: groups that share identities, through any number of
-            groups. Splits keep families whole.
-        splits: ``int8 [N]``: code in :data:`SPLITS`.
-        videos: ``int32 [N]``: rows with one number are frames of one video, or pictures of one sequence.
-        frames: ``int32 [N]``: place of a frame in its video, or of a picture in its sequence; -1 without.
-        origins: ``int32 [N]``: rows with one number were made from one file.
-        boxes: ``float32 [N, 4]``: x, y, width, height of the face in pixels of the stored picture; NaN without.
-        sizes: ``uint16 [N, 2]``: height and width of the stored picture in pixels.
+        spec: Settings that determined the images.
+        dataset: Name of the dataset that the images come from.
+        fingerprint: Hex sha256 over the settings and over the image, label and names of every row.
+        samples: Number of images and videos that the store was made from, including those that were left out.
+        rejected: Number of images and frames that were left out; ``rejected.csv`` gives the reasons.
+        fake: Ground truth, ``int8 [N]``: 1 for fake, 0 for real.
+        sources: Codes in ``source_names``, ``int32 [N]``.
+        groups: Codes in ``group_names``, ``int32 [N]``.
+        families: Codes in ``family_names``, ``int32 [N]``. Groups that share an identity, directly or through other
+            groups, are one family. Splits do not divide families.
+        splits: Codes in :data:`SPLITS`, ``int8 [N]``.
+        videos: Number of the video or sequence that a row belongs to, ``int32 [N]``.
+        frames: Index of the frame in its video or of the image in its sequence, ``int32 [N]``; -1 if there is none.
+        origins: Code of the file that a row was made from, ``int32 [N]``.
+        boxes: Box of the face (x, y, width, height) in pixels of the stored image, ``float32 [N, 4]``; NaN if there is
+            none.
+        sizes: Height and width of the stored image in pixels, ``uint16 [N, 2]``.
+        source_names: Names of the sources.
+        group_names: Names of the groups.
+        family_names: Names of the families.
 
     Raises:
-        TrainingDataError: There is no whole store in the folder.
+        TrainingDataError: The folder contains no complete store.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -164,16 +175,16 @@ class CropStore:
         self._files = _OpenFiles([self.folder / SHARDS / name for name in self.shards])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CropStore, (self.folder,)  # maps and open files stay in their process
+        return CropStore, (self.folder,)  # memory maps and open files cannot be sent
 
     def __len__(self) -> int:
         return len(self.fake)
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        """The picture of a row, ``uint8 [h, w, 3]`` RGB.
+        """Return the image of a row, ``uint8 [H, W, 3]`` RGB.
 
         Raises:
-            InputError: The stored picture is damaged.
+            InputError: The stored image is damaged.
         """
         pixels = cv2.imdecode(np.frombuffer(self.encoded(row), np.uint8), cv2.IMREAD_COLOR_RGB)
         if pixels is None:
@@ -181,10 +192,10 @@ class CropStore:
         return cast("NDArray[np.uint8]", pixels)
 
     def encoded(self, row: int) -> bytes:
-        """The JPEG or PNG file of a row.
+        """Return the JPEG or PNG file of a row.
 
         Raises:
-            InputError: The stored picture is damaged.
+            InputError: The stored image is damaged.
         """
         shard, offset, length = self.span(row)
         try:
@@ -196,30 +207,30 @@ class CropStore:
         return data
 
     def span(self, row: int) -> tuple[int, int, int]:
-        """Where the file of a row lies: number of its shard, offset and length in bytes."""
+        """Return the place of the file of a row: number of its shard, offset and length in bytes."""
         return int(self._columns["shard"][row]), int(self._columns["offset"][row]), int(self._columns["length"][row])
 
     def box(self, row: int) -> Box | None:
-        """The face in pixels of the stored picture."""
+        """Return the box of the face in pixels of the stored image, or ``None`` if there is none."""
         x, y, width, height = self.boxes[row].tolist()
         return None if x != x else Box(x, y, width, height)
 
     def origin(self, row: int) -> str:
-        """The dataset's file that a row was made from; of a video also the number of the frame."""
+        """Return the name of the dataset's file that a row was made from, with the number of the frame for a video."""
         name = self._origins[int(self.origins[row])]
         return f"{name} frame {self.frames[row]}" if self._columns["moving"][row] else name
 
     def identities(self, row: int) -> tuple[str, ...]:
-        """The persons shown, where the dataset names them."""
+        """Return the persons shown in a row; empty if the dataset does not name them."""
         return tuple(json.loads(self._persons[int(self._columns["persons"][row])]))
 
     def persons(self, rows: NDArray[np.intp]) -> set[str]:
-        """Everyone shown in any of the rows, where the dataset names them."""
+        """Return all persons shown in any of the rows ``int [M]``; empty if the dataset does not name them."""
         codes = np.unique(self._columns["persons"][rows]).tolist()
         return {person for code in codes for person in json.loads(self._persons[code])}
 
     def rows(self, split: str) -> NDArray[np.intp]:
-        """Rows that the dataset itself puts into a split, ascending."""
+        """Return the rows that the dataset itself assigns to a split, ``int [M]`` in ascending order."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def _damaged(self, row: int) -> str:
@@ -229,7 +240,7 @@ class CropStore:
     def _load(self, name: str, rows: int | None = None) -> NDArray[Any]:
         path = self.folder / INDEX / f"{name}.npy"
         try:
-            # A plain view of the map, whose elements are read faster.
+            # The elements of a plain view of the map are read faster than those of the map.
             column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         except (OSError, ValueError) as error:
             raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
@@ -241,7 +252,7 @@ class CropStore:
         path = self.folder / INDEX / f"{name}_names.bin"
         try:
             if path.stat().st_size == 0:
-                return np.empty(0, np.uint8)  # which cannot be mapped
+                return np.empty(0, np.uint8)  # an empty file cannot be mapped
             return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
         except OSError as error:
             raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
@@ -256,10 +267,10 @@ class CropStore:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What ``store.json`` says.
+    """Return the content of a store's ``store.json``.
 
     Raises:
-        TrainingDataError: There is none, or it cannot be read.
+        TrainingDataError: The file does not exist or cannot be read.
     """
     path = folder / RECORD
     try:
@@ -274,7 +285,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 class _OpenFiles:
-    """Reads at any offset of many files, a bounded number of which are open; for any number of threads."""
+    """Reader at any offset of many files, for any number of threads. It keeps a limited number of files open."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -291,7 +302,7 @@ class _OpenFiles:
 
 
 class _OpenFile:
-    """A descriptor that closes with its last user, which may be another thread than the one that let it go."""
+    """A file descriptor that is closed when its last user drops it, whichever thread that is in."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""CSV files that name pictures and their labels (001-2)."""
+"""CSV files that name images or videos and their labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deepfake_core.errors import TrainingDataError
 log = logging.getLogger("deepfake.datasets")
 
 CSV_LABELS: Mapping[str, int] = MappingProxyType({"1": 0, "0": 1, **LABELS})
-"""1 = real, 0 = fake (001-2), or the words."""
+"""Map from a label in a CSV file to 1 for fake or 0 for real: the label 1 means real, 0 means fake."""
 
 _LOOKED_AT = 100
 
@@ -30,18 +30,19 @@ _LOOKED_AT = 100
 class CsvTable(Dataset):
     """A CSV file with the columns ``path`` and ``label``, or a folder with ``train.csv``, ``valid.csv``, ``test.csv``.
 
-    The optional columns ``source``, ``group``, ``split`` and ``identity`` (several are separated by ``;``) are taken as
-    they are; others are ignored. Without them the source is the root's name, each picture is a group of its own, and
-    in a folder the file's name is the split. Every row is checked before the first sample is given.
+    The optional columns ``source``, ``group``, ``split`` and ``identity`` (several identities are separated by ``;``)
+    are used as they are; other columns are ignored. Without these columns the source is the name of the root, each
+    image is a group of its own, and in a folder the name of the CSV file is the split. All rows are checked before the
+    first sample is yielded.
 
-    A row that repeats an earlier one is dropped with a counted warning; one that contradicts an earlier one, in its
-    label or its split, is an error.
+    A row that repeats an earlier one is skipped with a warning that counts such rows. A row that contradicts an earlier
+    one, in its label or its split, is an error.
 
     Args:
-        table: The file, or the folder of files.
-        root: What relative paths start from; by default the folder of the table.
-        labels: Label → 1 for fake, 0 for real.
-        limit: Take at most this many rows of each file, evenly spread over each class, in proportion.
+        table: CSV file, or a folder of CSV files.
+        root: Folder that relative paths start from; by default the folder of the table.
+        labels: Map from a label to 1 for fake or 0 for real.
+        limit: Maximum number of rows per file. They are spread evenly over each class, in proportion to its size.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class CsvTable(Dataset):
             )
 
     def _check(self, files: list[tuple[Path, str]]) -> set[tuple[int, int]]:
-        """Read everything once; returns the rows that repeat an earlier one, as file number and line."""
-        # One number per row: a dictionary of all paths would outgrow everything else that is kept.
+        """Read all files once, and return ``(number of the file, line)`` of the rows that repeat an earlier row."""
+        # One hash per row is kept, because a dictionary of all paths would need far more memory.
         hashes = array("q")
         for file, split in files:
             before = len(hashes)
@@ -148,7 +149,7 @@ class CsvTable(Dataset):
 
 
 def _spread(samples: Iterator[Sample], counts: Mapping[bool, int], limit: int) -> Iterator[Sample]:
-    """At most ``limit`` samples, spread evenly over each class, which keep their proportions."""
+    """Yield at most ``limit`` samples, spread evenly over each class, with the classes in their proportions."""
     total = sum(counts.values())
     if limit >= total:
         yield from samples
@@ -160,7 +161,7 @@ def _spread(samples: Iterator[Sample], counts: Mapping[bool, int], limit: int) -
     met = Counter[bool]()
     for sample in samples:
         is_fake = sample.is_fake
-        # Bresenham's line: of n samples exactly `wanted` pass.
+        # As in Bresenham's line algorithm, exactly `wanted` of the `counts` samples of a class pass.
         if met[is_fake] * wanted[is_fake] % counts[is_fake] < wanted[is_fake]:
             yield sample
         met[is_fake] += 1

@@ -1,4 +1,4 @@
-"""Any dataset that the Hugging Face ``datasets`` library can load: an id on the Hub, or a local path."""
+"""Datasets that the Hugging Face library ``datasets`` can load: an id on the Hub, or a local path."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _SAVED = ("dataset_dict.json", "state.json")
 class HuggingFace(Dataset):
     """A dataset on the Hugging Face Hub, or in a folder, as the ``datasets`` library reads it.
 
-    The columns of pictures and labels are known by their types (``Image``, ``ClassLabel``) where there is one of each;
-    otherwise they are to be named. Class names other than ``real`` and ``fake`` need a label map. The optional columns
-    ``source``, ``group`` and ``identity`` are taken as they are; without them the source is the dataset's name and each
-    row is a group of its own. Without network the library reads what was downloaded before.
+    The columns of images and labels are found by their types (``Image``, ``ClassLabel``) if there is one column of each
+    type; otherwise ``image`` and ``label`` must name them. Class names other than ``real`` and ``fake`` need a label
+    map. The optional columns ``source``, ``group`` and ``identity`` are used as they are; without them the source is
+    the name of the dataset and each row is a group of its own. Without a network, the library reads what it downloaded
+    earlier.
 
     Args:
-        root: The id, such as ``user/name``, or a folder: one that ``save_to_disk`` wrote, or any that ``load_dataset``
-            takes.
-        config: Name of the configuration, where the dataset has several.
-        split: Only this split; by default all of them.
-        image: Name of the column of pictures.
+        root: Id of the dataset, such as ``user/name``, or a folder: one that ``save_to_disk`` wrote, or any that
+            ``load_dataset`` accepts.
+        config: Name of the configuration, if the dataset has several.
+        split: Name of the only split to read; by default all splits are read.
+        image: Name of the column of images.
         label: Name of the column of labels.
-        labels: Class name, or label → 1 for fake, 0 for real.
-        streaming: Read over the network as needed, rather than download first. :meth:`read` is slow then; use
-            :meth:`stream`.
+        labels: Map from a class name or a label to 1 for fake or 0 for real.
+        streaming: Whether to read over the network as needed instead of downloading first. :meth:`read` is slow then;
+            use :meth:`stream`.
         revision: Commit, tag or branch on the Hub.
     """
 
@@ -57,7 +58,7 @@ class HuggingFace(Dataset):
         self._loaded: dict[str, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_loaded": None}  # what is loaded holds open files
+        return {**vars(self), "_loaded": None}  # the loaded dataset holds open files
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -95,7 +96,7 @@ class HuggingFace(Dataset):
                 yield sample, picture(cells[image], where) if with_bytes else b""
 
     def _columns(self, part: Any) -> tuple[str, str]:
-        """Names of the columns of pictures and labels."""
+        """Return the names of the column of images and the column of labels."""
         return self._column(part, "image", "Image", self.image), self._column(part, "label", "ClassLabel", self.label)
 
     def _column(self, part: Any, what: str, kind: str, chosen: str | None) -> str:
@@ -115,7 +116,7 @@ class HuggingFace(Dataset):
     def _splits(self) -> dict[str, Any]:
         if self._loaded is None:
             loaded = self._load()
-            # One that was saved alone may not know what split it is.
+            # A split that was saved alone may not contain its own name.
             self._loaded = dict(loaded) if hasattr(loaded, "keys") else {str(loaded.split or "all"): loaded}
             if self.split is not None:
                 if self.split not in self._loaded:
@@ -149,7 +150,7 @@ def _names(part: Any) -> list[str]:
 
 
 def _undecoded(part: Any, image: str) -> Any:
-    """The same with pictures as their files' bytes rather than pixels, which the core decodes itself."""
+    """Return the same rows with encoded images instead of pixels, because the core decodes images itself."""
     import datasets
 
     if isinstance((part.features or {}).get(image), datasets.Image):

@@ -1,4 +1,4 @@
-"""Parquet files that hold pictures and their labels."""
+"""Parquet files that contain images and their labels."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _BATCH = 64
 
 
 class Parquet(Dataset):
-    """Parquet files with a column of encoded pictures and a column of labels.
+    """Parquet files with a column of encoded images and a column of labels.
 
-    A picture is bytes, or a struct with a field ``bytes`` as Hugging Face writes it; class names that Hugging Face
-    keeps in the file are used. The optional columns ``source``, ``group``, ``split`` and ``identity`` are taken
-    as they are; without them the source is the root's name and each row is a group of its own. Row groups are read as
-    they are needed: one pass by :meth:`stream` costs little, while :meth:`read` reads the row's group.
+    An image is bytes, or a struct with a field ``bytes`` as Hugging Face writes it. Class names that Hugging Face
+    stored in the file are used. The optional columns ``source``, ``group``, ``split`` and ``identity`` are used as they
+    are; without them the source is the name of the root and each row is a group of its own. Row groups are read when
+    they are needed: one pass by :meth:`stream` is cheap, whereas each call of :meth:`read` reads a whole row group.
 
     Args:
-        root: One file, or a folder of them.
-        image: Name of the column of pictures.
+        root: Parquet file, or a folder of such files.
+        image: Name of the column of images.
         label: Name of the column of labels.
-        labels: Label, or class name → 1 for fake, 0 for real; by default only ``real`` and ``fake`` are known.
+        labels: Map from a label or a class name to 1 for fake or 0 for real; by default it contains only ``real`` and
+            ``fake``.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class Parquet(Dataset):
         columns = [self.label, *({"source", "group", "split", "identity"} & set(there) - {self.label, self.image})]
         names = _class_names(file.schema_arrow.metadata, self.label)
         root = self.root.resolve().name.partition(".")[0]
-        # Files of one name in several folders are several files.
+        # The folder is part of the group's name, because files in two folders may have one name.
         inner = path.relative_to(self.root if self.root.is_dir() else self.root.parent).with_suffix("").as_posix()
         pictures = [self.image] if with_bytes else []
-        # Batches without pictures are small, however large the pictures are.
+        # Batches without images are small, however large the images are.
         batches = file.iter_batches(batch_size=_BATCH if with_bytes else 65536, columns=columns + pictures)
         row = 0
         for batch in batches:
@@ -108,7 +109,7 @@ class Parquet(Dataset):
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> list[str]:
-    """Names of the classes, where Hugging Face's note in the file has them."""
+    """Return the names of the classes that Hugging Face stored in the file, or an empty list."""
     try:
         note = json.loads((metadata or {}).get(b"huggingface", b"{}"))
         feature = note["info"]["features"][label]
@@ -120,7 +121,7 @@ def _class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> list[str
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ParquetFile]:
-    """The file; what goes wrong while it is read names it."""
+    """Open a Parquet file. An error while it is read names the file."""
     try:
         import pyarrow
         from pyarrow.parquet import ParquetFile

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar archives in which files of one stem belong together."""
+"""WebDataset shards: tar archives in which the files with one stem are one sample."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ _NOTE_BYTES = 1 << 20
 
 
 class Shards(Dataset):
-    """Tar archives with ``key.jpg`` beside ``key.json``, ``key.cls`` or ``key.txt``, which hold its label.
+    """Tar archives with ``key.jpg`` beside ``key.json``, ``key.cls`` or ``key.txt``, which contains its label.
 
-    A JSON object may have ``label``, ``source``, ``group``, ``split``, ``identities`` and ``frame``; the other two hold
-    the label alone. Without them the source is the root's name and each key is a group of its own. Of plain archives
-    only headers and labels are read, and a sample says where in the archive its bytes are; compressed ones
-    (``.tar.gz``) are cheap to :meth:`stream` and slow to :meth:`read`.
+    A JSON object may have the fields ``label``, ``source``, ``group``, ``split``, ``identities`` and ``frame``; the
+    other two files contain only the label. By default the source is the name of the root and each key is a group of its
+    own. In an uncompressed archive only headers and labels are read, and :attr:`Sample.span
+    <deepfake_core.datasets.Sample.span>` gives the place of each image. Compressed archives (``.tar.gz``) are cheap to
+    :meth:`stream` and slow to :meth:`read`.
 
     Args:
-        root: One archive, or a folder of them.
-        labels: Label → 1 for fake, 0 for real; by default only the words ``real`` and ``fake`` are known.
+        root: Archive, or a folder of archives.
+        labels: Map from a label to 1 for fake or 0 for real; by default it contains only the words ``real`` and
+            ``fake``.
     """
 
     def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
@@ -74,7 +76,7 @@ class Shards(Dataset):
         if "label" not in facts:
             raise TrainingDataError(f"{where}: has no label; add {record.key}.json or {record.key}.cls")
         source = text(facts.get("source"), root)
-        # Archives of one name in several folders are several archives.
+        # The folder is part of the group's name, because archives in two folders may have one name.
         inner = file.relative_to(self.root if self.root.is_dir() else self.root.parent).with_suffix("").as_posix()
         assert record.picture is not None
         return Sample(
@@ -92,7 +94,15 @@ class Shards(Dataset):
 
 @dataclass(slots=True)
 class _Record:
-    """The files of one key."""
+    """The files of one key.
+
+    Attributes:
+        key: Path of the files within the archive, without their endings.
+        picture: Image or video, if there is one.
+        content: Bytes of the image or video, if they were read.
+        notes: Content of the files that may contain the label, by their ending.
+        others: Whether the key has further files.
+    """
 
     key: str
     picture: Member | None = None
@@ -102,7 +112,10 @@ class _Record:
 
 
 def _records(file: Path, *, with_bytes: bool) -> Iterator[_Record]:
-    """Neighbouring members of one key, as WebDataset has them: everything up to the first dot of the file's name."""
+    """Yield the neighbouring members that share a key.
+
+    As in WebDataset, the key is the path up to the first dot of the file name.
+    """
     record: _Record | None = None
     for member in members(file):
         folder, slash, name = member.name.rpartition("/")
@@ -132,7 +145,7 @@ def _records(file: Path, *, with_bytes: bool) -> Iterator[_Record]:
 
 
 def _facts(record: _Record, where: str) -> dict[str, Any]:
-    """What the files beside the picture say."""
+    """Return the fields that the files beside the image contain."""
     facts: dict[str, Any] = {}
     try:
         if "json" in record.notes:

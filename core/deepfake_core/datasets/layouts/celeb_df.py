@@ -23,12 +23,12 @@ _LABELS = {"1": 0, "0": 1}
 class CelebDF(Dataset):
     """``Celeb-real``, ``YouTube-real`` and ``Celeb-synthesis`` folders of videos with ``List_of_testing_videos.txt``.
 
-    The listed videos (``1 Celeb-real/id0_0001.mp4``, 1 = real) are the test split, all others the training split;
-    without the list there are no splits. Videos are named by the persons in them, ``idA_NNNN`` or ``idA_idB_NNNN``.
-    The list names videos, not persons.
+    The listed videos (``1 Celeb-real/id0_0001.mp4``, 1 = real) are the test split and all others the training split;
+    without the list there are no splits. The file names ``idA_NNNN`` and ``idA_idB_NNNN`` give the identities. The list
+    divides videos, not persons, so that one person may be in both splits.
 
     Args:
-        root: The folder that holds them; one of the three folders may be absent.
+        root: Folder that contains the three folders, of which some may be absent.
     """
 
     @classmethod
@@ -54,7 +54,7 @@ class CelebDF(Dataset):
                 yield Sample(path, _FOLDERS[name], SOURCE, group, split, identities)
 
     def _testing(self) -> set[Path] | None:
-        """Test videos relative to the root, or nothing where there is no list."""
+        """Return the paths of the test videos relative to the root, or ``None`` if there is no list."""
         file = self.root / _TESTING
         if not file.exists():
             return None

@@ -21,11 +21,11 @@ _DEPTHS = ("metadata.json", "*/metadata.json", "*/*/metadata.json")
 class Dfdc(Dataset):
     """``dfdc_train_part_N/metadata.json`` beside the videos that it describes.
 
-    A fake belongs to the group of its original, where that is named, and an original to its own. Videos that are
-    described but absent are passed over with a counted warning, as a download may be in parts.
+    An original is a group, to which the fakes belong that name it. Videos that are described but absent are skipped
+    with a warning that counts them, because a download may be incomplete.
 
     Args:
-        root: One part, or a folder of parts.
+        root: Folder of one part, or a folder of such folders.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Faces drawn by program: for tests, and for data where there are none."""
+"""Faces drawn by a program: for tests, and for the dataset that needs no download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def draw_face(seed: int = 0, side: int = 256) -> NDArray[np.uint8]:
-    """Draw a face that the face finder finds: ``uint8 [side, side, 3]`` RGB, the same for the same seed."""
+    """Draw a face that the face finder finds.
+
+    Args:
+        seed: Seed for the colours and the noise. The same seed gives the same image.
+        side: Height and width of the image in pixels.
+
+    Returns:
+        Image ``uint8 [side, side, 3]`` RGB.
+    """
     random = np.random.default_rng(seed)
     unit = 4 * side / 100  # drawn four times as large, so that its edges are smooth
     sheet = Image.new("RGB", (4 * side, 4 * side), _colour(random.uniform(60, 200, 3)))

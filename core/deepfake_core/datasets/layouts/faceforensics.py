@@ -25,14 +25,14 @@ _NAME = re.compile(r"(\d{3})(?:_(\d{3}))?")
 class FaceForensics(Dataset):
     """``original_sequences/youtube/c23/videos/000.mp4``, ``manipulated_sequences/Deepfakes/c23/videos/000_003.mp4``, ….
 
-    Splits come from ``splits/{train,val,test}.json``, lists of pairs of ids; without them there are none. A video is a
-    group, named with its manipulation, and both ids of a manipulated one are its identities. Other folders than
-    ``youtube`` and the five manipulations are passed over.
+    The files ``splits/{train,val,test}.json``, lists of pairs of ids, give the splits; without them there are none. A
+    video is a group whose name contains its manipulation. The ids in its name are its identities. Folders other than
+    ``youtube`` and those of the five manipulations are skipped.
 
     Args:
-        root: The folder that holds ``original_sequences`` and ``manipulated_sequences``.
-        compression: Which of the three versions.
-        manipulations: Which of them; by default all that are there.
+        root: Folder that contains ``original_sequences`` and ``manipulated_sequences``.
+        compression: Version of the videos.
+        manipulations: Names of the manipulations to read; by default all whose folders exist.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class FaceForensics(Dataset):
         return tuple(name for name in MANIPULATIONS if name in there)
 
     def _splits(self) -> dict[str, str]:
-        """Split by id."""
+        """Return the split of each id."""
         splits: dict[str, str] = {}
         for file in sorted((self.root / "splits").glob("*.json")):
             split = SPLITS.get(file.stem, "")

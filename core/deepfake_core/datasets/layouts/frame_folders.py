@@ -1,4 +1,4 @@
-"""Videos as folders of their frames."""
+"""Videos stored as folders of frames."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ class FrameFolders(ImageFolder):
     """``root/{real,fake}/<video>/*.jpg``, or the same below folders of sources or splits.
 
     Each video is a group of its own, ``<source>/<class folder>/<video>``, and its frames are numbered in the order of
-    their names (``2.jpg`` before ``10.jpg``). A real and a fake video of one name share an identity within a split, and
-    so do names everywhere as in Celeb-DF (``id1_id2_0003``) and FaceForensics++ (``000_003``), which tell the persons.
+    their names (``2.jpg`` before ``10.jpg``). Video names as in Celeb-DF (``id1_id2_0003``) and FaceForensics++
+    (``000_003``) give the identities. Under any other name, a real and a fake video of that name share an identity
+    within a split.
 
     Args:
-        root: The dataset's folder.
-        labels: Folder name → 1 for fake, 0 for real.
+        root: Folder of the dataset.
+        labels: Map from the name of a class folder to 1 for fake or 0 for real.
     """
 
     @classmethod
@@ -51,7 +52,7 @@ class FrameFolders(ImageFolder):
 def frames(
     folder: Path, is_fake: bool, source: str, group: str, split: str, identities: tuple[str, ...]
 ) -> Iterator[Sample]:
-    """The frames of one video, in the order of their numbers."""
+    """Yield the frames of one video, in the order of their numbers."""
     pictures = (path for path in files_below(folder, by_number) if path.suffix.lower() in PICTURE_SUFFIXES)
     for number, path in enumerate(pictures):
         yield Sample(path, is_fake, source, group, split, identities, frame=number)

@@ -1,4 +1,4 @@
-"""Folders whose names are the labels."""
+"""Images and videos in folders whose names are the labels."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from deepfake_core.errors import TrainingDataError
 class ImageFolder(Dataset):
     """``root/{real,fake}/…`` or ``root/<source>/{real,fake}/…``, each class folder nested to any depth.
 
-    The source is the folder that holds the class folders. A file in a sub-folder of its class belongs to the
-    group of that sub-folder (the frames of one video); any other file is a group of its own. Groups are named
-    ``<source>/<folder or stem>``, so the frames of ``a/real/7`` and ``a/fake/7`` stay together. Where that name is
-    one of a FaceForensics++ sequence, ``METHOD_ID[_ID]_PART``, it gives the identities. Hidden files and files that
-    are neither a picture nor a video by their suffix are passed over. A source may have one class only.
+    The folder that contains the class folders is the source. A source may have only one class. A file in a sub-folder
+    of its class belongs to the group of that sub-folder (the frames of one video); any other file is a group of its
+    own. Groups are named ``<source>/<folder or stem>``, so that the frames of ``a/real/7`` and ``a/fake/7`` stay
+    together. A group named like a FaceForensics++ sequence, ``METHOD_ID[_ID]_PART``, gives the identities. Hidden files
+    are skipped, and so are files whose suffix is neither that of an image nor that of a video.
 
-    Where every source is called like a split (``root/{train,valid,test}/{real,fake}``, also ``val`` and the like),
-    they are the splits of one source, and groups are named ``<source>/<split>/<folder or stem>``.
+    If all folders that contain class folders have names of splits (``root/{train,valid,test}/{real,fake}``, also
+    ``val`` and similar), they are the splits of one source. Then groups are named
+    ``<source>/<split>/<folder or stem>``.
 
     Args:
-        root: The dataset's folder.
-        labels: Folder name → 1 for fake, 0 for real; replaces
+        root: Folder of the dataset.
+        labels: Map from the name of a class folder to 1 for fake or 0 for real, in place of
             :data:`~deepfake_core.datasets.labels.LABELS`.
     """
 
@@ -77,7 +78,7 @@ class ImageFolder(Dataset):
                 raise TrainingDataError(f"{folder}: no pictures or videos; add some, or remove the folder")
 
     def _class(self, folder: Path, is_fake: bool, source: str, prefix: str, split: str) -> Iterator[Sample]:
-        """The samples of one class folder; ``prefix`` begins the names of its groups."""
+        """Yield the samples of one class folder; the names of its groups begin with ``prefix``."""
         for path in files_below(folder):
             if path.suffix.lower() in MEDIA_SUFFIXES:
                 inner = path.parent.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Kaggle's "140k real and fake faces" (001-3)."""
+"""Kaggle's "140k real and fake faces"."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _LABELS = {"1": 0, "0": 1}
 
 
 class Kaggle140k(Dataset):
-    """``real_vs_fake/real-vs-fake/{train,valid,test}/{real,fake}/*.jpg``; the inner folder also as ``real_vs_fake``.
+    """Images in ``real_vs_fake/real-vs-fake/{train,valid,test}/{real,fake}/*.jpg``.
 
-    Splits are those of the folders, and each picture is a group of its own.
+    The inner folder may also be called ``real_vs_fake``. The folders give the splits, and each image is a group of its
+    own.
 
     Args:
-        root: Any of these folders down to the one that holds ``train``, ``valid`` and ``test``; or one of the
-            dataset's own CSV files beside them (columns ``path`` and ``label``, 1 = real), of which only the rows are
-            read. Labels and folders must agree.
+        root: Any of these folders down to the one that contains ``train``, ``valid`` and ``test``. Or one of the
+            dataset's own CSV files beside them, with columns ``path`` and ``label`` (1 = real): then only the images of
+            its rows are read, and their labels must agree with their folders.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A small labelled set that needs no download (002-5): drawn faces, and fakes made from them."""
+"""A small labelled dataset that needs no download: drawn faces, and fakes made from them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SIDE = 256
 
 
 class SampleFaces(Dataset):
-    """Forty drawn faces with a fake of each: enough to see whether training runs, and nothing about accuracy.
+    """Forty drawn faces and a fake of each: enough to see whether training runs, but no measure of accuracy.
 
-    A fake is the same face with the part from the eyes down blended over by another one's, or with a blurred mouth. A
-    face and its fake are one group, and identities say whose faces they show; 28 train, 8 validate, 4 test. The
-    pictures are drawn on first use.
+    A fake is a real face with another face blended over it from the eyes down, or with a blurred mouth. A face and its
+    fake are one group, and their identities say whose faces they show. 28 faces are for training, 8 for validation and
+    4 for testing. The images are drawn on first use.
 
     Args:
-        root: Where they are kept; by default in the user's cache.
+        root: Folder that keeps the images; by default the user's cache.
     """
 
     def __init__(self, root: str | Path = "") -> None:
@@ -50,7 +50,7 @@ class SampleFaces(Dataset):
 
 
 def _draw(folder: Path) -> None:
-    """Draw everything into a folder that appears when it is complete."""
+    """Draw all images into a folder that appears only when it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
@@ -78,12 +78,18 @@ def _blurred(person: int) -> bool:
 
 
 def _other(person: int) -> int:
-    """Whose face is blended over this one: two persons of one split, and of no other pair."""
+    """Return the person whose face is blended over this one.
+
+    Both are in one split, and neither belongs to another pair.
+    """
     return person + 10 if person // 10 % 2 == 0 else person - 10
 
 
 def _fake(face: NDArray[np.uint8], other: NDArray[np.uint8], *, blurred: bool) -> NDArray[np.uint8]:
-    """Part of a face blended over, all ``uint8 [256, 256, 3]``."""
+    """Return a fake of a face: with a part blurred, or with a part of the other face blended over it.
+
+    All three images are ``uint8 [256, 256, 3]`` RGB.
+    """
     box = (84, 148, 172, 204) if blurred else (88, 104, 168, 196)
     mask = Image.new("L", (_SIDE, _SIDE))
     mask.paste(255, box)

@@ -1,4 +1,4 @@
-"""Pairs of a real video and a fake made from it, named by a CSV file beside the videos (003-7)."""
+"""Pairs of a real video and a fake made from it, listed in a CSV file beside the videos."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _CLASSES = {"real": False, "fake": True}
 class VideoPairs(Dataset):
     """A CSV file with the columns ``real`` and ``fake`` beside ``real/<video>/*.jpg`` and ``fake/<video>/*.jpg``.
 
-    Each row names a real video and a fake made from it: a folder of frames below ``real`` or ``fake``, or a video file.
-    An optional column ``split`` is taken; others are ignored. A video that stands in several rows is given once. Each
-    video is a group, ``<source>/<class>/<video>``, and a fake has the identity of every real video that it is paired
-    with, so that they stay on one side of a split.
+    Each row names a real video and a fake made from it. A video is a folder of frames below ``real`` or ``fake``, or a
+    video file. An optional column ``split`` is used; other columns are ignored. A video that several rows name is
+    yielded once. Each video is a group, ``<source>/<class>/<video>``. A fake has the identity of every real video that
+    it is paired with, so that all of them stay in one split.
 
     Args:
-        table: The CSV file.
-        root: The folder that holds ``real`` and ``fake``; by default the folder of the table.
+        table: CSV file with one pair in each row.
+        root: Folder that contains ``real`` and ``fake``; by default the folder of the table.
     """
 
     def __init__(self, table: str | Path, root: str | Path | None = None) -> None:
@@ -63,7 +63,7 @@ class VideoPairs(Dataset):
                 raise TrainingDataError(f"{self.table}: row {video.line}: {path} holds no pictures; remove the row")
 
     def _videos(self) -> dict[tuple[str, str], _Video]:
-        """Every video by class and name, in the order of the table."""
+        """Return every video by ``(class, name)``, in the order of the table."""
         videos: dict[tuple[str, str], _Video] = {}
         pairs: set[tuple[str, str]] = set()
         repeated: list[str] = []
@@ -90,7 +90,7 @@ class VideoPairs(Dataset):
         return videos
 
     def _name(self, cell: str, kind: str, where: str) -> str:
-        """A video's name below its class folder, which may be written before it."""
+        """Return the name of a video below its class folder. A cell may begin with the name of the class folder."""
         name = inside(self.root, cell, where).relative_to(self.root)
         if name.parts[0] == kind and len(name.parts) > 1:
             name = name.relative_to(kind)
@@ -99,6 +99,14 @@ class VideoPairs(Dataset):
 
 @dataclass(slots=True)
 class _Video:
+    """One video of the table.
+
+    Attributes:
+        line: Line of the first row that names it.
+        split: Split of its rows.
+        reals: Names of the real videos that it is paired with; of a real video, its own name.
+    """
+
     line: int
     split: str
     reals: list[str] = field(default_factory=list)
