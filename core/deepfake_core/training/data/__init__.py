@@ -1,1 +1,1 @@
-"""From datasets to training and validation samples."""
+"""Training and validation samples of labelled pictures and clips, their augmentation, and batches."""

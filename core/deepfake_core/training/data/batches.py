@@ -1,4 +1,4 @@
-"""From a training set to batches on the device: which samples each step takes, and which could not be read."""
+"""Batches of a training set: which samples each optimiser step takes, and which of them could not be read."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ log = logging.getLogger("deepfake.training")
 
 @dataclass(frozen=True)
 class Part:
-    """What one forward pass of this process takes.
+    """The samples of one forward pass in this process.
 
     Attributes:
-        keys: The items.
-        tensors: As :meth:`TrainingSet.__getitem__` describes them, ``[items, group, …]``.
+        keys: Epoch and number of each item.
+        tensors: Tensors ``[items, group, …]`` by name, as
+            :meth:`~deepfake_core.contract.training_set.TrainingSet.__getitem__` describes them.
     """
 
     keys: list[Key]
     tensors: dict[str, Tensor]
 
     def on(self, device: torch.device) -> dict[str, Tensor]:
-        """The samples on a device: ``images`` uint8 [N, H, W, 3], ``fake`` and ``weight`` float32 [N] and so on."""
+        """Copy the tensors to a device, without ``unreadable``; each becomes ``[N, …]`` with N = items · group."""
         return {
             name: value.flatten(0, 1).to(device, non_blocking=True)
             for name, value in self.tensors.items()
@@ -46,7 +47,7 @@ class Part:
         }
 
     def unreadable(self) -> list[int]:
-        """Items that hold a sample which could not be read."""
+        """Return the numbers of the items of which a sample could not be read."""
         marks = self.tensors.get("unreadable")
         if marks is None:
             return []
@@ -54,17 +55,18 @@ class Part:
 
 
 class Batches:
-    """The samples of every step, as a plain function of the step: a run can begin at any of them.
+    """The batches of a run. The number of a step alone decides its samples, so that a run can start at any step.
 
-    The last batch of an epoch is filled up from the epoch's beginning, so that every batch has the same size.
+    The last batch of an epoch is filled with items from the beginning of the epoch, so that all batches have the same
+    size.
 
     Args:
-        data: The training set.
-        recipe: Batch size, accumulation, workers and the limit on unreadable samples.
-        accelerator: Each of its processes takes its own share of every batch.
+        data: Training set.
+        recipe: Recipe with the batch size, the accumulation, the workers and the limit on unreadable samples.
+        accelerator: Accelerator of the run, each of whose processes takes its own share of every batch.
 
     Raises:
-        TrainingDataError: The training set is empty, or the batch cannot be shared out evenly.
+        TrainingDataError: The training set is empty, or the batch cannot be divided evenly among the processes.
     """
 
     def __init__(self, data: TrainingSet, recipe: TrainRecipe, accelerator: Accelerator) -> None:
@@ -82,11 +84,12 @@ class Batches:
         self._order = lru_cache(maxsize=1)(data.order)
 
     def _passes(self, step: int) -> int:
+        """Return the number of forward passes of an optimiser step; the last step of an epoch may have fewer."""
         first = step % self.steps_per_epoch * self.recipe.accumulate
         return min(self.recipe.accumulate, self.per_epoch - first)
 
     def keys(self, step: int) -> list[list[Key]]:
-        """The items of every forward pass of an optimiser step, over all processes."""
+        """Return the items of each forward pass of an optimiser step, over all processes."""
         epoch, number = divmod(step, self.steps_per_epoch)
         first = number * self.recipe.accumulate
         order: NDArray[np.int64] = self._order(epoch)
@@ -97,7 +100,7 @@ class Batches:
         return batches
 
     def from_step(self, start: int, stop: int) -> Iterator[list[Part]]:
-        """The parts of this process for steps ``start`` to ``stop``, the latter excluded; made by the workers."""
+        """Yield this process's parts of each step from ``start`` to ``stop - 1``; worker processes make the samples."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         handed_out: deque[list[Key]] = deque()
 
@@ -125,23 +128,30 @@ class Batches:
             yield parts
 
     def note(self, part: Part, seen: list[int]) -> None:
-        """Add the part's unreadable items to those of the epoch.
+        """Add the unreadable items of a part to those of the epoch.
+
+        Args:
+            part: Samples of one forward pass.
+            seen: Unreadable items of this epoch, which this method extends.
 
         Raises:
-            TrainingDataError: They are more than the recipe allows.
+            TrainingDataError: The epoch has more unreadable items than the recipe allows.
         """
         new = [item for item in part.unreadable() if item not in seen]
         seen += new
-        self._limit(seen)
+        self._check_limit(seen)
 
     def close_epoch(self, seen: list[int]) -> list[str]:
-        """Count the epoch's unreadable items over all processes, begin anew, and return their names.
+        """Return the names of the epoch's unreadable items over all processes, and start the next epoch with none.
+
+        Args:
+            seen: Unreadable items of this epoch in this process, which this method clears.
 
         Raises:
-            TrainingDataError: All processes together have more than the recipe allows.
+            TrainingDataError: All processes together have more unreadable items than the recipe allows.
         """
         items = sorted(set(gather_object(list(seen))))
-        self._limit(items)
+        self._check_limit(items)
         seen.clear()
         names = self._names(items)
         if names:
@@ -150,7 +160,7 @@ class Batches:
             )
         return names
 
-    def _limit(self, seen: list[int]) -> None:
+    def _check_limit(self, seen: list[int]) -> None:
         if len(seen) > self.recipe.max_bad * len(self.data):
             raise TrainingDataError(
                 f"{len(seen)} of {len(self.data)} samples could not be read in this epoch, more than "

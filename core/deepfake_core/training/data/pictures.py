@@ -1,4 +1,4 @@
-"""Labelled pictures and clips for training, from a store of crops."""
+"""Training sets of labelled pictures and clips, from a store of crops."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from deepfake_core.training.data.views import Videos, check_margin, clip_of
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize
 
 CHUNK = 64
-"""Neighbouring items that are read one soon after the other."""
+"""Number of neighbouring items that are read at about the same time."""
 
 WINDOW = 128
-"""Chunks whose items are shuffled together; what a storage system has to keep at hand."""
+"""Number of chunks whose items are shuffled together, which a storage system has to keep cached."""
 
-# A training crop's margin over the detector's, and its shift in sides of the crop.
+# Range of the ratio of a training crop's margin to the detector's, and largest shift as a fraction of the crop's side.
 _ZOOM = (0.85, 1.15)
 _SHIFT = 0.06
 
 
 class StoreSet(TrainingSet):
-    """What pictures and clips have in common: which item comes when, and how rows become tensors.
+    """Base class of the training sets: the order of the items, and the way from rows to tensors.
 
     Args:
-        store: The crops.
-        rows: Rows that may be used.
-        spec: The detector's preprocessing, around which training crops vary.
-        recipe: Seed, balance and augmentation.
-        overfit: Whether to leave out every variation: the crops are those of validation.
+        store: Store of crops.
+        rows: ``intp [N]``: rows that may be used.
+        spec: Preprocessing of the detector, around which training crops vary.
+        recipe: Recipe with the seed, the balance of the classes and the augmentation.
+        overfit: Whether to leave out all variation, so that the crops are those of validation.
 
     Raises:
-        TrainingDataError: There are no rows, or one class only where classes are to be balanced; or the store's crops
-            are tighter than the detector's.
+        TrainingDataError: There are no rows; the recipe balances the classes and there is only one; or the store's
+            crops are tighter than the detector's.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class StoreSet(TrainingSet):
         check_margin(store, spec)
         if len(rows) == 0:
             raise TrainingDataError(f"{store.folder}: the training split is empty")
-        cv2.setNumThreads(0)  # its thread pool does not survive the fork of a loading process
+        cv2.setNumThreads(0)  # OpenCV's thread pool does not survive the fork of a loading process
         self.store, self.rows, self.recipe, self.overfit = store, np.sort(rows), recipe, overfit
         self.spec, self.policy = spec, policy("none" if overfit else recipe.augment)
         fake = store.fake[self._firsts()].astype(np.int64)
@@ -79,23 +79,23 @@ class StoreSet(TrainingSet):
 
     @abstractmethod
     def _firsts(self) -> NDArray[np.intp]:
-        """First row of every item."""
+        """Return the first row of each item, ``intp [items]``."""
 
     @abstractmethod
     def _rows(self, number: int, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Rows of the pictures of an item."""
+        """Return the rows of the pictures of an item, ``intp [n]``."""
 
     @abstractmethod
     def _grouped(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """An item's pictures ``uint8 [n, H, W, 3]`` with the axis ``group`` in front, which has one entry."""
+        """Give the pictures of an item, ``uint8 [n, H, W, 3]``, the leading axis ``group``, which has length 1."""
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Item numbers of one epoch, ``int64 [len(self)]``, after a bounded shuffle (:func:`bounded_shuffle`).
+        """Return the item numbers of an epoch, ``int64 [len(self)]``, in the order of :func:`bounded_shuffle`.
 
-        Reading stays local, and every batch is mixed.
+        Items that are neighbours in the store are read at about the same time, and every batch is mixed.
         """
         firsts = self._firsts()[self._numbers]
         stratum = self.store.sources[firsts].astype(np.int32) * 2 + self.store.fake[firsts]
@@ -109,7 +109,7 @@ class StoreSet(TrainingSet):
         try:
             images = self._pictures(rows, rng)
         except InputError:
-            # Counted and named by the loop, which stops when there are too many (001-26).
+            # The loop counts and names such items, and stops when there are too many.
             images = np.zeros((len(rows), *self.spec.size, 3), np.uint8)
             return self._item(images, fake, 0.0)
         return self._item(images, fake, float(self._weights[fake]))
@@ -123,10 +123,10 @@ class StoreSet(TrainingSet):
         }
 
     def _pictures(self, rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """``uint8 [len(rows), H, W, 3]``: all of them cut and augmented alike.
+        """Cut and augment the pictures of rows, all in the same way; return ``uint8 [len(rows), H, W, 3]`` RGB.
 
         Raises:
-            InputError: One of them cannot be read.
+            InputError: A row cannot be read.
         """
         if self.overfit:
             return np.stack([prepare_crop(self.store.read(row), self.store.box(row), self.spec) for row in rows])
@@ -142,9 +142,9 @@ class StoreSet(TrainingSet):
     def _cut(
         self, pixels: NDArray[np.uint8], box: Box | None, zoom: float, shift: NDArray[np.float64]
     ) -> NDArray[np.uint8]:
-        """A window near the detector's own crop."""
+        """Cut a crop that is close to the detector's own."""
         if box is None or not isinstance(self.spec.crop, FaceCrop):
-            # Nothing lies beyond a whole picture, so windows are smaller ones within it.
+            # A whole picture has no surroundings, so the crop is a smaller one within it.
             sides = np.array(pixels.shape[:2]) * min(zoom, 2 - zoom)
             top, left = ((pixels.shape[:2] - sides) * (0.5 + shift / (2 * _SHIFT))).astype(int)
             height, width = np.maximum(sides.astype(int), 1)
@@ -158,7 +158,7 @@ class StoreSet(TrainingSet):
 
 
 class PictureSet(StoreSet):
-    """One picture per item; the arguments are those of :class:`StoreSet`."""
+    """Training set with one picture per item; the arguments are those of :class:`StoreSet`."""
 
     def _firsts(self) -> NDArray[np.intp]:
         return self.rows
@@ -171,10 +171,10 @@ class PictureSet(StoreSet):
 
 
 class ClipSet(StoreSet):
-    """Frames of one video per item (003-6): in order, ``skip`` apart, from a random start.
+    """Training set with one clip per item: frames of one video in their order, from a random start.
 
-    A video has one augmentation for all its frames. Where it is too short, its last frame is repeated. The
-    arguments are those of :class:`StoreSet`; length and skip are the detector's.
+    The length of a clip and the stride of its frames are those of the detector. All frames of a clip have the same
+    augmentation. A video that is too short repeats its last frame. The arguments are those of :class:`StoreSet`.
     """
 
     @cached_property
@@ -195,14 +195,14 @@ class ClipSet(StoreSet):
 
 
 def bounded_shuffle(stratum: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random order of items, ``int64 [N]``, in which items that lie near each other are read at about one time.
+    """Return a random order ``int64 [N]`` in which neighbouring items are read at about the same time.
 
-    Chunks of neighbouring items come in random order, those of each stratum evenly spread over the epoch: datasets
-    list one class and source after the other. The items of a window of chunks are shuffled.
+    Chunks of neighbouring items come in random order. The chunks of each stratum are evenly spread over the epoch,
+    because datasets list one class and source after the other. The items of a window of chunks are shuffled.
 
     Args:
-        stratum: ``int32 [N]``: source and class of each item.
-        rng: Decides the order.
+        stratum: ``int32 [N]``: number that stands for the source and class of each item.
+        rng: Generator that decides the order.
     """
     edges = np.append(np.arange(int(rng.integers(CHUNK)), len(stratum), CHUNK), len(stratum))
     edges = np.unique(np.append(edges, 0))
@@ -222,9 +222,14 @@ def bounded_shuffle(stratum: NDArray[np.int32], rng: np.random.Generator) -> NDA
 
 
 def resample(pixels: NDArray[np.uint8], spec: Resize) -> NDArray[np.uint8]:
-    """:func:`~deepfake_core.inputs.crop.resize` for training, about four times as fast, and equal within two levels.
+    """Resize ``uint8 [h, w, 3]`` RGB to ``uint8 [H, W, 3]`` about four times as fast as at inference.
 
-    torch has Pillow's two usual kernels for 8-bit pixels.
+    The result differs from that of :func:`~deepfake_core.inputs.crop.resize` by at most two of the 256 levels: torch
+    has Pillow's bilinear and bicubic kernels for 8-bit pixels.
+
+    Args:
+        pixels: Image to resize.
+        spec: Size and interpolation of the result.
     """
     size = spec.height, spec.width
     if pixels.shape[:2] == size or not spec.antialias or spec.interpolation not in ("bilinear", "bicubic"):

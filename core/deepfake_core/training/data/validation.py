@@ -1,4 +1,4 @@
-"""What selects a model: held-out pictures as the detector sees them, and what is measured on them."""
+"""The validation set, which selects the best weights of a run, and the metrics that are measured on it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from deepfake_core.evaluation import metrics
 
 
 class Images(Protocol):
-    """Pictures that can be cut into batches: an array, a memory map, or a store that reads as it is asked."""
+    """Images that can be sliced into batches: an array, a memory map, or a store that reads on demand."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of images or clips."""
 
     def __getitem__(self, part: slice, /) -> NDArray[np.uint8]:
-        """``uint8 [n, H, W, 3]`` RGB; clips: ``[n, T, H, W, 3]``."""
+        """Return images ``uint8 [n, H, W, 3]`` RGB, or clips ``uint8 [n, T, H, W, 3]`` RGB."""
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Pictures as the detector sees them, with their labels.
+    """Held-out images as the detector sees them, with their labels.
 
     Attributes:
-        images: ``uint8 [N, H, W, 3]`` RGB.
-        fake: ``float32 [N]`` in {0, 1}.
-        family: ``[N]``: the kind of fake, or the source, that the sample stands for.
-        names: What each was made from, for overlays and messages.
+        images: ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]`` RGB.
+        fake: Labels ``float32 [N]`` in {0, 1}; 1 is fake.
+        family: Kind of pseudo-fake, or source, of each sample: ``str [N]``.
+        names: Name of what each sample was made from, for overlays and messages.
     """
 
     images: Images
@@ -43,10 +43,10 @@ class ValidationSet:
     names: Sequence[str]
 
     def check(self) -> None:
-        """Make sure that both classes are there, without which nothing can be measured.
+        """Refuse a validation set without samples of both classes, on which nothing can be measured.
 
         Raises:
-            TrainingDataError: Validation is empty or has one class.
+            TrainingDataError: The set is empty or has only one class.
         """
         classes = np.unique(self.fake)
         if len(classes) < 2:
@@ -61,9 +61,15 @@ class ValidationSet:
 def validation_logits(
     model: nn.Module, images: Images, batch_size: int = 64, *, rank: int = 0, processes: int = 1
 ) -> NDArray[np.float64]:
-    """Logits ``[N]`` of a :class:`~deepfake_core.contract.detector.WithPreprocess` for ``uint8 [N, H, W, 3]``.
+    """Compute logits ``float64 [N]`` for images ``uint8 [N, H, W, 3]`` RGB or clips ``uint8 [N, T, H, W, 3]`` RGB.
 
-    Of several processes each judges its share of the batches; all get all scores.
+    Args:
+        model: A :class:`~deepfake_core.contract.detector.WithPreprocess`; it runs in evaluation mode, and is in its
+            former mode afterwards.
+        images: Images or clips as the detector sees them.
+        batch_size: Number of images per forward pass.
+        rank: Number of this process.
+        processes: Number of processes. Each computes its share of the batches, and all return all logits.
     """
     device = next(model.parameters()).device
     training = model.training
@@ -80,10 +86,16 @@ def validation_logits(
 
 
 def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) -> dict[str, float]:
-    """Loss and metrics over all samples at P(fake) = 0.5, AUC of each family with both classes, and their mean.
+    """Compute the validation loss and the metrics of a validation set.
 
-    ``val_loss`` is the binary cross-entropy of the logit; ``auc`` is over all samples, ``auc_mean`` the mean over
-    the families (003-9).
+    Args:
+        logit: ``float64 [N]``.
+        validation: The set that the logits belong to.
+
+    Returns:
+        ``val_loss``, the binary cross-entropy of the logit; ``auc`` and ``pr_auc`` over all samples; ``acc``,
+        ``precision``, ``recall`` and ``f1`` at P(fake) = 0.5; ``auc_<family>`` of each family that has both classes,
+        and ``auc_mean``, their mean, or ``auc`` where no family has both.
     """
     fake = validation.fake
     p_fake = 0.5 * (1.0 + np.tanh(0.5 * logit))

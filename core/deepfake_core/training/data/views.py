@@ -1,4 +1,4 @@
-"""Pictures and clips of a store of crops exactly as the detector sees them, for validation."""
+"""Images and clips of a store of crops exactly as the detector sees them, for validation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deepfake_registry.manifest import Clip, FaceCrop, PreprocessSpec
 
 
 class Videos:
-    """The rows of each video in order of frame.
+    """The rows of each video of a store, in the order of its frames.
 
     Args:
-        store: The crops.
-        rows: Rows that may be used.
+        store: Store of crops.
+        rows: ``intp [N]``: rows that may be used.
         clip: Length of a clip and distance between its frames.
 
     Attributes:
-        firsts: ``intp [V]``: first row of every video.
+        firsts: ``intp [V]``: first row of each of the V videos.
     """
 
     def __init__(self, store: CropStore, rows: NDArray[np.intp], clip: Clip) -> None:
@@ -39,9 +39,10 @@ class Videos:
         return len(self.firsts)
 
     def starts(self, number: int) -> NDArray[np.intp]:
-        """Places in a video, from 0, at which a whole clip may begin; only the first where the video is too short.
+        """Return the positions in a video at which a clip may begin, ``intp [n]``, counted from 0.
 
-        Where frames are missing, these are the places after which the fewest are.
+        A video that is shorter than a clip has position 0 only. Where frames are missing, the positions are those
+        whose clip lacks the fewest.
         """
         numbers = self._of(number)
         inside = numbers + self._steps[-1] <= numbers[-1]
@@ -53,9 +54,9 @@ class Videos:
         return found
 
     def clip(self, number: int, start: int) -> NDArray[np.intp]:
-        """Rows of the clip that begins at a place, ``intp [T]``.
+        """Return the rows ``intp [T]`` of the clip that begins at position ``start`` of a video.
 
-        A frame that is missing, or comes after the video's end, is the one before it again.
+        The frame before stands for a frame that is missing or lies beyond the end of the video.
         """
         numbers = self._of(number)
         places = np.searchsorted(numbers, numbers[start] + self._steps, side="right") - 1
@@ -63,26 +64,26 @@ class Videos:
         return rows
 
     def middle(self, number: int) -> NDArray[np.intp]:
-        """Rows of the clip in the middle of a video, ``intp [T]``."""
+        """Return the rows ``intp [T]`` of the clip in the middle of a video."""
         starts = self.starts(number)
         return self.clip(number, int(starts[(len(starts) - 1) // 2]))
 
     def _of(self, number: int) -> NDArray[np.int32]:
-        """Numbers of a video's frames, ascending; their places where they have none."""
+        """Return the numbers of a video's frames in ascending order, or their positions where they have no numbers."""
         numbers: NDArray[np.int32] = self._numbers[self._starts[number] : self._starts[number + 1]]
         return numbers if numbers[0] >= 0 else np.arange(len(numbers), dtype=np.int32)
 
 
 class StoreCrops:
-    """Rows exactly as the detector sees them, for validation; slicing gives ``uint8 [n, H, W, 3]``.
+    """Images of a store exactly as the detector sees them; a slice is ``uint8 [n, H, W, 3]`` RGB.
 
     Args:
-        store: The crops.
-        rows: Rows to give, in this order.
-        spec: The detector's preprocessing.
+        store: Store of crops.
+        rows: ``intp [N]``: rows of the images, in their order.
+        spec: Preprocessing of the detector.
 
     Attributes:
-        fake: ``float32 [len(rows)]`` in {0, 1}.
+        fake: Labels ``float32 [N]`` in {0, 1}; 1 is fake.
 
     Raises:
         TrainingDataError: The store's crops are tighter than the detector's.
@@ -101,16 +102,16 @@ class StoreCrops:
 
 
 class StoreClips:
-    """The middle clip of every video exactly as the detector sees it; slicing gives ``uint8 [n, T, H, W, 3]``.
+    """The middle clip of each video exactly as the detector sees it; a slice is ``uint8 [n, T, H, W, 3]`` RGB.
 
     Args:
-        store: The crops.
-        rows: Rows that may be used.
-        spec: The detector's preprocessing, of clips.
+        store: Store of crops.
+        rows: ``intp [N]``: rows that may be used.
+        spec: Preprocessing of a detector of clips.
 
     Attributes:
-        rows: ``intp [V]``: first row of every video.
-        fake: ``float32 [V]`` in {0, 1}.
+        rows: ``intp [V]``: first row of each of the V videos.
+        fake: Labels ``float32 [V]`` in {0, 1}; 1 is fake.
 
     Raises:
         TrainingDataError: The store's crops are tighter than the detector's.
@@ -133,7 +134,7 @@ class StoreClips:
 
 
 def prepared(store: CropStore, rows: NDArray[np.intp], spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """Rows through the host half of a preprocessing, ``uint8 [len(rows), H, W, 3]``.
+    """Run rows of a store through the host half of a preprocessing; return ``uint8 [len(rows), H, W, 3]`` RGB.
 
     Raises:
         InputError: A row cannot be read.
@@ -151,10 +152,10 @@ def prepared(store: CropStore, rows: NDArray[np.intp], spec: PreprocessSpec) -> 
 
 
 def clip_of(spec: PreprocessSpec) -> Clip:
-    """What clips a detector takes.
+    """Return the length of the clips that a detector takes, and the distance between their frames.
 
     Raises:
-        TrainingDataError: It takes pictures.
+        TrainingDataError: The detector takes pictures.
     """
     if spec.clip is None:
         raise TrainingDataError(
@@ -164,10 +165,11 @@ def clip_of(spec: PreprocessSpec) -> Clip:
 
 
 def check_margin(store: CropStore, spec: PreprocessSpec) -> None:
-    """Refuse a store that the detector's crops cannot be cut from.
+    """Refuse a store from which the detector's crops cannot be cut.
 
     Raises:
-        TrainingDataError: Its crops are tighter than the detector's, or it has faces for whole pictures or the reverse.
+        TrainingDataError: The store's crops are tighter than the detector's; or the store holds faces and the detector
+            takes whole pictures, or the reverse.
     """
     if store.spec.crop == "face" and isinstance(spec.crop, FaceCrop) and spec.crop.margin > store.spec.margin:
         raise TrainingDataError(

@@ -66,7 +66,7 @@ def test_items_have_the_shape_that_the_loop_takes(faces, policy):  # 001-30
     assert data.name(5) == faces.origin(5)
 
 
-@pytest.mark.parametrize("policy", ["standard", "radar", "degrade"])
+@pytest.mark.parametrize("policy", ["standard", "affine-codec", "degrade"])
 def test_epoch_and_item_decide_a_sample_and_nothing_else(faces, policy):  # 001-23
     data = PictureSet(faces, everything(faces), FACE, TrainRecipe(augment=policy))
     copy = pickle.loads(pickle.dumps(data))
