@@ -1,1 +1,1 @@
-"""Commands that judge, explain and protect pictures."""
+"""Commands that judge, explain and protect images."""

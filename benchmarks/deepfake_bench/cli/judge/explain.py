@@ -1,4 +1,4 @@
-"""``dfbench explain``."""
+"""``dfbench explain``: show where a detector looked."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import Annotated
 
 import typer
 
-from deepfake_bench.cli.judge.predict import EXIT_NOTHING_JUDGED
-from deepfake_bench.cli.output.options import Backend, Device, Download, Threads, Weights
+from deepfake_bench.cli.output.exit_status import ExitStatus
+from deepfake_bench.cli.output.options import (
+    Backend,
+    BackendOption,
+    Detector,
+    Device,
+    Download,
+    Inputs,
+    Threads,
+    Weights,
+)
 
 
 class Class(enum.StrEnum):
-    """What a map argues for."""
+    """Class for which a map shows evidence."""
 
     predicted = "predicted"
     fake = "fake"
@@ -21,29 +30,33 @@ class Class(enum.StrEnum):
 
 
 def explain(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or glob patterns.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder that takes the pictures.")],
-    detector: Annotated[str, typer.Option(help="A detector's name, a model file or a packaged folder.")] = "lite",
+    paths: Inputs,
+    out: Annotated[Path, typer.Option(help="Folder for the images.")],
+    detector: Detector = "lite",
     method: Annotated[
         str | None,
         typer.Option(
-            help="An explainer, see dfbench list; by default the detector's evidence, GradCAM or occlusion.",
+            help="Explainer, see dfbench list; by default the detector's evidence map, GradCAM or occlusion.",
             show_default=False,
         ),
     ] = None,
-    target: Annotated[Class, typer.Option(help="The class that the map argues for.")] = Class.predicted,
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.auto,
+    target: Annotated[Class, typer.Option(help="Class for which the map shows evidence.")] = Class.predicted,
+    backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
     weights: Weights = None,
     download: Download = False,
-    frames: Annotated[int, typer.Option(min=1, help="Frames explained per video, spread over the whole clip.")] = 4,
-    clips: Annotated[int, typer.Option(min=1, help="Clips explained per video instead, by detectors of clips.")] = 1,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Number of frames explained in each video, spread over the whole of it.")
+    ] = 4,
+    clips: Annotated[
+        int, typer.Option(min=1, help="Number of clips explained in each video, by a detector that takes clips.")
+    ] = 1,
 ) -> None:
-    """Show where a detector looked: one picture for each face, with the heat map, P(fake), verdict and method.
+    """Show where a detector looked: one image for each face, with the heat map, P(fake), verdict and method.
 
-    The name of each picture is printed once it is written. Exit status: 0 when at least one file was explained,
-    3 when none was, 2 for a usage error.
+    The name of each image is printed once it is written. Exit status: 0 when at least one file was explained; 3 when
+    none was.
     """
     from deepfake_bench.cli.judge.explanations import Explanations
     from deepfake_bench.printable import printable
@@ -67,4 +80,4 @@ def explain(
     if written and loaded.manifest.weights == "untrained":
         typer.echo("The weights are untrained: these scores and maps mean nothing.", err=True)
     if not written:
-        raise typer.Exit(EXIT_NOTHING_JUDGED)
+        raise typer.Exit(ExitStatus.NOTHING_PROCESSED)

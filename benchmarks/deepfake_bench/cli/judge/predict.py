@@ -1,4 +1,4 @@
-"""``dfbench predict``."""
+"""``dfbench predict``: judge images and videos."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from typing import Annotated
 
 import typer
 
-from deepfake_bench.cli.output.options import Backend, Device, Download, Threads, Weights
-
-EXIT_NOTHING_JUDGED = 3
+from deepfake_bench.cli.output.exit_status import ExitStatus
+from deepfake_bench.cli.output.options import (
+    Backend,
+    BackendOption,
+    Detector,
+    Device,
+    Download,
+    Inputs,
+    Threads,
+    Weights,
+)
 
 
 class Format(enum.StrEnum):
-    """How results are printed."""
+    """Form in which results are printed."""
 
     table = "table"
     json = "json"
@@ -26,45 +34,56 @@ class Format(enum.StrEnum):
 
 
 def predict(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or glob patterns.", show_default=False)],
-    detector: Annotated[str, typer.Option(help="A detector's name, a model file or a packaged folder.")] = "lite",
-    output: Annotated[Format, typer.Option("--format", help="csv and jsonl are printed row by row.")] = Format.table,
-    timings: Annotated[bool, typer.Option(help="Account for the time by stage; judges files one by one.")] = False,
+    paths: Inputs,
+    detector: Detector = "lite",
+    output: Annotated[
+        Format,
+        typer.Option("--format", help="Form in which the results are printed; csv and jsonl appear line by line."),
+    ] = Format.table,
+    timings: Annotated[
+        bool, typer.Option(help="Show the time by stage and by file; files are then judged one at a time.")
+    ] = False,
     explain: Annotated[
-        Path | None, typer.Option(help="Folder that takes a picture of where it looked, for each judged file.")
+        Path | None, typer.Option(help="Folder for explanations: one image with a heat map for each judged file.")
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="The explainer for --explain; by default evidence, GradCAM or occlusion.", show_default=False
+            help="Explainer for --explain, see dfbench list; by default the detector's evidence map, GradCAM or "
+            "occlusion.",
+            show_default=False,
         ),
     ] = None,
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.auto,
+    backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
     weights: Weights = None,
     download: Download = False,
-    frames: Annotated[int, typer.Option(min=1, help="Frames judged per video, spread over the whole clip.")] = 16,
-    clips: Annotated[int, typer.Option(min=1, help="Clips judged per video instead, by detectors of clips.")] = 4,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Number of frames judged in each video, spread over the whole of it.")
+    ] = 16,
+    clips: Annotated[
+        int, typer.Option(min=1, help="Number of clips judged in each video, by a detector that takes clips.")
+    ] = 4,
 ) -> None:
-    """Judge pictures and videos: a verdict, P(fake) and the face that decided, for each file.
+    """Judge images and videos: the verdict, P(fake) and the face that decided, for each file.
 
-    Exit status: 0 when at least one file was judged, 3 when none was, 2 for a usage error.
+    Exit status: 0 when at least one file was judged; 3 when none was.
     """
     start = time.perf_counter()
-    from deepfake_bench.cli.judge.account import Account
     from deepfake_bench.cli.judge.explanations import Explanations
     from deepfake_bench.cli.output.writers import open_writer
     from deepfake_bench.printable import printable
+    from deepfake_bench.runner.stage_times import StageTimes
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
 
-    account = Account(start)
-    with account.timed("load"):
+    times = StageTimes(start)
+    with times.timed("load"):
         loaded = load(
             detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download
         )
-    account.loaded(loaded)
+    times.loaded(loaded)
     explanations = Explanations(explain, loaded, method) if explain is not None else None
     sources = list(loaded.expand(paths))
     if not sources:
@@ -77,12 +96,14 @@ def predict(
     with open_writer(output.value) as writer:
         for result in track(results, "judging", total=len(sources)):
             judged += result.p_fake is not None
-            account.add(result)
-            with account.timed("results"):
+            times.add(result)
+            with times.timed("results"):
                 writer.row(result)
                 if explanations is not None:
                     explanations.add(result)
     if timings:
-        account.show(loaded, detector)
+        from deepfake_bench.cli.judge.timings import show_timings
+
+        show_timings(times, loaded, detector)
     if not judged:
-        raise typer.Exit(EXIT_NOTHING_JUDGED)
+        raise typer.Exit(ExitStatus.NOTHING_PROCESSED)

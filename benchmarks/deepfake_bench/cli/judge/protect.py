@@ -1,4 +1,4 @@
-"""``dfbench protect``."""
+"""``dfbench protect``: protect the faces in images against manipulation."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from typing import Annotated
 
 import typer
 
-from deepfake_bench.cli.output.options import Backend, Device, Threads
-
-EXIT_NOTHING_PROTECTED = 3
+from deepfake_bench.cli.output.exit_status import ExitStatus
+from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
 
 
 def protect(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders or glob patterns.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder that takes the protected pictures, under their own names.")],
-    detector: Annotated[str, typer.Option(help="A protector's name, a model file or a packaged folder.")] = "unet",
-    epsilon: Annotated[float, typer.Option(help="Largest change of a pixel's channel, of its range [0, 1].")] = 0.03,
+    paths: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the protected images, which keep their names.")],
+    detector: Annotated[
+        str,
+        typer.Option(metavar="PROTECTOR", help="Name of a protector, a model file or the folder of a packaged model."),
+    ] = "unet",
+    epsilon: Annotated[
+        float, typer.Option(help="Largest change of each colour value of a pixel, where the range is [0, 1].")
+    ] = 0.03,
     report: Annotated[bool, typer.Option("--report", help="Print PSNR and SSIM against each original.")] = False,
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.auto,
+    backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Protect the faces in pictures: a small perturbation that disturbs what would manipulate them.
+    """Protect the faces in images: a small perturbation that disturbs programs which would manipulate them.
 
-    Originals are never overwritten. Exit status: 0 when at least one file was protected, 3 when none was, 2 for a
-    usage error.
+    Originals are never overwritten. Exit status: 0 when at least one file was protected; 3 when none was.
     """
     from deepfake_bench.printable import printable
     from deepfake_core.errors import InputError
@@ -57,11 +60,11 @@ def protect(
     if loaded.manifest.weights == "untrained":
         typer.echo("The weights are untrained: these pictures are not protected.", err=True)
     if not taken:
-        raise typer.Exit(EXIT_NOTHING_PROTECTED)
+        raise typer.Exit(ExitStatus.NOTHING_PROCESSED)
 
 
 def _free(folder: Path, source: Path, suffix: str, taken: set[Path]) -> Path:
-    """A name in the folder that no other file of this call has, and that is not the source itself."""
+    """Return a path in the folder that no other file of this call has, and that is not the source itself."""
     number = 1
     while True:
         target = folder / f"{source.stem}{f'-{number}' if number > 1 else ''}{suffix}"

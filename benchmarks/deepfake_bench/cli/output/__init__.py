@@ -1,1 +1,1 @@
-"""What commands share: options, tables, writers."""
+"""Output, options and exit statuses that the commands share."""

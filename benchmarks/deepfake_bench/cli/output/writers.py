@@ -1,6 +1,6 @@
-"""How ``dfbench predict`` prints results.
+"""Writers that print the results of ``dfbench predict``, one for each ``--format``.
 
-Each writer is a context: leaving it, even by Ctrl-C, completes the output.
+Each writer is a context manager: leaving it, also by Ctrl-C, completes the output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STYLES = {"fake": "bold red", "real": "green", "unsure": "yellow", "no_face": "d
 
 
 class Writer(ABC):
-    """Takes results one by one and prints them to ``stream``."""
+    """Base class of the writers, which receive results one by one and print them to ``stream``."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -35,7 +35,7 @@ class Writer(ABC):
 
     @abstractmethod
     def row(self, result: Result) -> None:
-        """Take one result."""
+        """Receive one result."""
 
     def finish(self) -> None:
         """Complete the output."""
@@ -43,7 +43,7 @@ class Writer(ABC):
 
 
 class JsonLines(Writer):
-    """One JSON object a line, at once. ASCII only, so that no file name can steer a terminal."""
+    """Writes one JSON object per line at once. It is ASCII only, so that no file name can control a terminal."""
 
     def row(self, result: Result) -> None:
         self.stream.write(json.dumps(result.to_dict()) + "\n")
@@ -51,7 +51,7 @@ class JsonLines(Writer):
 
 
 class JsonArray(Writer):
-    """One JSON array, element by element."""
+    """Writes one JSON array, element by element."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -69,7 +69,7 @@ class JsonArray(Writer):
 
 
 class Csv(Writer):
-    """One row for each file, at once; the box is that of the deciding face.
+    """Writes one row for each file at once; its box is that of the deciding face.
 
     File names are written as they are, except to a terminal, where they are made printable.
     """
@@ -109,7 +109,7 @@ class Csv(Writer):
 
 
 class Table(Writer):
-    """An aligned table, printed at the end because its widths depend on every row."""
+    """Prints an aligned table at the end, because its widths depend on every row."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -125,23 +125,23 @@ class Table(Writer):
         if self.results:
             table = RichTable(box=None, header_style="bold", pad_edge=False)
             table.add_column("file", overflow="fold")
-            together = any(face.spread is not None for result in self.results for face in result.faces)
-            for name in ("verdict", "P(fake)", *(["spread"] if together else []), "faces", "box"):
+            has_spread = any(face.spread is not None for result in self.results for face in result.faces)
+            for name in ("verdict", "P(fake)", *(["spread"] if has_spread else []), "faces", "box"):
                 table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
             if any(result.error for result in self.results):
-                table.add_column("why", overflow="fold")
+                table.add_column("reason", overflow="fold")
             for result in self.results:
                 face = deciding_face(result)
                 cells = [
                     Text(printable(result.source)),
                     Text(result.verdict, style=STYLES[result.verdict]),
                     Text("" if result.p_fake is None else f"{result.p_fake:.1%}"),
-                    *([Text(_spread(face))] if together else []),
+                    *([Text(_spread(face))] if has_spread else []),
                     Text(str(len(result.faces))),
                     Text("" if face is None else box_text(face)),
                 ]
-                why = [Text(printable(result.error))] if len(table.columns) > len(cells) else []
-                table.add_row(*cells, *why)
+                reason = [Text(printable(result.error))] if len(table.columns) > len(cells) else []
+                table.add_row(*cells, *reason)
             wide_console(self.stream).print(table)
         if any(result.weights == "untrained" for result in self.results):
             self.stream.write("The weights are untrained: these scores mean nothing.\n")
@@ -152,12 +152,12 @@ WRITERS: dict[str, type[Writer]] = {"table": Table, "json": JsonArray, "jsonl": 
 
 
 def open_writer(name: str) -> Writer:
-    """The writer of one format, on standard output."""
+    """Return the writer of one format on standard output."""
     return WRITERS[name](sys.stdout)
 
 
 def deciding_face(result: Result) -> FaceResult | None:
-    """The face that decided; for a video, the most suspicious one."""
+    """Return the face that decided; for a video, the most suspicious one."""
     return result.faces[0] if result.faces else None
 
 
@@ -168,16 +168,16 @@ def box_text(face: FaceResult) -> str:
 
 
 def _spread(face: FaceResult | None) -> str:
-    """How far the members of an ensemble lie apart."""
+    """Return the spread of P(fake) over the members of an ensemble."""
     return "" if face is None or face.spread is None else f"{face.spread:.1%}"
 
 
 def wide_console(stream: TextIO, least: int = 0) -> Any:
-    """A Rich console that fits a terminal, and folds nothing when the output goes to a file or a pipe.
+    """Return a Rich console that fits a terminal, and folds nothing when the output goes to a file or a pipe.
 
     Args:
-        stream: Where it prints.
-        least: Columns that it uses even on a narrower terminal, which then breaks the lines itself.
+        stream: Stream to print to.
+        least: Smallest width in columns; a narrower terminal breaks the lines itself.
     """
     from rich.console import Console
 

@@ -1,1 +1,1 @@
-"""Commands that export, register and promote models."""
+"""Commands that export, compare exports and promote models."""

@@ -1,1 +1,1 @@
-"""Commands that train, search and manage data and runs."""
+"""Commands that train, search, combine detectors and manage runs."""

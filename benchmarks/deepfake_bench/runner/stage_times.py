@@ -1,0 +1,49 @@
+"""Time of one judgement of files by stage: importing, loading, and the stages of each file."""
+
+from __future__ import annotations
+
+import time
+
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.results import Result
+from deepfake_core.timing import Stages
+
+LOADING = ("import", "device", "cache", "choice", "load", "transfer")
+"""Stages before the first file."""
+OF_FILES = {"decode": "image load", "faces": "faces", "crop": "preprocess", "inference": "inference"}
+"""Stage of a result → its name here, in the order in which the stages happen."""
+
+
+class StageTimes(Stages):
+    """Time by stage of a program that loads a detector and judges files one by one.
+
+    Args:
+        start: ``time.perf_counter()`` at the start of the program; the time since then was spent on importing.
+
+    Attributes:
+        results: Results whose times were added.
+    """
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.start = start
+        self.results: list[Result] = []
+        self.spent_ms |= dict.fromkeys((*LOADING, *OF_FILES.values(), "results"), 0.0)
+        self.spent_ms["import"] = 1e3 * (time.perf_counter() - start)
+
+    def loaded(self, detector: LoadedDetector) -> None:
+        """Divide the time of the stage ``load`` into the stages that the detector itself measured."""
+        for stage, spent in detector.load_ms.items():
+            self.spent_ms[stage] += spent
+            self.spent_ms["load"] -= spent
+
+    def add(self, result: Result) -> None:
+        """Add the stages of one file."""
+        self.results.append(result)
+        for stage, spent in result.timings_ms.items():
+            self.spent_ms[OF_FILES.get(stage, stage)] += spent
+
+    def complete(self) -> dict[str, float]:
+        """Return all stages in ms, then ``other``, which no stage claims, and ``total``, the time since the start."""
+        total_ms = 1e3 * (time.perf_counter() - self.start)
+        return {**self.spent_ms, "other": max(0.0, total_ms - sum(self.spent_ms.values())), "total": total_ms}
