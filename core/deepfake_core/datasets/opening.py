@@ -137,7 +137,7 @@ def _recognise(path: str) -> str:
     if not found and not Path(path).is_dir():
         hint = "".join(f"; {reason}" for reason in broken)
         raise TrainingDataError(f"{path}: its layout is not recognised; write NAME:{path} with one of {_names()}{hint}")
-    # The image folder's own error says best what is wrong with a folder that is none.
+    # The layout image-folder explains best what is wrong with a folder that no layout recognises.
     return found[0] if found else FALLBACK
 
 
