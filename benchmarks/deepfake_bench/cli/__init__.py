@@ -12,11 +12,12 @@ import typer
 from typer.core import TyperGroup
 
 from deepfake_bench.cli import listing
+from deepfake_bench.cli.data import app as data
 from deepfake_bench.cli.judge import explain, predict, protect
 from deepfake_bench.cli.measure import backends, card, compare, leaderboard, report, run, scores
 from deepfake_bench.cli.publish import export, parity, promote
 from deepfake_bench.cli.registry import app as registry
-from deepfake_bench.cli.train import data, ensemble, recipes, runs, train, tune
+from deepfake_bench.cli.train import ensemble, recipes, runs, train, tune
 from deepfake_core.errors import DeepfakeError
 
 

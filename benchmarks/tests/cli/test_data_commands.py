@@ -144,14 +144,14 @@ def test_the_sample_is_prepared_by_one_command_offline(tmp_path, monkeypatch):  
 
 
 def test_wilddeepfake_is_limited_unless_told_otherwise(tmp_path, monkeypatch):  # 004-7
-    from deepfake_bench.cli.train import data
+    from deepfake_bench.cli.data import prepare
     from deepfake_core.datasets.layouts.image_folder import ImageFolder
     from deepfake_core.datasets.layouts.wilddeepfake import WildDeepfake
 
     asked: list[int | None] = []
-    monkeypatch.setattr(data, "_check", lambda _dataset, _bad, max_images, **_options: asked.append(max_images))
+    monkeypatch.setattr(prepare, "run_check", lambda _dataset, max_images, **_options: asked.append(max_images))
     for kind in (WildDeepfake, ImageFolder):
-        monkeypatch.setattr(data, "_opened", lambda _spec, kind=kind: kind(tmp_path))
+        monkeypatch.setattr(prepare, "opened", lambda _spec, kind=kind: kind(tmp_path))
         assert invoke("prepare", "x", "--check-only").exit_code == 0
         assert invoke("prepare", "x", "--check-only", "--max-images", 7).exit_code == 0
     assert asked == [300_000, 7, None, 7]

@@ -1,0 +1,1 @@
+"""Commands that check, describe, split, measure and prepare datasets."""

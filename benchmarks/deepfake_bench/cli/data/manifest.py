@@ -1,0 +1,48 @@
+"""``dfbench data manifest``: the sha256 of every file of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepfake_bench.cli.data.shared import Data, StateFile, opened
+from deepfake_bench.cli.output.exit_status import ExitStatus
+from deepfake_bench.cli.output.options import Threads
+from deepfake_bench.printable import printable
+
+
+def manifest(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write: one row for each file.")] = None,
+    verify: Annotated[Path | None, typer.Option(help="CSV file with which the dataset is compared.")] = None,
+    state: StateFile = None,
+    threads: Threads = None,
+) -> None:
+    """Write or verify the sha256 of every file.
+
+    The same command with --out continues after an interruption; --verify reads every file. Exit status: 0; 2 when the
+    dataset differs from its manifest.
+    """
+    from deepfake_core.data.manifest import verify as compare
+    from deepfake_core.data.manifest import write_manifest
+    from deepfake_core.errors import TrainingDataError
+
+    if (out is None) == (verify is None):
+        raise TrainingDataError("give either --out FILE or --verify FILE")
+    if verify is not None and state is not None:
+        raise TrainingDataError("--verify reads every file, so leave out --state")
+    dataset = opened(data)
+    if out is not None:
+        count, digest = write_manifest(dataset, out, cache=state, threads=threads)
+        typer.echo(f"wrote {out}: {count:,} files\nhash {digest}")
+        return
+    assert verify is not None, "one of the two was given"
+    count, digest, differences = compare(dataset, verify, threads=threads)
+    for kind in ("changed", "missing", "added", "relabelled"):
+        for name in getattr(differences, kind):
+            typer.echo(f"{kind}  {printable(name)}")
+    typer.echo(f"{'differs from' if differences else 'is as in'} {verify}: {count:,} files\nhash {digest}")
+    if differences:
+        raise typer.Exit(ExitStatus.REJECTED)
