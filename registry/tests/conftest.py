@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deepfake_registry.manifest import FileRef, Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
+from deepfake_registry.store.local import LocalStorage
 from deepfake_registry.store.registry import Registry
-from deepfake_registry.store.storage import LocalStorage
 
 PREPROCESS = PreprocessSpec(
     crop=WholeImage(), resize=Resize(height=8, width=8), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -15,9 +15,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
-from deepfake_registry.store.opening import open_registry
+from deepfake_registry.store.opening import open_registry, open_storage
 from deepfake_registry.store.registry import Registry
-from deepfake_registry.store.storage import open_storage
 from deepfake_registry.store.upkeep import collect, verify
 
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -199,7 +198,7 @@ def test_an_old_blob_there_is_written_again_by_a_push(remote, package, monkeypat
     file = remote.push(folder)[0].manifest.files["onnx"]
     path = f"blobs/sha256/{file.sha256[:2]}/{file.sha256}"
     written = remote.storage.stat(path).modified
-    monkeypatch.setattr("deepfake_registry.store.storage._YOUNG", timedelta(0))
+    monkeypatch.setattr("deepfake_registry.store.remote._YOUNG", timedelta(0))
     time.sleep(1.1)  # S3 counts whole seconds
     remote.push(folder)
     assert remote.storage.stat(path).modified > written
@@ -210,7 +209,7 @@ def test_credentials_are_not_shown():
 
 
 def test_a_missing_library_is_named():
-    code = "import sys; sys.modules['s3fs'] = None; from deepfake_registry.store.storage import open_storage as o; o('s3://b/x')"
+    code = "import sys; sys.modules['s3fs'] = None; from deepfake_registry.store.opening import open_storage as o; o('s3://b/x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].startswith("deepfake_registry.errors.MissingExtra: a registry at s3:// needs")
     assert "pip install 'deepfake-core[registry]'" in done.stderr

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from deepfake_registry.errors import ArtifactCorrupt, DeepfakeError, SignatureRefused
+from deepfake_registry.store.attachments import Attachments
 from deepfake_registry.store.opening import open_registry
 from deepfake_registry.store.upkeep import verify
 
@@ -105,7 +106,7 @@ def test_a_damaged_signature_is_an_error_and_rubbish_is_refused(signed, package)
         signed.trusted("tiny@1")
     file.unlink()
     for rubbish in (b"", b"{}", b"\xff\x00", json.dumps({"dsseEnvelope": {}}).encode()):
-        signed._attach(published, "signatures", ".sig", rubbish)
+        Attachments(signed.storage, "signatures", ".sig").add(published, rubbish)
     with pytest.raises(SignatureRefused):
         signed.trusted("tiny@1")
 

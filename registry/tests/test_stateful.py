@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
 from deepfake_registry.manifest import FileRef, Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
 from deepfake_registry.store.blobs import blob_path
+from deepfake_registry.store.local import LocalStorage
 from deepfake_registry.store.registry import Registry
-from deepfake_registry.store.storage import LocalStorage
 from deepfake_registry.store.upkeep import collect, verify
 
 PREPROCESS = PreprocessSpec(

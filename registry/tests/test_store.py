@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from deepfake_registry.errors import ArtifactCorrupt, DeepfakeError, RegistryError
 from deepfake_registry.manifest import FileRef
 from deepfake_registry.names import is_name, is_safe_path, split_reference
-from deepfake_registry.store.opening import open_registry
+from deepfake_registry.store.local import LocalStorage
+from deepfake_registry.store.opening import open_registry, open_storage
 from deepfake_registry.store.registry import Registry
-from deepfake_registry.store.storage import LocalStorage, open_storage
 
 
 def blob_of(registry, content):

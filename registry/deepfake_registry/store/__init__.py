@@ -1,1 +1,1 @@
-"""The content-addressed store of published models."""
+"""The registry: a content-addressed store of published models."""

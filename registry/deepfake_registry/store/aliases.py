@@ -1,4 +1,4 @@
-"""Aliases such as ``production``: each move is a record of its own that is never changed, so that nothing is lost."""
+"""Aliases such as ``production``: each move is a separate record that never changes, so that the history is kept."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from deepfake_registry.names import check_name, is_name
 from deepfake_registry.store.storage import Storage
 
 _ATTEMPTS = 1000
-"""How often another writer may be first before this one gives up."""
+"""Number of times that another writer may be faster before this one gives up."""
 
 
 class AliasMove(Frozen):
     """One move of an alias.
 
     Attributes:
-        number: 1 for the first move, and so on without gaps.
-        version: What it points at from then on.
-        manifest_sha256: Hex digest of that version's manifest, so that the alias names this very content.
-        created: UTC, ISO 8601.
-        reason: Why, in the words of who moved it.
-        how: ``alias`` for a plain move; ``promote`` when the documented targets held; ``override`` when they did not
-            and it was moved all the same.
-        problems: What did not hold.
-        report_sha256: The benchmark report that decided, kept with the version; empty when none did.
+        number: Number of the move: 1 for the first one, and so on without gaps.
+        name: Name of the model.
+        alias: The alias.
+        version: Version that the alias points at from this move on.
+        manifest_sha256: Hex digest of the manifest of this version, so that the alias names its exact content.
+        created: Time of the move: UTC, ISO 8601.
+        reason: Reason for the move, in the words of the person who made it.
+        how: ``alias`` for a plain move; ``promote`` when the documented targets were met; ``override`` when they were
+            not met and the alias was moved nevertheless.
+        problems: Targets that were not met, in words.
+        report_sha256: Hex digest of the benchmark report that the move rests on, which is kept with the version; empty
+            without a report.
     """
 
     schema_version: Literal[1] = 1
@@ -49,30 +52,34 @@ class AliasMove(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """The aliases in a storage: ``aliases/<name>/<alias>/<number>.json``."""
+    """The aliases in a storage: ``aliases/<name>/<alias>/<number>.json``.
+
+    Attributes:
+        storage: Storage of the registry.
+    """
 
     storage: Storage
 
     def names(self, name: str) -> list[str]:
-        """Aliases of a model, in alphabetical order."""
+        """Return the aliases of a model, in alphabetical order."""
         paths = self.storage.files(f"aliases/{check_name('name', name)}")
         return sorted({path.split("/")[2] for path in paths if len(path.split("/")) == 4})
 
     def exists(self, name: str, alias: str) -> bool:
-        """Whether there is such an alias."""
+        """Whether a model has an alias of this name."""
         return is_name("alias", alias) and bool(self._numbers(name, alias))
 
     def current(self, name: str, alias: str) -> AliasMove | None:
-        """Its last move; ``None`` where there is no such alias.
+        """Return the last move of an alias; ``None`` where there is no such alias.
 
         Raises:
-            ArtifactCorrupt: The record is damaged. An older one is never taken instead.
+            ArtifactCorrupt: The record is damaged; an older one is never used instead.
         """
         numbers = self._numbers(name, alias)
         return self._read(name, alias, numbers[-1]) if numbers else None
 
     def history(self, name: str, alias: str) -> list[AliasMove]:
-        """All its moves, the first one first.
+        """Return all moves of an alias, the oldest first.
 
         Raises:
             RegistryError: There is no such alias.
@@ -85,7 +92,13 @@ class Aliases:
         return [self._read(name, alias, number) for number in range(1, numbers[-1] + 1)]
 
     def move(self, name: str, alias: str, version: str, **details: Any) -> AliasMove:
-        """Append a record; of several writers at once each gets a number of its own.
+        """Append a move to an alias; of several writers at once, each gets a different number.
+
+        Args:
+            name: Name of the model.
+            alias: The alias; it is created when it does not exist.
+            version: Version that it points at from now on.
+            **details: Other fields of :class:`AliasMove`.
 
         Raises:
             RegistryError: The storage cannot be written.
@@ -133,12 +146,13 @@ def _path(name: str, alias: str, number: int) -> str:
 
 
 def _sealed(move: AliasMove) -> bytes:
-    """The record as JSON, with a sha256 over itself."""
+    """Return a record as JSON, with the sha256 of its other fields."""
     fields = move.model_dump(mode="json")
     return (json.dumps({**fields, "sha256": _seal(fields)}, indent=2) + "\n").encode()
 
 
 def _unsealed(text: bytes) -> AliasMove:
+    """Parse a record, and raise ValueError where its sha256 does not match."""
     fields = json.loads(text)
     seal = fields.pop("sha256", None)
     if seal != _seal(fields):
@@ -147,6 +161,7 @@ def _unsealed(text: bytes) -> AliasMove:
 
 
 def _seal(fields: dict[str, Any]) -> str:
+    """Return the hex sha256 of the fields of a record."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

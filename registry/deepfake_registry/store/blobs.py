@@ -1,4 +1,4 @@
-"""Files that are named by their content: ``blobs/sha256/<aa>/<hash>``."""
+"""Blobs: files that are named by the sha256 of their content, ``blobs/sha256/<aa>/<hash>``."""
 
 from __future__ import annotations
 
@@ -17,37 +17,41 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def is_blob(path: str) -> bool:
-    """Whether a path in a storage is that of a blob."""
+    """Whether a path in a storage has the form of a blob's path."""
     return _HASH.fullmatch(path.rpartition("/")[2]) is not None and path == blob_path(path.rpartition("/")[2])
 
 
 def blob_path(sha256: str) -> str:
-    """Where content with this hash lies in a storage."""
+    """Return the path, in a storage, of the content with this hash."""
     return f"{FOLDER}/{sha256[:2]}/{sha256}"
 
 
 @dataclass(frozen=True, slots=True)
 class Blobs:
-    """The blobs of one storage; whoever reads one has it verified.
+    """The blobs of one storage; each read verifies the content.
 
     Attributes:
-        storage: Where they are.
-        remedy: What helps where one is missing or damaged.
+        storage: Storage of the blobs.
+        remedy: Advice for the user where a blob is missing or damaged.
     """
 
     storage: Storage
     remedy: str
 
     def has(self, sha256: str) -> bool:
-        """Whether there is a blob of that name; its content is not looked at."""
+        """Whether there is a blob with this name; its content is not verified."""
         return self.storage.exists(blob_path(sha256))
 
     def add(self, source: Path, expected: FileRef) -> None:
-        """Store a file, unless the blob is there and intact; a damaged one is replaced.
+        """Store a file, unless its blob exists and is intact; a damaged blob is replaced.
+
+        Args:
+            source: The file.
+            expected: Size and sha256 that the file must have.
 
         Raises:
-            ArtifactCorrupt: The file's content is not the expected one.
-            RegistryError: It cannot be stored.
+            ArtifactCorrupt: The content of the file is not the expected one.
+            RegistryError: The file cannot be stored.
         """
         if self._keep(expected):
             return
@@ -60,17 +64,17 @@ class Blobs:
             raise ArtifactCorrupt(f"{source}: {error}; install or export the package again") from error
 
     def add_bytes(self, data: bytes) -> FileRef:
-        """Store bytes, unless they are there and intact; gives their reference (its path is the hash)."""
+        """Store bytes, unless their blob exists and is intact, and return a reference whose path is the hash."""
         expected = reference_to(data)
         if not self._keep(expected):
             self.storage.upload(blob_path(expected.sha256), io.BytesIO(data), expected)
         return expected
 
     def verify(self, expected: FileRef) -> None:
-        """Read a blob from end to end.
+        """Read a whole blob and check its size and sha256.
 
         Raises:
-            ArtifactCorrupt: It is missing or damaged; the message names the file and what helps.
+            ArtifactCorrupt: It is missing or damaged; the message names the file and says what to do.
         """
         path = blob_path(expected.sha256)
         try:
@@ -82,7 +86,16 @@ class Blobs:
             raise ArtifactCorrupt(f"{self.storage.where(path)}: damaged, {error}; {self.remedy}") from error
 
     def copy_to(self, other: Storage, path: str, expected: FileRef) -> None:
-        """Copy a blob to a file of another storage; raises as :meth:`verify` does, and then writes nothing."""
+        """Copy a blob to a file of another storage.
+
+        Args:
+            other: The other storage.
+            path: Path of the file in it.
+            expected: Size and sha256 of the blob.
+
+        Raises:
+            ArtifactCorrupt: The blob is missing or damaged; nothing is written.
+        """
         own = blob_path(expected.sha256)
         try:
             with self.storage.open(own) as stream:
@@ -93,7 +106,7 @@ class Blobs:
             raise ArtifactCorrupt(f"{self.storage.where(own)}: damaged, {error}; {self.remedy}") from error
 
     def _keep(self, expected: FileRef) -> bool:
-        """Whether the blob is there, intact, and young again, so that it is safe from being collected."""
+        """Whether the blob exists, is intact, and was marked as new, so that the garbage collection keeps it."""
         try:
             self.verify(expected)
             return self.storage.refresh(blob_path(expected.sha256))
@@ -102,6 +115,6 @@ class Blobs:
 
 
 def reference_to(data: bytes) -> FileRef:
-    """A reference to some bytes; its path is their hash."""
+    """Return a reference to some bytes, whose path is their hash."""
     digest = hashlib.sha256(data).hexdigest()
     return FileRef(path=digest, sha256=digest, size_bytes=len(data))

@@ -1,4 +1,4 @@
-"""What a registry holds, as data: for listings and for other programs."""
+"""Describe the content of a registry as data, for listings and for other programs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ class Entry(Frozen):
     """One version of a model.
 
     Attributes:
-        name: The model.
-        version: Of the model; ``name@version`` loads it.
-        manifest_sha256: Hex digest of its manifest: it stands for the whole model.
-        aliases: Those that point at it.
-        signatures: How many, by whomever; none has been checked.
-        reports: Hex sha256 of the benchmark reports that are kept with it.
+        name: Name of the model.
+        version: Version of the model; ``name@version`` loads it.
+        manifest_sha256: Hex digest of the manifest, which identifies the whole model.
+        architecture: Detector that builds the network.
+        kind: ``image`` or ``video``.
+        weights: Status of the weights: ``trained``, ``pretrained`` or ``untrained``.
+        summary: Summary in the manifest.
+        license: Licence in the manifest.
+        files: Format → file of the model.
+        aliases: Aliases that point at this version.
+        signatures: Number of its signatures, by any key; none has been checked.
+        reports: Hex sha256 of the benchmark reports that are kept with this version.
     """
 
     name: str
@@ -34,16 +40,16 @@ class Entry(Frozen):
 
     @property
     def size_bytes(self) -> int:
-        """Size of its files together."""
+        """Total size of its files, in bytes."""
         return sum(file.size_bytes for file in self.files.values())
 
 
 class Index(Frozen):
-    """Everything in a registry.
+    """All versions of all models in a registry.
 
     Attributes:
-        models: In alphabetical order.
-        problems: What could not be read, in words.
+        models: The versions, in alphabetical order.
+        problems: Messages about what could not be read.
     """
 
     schema_version: int = 1
@@ -52,7 +58,7 @@ class Index(Frozen):
 
 
 def make_index(registry: Registry) -> Index:
-    """Read every manifest and every alias; what is damaged is named among the problems."""
+    """Read every manifest and every alias of a registry; damage is listed among the problems."""
     entries: list[Entry] = []
     problems: list[str] = []
     for name in registry.names():
@@ -73,7 +79,13 @@ def make_index(registry: Registry) -> Index:
 
 
 def describe(registry: Registry, name: str, version: str, aliases: list[str]) -> Entry:
-    """One version, with the aliases that are known to point at it.
+    """Describe one version of a model.
+
+    Args:
+        registry: The registry.
+        name: Name of the model.
+        version: Version of the model.
+        aliases: Aliases that point at this version.
 
     Raises:
         RegistryError: There is no such version.

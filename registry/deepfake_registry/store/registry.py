@@ -1,14 +1,14 @@
-"""A content-addressed store of models, safe under concurrent writers and whenever one is killed.
+"""A content-addressed store of models, which stays valid under concurrent writers and when a writer is killed.
 
 ::
 
-    blobs/sha256/<aa>/<hash>                        every file, each manifest too, named by its content
-    models/<name>/<version>/manifest.json           written last and never changed: it makes the version exist
+    blobs/sha256/<aa>/<hash>                        every file and every manifest, named by its content
+    models/<name>/<version>/manifest.json           written last and never changed; a version exists once it is there
     models/<name>/<version>/reports/<hash>.json     benchmark reports of this version
     models/<name>/<version>/signatures/<hash>.sig   detached signatures of the manifest
     aliases/<name>/<alias>/<number>.json            one record for each move; the highest number counts
 
-A manifest names each file with its sha256, and is itself the copy of a blob, so nothing can change unnoticed.
+A manifest states the sha256 of each file and is itself a copy of a blob, so that every change is detected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,22 @@ from deepfake_registry.errors import ArtifactCorrupt, RegistryError
 from deepfake_registry.files import cache_folder, new_folder
 from deepfake_registry.manifest import MANIFEST_FILE, FileRef, parse_manifest
 from deepfake_registry.names import check_name, check_paths, is_name, split_reference
-from deepfake_registry.published import Published, folder_of, inside, manifest_path, read_package, same
+from deepfake_registry.published import Published, inside, manifest_path, read_package, same
 from deepfake_registry.store.aliases import Aliases, AliasMove
+from deepfake_registry.store.attachments import Attachments
 from deepfake_registry.store.blobs import Blobs, blob_path, reference_to
+from deepfake_registry.store.local import LocalStorage
 from deepfake_registry.store.signing import require_signature, sign_bytes
-from deepfake_registry.store.storage import LocalStorage, Storage
+from deepfake_registry.store.storage import Storage
 
 
 class Registry:
-    """Models by name and version, and aliases that point at them.
+    """A registry: models by name and version, and aliases that point at versions.
 
     Args:
-        storage: Where everything is kept.
-        key: File with a public key: :meth:`trusted`, and all that rests on it, then refuses what is not signed by it.
-        cache: Folder for verified copies of files of a registry that is elsewhere.
+        storage: Storage of its files.
+        key: File with a public key. If given, :meth:`trusted` refuses every model that is not signed by this key.
+        cache: Folder for verified copies of files, where the registry is not on this machine.
     """
 
     def __init__(self, storage: Storage, *, key: Path | None = None, cache: Path | None = None) -> None:
@@ -45,22 +46,24 @@ class Registry:
         self.key = key
         self.blobs = Blobs(storage, "push the model again from an intact copy")
         self.aliases = Aliases(storage)
+        self._reports = Attachments(storage, "reports", ".json")
+        self._signatures = Attachments(storage, "signatures", ".sig")
         self._cache = cache
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def push(self, folder: str | Path, reports: Iterable[bytes] = ()) -> tuple[Published, bool]:
-        """Publish a packaged model; the very same one again changes nothing, and mends damaged blobs.
+        """Publish a packaged model; to publish the same model again changes nothing but replaces damaged blobs.
 
         Args:
-            folder: With ``manifest.json`` and the files that it lists.
-            reports: Benchmark reports to keep with it.
+            folder: Folder with ``manifest.json`` and the files that it lists.
+            reports: Benchmark reports to keep with the version.
 
         Returns:
             The version, and whether it is new.
 
         Raises:
-            RegistryError: The version exists with other content, or its name or version cannot stand in a registry.
+            RegistryError: The version exists with other content, or its name or version is not a valid one.
             ArtifactCorrupt: A file is missing, damaged, or lies outside of the folder.
         """
         package = read_package(Path(folder))
@@ -71,42 +74,42 @@ class Registry:
         package = same(existing, package) if existing else package
         self._store_files(package, Path(folder))
         for report in reports:
-            self._attach(package, "reports", ".json", report)
+            self._reports.add(package, report)
         try:
             self.storage.create(manifest_path(manifest.name, manifest.version), package.text)
         except FileExistsError:
             existing = self.published(manifest.name, manifest.version)
             package = same(existing, package)
-        # A collection of garbage that began before this push may just have taken an old blob away: look again.
+        # A garbage collection that began before this push may just have deleted an old blob, so check again.
         if not all(self.blobs.has(file.sha256) for file in [*package.files, reference_to(package.text)]):
             self._store_files(package, Path(folder))
         return package, existing is None
 
     def attach_report(self, published: Published, report: bytes) -> str:
-        """Keep a benchmark report with a version; gives the hex sha256 that names it."""
-        return self._attach(published, "reports", ".json", report)
+        """Keep a benchmark report with a version, and return the hex sha256 that names it."""
+        return self._reports.add(published, report)
 
     def sign(self, published: Published, private_key: Path) -> str:
-        """Sign a version's manifest, and with it every file; gives the hex sha256 that names the signature.
+        """Sign the manifest of a version, and thereby all its files; return the hex sha256 that names the signature.
 
         Args:
-            published: The version.
-            private_key: PEM file with an elliptic-curve key, without a password.
+            published: Version to sign.
+            private_key: PEM file with an elliptic-curve key that has no password.
 
         Raises:
             MissingExtra: The library for signatures is not installed.
             DeepfakeError: The key cannot be used.
         """
-        return self._attach(published, "signatures", ".sig", sign_bytes(published.text, private_key))
+        return self._signatures.add(published, sign_bytes(published.text, private_key))
 
     def move(self, name: str, alias: str, version: str, *, reason: str, **details: Any) -> AliasMove:
-        """Point an alias at a version; what it pointed at before stays in its history.
+        """Point an alias at a version; the version that it pointed at before stays in its history.
 
         Args:
-            name: The model.
-            alias: Such as ``"production"``; made when it does not exist.
-            version: An existing one.
-            reason: Why, in a few words.
+            name: Name of the model.
+            alias: Alias, such as ``"production"``; it is created when it does not exist.
+            version: An existing version.
+            reason: Reason for the move, in a few words.
             **details: Other fields of :class:`AliasMove`.
 
         Raises:
@@ -121,15 +124,18 @@ class Registry:
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def names(self) -> list[str]:
-        """Names of all models, in alphabetical order."""
+        """Return the names of all models, in alphabetical order."""
         return sorted({name for name, _ in self._published_paths("models")})
 
     def versions(self, name: str) -> list[str]:
-        """Versions of a model, in alphabetical order; none where there is no such model."""
+        """Return the versions of a model, in alphabetical order; none where there is no such model."""
         return sorted(version for _, version in self._published_paths(f"models/{check_name('name', name)}"))
 
     def resolve(self, reference: str) -> Published:
-        """``"name@version"`` or ``"name@alias"``; the model is not yet trusted, see :meth:`trusted`.
+        """Find the version that a reference means, without checking signatures (:meth:`trusted` checks them).
+
+        Args:
+            reference: ``"name@version"`` or ``"name@alias"``.
 
         Raises:
             RegistryError: There is no such model, version or alias.
@@ -155,11 +161,15 @@ class Registry:
         return published
 
     def trusted(self, reference: str) -> Published:
-        """As :meth:`resolve`, and signed where a key is set.
+        """Find the version that a reference means, and check its signature where the registry has a key.
+
+        Args:
+            reference: ``"name@version"`` or ``"name@alias"``.
 
         Raises:
-            SignatureRefused: There is no signature by that key.
-            RegistryError, ArtifactCorrupt: As for :meth:`resolve`.
+            SignatureRefused: The version has no signature by the key.
+            RegistryError: There is no such model, version or alias.
+            ArtifactCorrupt: The manifest or the alias is damaged.
         """
         published = self.resolve(reference)
         if self.key is not None:
@@ -167,10 +177,10 @@ class Registry:
         return published
 
     def published(self, name: str, version: str) -> Published:
-        """One version, by its very name.
+        """Return one version of a model; an alias is not accepted.
 
         Raises:
-            RegistryError: There is none.
+            RegistryError: There is no such version.
             ArtifactCorrupt: Its manifest is damaged.
         """
         found = self._find(name, version)
@@ -179,12 +189,12 @@ class Registry:
         return found
 
     def fetch(self, file: FileRef) -> Path:
-        """A file's content on this machine, verified just now.
+        """Return a path on this machine with the verified content of a file.
 
-        In a registry on this machine that is the blob itself, else a copy in the cache.
+        Where the registry is on this machine, this is the blob itself, otherwise a copy in the cache.
 
         Raises:
-            ArtifactCorrupt: It is missing or damaged, in the registry or in the cache.
+            ArtifactCorrupt: The file is missing or damaged, in the registry or in the cache.
         """
         path = blob_path(file.sha256)
         if self.storage.folder is not None:
@@ -198,14 +208,14 @@ class Registry:
         return cache.root / path
 
     def pull(self, published: Published, folder: str | Path) -> Path:
-        """Write a version as a packaged model: the folder appears whole or not at all.
+        """Write a version as a packaged model; the folder appears whole or not at all.
 
         Args:
-            published: From :meth:`trusted`.
-            folder: One that does not exist yet, or is empty.
+            published: Version to write, as :meth:`trusted` returned it.
+            folder: Folder to write, which does not exist yet or is empty.
 
         Raises:
-            DeepfakeError: The folder is there already, or the disk is full.
+            DeepfakeError: The folder exists and is not empty, or the disk is full.
             ArtifactCorrupt: A file is missing or damaged in the registry.
         """
         with new_folder(folder) as half:
@@ -216,42 +226,41 @@ class Registry:
         return Path(folder)
 
     def reports(self, published: Published) -> list[str]:
-        """Hex sha256 of each benchmark report that is kept with a version."""
-        return self._attached(published, "reports", ".json")
+        """Return the hex sha256 of each benchmark report that is kept with a version."""
+        return self._reports.names(published)
 
     def read_report(self, published: Published, sha256: str) -> bytes:
-        """One of its reports.
+        """Read a benchmark report of a version.
 
         Raises:
             ArtifactCorrupt: It is missing or damaged.
         """
-        return self._read_attached(f"{folder_of(published)}/reports/{sha256}.json", sha256)
+        return self._reports.read(published, sha256)
 
     def signatures(self, published: Published) -> list[str]:
-        """Hex sha256 of each signature of a version."""
-        return self._attached(published, "signatures", ".sig")
+        """Return the hex sha256 of each signature of a version."""
+        return self._signatures.names(published)
 
     def read_signatures(self, published: Published) -> list[bytes]:
-        """All signatures of a version, by whomever.
+        """Read all signatures of a version, by any key.
 
         Raises:
-            ArtifactCorrupt: One is damaged.
+            ArtifactCorrupt: A signature is damaged.
         """
-        folder = f"{folder_of(published)}/signatures"
-        return [self._read_attached(f"{folder}/{sha256}.sig", sha256) for sha256 in self.signatures(published)]
+        return [self._signatures.read(published, sha256) for sha256 in self.signatures(published)]
 
     def check_signature(self, published: Published, public_key: Path) -> None:
-        """See that one of a version's signatures is by a key.
+        """Check that a version has a signature by a key.
 
         Raises:
-            SignatureRefused: None is.
+            SignatureRefused: It has none.
             MissingExtra: The library for signatures is not installed.
             DeepfakeError: The key cannot be read.
         """
         what = f"{published.reference} in {self.storage.url}"
         require_signature(published.text, self.read_signatures(published), public_key, what)
 
-    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _find(self, name: str, version: str) -> Published | None:
         path = manifest_path(name, version)
@@ -281,28 +290,9 @@ class Registry:
         return [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == MANIFEST_FILE]
 
     def _known(self, name: str) -> str:
-        """What there is instead, for a message."""
+        """Describe what the registry does hold, for a message."""
         if versions := self.versions(name):
             return f"versions: {', '.join(versions)}; aliases: {', '.join(self.aliases.names(name)) or 'none'}"
         names = self.names()
         close = difflib.get_close_matches(name, names, n=1)
         return f"did you mean {close[0]!r}?" if close else f"models: {', '.join(names) or 'none'}"
-
-    def _attach(self, published: Published, kind: str, suffix: str, data: bytes) -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        with suppress(FileExistsError):
-            self.storage.create(f"{folder_of(published)}/{kind}/{digest}{suffix}", data)
-        return digest
-
-    def _attached(self, published: Published, kind: str, suffix: str) -> list[str]:
-        paths = self.storage.files(f"{folder_of(published)}/{kind}")
-        return [path.rpartition("/")[2].removesuffix(suffix) for path in paths]
-
-    def _read_attached(self, path: str, sha256: str) -> bytes:
-        try:
-            data = self.storage.read(path)
-        except FileNotFoundError:
-            raise ArtifactCorrupt(f"{self.storage.where(path)}: missing; add it again") from None
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ArtifactCorrupt(f"{self.storage.where(path)}: damaged; delete it and add it again")
-        return data

@@ -1,7 +1,7 @@
-"""Signatures of manifests by a key pair, through the library ``model-signing``; no network.
+"""Sign manifests by a key pair, with the library ``model-signing`` and without network access.
 
-What is signed is the folder ``model/`` with ``manifest.json`` in it. The manifest holds the sha256 of every file, and
-each read compares it, so the signature covers the whole model. The format is that of the library's own command:
+A signature is made of the folder ``model/`` with ``manifest.json`` in it. The manifest holds the sha256 of every file,
+and each read compares it, so that the signature covers the whole model. The library's own command verifies it:
 ``python -m model_signing verify key FOLDER --signature FILE --public_key KEY --ignore_unsigned_files``.
 """
 
@@ -20,11 +20,11 @@ INSTALL = "deepfake-core[sign]"
 
 
 def sign_bytes(manifest: bytes, private_key: Path) -> bytes:
-    """A detached signature of a manifest, as a Sigstore bundle in JSON.
+    """Return a detached signature of a manifest, as a Sigstore bundle in JSON.
 
     Args:
-        manifest: Its very bytes.
-        private_key: PEM file with an elliptic-curve key, without a password.
+        manifest: Exact bytes of the manifest.
+        private_key: PEM file with an elliptic-curve key that has no password.
 
     Raises:
         MissingExtra: The library is not installed.
@@ -40,16 +40,16 @@ def sign_bytes(manifest: bytes, private_key: Path) -> bytes:
 
 
 def require_signature(manifest: bytes, signatures: Iterable[bytes], public_key: Path, what: str) -> None:
-    """See that one of the signatures is of this manifest and by this key.
+    """Check that at least one signature is of this manifest and by this key.
 
     Args:
-        manifest: Its very bytes.
-        signatures: What :func:`sign_bytes` gave; anything else is no valid signature.
-        public_key: PEM file.
+        manifest: Exact bytes of the manifest.
+        signatures: Signatures that :func:`sign_bytes` returned; any other bytes are not valid.
+        public_key: PEM file with the public key.
         what: Name of the model, for the message.
 
     Raises:
-        SignatureRefused: None is.
+        SignatureRefused: No signature is.
         MissingExtra: The library is not installed.
         DeepfakeError: The key cannot be read, or is of another kind.
     """
@@ -64,7 +64,7 @@ def require_signature(manifest: bytes, signatures: Iterable[bytes], public_key: 
             signature.write_bytes(data)
             try:
                 verifying.Config().use_elliptic_key_verifier(public_key=public_key).verify(folder, signature)
-            except Exception as error:  # noqa: BLE001 - the library raises what it likes; it is reported
+            except Exception as error:  # noqa: BLE001 - the library may raise anything; it is reported
                 reasons.append(_one_line(error))
             else:
                 return
@@ -78,7 +78,7 @@ def require_signature(manifest: bytes, signatures: Iterable[bytes], public_key: 
 
 @contextmanager
 def _model(manifest: bytes) -> Iterator[tuple[Path, Path]]:
-    """The folder that is signed, and a place for the signature beside it."""
+    """Yield a temporary folder with the manifest, which is signed, and the path of the signature beside it."""
     with tempfile.TemporaryDirectory(prefix="deepfake-") as root:
         folder = Path(root) / "model"
         folder.mkdir()
@@ -87,6 +87,7 @@ def _model(manifest: bytes) -> Iterator[tuple[Path, Path]]:
 
 
 def _library(module: str) -> Any:
+    """Import a module of the library; raise MissingExtra where it is not installed."""
     import importlib
 
     try:

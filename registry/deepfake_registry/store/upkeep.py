@@ -1,4 +1,4 @@
-"""Looking after a registry: read everything again, and remove what nothing refers to."""
+"""Maintain a registry: verify all files, delete files that nothing refers to, and compare versions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from deepfake_registry.store.registry import Registry
 T = TypeVar("T")
 
 GRACE = timedelta(days=7)
-"""How old a file must be before it is collected: older than any push that may still be going on."""
+"""Age from which an unused file is deleted; no push takes as long."""
 
 
 class Verified(NamedTuple):
-    """What was read, and what is wrong."""
+    """Numbers of what was verified, and messages about what is damaged."""
 
     versions: int
     moves: int
@@ -30,14 +30,14 @@ class Verified(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What nothing refers to any more: full names of files and their size together."""
+    """Full names of files that nothing refers to, and their total size in bytes."""
 
     files: list[str]
     size_bytes: int
 
 
 class Change(Frozen):
-    """One field in which two manifests differ, with its values as JSON; ``None`` where one lacks it."""
+    """A field in which two manifests differ, with both values as JSON; ``None`` where a manifest lacks the field."""
 
     field: str
     before: object
@@ -45,7 +45,7 @@ class Change(Frozen):
 
 
 def verify(registry: Registry) -> Verified:
-    """Read every file of a registry and compare it with its hash; damage is listed, and nothing is changed."""
+    """Read every file of a registry and compare it with its hash; damage is listed and nothing is changed."""
     problems: list[str] = []
     found = registry.storage.files(FOLDER)
     problems += [f"{registry.storage.where(path)}: no file of a registry" for path in found if not is_blob(path)]
@@ -68,7 +68,7 @@ def verify(registry: Registry) -> Verified:
             moves += len(history)
             if history:
                 _tried(problems, registry.resolve, f"{name}@{alias}")
-    for sha256 in sorted(stray):  # of pushes that did not end
+    for sha256 in sorted(stray):  # blobs of pushes that did not finish
         path = blob_path(sha256)
         expected = FileRef(path=sha256, sha256=sha256, size_bytes=registry.storage.stat(path).size_bytes)
         _tried(problems, registry.blobs.verify, expected)
@@ -78,19 +78,19 @@ def verify(registry: Registry) -> Verified:
 def collect(
     registry: Registry, *, grace: timedelta = GRACE, delete: bool = False, now: datetime | None = None
 ) -> Collected:
-    """Find blobs that no manifest refers to, and half-written files, that are older than the grace period.
+    """Find blobs that no manifest refers to, and half-written files, if they are older than the grace period.
 
-    What a push is about to refer to is younger than that, as pushing makes its blobs young. Blobs are listed before
-    manifests, so that a manifest which appears meanwhile is seen.
+    A blob that a push is about to refer to is newer than that, because a push marks its blobs as new. Blobs are listed
+    before manifests, so that a manifest which is written meanwhile is taken into account.
 
     Args:
-        registry: Where to look.
-        grace: How old a file must be.
-        delete: Remove it; else only say what would be removed.
-        now: The time that ages are counted from; by default the present.
+        registry: The registry.
+        grace: Age that a file must have.
+        delete: Whether to delete the files; otherwise they are only listed.
+        now: Time from which ages are counted; by default the present.
 
     Raises:
-        ArtifactCorrupt: A manifest is damaged, so that what it refers to is not known; nothing is removed.
+        ArtifactCorrupt: A manifest is damaged, so that the files that it refers to are unknown; nothing is deleted.
     """
     limit = (now or datetime.now(UTC)) - grace
     storage = registry.storage
@@ -105,7 +105,7 @@ def collect(
     size_bytes = 0
     for path in old:
         size, modified = storage.stat(path)
-        if path.rpartition("/")[2] in referenced or modified >= limit:  # a push has just taken it into use
+        if path.rpartition("/")[2] in referenced or modified >= limit:  # a push has just begun to refer to it
             continue
         if delete:
             storage.delete(path)
@@ -120,14 +120,14 @@ def collect(
 
 
 def differences(before: Published, after: Published) -> list[Change]:
-    """Fields in which two manifests differ, by their dotted names in alphabetical order."""
+    """Return the fields in which two manifests differ, with dotted names in alphabetical order."""
     old, new = (dict(_flat(item.manifest.model_dump(mode="json"))) for item in (before, after))
     fields = sorted(field for field in old.keys() | new.keys() if old.get(field) != new.get(field))
     return [Change(field=field, before=old.get(field), after=new.get(field)) for field in fields]
 
 
 def _tried(problems: list[str], call: Callable[..., T], *arguments: Any) -> T | None:
-    """What the call gives; ``None``, and a problem more, where it raises an error of ours."""
+    """Return the result of a call; where it raises a DeepfakeError, add its message to the problems and return None."""
     try:
         return call(*arguments)
     except DeepfakeError as error:
@@ -136,14 +136,14 @@ def _tried(problems: list[str], call: Callable[..., T], *arguments: Any) -> T | 
 
 
 def _half_written(root: Path | None, limit: datetime) -> list[Path]:
-    """What killed processes left on this machine, and no living one can still be writing."""
+    """Return the temporary files that killed processes left on this machine and that are older than the limit."""
     own = [root / name for name in ("blobs", "models", "aliases")] if root is not None else []
     found = [file for folder in own for file in folder.rglob(".*.tmp")]
     return sorted(file for file in found if datetime.fromtimestamp(file.stat().st_mtime, UTC) < limit)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested tables by their dotted names; a list is a leaf."""
+    """Yield the leaves of nested dictionaries by their dotted names; a list is a leaf."""
     if not isinstance(value, dict):
         yield name, value
         return
