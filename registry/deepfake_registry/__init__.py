@@ -1,1 +1,1 @@
-"""What a published model is: its manifest, its files and the errors that concern them."""
+"""Published models: their manifest, their files, the registry that stores them, and all errors of the project."""

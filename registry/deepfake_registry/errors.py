@@ -1,19 +1,19 @@
-"""Every error that the project raises on purpose.
+"""The errors that the project raises on purpose.
 
-The tree::
+Their class hierarchy::
 
     DeepfakeError
-    ├── UnknownDetector      no plugin offers that name (close matches are named)
+    ├── UnknownDetector      no plugin offers the name (close matches are suggested)
     ├── PluginLoadError      a plugin was found but could not be imported or registered
     ├── DuplicatePlugin      two distributions offer the same name
     ├── MissingExtra         an optional dependency is absent; the message is the pip line
-    ├── WeightsUnavailable   no weights for a detector; how to train, pull or download them
-    ├── InputError           one input cannot be judged: which file, and why
-    ├── ArtifactCorrupt      a model file is damaged, or is not one of ours
-    ├── RegistryError        a model, version or alias is not in the registry, is there already, or cannot be written
-    ├── SignatureRefused     a signature that is required is missing, or by another key
-    ├── ParityError          an export disagrees with the network it came from
-    ├── TargetMissed         a documented target does not hold
+    ├── WeightsUnavailable   a detector has no weights here; the message says how to get them
+    ├── InputError           one input cannot be processed; the message names it and says why
+    ├── ArtifactCorrupt      a model file is damaged, or was not written by this project
+    ├── RegistryError        a model, version or alias is missing, exists already, or cannot be written
+    ├── SignatureRefused     a required signature is missing or is by another key
+    ├── ParityError          an export disagrees with the network that it was made from
+    ├── TargetMissed         a documented target is not met
     └── TrainingDataError    training data is missing, ambiguous or leaks
 
 The command line prints the message in one line and exits with status 2; ``--debug`` shows the traceback.
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 
 class DeepfakeError(Exception):
-    """Base of every error raised on purpose; its message says what happened and what to do next."""
+    """Base class of all errors; the message says what happened and what to do next."""
 
 
 class UnknownDetector(DeepfakeError):
@@ -42,13 +42,13 @@ class MissingExtra(DeepfakeError):
     """An optional dependency is absent.
 
     Args:
-        what: The capability that needs it, such as ``"training"``.
-        install: The requirement that brings it, such as ``"deepfake-core[torch]"``.
-        options: Options of ``pip install`` that go with it.
+        what: Capability that needs it, such as ``"training"``.
+        install: Requirement that brings it, such as ``"deepfake-core[torch]"``.
+        options: Options of ``pip install`` that the requirement needs.
     """
 
     def __init__(self, what: str, install: str, options: str = "") -> None:
-        super().__init__(what, install, options)  # all arguments, so that the error survives a trip between processes
+        super().__init__(what, install, options)  # all arguments, so that the error can be pickled
         self.what = what
         self.install = install
         self.options = options
@@ -61,12 +61,12 @@ class WeightsUnavailable(DeepfakeError):
     """A detector has no weights here; the message says how to get them.
 
     Args:
-        reason: What is missing, and what helps first.
-        others: What else would help.
+        reason: Description of what is missing, and the first remedy.
+        others: Other remedies.
     """
 
     def __init__(self, reason: str, *others: str) -> None:
-        super().__init__(reason, *others)  # all arguments, so that the error survives a trip between processes
+        super().__init__(reason, *others)  # all arguments, so that the error can be pickled
         self.reason = reason
         self.others = others
 
@@ -75,15 +75,15 @@ class WeightsUnavailable(DeepfakeError):
 
 
 class InputError(DeepfakeError):
-    """One input cannot be judged.
+    """One input cannot be processed.
 
     Args:
-        source: The input as the user named it (a path, ``"<bytes>"``, ``"<array>"``, …).
-        reason: What is wrong with it, and what would help.
+        source: Input as the user named it (a path, ``"<bytes>"``, ``"<array>"``, …).
+        reason: Description of what is wrong with it, and a remedy.
     """
 
     def __init__(self, source: str, reason: str) -> None:
-        super().__init__(source, reason)  # all arguments, so that the error survives a trip between processes
+        super().__init__(source, reason)  # all arguments, so that the error can be pickled
         self.source = source
         self.reason = reason
 
@@ -92,23 +92,23 @@ class InputError(DeepfakeError):
 
 
 class ArtifactCorrupt(DeepfakeError):
-    """A model file is damaged, incomplete or not one of ours."""
+    """A model file is damaged or incomplete, or was not written by this project."""
 
 
 class RegistryError(DeepfakeError):
-    """The registry has no such model, version or alias, has another under that name, or cannot be reached."""
+    """A model, version or alias is missing from a registry or exists already, or the registry cannot be reached."""
 
 
 class SignatureRefused(DeepfakeError):
-    """A signature is required, and there is none by the trusted key."""
+    """A signature by the trusted key is required, and there is none."""
 
 
 class ParityError(DeepfakeError):
-    """An exported model disagrees with the network that it came from."""
+    """An exported model disagrees with the network that it was made from."""
 
 
 class TargetMissed(DeepfakeError):
-    """A documented target does not hold."""
+    """A documented target is not met."""
 
 
 class TrainingDataError(DeepfakeError):

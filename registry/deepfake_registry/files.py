@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes and hashes."""
+"""Write files atomically, so that each is whole or absent, and compute their hashes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from deepfake_registry.errors import DeepfakeError
 
 CACHE_VARIABLE = "DEEPFAKE_CACHE"
+"""Environment variable with the cache folder."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -21,8 +22,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that becomes ``target`` when the block ends without an error.
 
-    The file is flushed to disk before the rename, and the directory after it, so that a crash leaves either
-    the old file or the new one. On an error nothing stays behind.
+    The file is flushed to disk before it is renamed, and the directory afterwards, so that a crash leaves either the
+    old file or the new one. After an error the temporary file is deleted.
 
     Raises:
         DeepfakeError: The disk is full; the file that was there before is unchanged.
@@ -52,10 +53,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 def new_folder(target: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``target`` that becomes ``target`` when the block ends without an error.
 
-    On an error nothing stays behind.
+    After an error the temporary folder is deleted.
 
     Raises:
-        DeepfakeError: ``target`` is there already and not an empty folder, which stays as it is; or the disk is full.
+        DeepfakeError: ``target`` exists and is not an empty folder (it stays unchanged), or the disk is full.
     """
     target = Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
@@ -65,7 +66,7 @@ def new_folder(target: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         folder = temporary / target.name
-        folder.mkdir()  # unlike the temporary one, with the permissions that the user's folders have
+        folder.mkdir()  # this folder has the usual permissions, which the temporary one has not
         yield folder
         for path in folder.rglob("*"):
             if path.is_file():
@@ -85,7 +86,11 @@ def new_folder(target: str | Path) -> Iterator[Path]:
 
 
 def write_atomic(target: str | Path, data: bytes | str) -> None:
-    """Write ``data`` to ``target``, whole or not at all."""
+    """Write ``data`` to ``target``, whole or not at all.
+
+    Raises:
+        DeepfakeError: The disk is full; the file that was there before is unchanged.
+    """
     with atomic_path(target) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
@@ -94,7 +99,7 @@ def write_new(target: str | Path, data: bytes) -> None:
     """Write a file that must not exist yet, whole or not at all; of several writers at once, exactly one succeeds.
 
     Raises:
-        FileExistsError: There is such a file; it is unchanged.
+        FileExistsError: The file exists already; it is unchanged.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,14 +109,14 @@ def write_new(target: str | Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         _settle(temporary)
-        os.link(temporary, target)  # in one step, and unlike a rename it replaces nothing
+        os.link(temporary, target)  # unlike a rename, this atomic step never replaces a file
         _sync_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:
-    """Where this package keeps what it can get or make again: ``DEEPFAKE_CACHE``, or the user's cache folder."""
+    """Return the folder of files that can be fetched or made again: ``DEEPFAKE_CACHE``, or the user's cache folder."""
     from platformdirs import user_cache_path
 
     setting = os.environ.get(CACHE_VARIABLE, "").strip()
@@ -119,13 +124,13 @@ def cache_folder() -> Path:
 
 
 def sha256_file(path: str | Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
+    """Return the hex sha256 of a file, which is read in blocks."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _no_room(error: Exception, folder: Path) -> bool:
-    """Whether writing failed for want of space; torch's writer does not say so itself."""
+    """Whether a write failed because the disk is full, which torch's writer does not report as such."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     if "no space left" in str(error).lower():
@@ -146,6 +151,7 @@ def _settle(temporary: Path) -> None:
 
 
 def _sync_directory(path: Path) -> None:
+    """Flush a directory to disk, so that a rename in it survives a crash."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

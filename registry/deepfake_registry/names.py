@@ -1,4 +1,4 @@
-"""What models, versions, aliases and files may be called, so that no name leaves its folder."""
+"""Valid names of models, versions, aliases and files; no valid name leads out of its folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 
 def check_name(kind: str, text: str) -> str:
-    """The text itself, when it may be a ``"name"``, a ``"version"`` or an ``"alias"``.
+    """Return a text if it is a valid name of its kind.
+
+    Args:
+        kind: ``"name"``, ``"version"`` or ``"alias"``.
+        text: The text.
 
     Raises:
-        RegistryError: It may not.
+        RegistryError: It is not valid.
     """
     pattern, allowed = _PATTERNS[kind]
     if not pattern.fullmatch(text):
@@ -29,28 +33,34 @@ def check_name(kind: str, text: str) -> str:
 
 
 def is_name(kind: str, text: str) -> bool:
-    """Whether the text may be a name of that kind."""
+    """Whether a text is a valid name of a kind: ``"name"``, ``"version"`` or ``"alias"``."""
     return _PATTERNS[kind][0].fullmatch(text) is not None
 
 
 def split_reference(text: str) -> tuple[str, str]:
-    """``"lite@production"`` as its name and what stands behind the ``@``; empty where nothing does.
+    """Split a reference such as ``"lite@production"`` into the name and the version or alias.
+
+    The second part is empty where the reference has no ``@``.
 
     Raises:
-        RegistryError: One of the two cannot be such a name.
+        RegistryError: One of the two is not a valid name.
     """
     name, mark, wanted = text.partition("@")
     check_name("name", name)
     if mark:
-        check_name("version", wanted)  # every alias could be a version too
+        check_name("version", wanted)  # every valid alias is a valid version, too
     return name, wanted
 
 
 def check_paths(manifest: ModelManifest, source: str) -> None:
-    """See that every file of a manifest lies in its own folder.
+    """Check that every file of a manifest lies in the folder of the model.
+
+    Args:
+        manifest: The manifest.
+        source: Name of the manifest, for the message.
 
     Raises:
-        ArtifactCorrupt: One is absolute, a URL, leads out of the folder, or takes the manifest's own place.
+        ArtifactCorrupt: A path is absolute or a URL, leads out of the folder, or is the manifest's own.
     """
     for reference in manifest.files.values():
         if not is_safe_path(reference.path) or reference.path.lower() == MANIFEST_FILE:
@@ -60,10 +70,10 @@ def check_paths(manifest: ModelManifest, source: str) -> None:
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a path with ``/`` stays below where it starts, on every system."""
+    """Whether a path with ``/`` stays in the folder where it starts, on every operating system."""
     return all(_PART.fullmatch(part) for part in path.split("/"))
 
 
 def unique(files: Iterable[FileRef]) -> list[FileRef]:
-    """One reference for each content, in the order of their first."""
+    """Return one reference for each content, in the order of first appearance."""
     return list({file.sha256: file for file in files}.values())

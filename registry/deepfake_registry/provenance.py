@@ -1,4 +1,4 @@
-"""Where training pictures come from and on which terms, as a TOML file beside a plugin."""
+"""Read the sources and terms of training images from a TOML file that a plugin brings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from deepfake_registry.manifest import Frozen
 
 
 class SourceTerms(Frozen):
-    """Where pictures or weights come from; one ``[[source]]`` table of the file of sources.
+    """A source of images or weights: one ``[[source]]`` table of the file.
 
     Attributes:
-        name: As in the manifest's provenance.
-        role: As there; empty when it holds for every role.
-        what: What it is, and whom to cite.
-        terms: Licence, in its owners' words.
-        use: What it was used for.
+        name: Name of the source, as in the manifest's provenance.
+        role: Role of the source, as in the manifest's provenance; empty where the terms hold for every role.
+        what: Description of the source, and the work to cite.
+        terms: Licence, in the words of its owners.
+        use: Purposes that it was used for.
     """
 
     name: str
@@ -31,10 +31,10 @@ class SourceTerms(Frozen):
 
 
 def read_terms(file: Path) -> tuple[SourceTerms, ...]:
-    """The ``[[source]]`` tables of a TOML file.
+    """Read the ``[[source]]`` tables of a TOML file.
 
     Raises:
-        DeepfakeError: It cannot be read, or a table lacks a field or has an unknown one.
+        DeepfakeError: The file cannot be read, or a table lacks a field or has an unknown one.
     """
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))["source"]
@@ -45,5 +45,11 @@ def read_terms(file: Path) -> tuple[SourceTerms, ...]:
 
 
 def find_terms(known: Iterable[SourceTerms], name: str, role: str) -> SourceTerms | None:
-    """The entry for a source in a role (``"real"`` or ``"fake"``): the first that fits."""
+    """Return the first entry for a source in a role; ``None`` where there is none.
+
+    Args:
+        known: The entries.
+        name: Name of the source.
+        role: ``"real"`` or ``"fake"``.
+    """
     return next((item for item in known if item.name == name and item.role in ("", role)), None)

@@ -1,4 +1,4 @@
-"""One version of a model: as a packaged folder that is to be published, and as it stands in a registry."""
+"""One version of a model, in a packaged folder that is to be published, or in a registry."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from deepfake_registry.names import check_name, check_paths, unique
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One version of a model in a registry, its manifest verified.
+    """One version of a model in a registry, with a verified manifest.
 
     Attributes:
-        manifest: What it is.
-        text: The manifest's own bytes.
-        sha256: Hex digest of these bytes: it stands for the whole model.
+        manifest: The manifest.
+        text: Exact bytes of the manifest.
+        sha256: Hex digest of these bytes, which identifies the whole model.
     """
 
     manifest: ModelManifest
@@ -27,30 +27,34 @@ class Published:
 
     @property
     def reference(self) -> str:
-        """``name@version``."""
+        """Reference to this version: ``name@version``."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
     @property
     def files(self) -> list[FileRef]:
-        """Its files, each content once."""
+        """Files of this version, each content once."""
         return unique(self.manifest.files.values())
 
 
 def manifest_path(name: str, version: str) -> str:
-    """Where a version's manifest lies in a storage; raises RegistryError for what cannot be such a name."""
+    """Return the path of the manifest of a version in a storage.
+
+    Raises:
+        RegistryError: The name or the version is not a valid one.
+    """
     return f"models/{check_name('name', name)}/{check_name('version', version)}/{MANIFEST_FILE}"
 
 
 def folder_of(published: Published) -> str:
-    """Where all that belongs to a version lies in a storage."""
+    """Return the path of the folder of a version in a storage."""
     return manifest_path(published.manifest.name, published.manifest.version).removesuffix(f"/{MANIFEST_FILE}")
 
 
 def read_manifest(folder: Path) -> tuple[bytes, ModelManifest]:
-    """The manifest of a packaged model, as it stands in the file and as it reads.
+    """Read the manifest of a packaged model, and return its exact bytes and its content.
 
     Raises:
-        ArtifactCorrupt: It is missing or cannot be read.
+        ArtifactCorrupt: The manifest is missing or cannot be read.
     """
     file = folder / MANIFEST_FILE
     try:
@@ -61,7 +65,12 @@ def read_manifest(folder: Path) -> tuple[bytes, ModelManifest]:
 
 
 def read_package(folder: Path) -> Published:
-    """A packaged model as it would be published; its files are looked at when they are stored."""
+    """Read a packaged model that is to be published; its files are verified later, when they are stored.
+
+    Raises:
+        ArtifactCorrupt: The manifest is missing or not valid, lists no file, or lists one outside of the folder.
+        RegistryError: The name or the version is not a valid one.
+    """
     text, manifest = read_manifest(folder)
     check_name("name", manifest.name)
     check_name("version", manifest.version)
@@ -72,7 +81,11 @@ def read_package(folder: Path) -> Published:
 
 
 def inside(folder: Path, file: FileRef) -> Path:
-    """A file of a packaged model; raises ArtifactCorrupt where a link leads out of the folder."""
+    """Return the path of a file of a packaged model.
+
+    Raises:
+        ArtifactCorrupt: A symbolic link leads out of the folder.
+    """
     path = folder / file.path
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ArtifactCorrupt(f"{folder / MANIFEST_FILE}: {file.path!r} lies outside of the package; refused")
@@ -80,7 +93,11 @@ def inside(folder: Path, file: FileRef) -> Path:
 
 
 def same(existing: Published, package: Published) -> Published:
-    """The existing version, which must be the one that is pushed."""
+    """Return the existing version, which must be the same model as the package that is pushed.
+
+    Raises:
+        RegistryError: The existing version is another model.
+    """
     if existing.manifest != package.manifest:
         changed = sorted(
             field for field in ModelManifest.model_fields

@@ -1,4 +1,4 @@
-"""Write the schema beside this module."""
+"""Write the JSON schema to the file in this folder."""
 
 from deepfake_registry.files import write_atomic
 from deepfake_registry.schema import FILE, schema_text
