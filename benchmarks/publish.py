@@ -29,7 +29,7 @@ from deepfake_bench.records.dataset import parse_dataset
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
-from deepfake_core.runtimes.cpu_contention import Bystanders
+from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_registry.files import write_atomic
 from published import KIND, contents, pages
 
@@ -274,7 +274,7 @@ def publish(
 
 def taken(step: Step, given: Inputs, places: list[str]) -> str:
     """Run a step and keep its result without the names of ``places``; returns why it failed."""
-    others = Bystanders()
+    others = CpuContention()
     with TemporaryDirectory() as folder:
         try:
             for command in step.commands(given, Path(folder)):

@@ -13,11 +13,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from deepfake_bench.card import marks
-from deepfake_bench.card.card import accuracy_on, robustness_on, table
+from deepfake_bench.card.tables import accuracy_on, robustness_on
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.records.targets import board, documented
-from deepfake_bench.report.figures import SIGNS, conditions_of, interval, meaningful, number, short, short_name
+from deepfake_bench.report.figures import meaningful
+from deepfake_bench.report.labels import SIGNS, conditions_of, interval, number, short, short_name
+from deepfake_bench.report.markdown import table
 from deepfake_core.protect.protectors import levels
 from published_files import Differences, Effect, Figures, Protection, labels_of, read, report_of
 
@@ -80,7 +82,7 @@ def targets(folder: Path) -> str:
                 f"`{short_name(row.detector)}`",
                 target,
                 documented(check),
-                f"{short(check.measured)} ({_conditions(row)})" if check.judged else "–",
+                f"{short(check.measured)} ({_conditions(row)})" if check.is_decided else "–",
                 f"{verdict}: {check.reason}" if check.reason else verdict,
             )
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepfake_bench.runner.machine import describe_machine
-from deepfake_core.runtimes.cpu_contention import Bystanders
+from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_registry.files import write_atomic
 
 BUSY = 0.05  # share of the processors that other work may take
@@ -91,7 +91,7 @@ def publish(rows: Iterable[Row], *, threads: int, file: Path | None = None) -> N
         threads: Of whatever is measured.
         file: Takes the same as JSON at the end, also where that comes early.
     """
-    others, machine = Bystanders(), describe_machine()
+    others, machine = CpuContention(), describe_machine()
     created = datetime.now(UTC).isoformat(timespec="seconds")
     libraries = ", ".join(map(" ".join, machine.libraries.items()))
     print(f"{machine.cpu}, {machine.cores} cores, {threads} threads; {libraries}\n")

@@ -1,4 +1,4 @@
-"""What a model card is made from: a manifest, a report, validation scores, predictions and the sources' terms."""
+"""The findings that a model card is made from: manifest, report, validation and evaluation logits, terms of sources."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """Labelled scores of pictures.
+class LabelledLogits:
+    """Logits of images with their labels.
 
     Attributes:
-        name: Of the dataset.
-        logit: ``float64 [N]``.
-        fake: ``float64 [N]`` in {0, 1}.
-        family: ``[N]``: the source, or the kind of fake.
+        name: Name of the dataset.
+        logit: Logits ``float64 [N]``.
+        fake: Labels ``float64 [N]`` in {0, 1}.
+        family: Source or kind of fake of each image, ``[N]``.
     """
 
     name: str
@@ -39,24 +39,32 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything that the numbers of a card come from."""
+    """Everything that the numbers of a card come from.
+
+    Attributes:
+        manifest: Manifest of the model.
+        report: Measurements of the model.
+        validation: Logits on the validation split, which the model was calibrated on.
+        evaluation: Logits on evaluation sets.
+        terms: Terms of use of the sources of the training data.
+    """
 
     manifest: ModelManifest
     report: Report
-    validation: Scores
-    evaluation: tuple[Scores, ...] = ()
+    validation: LabelledLogits
+    evaluation: tuple[LabelledLogits, ...] = ()
     terms: tuple[SourceTerms, ...] = ()
 
     def measured(self, scenario: str, dataset: str | None = None) -> Iterator[Measurement]:
-        """The measurements of one scenario that have numbers."""
+        """Yield the measurements of one scenario that have numbers, on any dataset or on one."""
         for row in self.report.measurements:
             fits = dataset is None or (row.dataset is not None and row.dataset.name == dataset)
             if row.scenario == scenario and row.status == "measured" and fits:
                 yield row
 
 
-def read_validation(run_dir: Path) -> Scores:
-    """The scores that a training run was calibrated on.
+def read_validation(run_dir: Path) -> LabelledLogits:
+    """Read the logits that a training run was calibrated on.
 
     Raises:
         TrainingDataError: The folder is not that of a finished run.
@@ -67,22 +75,22 @@ def read_validation(run_dir: Path) -> Scores:
             logit, fake, family = (saved[name] for name in ("logit", "fake", "family"))
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise TrainingDataError(f"{file}: cannot be read ({error}); name the folder of a finished run") from error
-    return Scores("validation", logit.astype(np.float64), fake.astype(np.float64), family)
+    return LabelledLogits("validation", logit.astype(np.float64), fake.astype(np.float64), family)
 
 
-def judge_validation(detector: str, data: str, cache_dir: Path, device: str = "cpu") -> Scores:
-    """The same scores without the run: its validation split is made from the training data and judged again.
+def score_validation(detector: str, data: str, cache_dir: Path, device: str = "cpu") -> LabelledLogits:
+    """Compute the same logits without the run: the validation split is made again from the training data, and scored.
 
-    What the shipped weights say is shown, at the precision in which they are shipped.
+    The logits are those of the shipped weights, at the precision in which they are shipped.
 
     Args:
-        detector: A name or a packaged folder, with weights that torch can run.
-        data: The training data, as :func:`~deepfake_core.datasets.opening.open_dataset` takes them.
-        cache_dir: Where prepared faces are kept.
-        device: Where the network runs.
+        detector: Name or packaged folder of a detector with weights that torch can run.
+        data: Training data, as :func:`~deepfake_core.datasets.opening.open_dataset` takes them.
+        cache_dir: Folder that prepared faces are kept in.
+        device: Device that the network runs on.
 
     Raises:
-        TrainingDataError: The data give other pictures than the model was trained on.
+        TrainingDataError: The data give other images than the model was trained on.
     """
     from deepfake_core.contract.detector import WithPreprocess
     from deepfake_core.loading.load import load
@@ -93,14 +101,19 @@ def judge_validation(detector: str, data: str, cache_dir: Path, device: str = "c
     where = next(loaded.network.parameters()).device
     held = training_data_of(loaded, data, cache_dir, where).validation
     logit = validation_logits(WithPreprocess(loaded.network, loaded.detector.preprocess).to(where), held.images)
-    return Scores("validation", logit, held.fake.astype(np.float64), held.family)
+    return LabelledLogits("validation", logit, held.fake.astype(np.float64), held.family)
 
 
-def read_predictions(file: Path, name: str) -> Scores:
-    """The pictures' scores in the CSV file of an accuracy measurement; videos have no single logit."""
+def read_logits(file: Path, name: str) -> LabelledLogits:
+    """Read the logits of images from the CSV file of an accuracy measurement; videos have no single logit.
+
+    Args:
+        file: CSV file of predictions.
+        name: Name of the dataset.
+    """
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = [row for row in csv.DictReader(stream) if row["logit"]]
-    return Scores(
+    return LabelledLogits(
         name,
         np.array([row["logit"] for row in rows], dtype=np.float64),
         np.array([row["fake"] for row in rows], dtype=np.float64),
@@ -109,5 +122,5 @@ def read_predictions(file: Path, name: str) -> Scores:
 
 
 def probability(fitted: Calibration, logit: Floats) -> Floats:
-    """P(fake) ``float64 [N]`` of logits ``[N]``."""
+    """Return P(fake) ``float64 [N]`` of logits ``float64 [N]``."""
     return np.array([fitted.p_fake(value) for value in logit.tolist()], dtype=np.float64)

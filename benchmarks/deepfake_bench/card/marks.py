@@ -1,11 +1,11 @@
-"""Marked blocks of Markdown pages: people write the prose, and what stands between marks is filled in.
+"""Marked blocks of Markdown pages: people write the prose, and the text between marks is filled in.
 
-A block has a kind and a name, and stands anywhere in a page, in any order; this one is of the kind ``card``::
+A block has a kind and a name. Blocks may be anywhere in a page, in any order; this one is of the kind ``card``::
 
     <!-- card: accuracy -->
     <!-- /card -->
 
-What stands between the marks is replaced, so that a page can be filled again at any time.
+The text between the marks is replaced, so that a page can be filled again at any time.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from deepfake_registry.files import write_atomic
 
 
 def marked(page: Path, kind: str, known: Collection[str]) -> list[str]:
-    """Names of the blocks of a kind that a page marks.
+    """Return the names of the blocks of a kind that a page marks.
 
     Raises:
-        DeepfakeError: The page cannot be read, marks none, marks one that is not ``known``, or leaves one open.
+        DeepfakeError: The page cannot be read, marks no block or one that is not ``known``, or leaves one open.
     """
     text = read_page(page)
     names = [match[2] for match in _blocks(kind).finditer(text)]
@@ -43,7 +43,7 @@ def fill(page: Path, kind: str, contents: Mapping[str, str]) -> None:
 
 
 def filled(text: str, kind: str, contents: Mapping[str, str]) -> str:
-    """The text of a page with ``contents`` (name → text) between its marks."""
+    """Return the text of a page with ``contents`` (name → text) between its marks."""
 
     def block(match: re.Match[str]) -> str:
         content = contents.get(match[2])
@@ -53,10 +53,10 @@ def filled(text: str, kind: str, contents: Mapping[str, str]) -> str:
 
 
 def read_page(page: Path) -> str:
-    """The text of a page.
+    """Return the text of a page.
 
     Raises:
-        DeepfakeError: It cannot be read.
+        DeepfakeError: The page cannot be read.
     """
     try:
         return page.read_text(encoding="utf-8")

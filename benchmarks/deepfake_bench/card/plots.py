@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepfake_bench.card.card import variant_label
-from deepfake_bench.card.findings import Findings, Floats, Scores, probability
+from deepfake_bench.card.findings import Findings, Floats, LabelledLogits, probability
+from deepfake_bench.report.labels import variant_label
 from deepfake_bench.scenarios.variants import QUICK
 from deepfake_core.errors import MissingExtra
 from deepfake_core.evaluation import metrics
@@ -35,7 +35,7 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
     """Write every picture that there are numbers for.
 
     Returns:
-        File name in ``folder`` → what the picture shows.
+        File name in ``folder`` → caption of the picture.
 
     Raises:
         MissingExtra: matplotlib is absent.
@@ -62,14 +62,14 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
 
 
 def _save(figure: Figure, file: Path) -> None:
-    """The same figure gives the same bytes: no date and no version is written into the file."""
+    """Write a figure; the same figure gives the same bytes: no date and no version is written into the file."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     write_atomic(file, data.getvalue())
 
 
 def _sources(findings: Findings) -> Iterator[tuple[str, Floats, Floats]]:
-    """Name, labels and logits of each evaluated source that has both classes."""
+    """Yield name, labels and logits of each evaluated source that has both classes."""
     for scores in findings.evaluation:
         for name in np.unique(scores.family).tolist():
             here = scores.family == name
@@ -85,7 +85,7 @@ def _reliability(figure: Figure, findings: Findings) -> None:
     left.set_title("validation, where it was fitted")
     left.set_ylabel("share of fakes (both classes counted alike)")
     for place, (name, fake, logit) in enumerate(_sources(findings)):
-        _bins(right, Scores(name, logit, fake, np.full(len(fake), name)), fitted, name, place)
+        _bins(right, LabelledLogits(name, logit, fake, np.full(len(fake), name)), fitted, name, place)
     right.set_title("evaluation, after calibration")
     for axes in (left, right):
         axes.axvspan(fitted.unsure_low, fitted.unsure_high, color="#dddddd", label="unsure", zorder=-1)
@@ -94,7 +94,7 @@ def _reliability(figure: Figure, findings: Findings) -> None:
         axes.legend(**_BELOW)
 
 
-def _bins(axes: Axes, scores: Scores, calibration: Calibration, label: str, place: int) -> None:
+def _bins(axes: Axes, scores: LabelledLogits, calibration: Calibration, label: str, place: int) -> None:
     p_fake = probability(calibration, scores.logit)
     weight = balanced_weights(scores.fake, scores.family)
     p_mean, share, _ = metrics.reliability(scores.fake, p_fake, weight=weight)
@@ -114,7 +114,7 @@ def _roc(figure: Figure, sources: list[tuple[str, Floats, Floats]]) -> None:
 
 
 def _curves(findings: Findings) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
-    """Name of each source with both classes, and its AUC and interval for each variant."""
+    """Yield the name of each source with both classes, and its AUC and interval for each variant."""
     for row in findings.measured("robustness"):
         for name in dict.fromkeys(source.source for source in row.sources):
             found = [source.metrics["auc"] for source in row.sources if source.source == name]

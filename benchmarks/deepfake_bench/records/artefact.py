@@ -8,9 +8,9 @@ from deepfake_core.handle.loaded import LoadedDetector
 
 
 def artefact_of(detector: LoadedDetector) -> tuple[str, int | None]:
-    """Hex sha256 and size in bytes of the model file that runs; ``("", None)`` when there is none.
+    """Return hex sha256 and size in bytes of the model file that runs; ``("", None)`` when there is none.
 
-    Of several files, as an ensemble has them, the sha256 over theirs, and the sum of their sizes.
+    An ensemble has several files: then it is the sha256 over their digests, and the sum of their sizes.
     """
     files = [(file.sha256, file.path.stat().st_size) for file in detector.artifacts]
     if not files:

@@ -18,19 +18,19 @@ _NAME = re.compile(r"([A-Za-z0-9][\w.-]*)=")
 
 
 class DatasetRef(Record):
-    """A dataset, as the user named it."""
+    """Dataset as the user named it."""
 
     name: str
-    layout: str = Field(description="the dataset plugin that reads it")
+    layout: str = Field(description="dataset plugin that reads it")
     path: str
-    options: dict[str, str] = Field({}, description="of the layout, as text")
+    options: dict[str, str] = Field({}, description="options of the layout, as text")
     note: str = ""
 
     def open(self) -> Dataset:
-        """The dataset itself.
+        """Open the dataset.
 
         Raises:
-            TrainingDataError: It is not there, or the layout has no such option.
+            TrainingDataError: The dataset is not there, or the layout has no such option.
         """
         return open_address(Address(self.layout, self.path, self.options))
 
@@ -44,7 +44,7 @@ PLUMBING = DatasetRef(
 
 
 def parse_dataset(text: str) -> DatasetRef:
-    """Read ``[NAME=][LAYOUT:]PATH[?key=value&…]``; but for the name, see ``deepfake_core.datasets.opening``.
+    """Parse ``[NAME=][LAYOUT:]PATH[?key=value&…]``; all but the name is parsed by ``deepfake_core.datasets.opening``.
 
     Without a name, the dataset is called after its folder, or its layout.
 
@@ -55,7 +55,7 @@ def parse_dataset(text: str) -> DatasetRef:
     address = resolved(text[named.end() :] if named else text)
     name = named[1] if named else Path(address.path).resolve().name if address.path else address.name
     reference = DatasetRef(name=name, layout=address.name, path=address.path, options=dict(address.options))
-    # What is wrong is said now rather than after an hour of measuring; not every layout needs a path that exists.
+    # A mistake is reported now rather than after an hour of measuring; not every layout needs a path that exists.
     dataset = reference.open()
     if not Path(address.path).exists():
         next(iter(dataset), None)
@@ -63,5 +63,5 @@ def parse_dataset(text: str) -> DatasetRef:
 
 
 def with_plumbing(datasets: Iterable[str]) -> list[DatasetRef]:
-    """What a run judges pictures of: the embedded set, and what the user named (:func:`parse_dataset`)."""
+    """Return the datasets of a run: the embedded set, and those that the user named (see :func:`parse_dataset`)."""
     return [PLUMBING, *map(parse_dataset, datasets)]

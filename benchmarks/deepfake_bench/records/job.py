@@ -12,7 +12,7 @@ from deepfake_bench.records.report import Record
 
 
 class Job(Record):
-    """One measurement: a detector on a backend, under one scenario."""
+    """One measurement to make: a detector on a backend, under one scenario."""
 
     detector: str
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
@@ -20,15 +20,17 @@ class Job(Record):
     threads: int | None = None
     scenario: str
     dataset: DatasetRef | None = None
-    seconds: float = Field(2.0, gt=0, description="time for each steady-state measurement")
+    seconds: float = Field(2.0, gt=0, description="time for each steady-state measurement, in s")
     limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
-    recipe: str = Field("default", description="how the detector is trained, for the scenario train_throughput")
-    price_per_core_hour: float | None = Field(None, ge=0, description="in any currency; the costs are in the same")
-    p99_ms: float | None = Field(None, gt=0, description="bound on the p99 of server's response times, in ms")
-    variants: Literal["quick", "full"] = Field("quick", description="how many changes robustness makes to a picture")
-    predictions: str = Field("", description="CSV file that takes every score; empty for none")
+    recipe: str = Field("default", description="recipe of the scenario train_throughput")
+    price_per_core_hour: float | None = Field(
+        None, ge=0, description="experimental: price that the costs of offline are in"
+    )
+    p99_ms: float | None = Field(None, gt=0, description="experimental: bound on the p99 of server, in ms")
+    variants: Literal["quick", "full"] = Field("quick", description="list of changes that robustness makes")
+    predictions: str = Field("", description="CSV file that every score is written to; empty for none")
 
     def into(self, folder: Path) -> Job:
-        """The same measurement, with its scores in another folder."""
+        """Return the same measurement, with its scores in another folder."""
         file = str(folder / Path(self.predictions).name) if self.predictions else ""
         return self.model_copy(update={"predictions": file})

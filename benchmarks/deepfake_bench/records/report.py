@@ -1,6 +1,6 @@
-"""The benchmark's report: what was measured, where, with what, and how it stands against the documented targets.
+"""The benchmark's report: what was measured, where, with what, and how it compares with the documented targets.
 
-Written by ``dfbench run --json FILE``. An undefined number is ``null``; a measurement that did not happen is there
+``dfbench run --json FILE`` writes it. An undefined number is ``null``; a measurement that did not happen is listed
 with its reason.
 """
 
@@ -16,6 +16,8 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
 
 SCHEMA_VERSION = 1
+ORIGINAL, RECODED = "original", "recoded"
+"""Variants: the images as they are, and all of them brought to one size and one encoding."""
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -26,7 +28,7 @@ Number = Annotated[float | None, BeforeValidator(_nan_to_none)]
 
 
 class Record(BaseModel):
-    """Base of the report's parts: immutable, refuses unknown fields."""
+    """Base of the report's parts: immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,10 +42,10 @@ class Estimate(Record):
 
 
 class Curves(Record):
-    """What diagrams of one source are drawn from; absent in reports that were written before there were any."""
+    """Points of the diagrams of one source; absent in reports of versions that wrote none."""
 
     fpr: list[float] = Field(description="share of reals called fake, rising: the ROC curve, thinned where it is long")
-    tpr: list[float] = Field(description="share of fakes found, beside each of these")
+    tpr: list[float] = Field(description="share of fakes found at each of these")
     bin_p_fake: list[float] = Field(description="mean P(fake) of each bin of the reliability diagram")
     bin_share: list[float] = Field(description="share of fakes in each bin")
     bin_mass: list[float] = Field(description="share of all samples in each bin")
@@ -60,29 +62,29 @@ class SourceAccuracy(Record):
 
     source: str
     variant: str = Field("", description="how the pictures were changed; empty when the files are as they are")
-    real: int = Field(description="real samples, judged or not")
-    fake: int = Field(description="fake samples, judged or not")
+    real: int = Field(description="real samples, with or without a score")
+    fake: int = Field(description="fake samples, with or without a score")
     groups: int = Field(description="videos, sequences or identities")
     no_face_rate: float = Field(description="share of all samples in which no face was found")
     error_rate: float = Field(description="share of all samples that could not be read")
-    unsure_rate: float = Field(description="share of all samples within the abstention band; scored all the same")
-    metrics: dict[str, Estimate] = Field(description="over the samples that have a score")
+    unsure_rate: float = Field(description="share of all samples within the abstention band; they are scored")
+    metrics: dict[str, Estimate] = Field(description="measures over the samples that have a score")
     curves: Curves | None = Field(None, description="where accuracy was measured on both classes")
 
 
 class DatasetInfo(Record):
-    """What accuracy was measured on."""
+    """Dataset that was measured on."""
 
     name: str
-    layout: str = Field(description="the dataset plugin that read it")
+    layout: str = Field(description="dataset plugin that read it")
     path: str
     samples: int
-    sha256: str = Field(description="over labels, relative paths and contents")
+    sha256: str = Field(description="hash over labels, relative paths and contents")
     note: str = ""
 
 
 class TargetCheck(Record):
-    """One documented target beside what was measured."""
+    """One documented target and what was measured."""
 
     metric: str
     comparison: Literal["<=", ">="]
@@ -95,19 +97,19 @@ class TargetCheck(Record):
     reason: str = Field("", description="why it could not be measured here")
 
     @property
-    def judged(self) -> bool:
-        """Whether it was met or missed."""
+    def is_decided(self) -> bool:
+        """Whether the target was met or missed."""
         return self.verdict != "not measurable here"
 
 
 class Measurement(Record):
     """One scenario on one detector and backend, run in a process of its own."""
 
-    detector: str = Field(description="as it was asked for: a name or a path")
+    detector: str = Field(description="name or path, as it was asked for")
     version: str = ""
     weights: str = Field("", description="trained, pretrained or untrained (random: scores mean nothing)")
-    artefact_sha256: str = Field("", description="of the model file; empty when there is none")
-    backend: str = Field(description="the runtime that ran; the one asked for when nothing could run")
+    artefact_sha256: str = Field("", description="hash of the model file; empty when there is none")
+    backend: str = Field(description="runtime that ran; the one asked for when nothing could run")
     device: str = Field("", description="``cpu``, or the accelerator as ``cuda: NAME``")
     threads: int | None = None
     scenario: str
@@ -122,7 +124,7 @@ class Measurement(Record):
 
 
 class Machine(Record):
-    """Where the report was made."""
+    """Machine that the report was made on."""
 
     cpu: str
     cpu_id: str = Field("", description="vendor, family, model and stepping, where the system tells")
@@ -135,30 +137,35 @@ class Machine(Record):
 
     @property
     def processor(self) -> str:
-        """Its name, and what tells it apart from others of that name."""
+        """Name of the processor, with what tells it apart from others of that name."""
         return f"{self.cpu} ({self.cpu_id})" if self.cpu_id else self.cpu
 
 
 class Report(Record):
-    """Everything that ``dfbench run`` found."""
+    """All measurements of one ``dfbench run``."""
 
     schema_version: Literal[1] = 1
     project_version: str
     created: str = Field(description="UTC, ISO 8601")
-    turns: str = Field("", description="the same in two reports whose measurements were made in turns; else empty")
+    turns: str = Field("", description="identifier shared by two reports that were measured in turns; else empty")
     machine: Machine
     measurements: list[Measurement]
 
     def write(self, path: str | Path) -> None:
-        """Write as JSON, whole or not at all."""
+        """Write the report as JSON, whole or not at all."""
         write_atomic(path, self.model_dump_json(indent=2) + "\n")
 
 
 def parse_report(data: bytes, source: str | Path) -> Report:
-    """A report that ``dfbench run --json`` wrote.
+    """Parse a report that ``dfbench run --json`` wrote.
+
+    Args:
+        data: Content of the file.
+        source: Name of the file, for messages.
 
     Raises:
-        DeepfakeError: It is not one, or one of a newer version; ``source``, the field and the remedy are named.
+        DeepfakeError: The data are not a report, or one of a newer version; the message names ``source``, the field
+            and the remedy.
     """
     try:
         return Report.model_validate_json(data)
@@ -180,10 +187,10 @@ def parse_report(data: bytes, source: str | Path) -> Report:
 
 
 def read_report(path: Path) -> bytes:
-    """The bytes of a report's file.
+    """Return the bytes of a report's file.
 
     Raises:
-        DeepfakeError: It cannot be read.
+        DeepfakeError: The file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -192,5 +199,5 @@ def read_report(path: Path) -> bytes:
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of the report, for the documentation and for other programs; older reports hold to it too."""
+    """Return the JSON schema of the report, for other programs; older reports conform to it too."""
     return Report.model_json_schema(mode="validation")

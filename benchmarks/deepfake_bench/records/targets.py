@@ -1,4 +1,4 @@
-"""Documented targets beside measured numbers: ``met``, ``missed``, or ``not measurable here`` with the reason.
+"""Documented targets checked against measured numbers: ``met``, ``missed``, or ``not measurable here`` with a reason.
 
 A target counts only under the condition that it was stated for. A condition is a list of clauses separated by
 ``;``, each one of:
@@ -8,7 +8,7 @@ A target counts only under the condition that it was stated for. A condition is 
 ``CPU``
     measured on the CPU;
 ``GPU: A40``
-    measured on an accelerator whose name contains the words after the colon;
+    measured on an accelerator whose name contains the text after the colon;
 ``dataset: celeb-df``
     measured on the dataset of that name (``dfbench run --dataset celeb-df=PATH``);
 ``recipe: fast``
@@ -32,23 +32,23 @@ _COMPARE = {"<=": operator.le, ">=": operator.ge}
 
 
 def check_targets(targets: Iterable[Target], measurement: Measurement) -> list[TargetCheck]:
-    """Hold one measurement against the targets that name its scenario.
+    """Check one measurement against the targets that name its scenario.
 
     Args:
-        targets: Of the measurement's detector.
-        measurement: With any status; nothing measured means ``not measurable here``.
+        targets: Targets of the measurement's detector.
+        measurement: Measurement with any status; where nothing was measured, targets are ``not measurable here``.
     """
     return [_check(target, measurement) for target in targets if target.scenario == measurement.scenario]
 
 
 def board(rows: Iterable[Measurement]) -> list[tuple[Measurement, TargetCheck]]:
-    """Every documented target of a detector once for each backend that was asked about it.
+    """Return every documented target of the measured detectors, with the measurement that decides it.
 
-    A measurement that could judge it goes before one that could not. Where a dataset decides nothing, each dataset
-    that could judge it has a line of its own; of several rounds, the one in the middle stands for all.
+    A measurement that decides a target goes before one that cannot. Each backend, device, number of threads and
+    dataset that decides it has a line of its own; of several repetitions, the one with the median value stands for all.
 
     Args:
-        rows: The measurements of a report, in any order.
+        rows: Measurements of a report, in any order.
     """
     found: dict[tuple[str, ...], list[tuple[Measurement, TargetCheck]]] = {}
     for row in rows:
@@ -59,33 +59,33 @@ def board(rows: Iterable[Measurement]) -> list[tuple[Measurement, TargetCheck]]:
 
 
 def _lines(found: list[tuple[Measurement, TargetCheck]]) -> list[tuple[Measurement, TargetCheck]]:
-    """The lines of one target."""
+    """Return the lines of one target."""
 
     def where(line: tuple[Measurement, TargetCheck]) -> tuple[str, ...]:
         row, _ = line
         return row.backend, row.device, str(row.threads), row.dataset.name if row.dataset else ""
 
-    judged = [line for line in found if line[1].judged]
-    if not judged:
+    decided = [line for line in found if line[1].is_decided]
+    if not decided:
         return found[:1]
-    together = groupby(sorted(judged, key=where), key=where)
+    together = groupby(sorted(decided, key=where), key=where)
     by_value = [sorted(lines, key=lambda line: line[1].measured or 0.0) for _, lines in together]
     return [lines[len(lines) // 2] for lines in by_value]
 
 
 def documented(check: TargetCheck) -> str:
-    """Where a target is documented, what exactly, and what it was stated for."""
+    """Return where a target is documented, what exactly, and what it was stated for."""
     said = check.source + (f": {check.note}" if check.note else "")
     return said + (f" ({check.condition})" if check.condition else "")
 
 
 def clauses(condition: str) -> list[str]:
-    """What a condition consists of."""
+    """Return the clauses of a condition."""
     return [clause.strip() for clause in condition.split(";") if clause.strip()]
 
 
 def dataset_of(target: Target) -> str:
-    """Name of the dataset that a target was stated for; empty where it holds on any."""
+    """Return the name of the dataset that a target was stated for; empty where it holds on any."""
     named = [
         clause.removeprefix(_DATASET).strip() for clause in clauses(target.condition) if clause.startswith(_DATASET)
     ]
@@ -115,7 +115,7 @@ def _check(target: Target, measurement: Measurement) -> TargetCheck:
 
 
 def _obstacle(target: Target, measurement: Measurement, value: float | None) -> str:
-    """Why the target cannot be judged by this measurement; empty when it can."""
+    """Return why this measurement cannot decide the target; empty when it can."""
     if measurement.status != "measured":
         return measurement.reason
     obstacles = (_unmet_clause(clause, measurement) for clause in clauses(target.condition))

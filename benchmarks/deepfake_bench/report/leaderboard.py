@@ -1,7 +1,7 @@
-"""Many reports as one table: the best row of each detector and backend, ranked against its like alone.
+"""Many reports as one table: the best row of each detector and backend, ranked among comparable rows alone.
 
-Figures of accuracy are ranked where the data are the same to the byte, figures of speed where machine, device and
-threads are the same. Untrained weights are listed, never ranked.
+Accuracies are ranked where the data are the same to the byte, speeds where machine, device and threads are the same.
+Untrained weights are listed, never ranked.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 
-from deepfake_bench.card.card import table
 from deepfake_bench.records.report import Estimate, Measurement, Report
-from deepfake_bench.report.figures import difference, direction, interval, mean_estimate, meaningful, short, short_name
+from deepfake_bench.report.figures import difference, direction, mean_estimate, meaningful
+from deepfake_bench.report.labels import interval, short, short_name
+from deepfake_bench.report.markdown import table
 from deepfake_core.errors import DeepfakeError
 
 COLUMNS = ("rank", "detector", "version", "backend", "device", "threads", "", "against the first", "measured")
@@ -24,11 +25,11 @@ class Place:
 
     Attributes:
         rank: From 1; ``None`` for untrained weights.
-        row: The measurement.
-        figure: What it is ranked by.
+        row: Measurement.
+        figure: Value that it is ranked by.
         against_first: ``"the first"``, ``"not told apart"`` where the interval of the difference holds 0,
             ``"behind"``, or empty where nothing can be said.
-        created: When its report was made.
+        created: Time at which its report was made.
     """
 
     rank: int | None
@@ -43,9 +44,9 @@ class Board:
     """Rows that may be ranked against each other.
 
     Attributes:
-        title: What they have in common.
-        metric: What they are ranked by.
-        places: The ranked ones first, best first.
+        title: Data or machine that they have in common.
+        metric: Name of the metric that they are ranked by.
+        places: Rows of the board; the ranked ones first, best first.
     """
 
     title: str
@@ -54,10 +55,10 @@ class Board:
 
 
 def boards(reports: Iterable[Report], metric: str = "auc") -> list[Board]:
-    """One board for each dataset, or for each machine where the metric is about none.
+    """Return one board for each dataset, or for each machine where the metric is not about a dataset.
 
     Raises:
-        DeepfakeError: No report has that metric, or neither more nor less of it is better.
+        DeepfakeError: No report has that metric, or it is not known whether more or less of it is better.
     """
     reports = list(reports)
     if not direction(metric):
@@ -87,7 +88,7 @@ def _rows(reports: list[Report], metric: str) -> Iterator[tuple[Report, Measurem
 
 
 def _figure(row: Measurement, metric: str) -> Estimate:
-    """The figure of a whole measurement, with an interval where it is a mean over sources."""
+    """Return the figure of a whole measurement, with an interval where it is a mean over sources."""
     mean = mean_estimate(row, metric)
     return mean if mean.value is not None else Estimate(value=row.metrics[metric])
 
@@ -127,7 +128,7 @@ def _against(first: Estimate, other: Estimate) -> str:
 
 
 def cells(board: Board) -> list[tuple[str, ...]]:
-    """The rows of a board as text, in the order of :data:`COLUMNS`."""
+    """Return the rows of a board as text, in the order of :data:`COLUMNS`."""
     accuracy = any(place.row.dataset for place in board.places)
     return [
         (
@@ -146,12 +147,12 @@ def cells(board: Board) -> list[tuple[str, ...]]:
 
 
 def header(board: Board) -> tuple[str, ...]:
-    """The names of the columns, that of the metric filled in."""
+    """Return the names of the columns, with that of the metric."""
     return tuple(name or board.metric for name in COLUMNS)
 
 
 def markdown(found: Iterable[Board]) -> str:
-    """Boards as Markdown."""
+    """Return boards as Markdown."""
     return "\n\n".join(f"**{escape(board.title)}**\n\n{table(header(board), _escaped(board))}" for board in found)
 
 

@@ -1,72 +1,36 @@
-"""Questions to the scores that ``dfbench run --out`` wrote: two detectors, subgroups of files, crossed sources.
+"""Questions to the predictions that ``dfbench run --out`` wrote: two detectors, subgroups of files, crossed sources.
 
-Nothing is judged again. Pictures and videos are never in one figure.
+No file is scored again. Images and videos are never in one figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, cast, get_args
 
 import numpy as np
 
-from deepfake_bench.records.report import Estimate, SourceAccuracy
-from deepfake_bench.scenarios.accuracy import Judged, by_level, by_source, source_accuracy
-from deepfake_bench.scenarios.variants import ORIGINAL
+from deepfake_bench.records.predictions import Prediction, Predictions, by_level, by_source, read_predictions
+from deepfake_bench.records.report import ORIGINAL, Estimate, SourceAccuracy
+from deepfake_bench.scenarios.measures import source_accuracy
 from deepfake_core.datasets import Sample
 from deepfake_core.datasets.labels import some
 from deepfake_core.datasets.tables import rows
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.significance import Difference, auc_difference
-from deepfake_core.handle.results import Result, Verdict
 
-Scores: TypeAlias = dict[str, list[Judged]]
-"""Variant → samples with their scores; the variant of files as they are is empty."""
-
-COLUMNS = ("path", "source", "group", "variant", "fake", "p_fake", "verdict", "error")
-"""What is read of the CSV file."""
 SUBGROUP_MEASURES = ("auc", "fakes_found", "reals_passed")
 
 
-def read_scores(file: Path) -> Scores:
-    """Read a CSV file of predictions.
+def chosen(scores: Predictions, variant: str | None, file: Path) -> list[Prediction]:
+    """Return the predictions of one variant; by default of the only one, or of the images as they are.
 
-    Raises:
-        TrainingDataError: It is none, or lists a file twice.
-    """
-    found: Scores = {}
-    seen: set[tuple[str, str]] = set()
-    for line, cells in rows(file, COLUMNS):
-        where = f"{file}: row {line}"
-        key = cells["variant"], cells["path"]
-        if key in seen:
-            raise TrainingDataError(f"{where}: {cells['path']} is there twice; write it anew by dfbench run --out")
-        seen.add(key)
-        if cells["fake"] not in ("0", "1") or cells["verdict"] not in get_args(Verdict):
-            raise TrainingDataError(f"{where}: is no prediction; write it anew by dfbench run --out")
-        found.setdefault(cells["variant"], []).append(_judged(cells, where))
-    if not found:
-        raise TrainingDataError(f"{file}: holds no prediction; write it anew by dfbench run --out")
-    return found
-
-
-def _judged(cells: Mapping[str, str], where: str) -> Judged:
-    try:
-        p_fake = float(cells["p_fake"]) if cells["p_fake"] else None
-    except ValueError:
-        raise TrainingDataError(f"{where}: p_fake is {cells['p_fake']!r}; expected a number or nothing") from None
-    if p_fake is not None and not 0 <= p_fake <= 1:
-        raise TrainingDataError(f"{where}: p_fake is {p_fake:g}; expected a number from 0 to 1")
-    sample = Sample(Path(cells["path"]), cells["fake"] == "1", cells["source"], cells["group"])
-    verdict = cast("Verdict", cells["verdict"])
-    return sample, Result(cells["path"], verdict, p_fake, (), "", "", error=cells["error"])
-
-
-def chosen(scores: Scores, variant: str | None, file: Path) -> list[Judged]:
-    """The scores of one variant; by default the only one, or the pictures as they are.
+    Args:
+        scores: Predictions by variant.
+        variant: Name of the variant; ``None`` for the default.
+        file: File that they are from, for messages.
 
     Raises:
         TrainingDataError: There is no such variant.
@@ -81,15 +45,19 @@ def chosen(scores: Scores, variant: str | None, file: Path) -> list[Judged]:
 
 
 @dataclass(frozen=True, slots=True)
-class Versus:
+class RankingComparison:
     """Two detectors on the files of one source that both of them scored.
 
     Attributes:
-        source, variant, level: Which files; the level is ``pictures`` or ``videos``.
-        real, fake: Files of each class.
-        unscored: Files that one of them or both gave no score.
-        first, second: AUC of each.
-        difference: Of the second, less the first.
+        source: Source of the files.
+        variant: Variant of the files.
+        level: ``pictures`` or ``videos``.
+        real: Number of real files that both scored.
+        fake: Number of fake files that both scored.
+        unscored: Number of files that one of them or both gave no score.
+        first: AUC of the first detector.
+        second: AUC of the second detector.
+        difference: AUC of the second detector, less that of the first.
     """
 
     source: str
@@ -103,18 +71,18 @@ class Versus:
     difference: Difference
 
 
-def versus(first: Path, second: Path) -> list[Versus]:
+def versus(first: Path, second: Path) -> list[RankingComparison]:
     """Compare the rankings of two detectors, by source and variant.
 
     Raises:
         TrainingDataError: A file is no CSV of predictions, or the two are of other files or labels.
     """
-    ours, theirs = read_scores(first), read_scores(second)
+    ours, theirs = read_predictions(first), read_predictions(second)
     _check_same(first, ours, second, theirs)
     found = []
-    for variant, judged in ours.items():
+    for variant, predictions in ours.items():
         other = {pair[0].name: pair[1] for pair in theirs[variant]}
-        for level, at_level in by_level(judged).items():
+        for level, at_level in by_level(predictions).items():
             for source, pairs in by_source(at_level).items():
                 both = [(sample, result.p_fake, other[sample.name].p_fake) for sample, result in pairs]
                 found.append(_compared(source, variant, level, both))
@@ -123,12 +91,12 @@ def versus(first: Path, second: Path) -> list[Versus]:
 
 def _compared(
     source: str, variant: str, level: str, both: Sequence[tuple[Sample, float | None, float | None]]
-) -> Versus:
+) -> RankingComparison:
     scored = [(sample, one, two) for sample, one, two in both if one is not None and two is not None]
     fake = np.array([sample.is_fake for sample, _, _ in scored], dtype=np.int64)
     groups = np.array([sample.group for sample, _, _ in scored], dtype=str)
     first, second = (np.array([row[place] for row in scored], dtype=np.float64) for place in (1, 2))
-    return Versus(
+    return RankingComparison(
         source,
         variant,
         level,
@@ -141,9 +109,9 @@ def _compared(
     )
 
 
-def _check_same(first: Path, ours: Scores, second: Path, theirs: Scores) -> None:
+def _check_same(first: Path, ours: Predictions, second: Path, theirs: Predictions) -> None:
     facts = [
-        {(variant, sample.name): sample for variant, judged in scores.items() for sample, _ in judged}
+        {(variant, sample.name): sample for variant, pairs in scores.items() for sample, _ in pairs}
         for scores in (ours, theirs)
     ]
     for one, other, file, missing_in in ((0, 1, first, second), (1, 0, second, first)):
@@ -166,7 +134,7 @@ def _check_same(first: Path, ours: Scores, second: Path, theirs: Scores) -> None
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The largest difference of a measure between two subgroups."""
+    """Largest difference of a measure between two subgroups."""
 
     measure: str
     gap: float
@@ -175,28 +143,28 @@ class Gap:
 
 
 def subgroups(
-    judged: Iterable[Judged], metadata: Path, column: str, root: Path, threshold: float
+    predictions: Iterable[Prediction], metadata: Path, column: str, root: Path, threshold: float
 ) -> tuple[dict[str, list[SourceAccuracy]], int]:
-    """Accuracy by the value of a column of metadata.
+    """Compute the accuracy for each value of a column of metadata.
 
     Args:
-        judged: Samples with their scores.
-        metadata: CSV file with the columns ``path`` and ``column``; others are passed over.
-        column: What divides the files.
-        root: Folder that paths of the metadata are relative to, where they are not as in the predictions.
+        predictions: Samples with their results.
+        metadata: CSV file with the columns ``path`` and ``column``; others are ignored.
+        column: Name of the column that divides the files.
+        root: Folder that paths of the metadata are relative to, where they are not those of the predictions.
         threshold: P(fake) from which a file is called fake.
 
     Returns:
-        Rows by level (``pictures``, ``videos``), and how many samples have no row or a blank one.
+        Accuracy of each subgroup by level (``pictures``, ``videos``), and the number of samples without a value.
 
     Raises:
-        TrainingDataError: The metadata cannot be read, lack the column, or are of other files.
+        TrainingDataError: The metadata cannot be read, lack the column, or describe other files.
     """
     values: dict[str, str] = {}
     for _, cells in rows(metadata, ("path", column)):
         for name in (cells["path"], str(root / cells["path"])):
             values[name] = cells[column]
-    pairs = list(judged)
+    pairs = list(predictions)
     known = [pair for pair in pairs if values.get(pair[0].name)]
     if not known:
         raise TrainingDataError(
@@ -205,7 +173,7 @@ def subgroups(
         )
     found: dict[str, list[SourceAccuracy]] = {}
     for level, at_level in by_level(known).items():
-        members: dict[str, list[Judged]] = {}
+        members: dict[str, list[Prediction]] = {}
         for pair in at_level:
             members.setdefault(values[pair[0].name], []).append(pair)
         found[level] = [
@@ -215,7 +183,7 @@ def subgroups(
 
 
 def gaps(found: Sequence[SourceAccuracy]) -> list[Gap]:
-    """The largest gap of each measure that is defined in two subgroups or more."""
+    """Return the largest gap of each measure that is defined in two subgroups or more."""
     widest = []
     for measure in SUBGROUP_MEASURES:
         known = [(row.metrics[measure].value, row.source) for row in found]
@@ -228,13 +196,16 @@ def gaps(found: Sequence[SourceAccuracy]) -> list[Gap]:
 # ── crossed sources ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def crossed(judged: Sequence[Judged]) -> dict[tuple[str, str], Estimate]:
-    """AUC of the real files of one source against the fakes of another: ``(source of reals, source of fakes)`` → AUC.
+def crossed(predictions: Sequence[Prediction]) -> dict[tuple[str, str], Estimate]:
+    """Return the AUC of the real files of each source against the fakes of each source.
 
-    Where a detector does well within sources and badly across them, it knows the sources.
+    Where a detector does well within sources and badly across them, it has learnt the sources.
+
+    Returns:
+        (source of reals, source of fakes) → AUC.
     """
     parts = {
-        fake: by_source(pair for pair in judged if pair[0].is_fake == fake and pair[1].p_fake is not None)
+        fake: by_source(pair for pair in predictions if pair[0].is_fake == fake and pair[1].p_fake is not None)
         for fake in (0, 1)
     }
     return {

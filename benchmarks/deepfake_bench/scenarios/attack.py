@@ -1,8 +1,8 @@
-"""Accuracy against someone who has the network: each face is changed by a few levels so as to be judged wrongly.
+"""Accuracy against an attacker who has the network: each face is changed by a few levels to be classified wrongly.
 
-Projected gradient descent (Madry et al. 2018, arXiv 1706.06083) on the crop that the network sees. What it shows is a
-lower bound: a detector that holds here may still fall to a better attack, one that falls here is easy to fool. Random
-changes of the same size stand beside it.
+The attack is projected gradient descent (Madry et al. 2018, arXiv 1706.06083) on the crop that the network sees. Its
+result is a lower bound: a detector that withstands it may still fall to a better attack, one that does not is easy to
+fool. Random changes of the same size are measured for comparison.
 """
 
 from __future__ import annotations
@@ -18,53 +18,49 @@ from numpy.typing import NDArray
 
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.job import Job
-from deepfake_bench.scenarios.accuracy import (
-    Judged,
-    describe,
-    means,
-    read_dataset,
-    refusal,
-    write_predictions,
-)
+from deepfake_bench.records.predictions import Prediction, write_predictions
 from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.measures import means
 from deepfake_bench.scenarios.robustness import paired_rows
+from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
 from deepfake_core.errors import MissingExtra, TrainingDataError
-from deepfake_core.evaluation.evaluate import judged
+from deepfake_core.evaluation.evaluate import evaluate
 from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.handle.postprocess import probabilities
 from deepfake_core.protect.attacks import pgd, shaken
+from deepfake_core.runtimes.base import sigmoid
 from deepfake_core.runtimes.threads import allowed_threads
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LEVELS = (1, 2, 4)
-"""Largest change of a pixel's channel, of 255."""
+"""Largest change of a channel of a pixel, in levels of 255."""
 STEPS = 10
+"""Steps of gradient descent for the smallest bound."""
 FURTHER = 5
-"""Steps for a larger bound, which goes on from where the smaller one ended."""
+"""Steps for a larger bound, which goes on where the smaller one ended."""
 LIMIT = 8
-"""Pictures of each source and class, where no limit is set."""
+"""Images of each source and class, where no limit is set."""
 PLUMBING_LIMIT = 2
-"""Likewise of the embedded set, whose figures mean nothing."""
+"""Images of each class of the embedded set, whose figures mean nothing, where no limit is set."""
 CLEAN = "clean"
 
 _BATCH = 8
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Attack the deciding face of every picture in torch, and judge it by the backend that was asked for.
+    """Attack the deciding face of every image in torch, and score it with the backend that was asked for.
 
     Raises:
         MissingExtra: torch is absent.
-        WeightsUnavailable: There is no network at hand, but only an exported file.
-        TrainingDataError: The dataset holds no pictures, or no face is found in any.
+        WeightsUnavailable: There is no network, but only an exported file.
+        TrainingDataError: The dataset holds no images, or no face is found in any.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     model = whole_network(detector, job.threads or allowed_threads())
     limit = job.limit or (PLUMBING_LIMIT if job.dataset == PLUMBING else LIMIT)
     dataset = read_dataset(job.dataset, limit, pictures=True)
-    shown = [pair for pair in judged(detector, dataset, keep_crops=True) if pair[1].faces]
+    shown = [pair for pair in evaluate(detector, dataset, keep_crops=True) if pair[1].faces]
     if not shown:
         raise TrainingDataError(f"{job.dataset.path}: no face in any picture; name a dataset of faces")
     crops = np.stack([face.crop for _, result in shown if (face := result.faces[0]).crop is not None])
@@ -73,7 +69,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     weaker = None
     for levels in LEVELS:
         variants[f"pgd_{levels}"] = weaker = attacked(model, crops, fake, levels, weaker)
-    again = {variant: rejudged(detector, shown, changed) for variant, changed in variants.items()}
+    again = {variant: rescored(detector, shown, changed) for variant, changed in variants.items()}
     if job.predictions:
         write_predictions(Path(job.predictions), again)
     described = describe(job.dataset, dataset, len(shown), limit)
@@ -99,8 +95,8 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     )
 
 
-def _counted(shown: Sequence[Judged], looked_at: int) -> str:
-    """How many faces the figures are made on, and of how many files."""
+def _counted(shown: Sequence[Prediction], looked_at: int) -> str:
+    """Return in words how many faces the figures are made on, and of how many files."""
     counts = Counter((sample.source, sample.is_fake) for sample, _ in shown)
     sources = sorted({source for source, _ in counts})
     each = ", ".join(f"{source} {counts[source, False]} real and {counts[source, True]} fake" for source in sources)
@@ -108,15 +104,15 @@ def _counted(shown: Sequence[Judged], looked_at: int) -> str:
 
 
 def whole_network(detector: LoadedDetector, threads: int) -> nn.Module:
-    """``float32 [N, H, W, 3]`` in [0, 255] → what the network returns; it passes gradients on.
+    """Return the network behind its normalisation: ``float32 [N, H, W, 3]`` in [0, 255] → output, with gradients.
 
     Args:
-        detector: Whose network.
-        threads: Of torch, which are the whole process's.
+        detector: Detector whose network is returned.
+        threads: Threads of torch, for the whole process.
 
     Raises:
         MissingExtra: torch is absent.
-        WeightsUnavailable: There is no network at hand, but only an exported file.
+        WeightsUnavailable: There is no network, but only an exported file.
     """
     try:
         import torch
@@ -137,14 +133,14 @@ def attacked(
     levels: int,
     weaker: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Change ``uint8 [N, H, W, 3]`` by at most ``levels`` in each channel, so that fakes score lower and reals higher.
+    """Return ``uint8 [N, H, W, 3]``: crops changed in each channel so that fakes score lower and reals higher.
 
     Args:
-        model: See :func:`whole_network`.
-        crops: As the network sees them.
-        fake: ``[N]`` in {0, 1}.
-        levels: Of 255.
-        weaker: The crops under an attack by fewer levels, to go on from.
+        model: Network, see :func:`whole_network`.
+        crops: ``uint8 [N, H, W, 3]`` RGB, as the network sees them.
+        fake: Labels ``int64 [N]`` in {0, 1}.
+        levels: Largest change of a channel, in levels of 255.
+        weaker: Crops under an attack by fewer levels, to go on from.
     """
     import torch
 
@@ -161,14 +157,20 @@ def attacked(
     return pgd(fooled, crops, levels, steps=steps, batch=_BATCH, device=device, begin=weaker, about=about)
 
 
-def rejudged(detector: LoadedDetector, shown: Sequence[Judged], crops: NDArray[np.uint8]) -> list[Judged]:
-    """The samples with the score of another crop of their deciding face, and no other face."""
+def rescored(detector: LoadedDetector, shown: Sequence[Prediction], crops: NDArray[np.uint8]) -> list[Prediction]:
+    """Return the predictions with the score of another crop of the deciding face, and without other faces.
+
+    Args:
+        detector: Detector that scores the crops.
+        shown: Predictions ``[N]``.
+        crops: ``uint8 [N, H, W, 3]`` RGB, one of each prediction.
+    """
     calibration = detector.manifest.calibration
     logits = detector.score(crops, batch_size=_BATCH).logit
-    scores = probabilities((logits / calibration.temperature + calibration.bias).astype(np.float32))
+    scores = sigmoid((logits / calibration.temperature + calibration.bias).astype(np.float32))
     found = []
     for (sample, result), crop, logit, p_fake in zip(shown, crops, logits.tolist(), scores.tolist(), strict=True):
-        judgement = {"p_fake": p_fake, "verdict": calibration.verdict(p_fake)}
-        face = dataclasses.replace(result.faces[0], crop=crop, logit=logit, **judgement)
-        found.append((sample, dataclasses.replace(result, faces=(face,), **judgement)))
+        verdict = {"p_fake": p_fake, "verdict": calibration.verdict(p_fake)}
+        face = dataclasses.replace(result.faces[0], crop=crop, logit=logit, **verdict)
+        found.append((sample, dataclasses.replace(result, faces=(face,), **verdict)))
     return found

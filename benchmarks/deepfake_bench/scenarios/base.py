@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ScenarioResult:
-    """What a scenario found; see :class:`deepfake_bench.records.report.Measurement` for the fields."""
+    """Result of a scenario; :class:`deepfake_bench.records.report.Measurement` describes the fields."""
 
     metrics: dict[str, float]
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -29,15 +29,15 @@ class Scenario:
     """One way to measure a detector.
 
     Attributes:
-        name: What users type.
-        summary: One line for listings.
-        headline: The metric that stands for it.
+        name: Name that users type.
+        summary: One line of text for listings.
+        headline: Metric that stands for the scenario.
         also: Further metrics that tables show.
-        needs_dataset: It runs once per dataset.
-        needs_training: It means nothing on untrained weights, which are skipped.
-        of_pictures: It looks at single pictures, so that detectors of clips are skipped.
-        by_default: It runs when no scenario is asked for: ``"cuda"`` where an accelerator was.
-        module: Module of its code, below this package; by default its name.
+        needs_dataset: Whether it runs once per dataset.
+        needs_training: Whether it means nothing on untrained weights, which are then skipped.
+        of_pictures: Whether it is about single images, so that detectors of clips are skipped.
+        by_default: Whether it runs when no scenario is asked for; ``"cuda"``: only on an accelerator.
+        module: Module of its code, below ``deepfake_bench.scenarios``; by default its name.
     """
 
     name: str
@@ -51,12 +51,11 @@ class Scenario:
     module: str = ""
 
     def runs_by_default(self, device: str) -> bool:
-        """Whether it is part of a run on a device that names no scenario."""
+        """Return whether it is part of a run on a device that names no scenario."""
         return device.startswith("cuda") if self.by_default == "cuda" else self.by_default
 
     def measure(self, detector: LoadedDetector, job: Job) -> ScenarioResult:
-        """Run it."""
-        run: Callable[[LoadedDetector, Job], ScenarioResult] = import_module(
-            f"deepfake_bench.scenarios.{self.module or self.name}"
-        ).measure
+        """Measure a detector."""
+        module = import_module(f"deepfake_bench.scenarios.{self.module or self.name}")
+        run: Callable[[LoadedDetector, Job], ScenarioResult] = module.measure
         return run(detector, job)

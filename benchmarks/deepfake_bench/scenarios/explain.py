@@ -1,9 +1,9 @@
-"""How faithful explanations are: whether the score follows the places that a heat map names.
+"""Faithfulness of explanations: whether the score follows the places that a heat map marks.
 
-Insertion and deletion (Petsiuk et al. 2018, arXiv 1806.07421): the places of a face are shown on its blurred copy, or
-hidden by it, the hottest first, and the score of the predicted class is watched. A map that names what the detector
-uses lets the score rise early, and fall early. Random squares are the baseline: a map that does no better explains
-nothing.
+The measures are insertion and deletion (Petsiuk et al. 2018, arXiv 1806.07421): the places of a face are shown on its
+blurred copy, or hidden by it, the hottest first, while the score of the predicted class is recorded. Where a map marks
+what the detector uses, the score rises early, and falls early. Random squares are the baseline: a map that does no
+better explains nothing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_bench.records.job import Job
-from deepfake_bench.scenarios.accuracy import describe, read_dataset
 from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.samples import describe, read_dataset
 from deepfake_core.datasets import Sample
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, TrainingDataError
 from deepfake_core.evaluation import metrics
-from deepfake_core.evaluation.evaluate import judged
+from deepfake_core.evaluation.evaluate import evaluate
 from deepfake_core.explainers import Explainer, load_explainer
 from deepfake_core.explainers.perturb import masked_logits
 from deepfake_core.handle.loaded import LoadedDetector
-from deepfake_core.handle.postprocess import probabilities
 from deepfake_core.handle.results import FaceResult
+from deepfake_core.runtimes.base import sigmoid
 
 STEPS = 24
-"""Steps from the blurred face to the whole one, and back."""
+"""Steps from the blurred face to the sharp one, and back."""
 CELLS = 14
 """Squares on a side of a random order."""
 ORDERS = 3
-"""Random orders of each face."""
+"""Number of random orders for each face."""
 LIMIT = 4
-"""Pictures of each source and class, where no limit is set: every face costs hundreds of scores for each method."""
+"""Images of each source and class, where no limit is set: every method scores each face hundreds of times."""
 
 RANDOM = "random"
 
@@ -49,20 +49,22 @@ class Areas(NamedTuple):
 
     @property
     def faithfulness(self) -> float:
-        """From -1 to 1; 0 where the order of places makes no difference."""
+        """Insertion less deletion, from -1 to 1; 0 where the order of places makes no difference."""
         return self.insertion - self.deletion
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Explain the deciding face of every picture by every method that the detector supports.
+    """Explain the deciding face of every image by every method that the detector supports.
 
     Raises:
-        TrainingDataError: The dataset holds no pictures, or no face is found in any.
+        TrainingDataError: The dataset holds no images, or no face is found in any.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     limit = job.limit or LIMIT
     dataset = read_dataset(job.dataset, limit, pictures=True)
-    shown = [(sample, result.faces[0]) for sample, result in judged(detector, dataset, keep_crops=True) if result.faces]
+    shown = [
+        (sample, result.faces[0]) for sample, result in evaluate(detector, dataset, keep_crops=True) if result.faces
+    ]
     if not shown:
         raise TrainingDataError(f"{job.dataset.path}: no face in any picture; name a dataset of faces")
     explainers, left_out = supported(detector, shown[0][1])
@@ -111,7 +113,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
 
 
 def supported(detector: LoadedDetector, face: FaceResult) -> tuple[dict[str, Explainer], dict[str, str]]:
-    """The explainers that can explain a face of this detector, each run once; and why the others cannot."""
+    """Return the explainers that can explain a face of this detector, and why the others cannot; each is run once."""
     assert face.crop is not None
     found: dict[str, Explainer] = {}
     left_out: dict[str, str] = {}
@@ -129,23 +131,23 @@ def supported(detector: LoadedDetector, face: FaceResult) -> tuple[dict[str, Exp
 def insertion_deletion(
     detector: LoadedDetector, crop: NDArray[np.uint8], heat: NDArray[np.float32], target: str
 ) -> Areas:
-    """Areas under P(target) while the hottest places are shown, and while they are hidden.
+    """Return the areas under P(target) while the hottest places are shown, and while they are hidden.
 
     Args:
-        detector: What is explained.
+        detector: Detector that is explained.
         crop: ``uint8 [H, W, 3]`` RGB.
-        heat: ``float32 [H, W]``; only its order counts.
-        target: ``fake`` or ``real``.
+        heat: Heat map ``float32 [H, W]``; only the order of its values counts.
+        target: Class, ``fake`` or ``real``.
     """
     calibration = detector.manifest.calibration
     logits = masked_logits(detector, crop, _masks(heat))
-    p_fake = probabilities((logits / calibration.temperature + calibration.bias).astype(np.float32))
+    p_fake = sigmoid((logits / calibration.temperature + calibration.bias).astype(np.float32))
     curves = (p_fake if target == "fake" else 1.0 - p_fake).reshape(2, STEPS + 1)
     return Areas(*(float(np.trapezoid(curve, dx=1.0 / STEPS)) for curve in curves))
 
 
 def _masks(heat: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """From nothing to everything shown, then from everything to nothing; hottest places first."""
+    """Yield masks from nothing to everything shown, then from everything to nothing; hottest places come first."""
     ties = np.random.default_rng(0).permutation(heat.size)
     rank = np.empty(heat.size, np.int64)
     rank[np.lexsort((ties, -heat.ravel()))] = np.arange(heat.size)
@@ -156,7 +158,10 @@ def _masks(heat: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def random_heat(height: int, width: int, seed: int) -> NDArray[np.float32]:
-    """Squares in random order, ``float32 [height, width]``: heat maps are smooth, and single pixels would be noise."""
+    """Return squares in random order, ``float32 [height, width]``.
+
+    Heat maps are smooth, so an order of single pixels would be no fair baseline.
+    """
     cells = np.random.default_rng(seed).permutation(CELLS * CELLS).astype(np.float32).reshape(CELLS, CELLS)
     rows, columns = (np.arange(side) * CELLS // side for side in (height, width))
     return cells[rows][:, columns]
@@ -165,7 +170,7 @@ def random_heat(height: int, width: int, seed: int) -> NDArray[np.float32]:
 def summarised(
     areas: Mapping[str, Sequence[Areas]], gains: Mapping[str, Sequence[float]], samples: Sequence[Sample]
 ) -> dict[str, float]:
-    """Means over all faces, and intervals of the gains over random orders."""
+    """Return means over all faces, and intervals of the gains over random orders."""
     groups = np.array([sample.group for sample in samples], dtype=str)
     found: dict[str, float] = {}
     for name, pairs in areas.items():

@@ -1,8 +1,8 @@
-"""Accuracy on changed copies of the same pictures: compressed, reduced, blurred, and all saved in one format.
+"""Accuracy on changed copies of the same images: compressed, reduced, blurred, and all saved in one format.
 
-The last is the codec-shortcut check. Where the two classes of a dataset differ in their file format, a detector can
-learn the format instead of the faces; once every file has gone through the same size and the same encoder, such a
-detector falls to chance.
+The last variant checks for a codec shortcut. Where the two classes of a dataset differ in their file format, a
+detector can learn the format instead of the faces; once every file has gone through the same size and the same encoder,
+such a detector falls to chance.
 """
 
 from __future__ import annotations
@@ -17,20 +17,12 @@ from typing import Any
 import numpy as np
 
 from deepfake_bench.records.job import Job
-from deepfake_bench.records.report import Estimate, SourceAccuracy
-from deepfake_bench.scenarios.accuracy import (
-    Judged,
-    by_source,
-    describe,
-    is_video,
-    means,
-    read_dataset,
-    refusal,
-    source_accuracy,
-    write_predictions,
-)
+from deepfake_bench.records.predictions import Prediction, by_source, is_video, write_predictions
+from deepfake_bench.records.report import ORIGINAL, RECODED, Estimate, SourceAccuracy
 from deepfake_bench.scenarios.base import ScenarioResult
-from deepfake_bench.scenarios.variants import ORIGINAL, RECODED, Change, notes, variants
+from deepfake_bench.scenarios.measures import means, source_accuracy
+from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
+from deepfake_bench.scenarios.variants import Change, notes, variants
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
 from deepfake_core.evaluation.significance import grouped_difference
@@ -41,22 +33,22 @@ _MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Judge every variant of every picture; ``auc_change`` is paired with the pictures as they are.
+    """Score every variant of every image; ``auc_change`` is paired with the images as they are.
 
     Raises:
-        TrainingDataError: The dataset holds no pictures.
+        TrainingDataError: The dataset holds no images.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     videos = sum(map(is_video, job.dataset.open()))
     dataset = read_dataset(job.dataset, job.limit, pictures=True)
     changes, left_out = variants(job.variants)
-    judged = _judge(detector, dataset, changes)
+    predictions = _predict(detector, dataset, changes)
     if job.predictions:
-        write_predictions(Path(job.predictions), judged)
+        write_predictions(Path(job.predictions), predictions)
     threshold = detector.manifest.calibration.threshold
-    described = describe(job.dataset, dataset, len(judged[ORIGINAL]), job.limit)
+    described = describe(job.dataset, dataset, len(predictions[ORIGINAL]), job.limit)
     refused = refusal(detector, dataset, described)
-    rows = paired_rows(judged, ORIGINAL, threshold, fitted_here=bool(refused))
+    rows = paired_rows(predictions, ORIGINAL, threshold, fitted_here=bool(refused))
     return ScenarioResult(
         metrics=summary(rows),
         sources=rows,
@@ -74,7 +66,11 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
 
 
 def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
-    """``auc_VARIANT``: mean over sources; ``recoded_change``: mean change of the AUC by re-encoding, and the worst."""
+    """Return the metrics of the whole dataset.
+
+    ``auc_VARIANT`` is a mean over sources; ``recoded_change`` is the mean change of the AUC by re-encoding, beside
+    that of the source that loses most.
+    """
     found = {}
     for variant in dict.fromkeys(row.variant for row in rows):
         mean = means(row for row in rows if row.variant == variant)
@@ -90,7 +86,7 @@ def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
     return found | lowest
 
 
-def _judge(detector: LoadedDetector, dataset: Dataset, changes: Mapping[str, Change]) -> dict[str, list[Judged]]:
+def _predict(detector: LoadedDetector, dataset: Dataset, changes: Mapping[str, Change]) -> dict[str, list[Prediction]]:
     waiting: deque[Sample] = deque()
 
     def inputs() -> Iterator[Any]:
@@ -99,17 +95,17 @@ def _judge(detector: LoadedDetector, dataset: Dataset, changes: Mapping[str, Cha
             yield from _variants(data, changes)
 
     results = detector.stream(inputs())
-    judged: dict[str, list[Judged]] = {variant: [] for variant in changes}
+    predictions: dict[str, list[Prediction]] = {variant: [] for variant in changes}
     for first in results:
         sample = waiting.popleft()
-        # The variants come in the order of their table, the picture as it is first.
-        for rows, result in zip(judged.values(), chain([first], results), strict=False):
+        # The variants come in the order of their table, that of the unchanged image first.
+        for rows, result in zip(predictions.values(), chain([first], results), strict=False):
             rows.append((sample, result))
-    return judged
+    return predictions
 
 
 def _variants(data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any]:
-    """One input for each variant; a file that cannot be decoded stands for itself, and is judged an error."""
+    """Yield one input for each variant; a file that cannot be decoded is passed on, and gives an error each time."""
     try:
         pixels = decode(data).pixels
     except InputError:
@@ -120,27 +116,27 @@ def _variants(data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any
 
 
 def paired_rows(
-    judged: Mapping[str, Sequence[Judged]], original: str, threshold: float, *, fitted_here: bool
+    predictions: Mapping[str, Sequence[Prediction]], original: str, threshold: float, *, fitted_here: bool
 ) -> list[SourceAccuracy]:
-    """Measures of each variant on each source, with ``auc_change`` from the variant ``original``.
+    """Compute the measures of each variant on each source, with ``auc_change`` from the variant ``original``.
 
     Args:
-        judged: The same samples, in the same order, by variant.
-        original: The variant that was not changed.
-        threshold: The detector's own.
-        fitted_here: The calibration was fitted on these samples.
+        predictions: Predictions of the same samples, in the same order, by variant.
+        original: Variant that was not changed.
+        threshold: Threshold of the detector.
+        fitted_here: Whether the calibration was fitted on these samples.
     """
     measured = functools.partial(source_accuracy, threshold=threshold, only=_MEASURES, fitted_here=fitted_here)
-    unchanged = by_source(judged[original])
+    unchanged = by_source(predictions[original])
     return [
         _with_change(measured(name, pairs, variant=variant), unchanged[name], pairs)
-        for variant, results in judged.items()
+        for variant, results in predictions.items()
         for name, pairs in by_source(results).items()
     ]
 
 
-def _with_change(row: SourceAccuracy, original: Sequence[Judged], changed: Sequence[Judged]) -> SourceAccuracy:
-    """Add ``auc_change``: the AUC of the changed pictures less that of the same pictures as they are."""
+def _with_change(row: SourceAccuracy, original: Sequence[Prediction], changed: Sequence[Prediction]) -> SourceAccuracy:
+    """Add ``auc_change``: the AUC of the changed images less that of the same images as they are."""
     both = [
         (sample, before.p_fake, after.p_fake)
         for (sample, before), (_, after) in zip(original, changed, strict=True)

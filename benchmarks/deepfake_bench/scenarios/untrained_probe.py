@@ -1,8 +1,8 @@
-"""How far a dataset gives its labels away: linear probes on the faces, without any network that has learnt something.
+"""How far a dataset gives its labels away: linear probes on the faces, without any trained network.
 
-Framing, resolution, file format and colour can differ between the classes of a dataset. One probe is given the features
-of the same network with random weights, which see texture; one the face as a thumbnail, which shows pose, framing and
-light. What they tell is the floor that a detector's accuracy has to be compared with, not 0.5.
+Framing, resolution, file format and colour can differ between the classes of a dataset. One probe gets the features of
+the same network with random weights, which respond to texture; another one gets the face as a thumbnail, which shows
+pose, framing and light. Their AUC is the baseline that a detector's accuracy has to be compared with, not 0.5.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_bench.records.job import Job
-from deepfake_bench.scenarios.accuracy import Judged, by_source, describe, means, read_dataset, source_accuracy
+from deepfake_bench.records.predictions import Prediction, by_source
 from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.measures import means, source_accuracy
+from deepfake_bench.scenarios.samples import describe, read_dataset
 from deepfake_core.errors import MissingExtra
-from deepfake_core.evaluation.evaluate import judged as judge
+from deepfake_core.evaluation.evaluate import evaluate
 from deepfake_core.handle.loaded import LoadedDetector, import_torch
 from deepfake_core.handle.results import Verdict
 
 Features: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 FOLDS = 5
+"""Number of folds of the cross-validation."""
 SEED = 0
 PENALTY = 0.001
 """Inverse strength of the probes' L2 penalty: features are as many as samples."""
@@ -36,7 +39,7 @@ _BATCH = 32
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Cross-validated AUC per source and probe; sources with fewer than 5 groups in a class have none.
+    """Measure the cross-validated AUC per source and probe; sources with fewer than 5 groups in a class have none.
 
     Raises:
         MissingExtra: torch or scikit-learn is absent.
@@ -44,14 +47,14 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     dataset = read_dataset(job.dataset, job.limit, pictures=True)
-    rows = list(judge(detector, dataset, keep_crops=True))
-    judged = by_source(rows)
+    rows = list(evaluate(detector, dataset, keep_crops=True))
+    predictions = by_source(rows)
     network = untrained_features(detector)
     probes = {name: extract for name, extract in (("network", network), ("pixels", thumbnails)) if extract}
     sources = [
         source_accuracy(name, _probed(rows, extract), 0.5, variant=probe, only=("auc",))
         for probe, extract in probes.items()
-        for name, rows in judged.items()
+        for name, rows in predictions.items()
     ]
     return ScenarioResult(
         metrics={
@@ -73,15 +76,15 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     )
 
 
-def _probed(judged: Sequence[Judged], extract: Features) -> list[Judged]:
-    """The samples with P(fake) from a probe fitted on the other folds, in place of what the detector said."""
-    rows = [(sample, dataclasses.replace(result, p_fake=None)) for sample, result in judged]
-    places = [place for place, (_, result) in enumerate(judged) if result.faces]
+def _probed(predictions: Sequence[Prediction], extract: Features) -> list[Prediction]:
+    """Return the predictions with P(fake) from a probe that was fitted on the other folds."""
+    rows = [(sample, dataclasses.replace(result, p_fake=None)) for sample, result in predictions]
+    places = [place for place, (_, result) in enumerate(predictions) if result.faces]
     fake = np.array([rows[place][0].is_fake for place in places], dtype=np.int64)
     groups = np.array([rows[place][0].group for place in places], dtype=str)
     if min(len(np.unique(groups[fake == label])) for label in (0, 1)) < FOLDS:
         return rows
-    faces = [max(judged[place][1].faces, key=lambda face: face.confidence) for place in places]
+    faces = [max(predictions[place][1].faces, key=lambda face: face.confidence) for place in places]
     features = extract(np.stack([face.crop for face in faces if face.crop is not None]))
     for place, p_fake in zip(places, out_of_fold(features, fake, groups).tolist(), strict=True):
         sample, result = rows[place]
@@ -91,7 +94,12 @@ def _probed(judged: Sequence[Judged], extract: Features) -> list[Judged]:
 
 
 def out_of_fold(features: NDArray[Any], fake: NDArray[np.int64], groups: NDArray[np.str_]) -> NDArray[np.float64]:
-    """``float32 [N, D]``, labels and groups → P(fake) ``float64 [N]``, each from a probe that has not seen its group.
+    """Return P(fake) ``float64 [N]``, each from a probe that was not fitted on its group.
+
+    Args:
+        features: ``float32 [N, D]``.
+        fake: Labels ``int64 [N]`` in {0, 1}.
+        groups: Names of the groups ``[N]``.
 
     Raises:
         MissingExtra: scikit-learn is absent.
@@ -110,16 +118,17 @@ def out_of_fold(features: NDArray[Any], fake: NDArray[np.int64], groups: NDArray
 
 
 def thumbnails(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """``uint8 [N, H, W, 3]`` → ``float32 [N, D]``: the crops' own pixels, much reduced."""
+    """Return the pixels ``float32 [N, D]`` of crops ``uint8 [N, H, W, 3]`` at :data:`THUMBNAIL` pixels a side."""
     side = (THUMBNAIL, THUMBNAIL)
     reduced = [cv2.resize(crop, side, interpolation=cv2.INTER_AREA).ravel() for crop in crops]
     return np.stack(reduced).astype(np.float32)
 
 
 def untrained_features(detector: LoadedDetector) -> Features | None:
-    """``uint8 [N, H, W, 3]`` → ``float32 [N, D]``: what the last linear layer of a network of random weights is given.
+    """Return a function from crops ``uint8 [N, H, W, 3]`` to features ``float32 [N, D]``.
 
-    ``None`` where the network has no such layer.
+    The features are the input of the last linear layer of the detector's network with random weights; ``None`` where
+    it has no such layer.
 
     Raises:
         MissingExtra: torch is absent.

@@ -1,6 +1,6 @@
-"""What is done to pictures to see whether a detector's ranking survives it, before the face finder sees them.
+"""Changes of images, made before the face finder sees them, that show how robust a detector's ranking is.
 
-Every change takes ``uint8 [h, w, 3]`` RGB and gives such a picture, or a file's bytes.
+Every change takes ``uint8 [H, W, 3]`` RGB and returns such an image, or the bytes of a file.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepfake_bench.records.report import ORIGINAL, RECODED
+
 Pixels: TypeAlias = NDArray[np.uint8]
 Change: TypeAlias = Callable[[Pixels], "Pixels | bytes"]
 Choice: TypeAlias = Literal["quick", "full"]
 
-ORIGINAL = "original"
-RECODED = "recoded"
 RECODED_SIDE = 256
 RECODED_QUALITY = 75
 TIERS = {"web": (768, 60), "hard": (512, 40)}
-"""Longest side in pixels and JPEG quality; the tier before them is the picture as it is."""
+"""Longest side in pixels and JPEG quality of what platforms make of an upload; the first tier is the image itself."""
 
 _JPEG_LONGEST_SIDE = 65_500
 _AVIF = "AVIF"
@@ -42,14 +42,14 @@ _GREY = 38
 
 
 def jpeg(pixels: Pixels, quality: int) -> bytes:
-    """A JPEG file with 4:2:0 chroma; empty where the picture is too long for one."""
+    """Return a JPEG file with 4:2:0 chroma; empty where the image is too long for one."""
     if max(pixels.shape[:2]) > _JPEG_LONGEST_SIDE:
-        return b""  # judged as what it is: a file that cannot be read
+        return b""  # becomes an error: a file that cannot be read
     return _coded(pixels, "JPEG", quality=quality, subsampling=2)
 
 
 def coded(pixels: Pixels, form: str, quality: int) -> bytes:
-    """A WebP or AVIF file; empty where the picture is too large for one."""
+    """Return a WebP or AVIF file; empty where the image is too large for one."""
     try:
         return _coded(pixels, form, quality=quality)
     except (OSError, ValueError):
@@ -69,14 +69,14 @@ def scaled(pixels: Pixels, factor: float) -> Pixels:
 
 
 def through(pixels: Pixels, side: int, kernel: str) -> Pixels:
-    """Reduce to ``side`` pixels on the longer side and enlarge again; what is no larger stays as it is."""
+    """Reduce to ``side`` pixels on the longer side and enlarge again; smaller images stay as they are."""
     height, width = pixels.shape[:2]
     small = reduced(pixels, side, kernel)
     return small if small is pixels else _resized(small, (width, height), _KERNELS[kernel])
 
 
 def reduced(pixels: Pixels, side: int, kernel: str = "bicubic") -> Pixels:
-    """At most ``side`` pixels on the longer side; what is no larger stays as it is."""
+    """Reduce to at most ``side`` pixels on the longer side; smaller images stay as they are."""
     height, width = pixels.shape[:2]
     factor = side / max(height, width)
     if factor >= 1:
@@ -89,31 +89,31 @@ def _resized(pixels: Pixels, size: tuple[int, int], kernel: Image.Resampling) ->
 
 
 def blurred(pixels: Pixels, sigma: float) -> Pixels:
-    """Blur by a Gaussian of ``sigma`` pixels."""
+    """Blur by a Gaussian with a standard deviation of ``sigma`` pixels."""
     return cast("Pixels", cv2.GaussianBlur(pixels, (0, 0), sigma))
 
 
 def noisy(pixels: Pixels, sigma: float) -> Pixels:
-    """Add Gaussian noise of ``sigma``, a share of full scale; the same for a picture each time."""
+    """Add Gaussian noise of ``sigma``, a share of full scale; an image always gets the same noise."""
     rng = np.random.default_rng(zlib.crc32(pixels.tobytes()))
     grain = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(255 * sigma)
     return np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
 
 
 def recoded(pixels: Pixels) -> bytes:
-    """A JPEG file whose size and coding are the same whatever file the pixels came from."""
+    """Return a JPEG file whose size and encoding are the same whatever file the pixels came from."""
     return jpeg(scaled(pixels, RECODED_SIDE / max(pixels.shape[:2])), RECODED_QUALITY)
 
 
 def screenshot(pixels: Pixels) -> bytes:
-    """What a telephone keeps of its screen: shown at 0.9 of at most 1080 pixels between grey bars, JPEG quality 85."""
+    """Return the screenshot of a telephone: at 0.9 of at most 1080 pixels between grey bars, JPEG quality 85."""
     shown = scaled(reduced(pixels, _SCREEN_SIDE, "bilinear"), 0.9)
     bar = np.full((max(1, round(shown.shape[0] * _BAR)), *shown.shape[1:]), _GREY, np.uint8)
     return jpeg(np.concatenate([bar, shown, bar]), 85)
 
 
 def tier(pixels: Pixels, name: str) -> bytes:
-    """What a platform makes of an upload: reduced, then coded as JPEG; see :data:`TIERS`."""
+    """Return what a platform makes of an upload: reduced, then encoded as JPEG; see :data:`TIERS`."""
     side, quality = TIERS[name]
     return jpeg(reduced(pixels, side), quality)
 
@@ -131,7 +131,7 @@ QUICK: Mapping[str, Change] = MappingProxyType(
         RECODED: recoded,
     }
 )
-"""Name → what becomes of a decoded picture; the picture as it is comes first."""
+"""Name → change of a decoded image; the unchanged image comes first."""
 
 FULL: Mapping[str, Change] = MappingProxyType(
     {
@@ -150,13 +150,13 @@ FULL: Mapping[str, Change] = MappingProxyType(
         **{name: functools.partial(tier, name=name) for name in TIERS},
     }
 )
-"""As :data:`QUICK`, with more strengths, other codecs, noise, and chains of what happens to pictures on their way."""
+"""The changes of :data:`QUICK`, more strengths, other codecs, noise, and chains of what happens to shared images."""
 
 NOTES: Mapping[str, str] = MappingProxyType(
     {
         "jpeg": "saved once more at that quality, 4:2:0",
         "webp": "saved once more at that quality",
-        "avif": "likewise",
+        "avif": "saved once more at that quality",
         "noise": "Gaussian, of that share of full scale in each channel; the same for a picture each time",
         "resize": "longer side reduced to that many pixels with that kernel, antialiased but for nearest, and enlarged "
         "again by the same; smaller pictures as they are",
@@ -167,11 +167,11 @@ NOTES: Mapping[str, str] = MappingProxyType(
         RECODED: f"longer side {RECODED_SIDE} px, then JPEG quality {RECODED_QUALITY} 4:2:0, whatever the file was",
     }
 )
-"""What the first word of a variant's name stands for."""
+"""First word of a variant's name → its meaning."""
 
 
 def variants(choice: Choice) -> tuple[dict[str, Change], dict[str, str]]:
-    """The changes that can be made here, by name, and why the others cannot."""
+    """Return the changes that can be made here, by name, and why the others cannot."""
     Image.init()
     chosen = dict(QUICK if choice == "quick" else FULL)
     if _AVIF in Image.SAVE:
@@ -184,6 +184,6 @@ def variants(choice: Choice) -> tuple[dict[str, Change], dict[str, str]]:
 
 
 def notes(names: Mapping[str, Change]) -> dict[str, str]:
-    """:data:`NOTES` on the variants that are there."""
+    """Return the :data:`NOTES` on these variants."""
     families = {name.partition("_")[0] for name in names if name != "resize_half"}
     return {family: text for family, text in NOTES.items() if family in families}

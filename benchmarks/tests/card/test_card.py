@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from deepfake_bench.card import card
-from deepfake_bench.card.findings import Findings, Scores, judge_validation, read_predictions, read_validation
+from deepfake_bench.card import blocks, card, tables
+from deepfake_bench.card.findings import Findings, LabelledLogits, read_logits, read_validation, score_validation
 from deepfake_bench.cli import app
 from deepfake_bench.cli.output.tables import show_report
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import DatasetInfo, Estimate, Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.report.labels import variant_label
 from deepfake_bench.runner import launcher
 from deepfake_bench.runner.worker import run_job
 from deepfake_bench.scenarios.variants import QUICK
@@ -54,7 +55,8 @@ def findings() -> Findings:
     rng = np.random.default_rng(0)
     fake = np.arange(60) % 2.0
     scores = {
-        name: Scores(name, 4 * rng.normal(size=60) + 4 * fake, fake, np.repeat(["a|b", "c"], 30)) for name in "ve"
+        name: LabelledLogits(name, 4 * rng.normal(size=60) + 4 * fake, fake, np.repeat(["a|b", "c"], 30))
+        for name in "ve"
     }
     rows = [
         measurement("single_stream", metrics={"latency_ms_p50": 7.25}, conditions={"latency_ms": "batch 1"}),
@@ -93,10 +95,10 @@ def page(folder: Path, *blocks: str) -> Path:
 
 
 def test_a_page_keeps_its_prose_and_is_the_same_every_time(findings, tmp_path):
-    file = page(tmp_path, *card.BLOCKS)
+    file = page(tmp_path, *blocks.BLOCKS)
     card.fill(file, findings)
     text = file.read_text(encoding="utf-8")
-    assert all(f"Prose before {name}." in text for name in card.BLOCKS)
+    assert all(f"Prose before {name}." in text for name in blocks.BLOCKS)
     assert text.startswith("# Title\n")
     assert text.endswith("<!-- /card -->\n\nThe end.\n")
     assert "old" not in text.replace("threshold", "")
@@ -112,7 +114,7 @@ def cells(markdown: str, first: str) -> list[str]:
 
 
 def test_accuracy_stands_beside_the_untrained_baseline_and_one_class_apart(findings):
-    text = card.accuracy(findings)
+    text = blocks.accuracy(findings)
     row = cells(text, "a\\|b")
     assert row[1:4] == ["20", "20", "0.900 [0.850, 0.950]"]
     assert row[-4:] == ["25.0%", "10.0%", "0.0%", "0.610 / 0.660"]
@@ -125,30 +127,30 @@ def test_a_network_without_probes_leaves_a_dash():
     probe = measurement("untrained_probe", [source("a|b", 0.66, variant="pixels")], metrics={"auc_pixels": 0.66},
                         conditions={"probe": "a probe", "network": "left out", "pixels": "small"})  # fmt: skip
     row = measurement("accuracy", [source("a|b", 0.9)], metrics={"auc": 0.9})
-    assert cells(card.accuracy_on(row, probe), "a\\|b")[-1] == "– / 0.660"
+    assert cells(tables.accuracy_on(row, probe), "a\\|b")[-1] == "– / 0.660"
 
 
 def test_the_codec_check_shows_the_paired_change(findings):
-    assert cells(card.codec(findings), "a\\|b")[1:] == [
+    assert cells(blocks.codec(findings), "a\\|b")[1:] == [
         "0.800 [0.750, 0.850]",
         "0.800 [0.750, 0.850]",
         "-0.100 [-0.200, +0.100]",
         "0.610 / 0.660",
     ]
-    assert cells(card.codec(findings), "**mean over sources**")[3] == "-0.100"
-    assert "only" not in card.codec(findings)
+    assert cells(blocks.codec(findings), "**mean over sources**")[3] == "-0.100"
+    assert "only" not in blocks.codec(findings)
 
 
 def test_robustness_has_a_row_for_each_change(findings):
-    text = card.robustness(findings)
+    text = blocks.robustness(findings)
     for variant in QUICK:
-        assert cells(text, card.variant_label(variant))[1:] == ["0.800 [0.750, 0.850]", "0.500", "0.800"]
+        assert cells(text, variant_label(variant))[1:] == ["0.800 [0.750, 0.850]", "0.500", "0.800"]
     assert "only: fakes found" in text
 
 
 def test_calibration_before_and_after_are_the_measures_of_the_scores(findings):
     v, e = findings.validation, findings.evaluation[0]
-    text = card.calibration(findings)
+    text = blocks.calibration(findings)
     here = e.family == "c"
     plain = 1 / (1 + np.exp(-e.logit[here]))
     fitted = 1 / (1 + np.exp(-(e.logit[here] / 3 - 0.5)))
@@ -179,48 +181,48 @@ def test_validation_scores_are_made_again_without_the_run(tmp_path, monkeypatch)
     (weights,) = package.folder.glob("*.safetensors")
     loaded.network.load_state_dict(load_file(weights))
     monkeypatch.setattr(loading, "load", lambda *_, **__: loaded)
-    again, before = judge_validation("bright", str(data), tmp_path / "cache"), read_validation(tmp_path / "run")
+    again, before = score_validation("bright", str(data), tmp_path / "cache"), read_validation(tmp_path / "run")
     np.testing.assert_allclose(again.logit, before.logit, atol=1e-6)
     np.testing.assert_array_equal(again.fake, before.fake)
     np.testing.assert_array_equal(again.family, before.family)
 
     next(data.rglob("*.png")).unlink()
     with pytest.raises(TrainingDataError, match=r"not the pictures that bright was trained on: .* 11 for 12"):
-        judge_validation("bright", str(data), tmp_path / "other")
+        score_validation("bright", str(data), tmp_path / "other")
     loaded.manifest = package.manifest.model_copy(update={"training": {}})
     with pytest.raises(TrainingDataError, match="does not say how it was trained"):
-        judge_validation("bright", str(data), tmp_path / "other")
+        score_validation("bright", str(data), tmp_path / "other")
 
 
 def test_the_auc_that_training_recorded_stands_beside_the_scores(findings):
-    assert "training recorded" not in card.calibration(findings)
+    assert "training recorded" not in blocks.calibration(findings)
     recorded = findings.manifest.model_copy(update={"metrics": {"validation": {"auc": 0.9186}}})
     v = findings.validation
     said = f"The AUC over all validation pictures is {metrics.roc_auc(v.fake, v.logit):.3f}; training recorded 0.919."
-    assert card.calibration(dataclasses.replace(findings, manifest=recorded)).endswith(f"\n\n{said}")
+    assert blocks.calibration(dataclasses.replace(findings, manifest=recorded)).endswith(f"\n\n{said}")
 
 
 def test_sources_take_their_terms_from_the_file_where_it_has_them(findings):
-    text = card.sources(findings)
+    text = blocks.sources(findings)
     assert cells(text, "faces")[1:] == ["real", "1,500", "press photographs", "training, validation", "research only"]
     assert cells(text, "more")[-1] == "CC0"
     assert cells(text, "weights")[1:3] == ["initial weights", "–"]
 
 
 def test_score_recipe_speed_and_identity(findings):
-    assert "| from 0.3 to below 0.7 | `unsure` |" in card.score(findings)
-    assert "sigmoid(logit / 3 -0.5)" in card.score(findings)
-    assert "| training | `pseudo.labelled` | `0.3` |" in card.recipe(findings)
-    assert cells(card.speed(findings), "network, median, ms")[1:] == ["7.2", "batch 1"]
-    assert "version 3, weights trained" in card.identity(findings)
+    assert "| from 0.3 to below 0.7 | `unsure` |" in blocks.score(findings)
+    assert "sigmoid(logit / 3 -0.5)" in blocks.score(findings)
+    assert "| training | `pseudo.labelled` | `0.3` |" in blocks.recipe(findings)
+    assert cells(blocks.speed(findings), "network, median, ms")[1:] == ["7.2", "batch 1"]
+    assert "version 3, weights trained" in blocks.identity(findings)
 
 
 def test_what_was_not_measured_says_why(findings):
     failed = measurement("accuracy", status="failed", reason="no samples")
     report = findings.report.model_copy(update={"measurements": [failed]})
     bare = Findings(findings.manifest, report, findings.validation)
-    assert card.accuracy(bare) == "Not measured: no samples."
-    assert card.speed(bare) == card.codec(bare) == "Not measured: not asked for."
+    assert blocks.accuracy(bare) == "Not measured: no samples."
+    assert blocks.speed(bare) == blocks.codec(bare) == "Not measured: not asked for."
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def command(tiny, tmp_path, monkeypatch):
     run = tmp_path / "run"
     run.mkdir()
     np.savez(run / "validation_scores.npz", logit=[-1.0, 2.0, 0.5], fake=[0, 1, 1], family=["a", "a", "b"])
-    file = page(tmp_path, *card.BLOCKS)
+    file = page(tmp_path, *blocks.BLOCKS)
     dataset = f"portrait=image-folder:{PLUMBING.path}"
     options = ["--limit", "2", "--seconds", "0.01", "--threads", "1"]
     return ["card", tiny, "--page", str(file), "--dataset", dataset, "--validation", str(run), *options]
@@ -310,7 +312,7 @@ def test_the_command_measures_fills_and_fills_again_from_what_it_kept(command, t
     report = Report.model_validate_json((tmp_path / "run" / "card" / "report.json").read_bytes())
     assert {row.scenario for row in report.measurements if row.status == "measured"} >= {"accuracy", "robustness"}
     (scores,) = (tmp_path / "run" / "card").glob("predictions-03-*.csv")
-    assert len(read_predictions(scores, "portrait").logit) == 4
+    assert len(read_logits(scores, "portrait").logit) == 4
     show_report(report)
     assert "robustness of tiny" in capsys.readouterr().out
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import publish
 import published
-from deepfake_bench.card import card, marks
-from deepfake_bench.card.findings import Findings, Scores
+from deepfake_bench.card import blocks, card, marks
+from deepfake_bench.card.findings import Findings, LabelledLogits
 from deepfake_bench.cli import app
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import Machine, Report, parse_report
@@ -68,10 +68,10 @@ def test_the_card_shows_what_its_committed_report_holds():
     from deepfake_core import load
 
     plugin = ROOT / "plugins" / "deepfake-lite"
-    none = Scores("validation", np.zeros(0), np.zeros(0), np.zeros(0, dtype=str))
+    none = LabelledLogits("validation", np.zeros(0), np.zeros(0), np.zeros(0, dtype=str))
     terms = read_terms(plugin / "provenance.toml")
     found = Findings(load("lite").manifest, parse_report(file.read_bytes(), file), none, (), terms)
-    made = {name: block(found) for name, block in card.BLOCKS.items() if name != "calibration"}  # made of all scores
+    made = {name: block(found) for name, block in blocks.BLOCKS.items() if name != "calibration"}  # made of all scores
     text = (plugin / "README.md").read_text(encoding="utf-8")
     assert marks.filled(text, card.KIND, made) == text
 

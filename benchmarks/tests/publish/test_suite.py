@@ -15,7 +15,7 @@ import goals
 import peers
 import pytest
 
-from deepfake_core.runtimes.cpu_contention import Bystanders
+from deepfake_core.runtimes.cpu_contention import CpuContention
 
 
 def test_files_are_found_by_their_names(tmp_path):
@@ -46,7 +46,7 @@ def test_a_goal_is_met_or_missed():
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, "missed"), (0.5, "machine not idle")])
 def test_what_is_printed_is_written_as_json(tmp_path, capsys, monkeypatch, share, verdict):
-    monkeypatch.setattr(Bystanders, "share", lambda self: share)
+    monkeypatch.setattr(CpuContention, "share", lambda self: share)
     rows = [
         goals.Row("**ours / peer**", 1.2, goal=goals.NOT_SLOWER),
         goals.Row("size", 0.2, goal=goals.NOT_SLOWER, timed=False),

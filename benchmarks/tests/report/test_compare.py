@@ -10,16 +10,15 @@ from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
 from deepfake_bench.cli.measure.compare import change_text
-from deepfake_bench.report.comparison import (
+from deepfake_bench.report.comparison import BY_ITSELF, compare
+from deepfake_bench.report.time_ratios import (
     ALONE,
     ALONE_MEMORY,
     BETWEEN_RUNS,
-    BY_ITSELF,
     THRESHOLD,
-    compare,
+    drift,
     judge_times,
     ratio_of_medians,
-    wandering,
 )
 
 PAIRS = 100
@@ -159,8 +158,8 @@ def test_the_less_alike_the_circumstances_the_more_runs_have_to_differ(turns, ro
 
 def test_a_change_within_what_one_process_wandered_does_not_count():
     steady, risen = [10.0] * 300, [10.0] * 76 + [12.0] * 224
-    assert wandering(steady) == 1
-    assert wandering(risen) == pytest.approx(1.2)
+    assert drift(steady) == 1
+    assert drift(risen) == pytest.approx(1.2)
     verdict, reason = judge_times([steady], [risen], THRESHOLD)
     assert verdict == "no change"
     assert "20%" in reason

@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
 from deepfake_bench.records.report import Curves, Report, TargetCheck, parse_report, schema
-from deepfake_bench.report.figures import CSV_COLUMNS, csv_text, direction
+from deepfake_bench.report.csv_export import CSV_COLUMNS, csv_text
+from deepfake_bench.report.figures import direction
+from deepfake_bench.report.html import diagrams
 from deepfake_bench.report.html import page as report_page
-from deepfake_bench.report.html import plots as report_plots
 from deepfake_bench.report.html.entries import labelled
 from deepfake_bench.report.html.svg import linear, logarithmic, normal_deviates
-from deepfake_bench.scenarios.accuracy import source_accuracy, thinned
+from deepfake_bench.scenarios.measures import source_accuracy, thinned
 from deepfake_bench.scenarios.variants import FULL, QUICK
 from deepfake_core.datasets import Sample
 from deepfake_core.errors import DeepfakeError
@@ -293,9 +294,9 @@ def test_many_variants_get_a_diagram_for_each_family(full):
     first = row.sources[:1]
     every = [first[0].model_copy(update={"variant": name}) for name in FULL]
     (entry,), _ = labelled([full.model_copy(update={"measurements": [row.model_copy(update={"sources": every})]})])
-    titles = re.findall(r"<figcaption>[^<]*: ([^<:]*)</figcaption>", report_plots.robustness(entry))
+    titles = re.findall(r"<figcaption>[^<]*: ([^<:]*)</figcaption>", diagrams.robustness(entry))
     resized = [f"resized by {kernel}" for kernel in ("nearest", "bilinear", "bicubic", "lanczos")]
     assert sorted(titles) == sorted(["JPEG", "WebP", "AVIF", "blur σ", "noise σ", "on its way", *resized])
-    assert [report_plots._strength(name) for name in ("jpeg_100", "blur_0.5", "resize_64_bicubic", "hard")] == [
+    assert [diagrams._strength(name) for name in ("jpeg_100", "blur_0.5", "resize_64_bicubic", "hard")] == [
         (0, -100), (0, 0.5), (0, -64), (1, 0.0)
     ]  # fmt: skip

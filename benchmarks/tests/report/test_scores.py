@@ -11,9 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.records.predictions import COLUMNS_READ, read_predictions, write_predictions
 from deepfake_bench.report import scores
-from deepfake_bench.report.scores import COLUMNS
-from deepfake_bench.scenarios.accuracy import write_predictions
 from deepfake_core.datasets import Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics, significance
@@ -45,7 +44,7 @@ def dfbench(*arguments):
 def test_what_run_wrote_is_read_back(tmp_path):
     rows = judged(6, 1.0)
     rows[0] = (rows[0][0], Result("x", "no_face", None, (), "d", "trained"))
-    found = scores.read_scores(write(tmp_path / "p.csv", rows))
+    found = read_predictions(write(tmp_path / "p.csv", rows))
     assert list(found) == [""]
     assert [sample for sample, _ in found[""]] == [sample for sample, _ in rows]
     assert [result.p_fake for _, result in found[""]] == [result.p_fake for _, result in rows]
@@ -117,17 +116,17 @@ def test_other_files_and_other_labels_are_refused_by_name(tmp_path):
     ("text", "reason"),
     [
         ("path,label\na,1\n", "no column 'source'"),
-        (",".join(COLUMNS) + "\n", "holds no prediction"),
-        (",".join(COLUMNS) + "\na,s,g,,1,0.5,fake,\na,s,g,,1,0.5,fake,\n", "row 3: a is there twice"),
-        (",".join(COLUMNS) + "\na,s,g,,1,much,fake,\n", "row 2: p_fake is 'much'"),
-        (",".join(COLUMNS) + "\na,s,g,,1,1.5,fake,\n", "row 2: p_fake is 1.5"),
-        (",".join(COLUMNS) + "\na,s,g,,fake,0.5,fake,\n", "row 2: is no prediction"),
+        (",".join(COLUMNS_READ) + "\n", "holds no prediction"),
+        (",".join(COLUMNS_READ) + "\na,s,g,,1,0.5,fake,\na,s,g,,1,0.5,fake,\n", "row 3: a is there twice"),
+        (",".join(COLUMNS_READ) + "\na,s,g,,1,much,fake,\n", "row 2: p_fake is 'much'"),
+        (",".join(COLUMNS_READ) + "\na,s,g,,1,1.5,fake,\n", "row 2: p_fake is 1.5"),
+        (",".join(COLUMNS_READ) + "\na,s,g,,fake,0.5,fake,\n", "row 2: is no prediction"),
     ],
 )
 def test_what_is_no_file_of_predictions_is_refused_with_the_place(tmp_path, text, reason):
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(TrainingDataError, match=reason):
-        scores.read_scores(tmp_path / "p.csv")
+        read_predictions(tmp_path / "p.csv")
 
 
 # ── subgroups ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,7 +180,7 @@ def test_a_missing_column_and_metadata_of_other_files_are_named(people):
 def test_a_variant_is_asked_for_where_none_is_the_picture_as_it_is(tmp_path):
     rows = judged(20, 1.0)
     write_predictions(tmp_path / "p.csv", {"original": rows, "jpeg_50": rows})
-    found = scores.read_scores(tmp_path / "p.csv")
+    found = read_predictions(tmp_path / "p.csv")
     assert scores.chosen(found, None, tmp_path / "p.csv") == found["original"]
     assert scores.chosen(found, "jpeg_50", tmp_path / "p.csv") == found["jpeg_50"]
     with pytest.raises(TrainingDataError, match="'original', 'jpeg_50'"):

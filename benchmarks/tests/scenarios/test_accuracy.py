@@ -16,6 +16,7 @@ from media import grey_frames, video_bytes
 from deepfake_bench.records.dataset import PLUMBING, DatasetRef, parse_dataset
 from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios import accuracy
+from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Sample
 from deepfake_core.errors import TrainingDataError
@@ -203,9 +204,9 @@ def test_the_set_that_a_calibration_was_fitted_on_gives_ranking_measures_alone(t
     assert "refused" not in free.conditions
     fitted_on(monkeypatch, "0" * 64, free.dataset.sha256)
     refused = measure(reference)
-    assert refused.metrics == {key: value for key, value in free.metrics.items() if key not in accuracy.CALIBRATED}
+    assert refused.metrics == {key: value for key, value in free.metrics.items() if key not in CALIBRATED}
     values = {key: estimate.value for key, estimate in refused.sources[0].metrics.items()}
-    assert {key for key, value in values.items() if value is None} == set(accuracy.CALIBRATED)
+    assert {key for key, value in values.items() if value is None} == set(CALIBRATED)
     assert refused.conditions["refused"].startswith("accuracy, balanced_accuracy, fakes_found")
     fitted_on(monkeypatch, "0" * 64)
     assert measure(reference).metrics == free.metrics

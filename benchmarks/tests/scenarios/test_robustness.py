@@ -12,7 +12,8 @@ from PIL import Image
 
 from deepfake_bench.records.dataset import DatasetRef
 from deepfake_bench.records.job import Job
-from deepfake_bench.scenarios import accuracy, robustness, variants
+from deepfake_bench.scenarios import robustness, variants
+from deepfake_bench.scenarios.samples import read_dataset
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.handle.results import Result
@@ -254,11 +255,11 @@ def test_the_full_list_is_measured_when_it_is_asked_for(coded_apart, monkeypatch
 
 
 def test_a_limit_takes_files_evenly_of_each_source_and_class(coded_apart):
-    everything = list(accuracy.read_dataset(coded_apart))
-    few = list(accuracy.read_dataset(coded_apart, 3))
+    everything = list(read_dataset(coded_apart))
+    few = list(read_dataset(coded_apart, 3))
     assert [sample.is_fake for sample in few] == [True] * 3 + [False] * 3
     assert [everything.index(sample) for sample in few] == [0, 2, 5, 8, 10, 13]
-    assert list(accuracy.read_dataset(coded_apart, 99)) == everything
+    assert list(read_dataset(coded_apart, 99)) == everything
     assert (
         measure(Judge(blockiness), coded_apart, limit=2).dataset.note
         == "at most 2 files or videos of each source and class"

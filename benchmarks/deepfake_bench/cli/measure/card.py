@@ -65,7 +65,7 @@ def card(
     after. Exit status: 0; 1 when a measurement failed.
     """
     from deepfake_bench.card.card import blocks_of, fill
-    from deepfake_bench.card.findings import Findings, judge_validation, read_predictions, read_validation
+    from deepfake_bench.card.findings import Findings, read_logits, read_validation, score_validation
     from deepfake_bench.records.dataset import parse_dataset
     from deepfake_bench.runner.plan import plan
     from deepfake_core.errors import DeepfakeError
@@ -95,12 +95,12 @@ def card(
         calibrated = read_validation(validation)
     else:
         assert trained_on is not None, "one of the two was named"
-        calibrated = judge_validation(detector, trained_on, cache_dir, device)
+        calibrated = score_validation(detector, trained_on, cache_dir, device)
     report = _kept(kept / "report.json", jobs) if reuse else _measured(jobs)
     if not reuse:
         report.write(kept / "report.json")
     evaluation = tuple(
-        read_predictions(Path(job.predictions), job.dataset.name)
+        read_logits(Path(job.predictions), job.dataset.name)
         for job, row in zip(jobs, report.measurements, strict=True)
         if job.scenario == "accuracy" and job.dataset is not None and row.status == "measured"
     )

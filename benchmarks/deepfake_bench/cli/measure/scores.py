@@ -83,12 +83,13 @@ def subgroups(
     """Show accuracy by a property of the files or persons, with intervals, and the largest gaps."""
     from dataclasses import asdict
 
+    from deepfake_bench.records.predictions import read_predictions
     from deepfake_bench.report.labels import interval
-    from deepfake_bench.report.scores import SUBGROUP_MEASURES, chosen, gaps, read_scores
+    from deepfake_bench.report.scores import SUBGROUP_MEASURES, chosen, gaps
     from deepfake_bench.report.scores import subgroups as divide
 
     echo = echo_beside(json_file)
-    judged = chosen(read_scores(predictions), variant, predictions)
+    judged = chosen(read_predictions(predictions), variant, predictions)
     found, left_out = divide(judged, metadata, column, root, threshold)
     for level, rows in found.items():
         table: list[tuple[str, ...]] = [(column, "real/fake", "groups", *SUBGROUP_MEASURES)]
@@ -119,13 +120,13 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
 
     A detector that does well within sources and badly across them knows the sources, not the fakes.
     """
+    from deepfake_bench.records.predictions import by_level, read_predictions
     from deepfake_bench.report.labels import interval
-    from deepfake_bench.report.scores import chosen, crossed, read_scores
-    from deepfake_bench.scenarios.accuracy import by_level
+    from deepfake_bench.report.scores import chosen, crossed
 
     echo = echo_beside(json_file)
     found: dict[str, list[dict[str, Any]]] = {}
-    for level, judged in by_level(chosen(read_scores(predictions), variant, predictions)).items():
+    for level, judged in by_level(chosen(read_predictions(predictions), variant, predictions)).items():
         cells = crossed(judged)
         fakes = sorted({fake for _, fake in cells})
         table = [

@@ -1,22 +1,24 @@
-"""How a page of reports calls its rows: by the detector, and by what tells it from the others."""
+"""The measurements of a page with their labels: the detector, and what tells it apart from the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from deepfake_bench.records.report import Machine, Measurement, Report
-from deepfake_bench.report.figures import conditions_of, short_name
+from deepfake_bench.report.figures import meaningful
+from deepfake_bench.report.html.svg import text_of
+from deepfake_bench.report.labels import conditions_of, short_name, with_details
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A measurement and how the page calls what was measured.
+    """A measurement and its label on the page.
 
     Attributes:
-        label: The detector; its version, backend, device, threads, machine and report where these differ.
+        label: Detector; with its version, backend, device, threads, machine and report where these differ.
         report: Number of its report on the page, from 0.
-        row: The measurement.
+        row: Measurement.
     """
 
     label: str
@@ -25,7 +27,10 @@ class Entry:
 
 
 def labelled(reports: Sequence[Report]) -> tuple[list[Entry], str]:
-    """The measurements of all reports, and in words what all have in common, which their labels then leave out."""
+    """Return the measurements of all reports, and in words what all have in common.
+
+    Labels leave out what all have in common.
+    """
     places = [machines(reports).index(report.machine) for report in reports]
     rows = [(number, row) for number, report in enumerate(reports) for row in report.measurements]
     told = [(*conditions_of(row), f"machine {places[number] + 1}") for number, row in rows]
@@ -39,14 +44,14 @@ def labelled(reports: Sequence[Report]) -> tuple[list[Entry], str]:
         name = short_name(row.detector)
         version = f"version {row.version}" if row.version and len(versions[name]) > 1 else ""
         own = (text for text, alike in zip(said, shared, strict=True) if not alike)
-        entries.append(Entry(_named(name, version, *own), number, row))
+        entries.append(Entry(with_details(name, version, *own), number, row))
     # The machine, the last of them, has a section of its own.
     common = [text for text, alike in zip(measured[0][:-1], shared, strict=False) if alike] if measured else []
     return _apart(entries), ", ".join(filter(None, common))
 
 
 def machines(reports: Sequence[Report]) -> list[Machine]:
-    """The machines of the reports, each once."""
+    """Return the machines of the reports, each once."""
     found: list[Machine] = []
     for report in reports:
         if report.machine not in found:
@@ -54,8 +59,23 @@ def machines(reports: Sequence[Report]) -> list[Machine]:
     return found
 
 
+def by_data(entries: Iterable[Entry], scenario: str) -> dict[str, list[Entry]]:
+    """Return the entries of one scenario whose figures mean something, by the sha256 of their data."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.row.scenario == scenario and entry.row.dataset is not None and meaningful(entry.row):
+            found.setdefault(entry.row.dataset.sha256, []).append(entry)
+    return found
+
+
+def name_of(entry: Entry) -> str:
+    """Return an entry's label as HTML, with a stamp where the weights are untrained."""
+    stamp = ' <span class="stamp">untrained</span>' if entry.row.weights == "untrained" else ""
+    return text_of(entry.label) + stamp
+
+
 def _apart(entries: list[Entry]) -> list[Entry]:
-    """With the report's number where two reports hold the same measurement."""
+    """Add the report's number to the label where two reports hold the same measurement."""
     holders: dict[str, set[int]] = {}
     for entry in entries:
         holders.setdefault(entry.label + "\0" + entry.row.scenario, set()).add(entry.report)
@@ -64,8 +84,3 @@ def _apart(entries: list[Entry]) -> list[Entry]:
         Entry(f"{entry.label}, report {entry.report + 1}", entry.report, entry.row) if entry.label in twice else entry
         for entry in entries
     ]
-
-
-def _named(name: str, *told: str) -> str:
-    said = ", ".join(filter(None, told))
-    return f"{name} ({said})" if said else name

@@ -15,6 +15,7 @@ from statistics import NormalDist
 from deepfake_bench.printable import printable
 
 WIDTH, HEIGHT = 380.0, 330.0
+"""Size of a diagram in units of its view box."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 12.0, 46.0
 COLOURS = 8
 _MARKERS = 4
@@ -26,11 +27,11 @@ class Axis:
     """One axis of a diagram.
 
     Attributes:
-        label: Under or beside it.
-        low: Value at its beginning.
-        high: Value at its end.
+        label: Text under or beside the axis.
+        low: Value at the beginning.
+        high: Value at the end.
         ticks: Value and text of each mark.
-        scale: What is spread evenly: the value itself, its logarithm, its normal deviate.
+        scale: Function whose values are spread evenly: the identity, the logarithm, or the normal deviate.
     """
 
     label: str
@@ -40,7 +41,7 @@ class Axis:
     scale: Callable[[float], float] = float
 
     def share(self, value: float) -> float:
-        """Where a value lies, from 0 to 1; values outside are brought to the nearer end."""
+        """Return where a value lies, from 0 to 1; values outside are brought to the nearer end."""
         start, end = self.scale(self.low), self.scale(self.high)
         inside = min(max(value, self.low), self.high)
         return (self.scale(inside) - start) / (end - start)
@@ -51,13 +52,13 @@ class Series:
     """One line or cloud of points.
 
     Attributes:
-        label: In the legend.
-        points: x and y of each.
+        label: Text in the legend.
+        points: x and y of each point.
         intervals: Lower and upper y of each point; empty for none.
-        line: Whether points are joined.
-        marks: Whether they are marked.
-        colour: Place among the colours; 8 and more are dashed.
-        guide: Drawn thin and grey, and left out of the legend.
+        line: Whether the points are joined.
+        marks: Whether the points are marked.
+        colour: Place among the colours; lines from 8 on are dashed.
+        guide: Whether it is drawn thin and grey and left out of the legend.
     """
 
     label: str
@@ -70,18 +71,18 @@ class Series:
 
 
 def text_of(raw: str) -> str:
-    """Any text as HTML that shows it and does nothing else."""
+    """Return any text as HTML that shows it and does nothing else."""
     return escape(printable(raw))
 
 
 def linear(label: str, low: float, high: float, form: str = "") -> Axis:
-    """An axis with about five round marks.
+    """Return an axis with about five round marks.
 
     Args:
-        label: Of the axis.
-        low: Its beginning.
-        high: Its end, above ``low``.
-        form: How marks are written; by default with as many digits as they need.
+        label: Text beside the axis.
+        low: Value at the beginning.
+        high: Value at the end, above ``low``.
+        form: Format of the marks; by default they have as many digits as they need.
     """
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if (high - low) / (step * factor) <= 5.5)
@@ -91,7 +92,10 @@ def linear(label: str, low: float, high: float, form: str = "") -> Axis:
 
 
 def logarithmic(label: str, low: float, high: float) -> Axis:
-    """A logarithmic axis that begins and ends at 1, 2 or 5 times a power of ten; ``low`` and ``high`` are above 0."""
+    """Return a logarithmic axis that begins and ends at 1, 2 or 5 times a power of ten.
+
+    Both ``low`` and ``high`` are above 0.
+    """
     rounds = [factor * 10.0**power for power in range(-4, 9) for factor in (1, 2, 5)]
     start = max((value for value in rounds if value <= low * 0.95), default=rounds[0])
     end = min((value for value in rounds if value >= high * 1.05), default=rounds[-1])
@@ -102,19 +106,19 @@ def logarithmic(label: str, low: float, high: float) -> Axis:
 
 
 def normal_deviates(label: str) -> Axis:
-    """The axis of a DET diagram: rates from 0.1 % to 99.9 %, spread by their normal deviate (Martin et al. 1997)."""
+    """Return the axis of a DET diagram: rates from 0.1 % to 99.9 % by their normal deviate (Martin et al. 1997)."""
     rates = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
     ticks = tuple((rate, f"{rate * 100:g}") for rate in rates)
     return Axis(label, _LEAST_RATE, 1 - _LEAST_RATE, ticks, NormalDist().inv_cdf)
 
 
 def named(label: str, names: Sequence[str]) -> Axis:
-    """An axis of names, evenly spread; the first lies at 0, the next at 1."""
+    """Return an axis of names, evenly spread; the first lies at 0, the next at 1."""
     return Axis(label, -0.5, len(names) - 0.5, tuple((float(place), name) for place, name in enumerate(names)))
 
 
 def diagram(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
-    """``<figure>`` with the diagram and its legend; every text is escaped."""
+    """Return a ``<figure>`` with the diagram and its legend; every text is escaped."""
     parts = [*_frame(x, y), *(_drawn(item, x, y) for item in series)]
     legend = "".join(
         f'<li class="s{item.colour % COLOURS}"><svg viewBox="0 0 24 12" aria-hidden="true">{_sample(item)}</svg>'
@@ -176,7 +180,7 @@ def _stroke(item: Series) -> str:
 
 
 def _marker(colour: int, left: float, down: float) -> str:
-    """Shapes differ beside colours: circle, square, diamond, triangle."""
+    """Return a mark; besides colours, shapes differ: circle, square, diamond, triangle."""
     kind = colour % _MARKERS
     if kind == 0:
         return f'<circle class="mark" cx="{left:.1f}" cy="{down:.1f}" r="3.6"/>'

@@ -62,7 +62,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
         metrics["file_mb"] = size_bytes / 1e6
     # Where torch or the plugin is absent, the file runs all the same.
     with suppress(MissingExtra, UnknownDetector, PluginLoadError):
-        metrics["parameters"] = detector.parameters
+        metrics["parameters"] = detector.num_parameters
     return ScenarioResult(
         metrics=metrics,
         samples={"total_ms": totals, **stages},

@@ -1,6 +1,6 @@
 """Speed of ``lite`` on every runtime, and of what stands around its network; see ``test_inputs.py`` for the host half.
 
-Run with ``pytest benchmarks/suite --benchmark-only``.
+Run with ``pytest benchmarks/suite/speed --benchmark-only``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deepfake_bench.cli.publish.parity import network_of
 from deepfake_bench.scenarios.speed.sampling import write_picture
 from deepfake_bench.scenarios.speed.single_stream import network_input
 from deepfake_core import load
-from deepfake_core.handle.postprocess import judge
+from deepfake_core.handle.postprocess import to_result
 from deepfake_core.runtimes.autotune import COMPARED
 
 RUNTIMES = [
@@ -72,11 +72,11 @@ def test_judge_one_face(benchmark, lite, picture):
     prepared = lite.prepare(picture)
     outputs = lite.score(prepared.crops)
     expected = lite.manifest.calibration.p_fake(float(outputs.logit[0]))
-    assert benchmark(judge, prepared, outputs, lite.manifest).p_fake == pytest.approx(expected)
+    assert benchmark(to_result, prepared, outputs, lite.manifest).p_fake == pytest.approx(expected)
 
 
 def test_judge_with_evidence(benchmark, lite, picture):
     """The same with the evidence map as probabilities."""
     prepared = lite.prepare(picture)
-    (face,) = benchmark(judge, prepared, lite.score(prepared.crops), lite.manifest, evidence=True).faces
+    (face,) = benchmark(to_result, prepared, lite.score(prepared.crops), lite.manifest, evidence=True).faces
     assert np.all((face.evidence >= 0) & (face.evidence <= 1))

@@ -1,4 +1,4 @@
-"""Speed of the host half, stage by stage; run with ``pytest benchmarks/suite --benchmark-only``."""
+"""Speed of the host half, stage by stage; run with ``pytest benchmarks/suite/speed --benchmark-only``."""
 
 from __future__ import annotations
 

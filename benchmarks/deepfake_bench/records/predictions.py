@@ -1,0 +1,100 @@
+"""Predictions: labelled samples with a detector's results, and the CSV file that ``dfbench run --out`` writes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias, cast, get_args
+
+from deepfake_core.datasets import Sample
+from deepfake_core.datasets.tables import rows
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.handle.results import Result, Verdict
+from deepfake_core.inputs.sources import has_video_suffix
+from deepfake_registry.files import atomic_path
+
+Prediction: TypeAlias = tuple[Sample, Result]
+Predictions: TypeAlias = dict[str, list[Prediction]]
+"""Variant → its predictions; the variant of files as they are is empty."""
+
+COLUMNS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error", "frames")
+"""Columns of the CSV file."""
+COLUMNS_READ = ("path", "source", "group", "variant", "fake", "p_fake", "verdict", "error")
+"""Columns that :func:`read_predictions` needs."""
+LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
+
+
+def is_video(sample: Sample) -> bool:
+    """Return whether a sample is a video file, by its suffix."""
+    return has_video_suffix(sample.member or sample.path)
+
+
+def by_level(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
+    """Separate images from video files; levels without predictions are left out.
+
+    The score of a video is a mean over frames, and ranks against those of videos alone.
+    """
+    found: dict[str, list[Prediction]] = {level: [] for level in LEVELS}
+    for pair in predictions:
+        found["videos" if is_video(pair[0]) else "pictures"].append(pair)
+    return {level: rows for level, rows in found.items() if rows}
+
+
+def by_source(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
+    """Group predictions by the source of the sample; sources are in alphabetical order."""
+    found: dict[str, list[Prediction]] = {}
+    for pair in predictions:
+        found.setdefault(pair[0].source, []).append(pair)
+    return dict(sorted(found.items()))
+
+
+def write_predictions(target: Path, predictions: Mapping[str, Sequence[Prediction]]) -> None:
+    """Write every score as CSV, by variant; the logit is that of the deciding face, and empty for a video."""
+    with (
+        atomic_path(target) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
+        writer = csv.writer(f)
+        writer.writerow(COLUMNS)
+        for variant, pairs in predictions.items():
+            for sample, result in pairs:
+                score = "" if result.p_fake is None else f"{result.p_fake:.6f}"
+                picture = result.faces and result.faces[0].time_s is None
+                logit = f"{result.faces[0].logit:.6f}" if picture else ""
+                labels = (sample.name, sample.source, sample.group, variant, int(sample.is_fake))
+                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error, result.frames))
+
+
+def read_predictions(file: Path) -> Predictions:
+    """Read a CSV file of predictions; results have no faces.
+
+    Raises:
+        TrainingDataError: The file is no such file, or lists a sample twice.
+    """
+    found: Predictions = {}
+    seen: set[tuple[str, str]] = set()
+    for line, cells in rows(file, COLUMNS_READ):
+        where = f"{file}: row {line}"
+        key = cells["variant"], cells["path"]
+        if key in seen:
+            raise TrainingDataError(f"{where}: {cells['path']} is there twice; write it anew by dfbench run --out")
+        seen.add(key)
+        if cells["fake"] not in ("0", "1") or cells["verdict"] not in get_args(Verdict):
+            raise TrainingDataError(f"{where}: is no prediction; write it anew by dfbench run --out")
+        found.setdefault(cells["variant"], []).append(_prediction(cells, where))
+    if not found:
+        raise TrainingDataError(f"{file}: holds no prediction; write it anew by dfbench run --out")
+    return found
+
+
+def _prediction(cells: Mapping[str, str], where: str) -> Prediction:
+    try:
+        p_fake = float(cells["p_fake"]) if cells["p_fake"] else None
+    except ValueError:
+        raise TrainingDataError(f"{where}: p_fake is {cells['p_fake']!r}; expected a number or nothing") from None
+    if p_fake is not None and not 0 <= p_fake <= 1:
+        raise TrainingDataError(f"{where}: p_fake is {p_fake:g}; expected a number from 0 to 1")
+    sample = Sample(Path(cells["path"]), cells["fake"] == "1", cells["source"], cells["group"])
+    verdict = cast("Verdict", cells["verdict"])
+    return sample, Result(cells["path"], verdict, p_fake, (), "", "", error=cells["error"])
