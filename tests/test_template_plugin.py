@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import site
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+import deepfake_core
 
 TEMPLATE = Path(__file__).parents[1] / "plugins" / "_template"
 
@@ -83,4 +87,31 @@ def test_benchmarked_and_stamped_untrained(python: str, tmp_path: Path) -> None:
 
 @pytest.mark.torch
 def test_passes_its_own_contract(python: str, project: Path) -> None:
-    assert " passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(project), cwd=project)
+    pytest_strictly = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", "-W", "error")
+    assert " passed" in run(python, *pytest_strictly, str(project), cwd=project)
+
+
+def test_its_contract_registers_its_markers(python: str, project: Path) -> None:
+    markers = run(python, "-m", "pytest", "-p", "no:cacheprovider", "--markers", cwd=project)
+    assert "@pytest.mark.torchscript: tests of the export to TorchScript" in markers
+    assert "@pytest.mark.openvino: tests of the export to OpenVINO and of its runtime" in markers
+
+
+def imports(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield module and name of each ``from … import …`` of our packages in a source file."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("deepfake_core", "deepfake_registry")):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def test_it_imports_from_the_core_itself_and_its_testing_alone() -> None:
+    for file in TEMPLATE.rglob("*.py"):
+        assert {module for module, _ in imports(file)} <= {"deepfake_core", "deepfake_core.testing"}, file
+
+
+def test_every_plugin_imports_public_names_from_the_core_itself() -> None:
+    files = sorted(TEMPLATE.parent.glob("*/src/*/*.py"))
+    assert len(files) > 20
+    for file in files:
+        for module, name in imports(file):
+            assert module == "deepfake_core" or name not in deepfake_core._HOMES, f"{file}: {module}.{name}"

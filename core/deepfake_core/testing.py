@@ -1,13 +1,17 @@
-"""Check a detector plugin: subclass :class:`DetectorContract` in three lines and run pytest.
+"""The tests that a detector plugin must pass: subclass :class:`DetectorContract` in three lines and run pytest.
 
-Example::
+Example of a test module::
 
     from deepfake_core.testing import DetectorContract
 
     class TestRadar(DetectorContract):
         detector = "radar"
 
-No data and no network are needed: the pictures are drawn.
+Example of the ``conftest.py`` beside it, which ``pytest --strict-markers`` needs::
+
+    from deepfake_core.testing import pytest_configure
+
+No data and no connection are needed: the images are drawn.
 """
 
 from __future__ import annotations
@@ -34,14 +38,31 @@ if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector
 
 
+MARKERS = (
+    "torchscript: tests of the export to TorchScript",
+    "openvino: tests of the export to OpenVINO and of its runtime",
+)
+"""Markers of the contract's tests, as ``pytest --markers`` lists them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers of the contract; a ``conftest.py`` that imports this function has pytest call it.
+
+    Args:
+        config: Configuration of the test session.
+    """
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
 class DetectorContract:
-    """What every detector must do, whatever its network. Override a test only with ``xfail(reason=…)``.
+    """The tests of one detector, whatever its network is. Override a test only with ``xfail(reason=…)``.
 
     Attributes:
-        detector: The name that the plugin registers.
-        config: Hyper-parameters of the network that is checked; by default the documented ones. A smaller one keeps
-            the contract quick where the real one is large.
-        recipe: The recipe of a training run of a few steps.
+        detector: Name that the plugin registers.
+        config: Hyper-parameters of the network that is tested; by default the documented ones. Smaller ones keep the
+            tests quick where the documented network is large.
+        recipe: Name of a recipe that trains a few steps.
         tolerance: Largest difference of logits and evidence between runtimes, and between batch sizes.
     """
 
@@ -52,18 +73,23 @@ class DetectorContract:
 
     @pytest.fixture
     def untrained(self) -> LoadedDetector:
-        """The detector with random weights, in torch on the CPU."""
+        """Return the detector with random weights, in torch on the CPU."""
         return _untrained(self.detector, json.dumps(self.config, sort_keys=True))
 
     @pytest.fixture
     def crops(self, untrained: LoadedDetector) -> NDArray[np.uint8]:
-        """Five drawn faces as the network sees them, ``uint8 [5, H, W, 3]``; clips ``[5, T, H, W, 3]`` are all new."""
+        """Return five drawn faces as inputs of the network, uint8 [5, H, W, 3] RGB; for clips [5, T, H, W, 3]."""
         preparer = Preparer(untrained.manifest.preprocess)
         prepared = [preparer.prepare(self.drawn(untrained, seed)) for seed in range(5)]
         return np.concatenate([item.crops[:1] for item in prepared])
 
     def drawn(self, detector: LoadedDetector, seed: int) -> NDArray[np.uint8] | Frames:
-        """A drawn face ``uint8 [H, W, 3]``, or a video of one that trembles, long enough for one clip."""
+        """Return a drawn face uint8 [H, W, 3] RGB; for detectors of clips, the frames of a face that trembles.
+
+        Args:
+            detector: Detector that the face is for.
+            seed: Seed for the face.
+        """
         clip = detector.manifest.preprocess.clip
         face = draw_face(seed)
         if clip is None:
@@ -71,6 +97,7 @@ class DetectorContract:
         return Frames([np.roll(face, shift, axis=1) for shift in range(clip.length * clip.stride)])
 
     def test_record_names_what_exists(self, untrained: LoadedDetector) -> None:
+        """The record has a summary in one line, the extra that brings torch, and a recipe for tests."""
         spec = detector_spec(self.detector)
         assert spec.summary
         assert "\n" not in spec.summary
@@ -78,6 +105,7 @@ class DetectorContract:
         assert self.recipe in untrained.detector.recipes
 
     def test_shapes(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        """All outputs are finite float32 arrays with the shapes that the manifest states."""
         outputs = untrained.score(crops)
         assert outputs.logit.shape == (len(crops),)
         assert outputs.logit.dtype == np.float32
@@ -90,13 +118,16 @@ class DetectorContract:
             assert np.isfinite(found[spec.name]).all(), spec.name
 
     def test_same_seed_same_network(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        """Two untrained networks from one seed return equal logits."""
         again = load(self.detector, untrained=True, device="cpu", config=self.config)
         np.testing.assert_array_equal(untrained.score(crops).logit, again.score(crops).logit)
 
     def test_batch_size_does_not_matter(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        """Outputs do not depend on the other images of a batch."""
         self.assert_close(untrained, untrained, crops, batch_size=1)
 
     def test_preprocessing_is_the_manifests(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        """The network sees images that are prepared as the manifest states."""
         import torch
 
         spec = untrained.manifest.preprocess
@@ -109,6 +140,7 @@ class DetectorContract:
         np.testing.assert_allclose(logit, untrained.score(crops).logit, atol=self.tolerance)
 
     def test_learns_a_tiny_batch(self, untrained: LoadedDetector, crops: NDArray[np.uint8]) -> None:
+        """All gradients are finite, and the loss of four images falls within twelve steps."""
         import torch
 
         from deepfake_core.contract.detector import WithPreprocess
@@ -131,6 +163,7 @@ class DetectorContract:
         assert np.mean(losses[-3:]) < losses[0], f"the loss does not fall on four pictures: {losses}"
 
     def test_every_parameter_has_one_group(self, untrained: LoadedDetector) -> None:
+        """The groups of parameters are disjoint and complete."""
         network = untrained.network
         grouped = [id(parameter) for group in untrained.detector.param_groups(network).values() for parameter in group]
         assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
@@ -138,6 +171,7 @@ class DetectorContract:
     def test_train_save_load_export_infer(
         self, untrained: LoadedDetector, crops: NDArray[np.uint8], tmp_path: Path
     ) -> None:
+        """A trained network is exported to ONNX, where it returns the same and gives a verdict."""
         clip = untrained.manifest.preprocess.clip
         write_drawn_dataset(tmp_path / "data", frames=clip.length if clip else None)
         data = f"{'frame-folders' if clip else 'image-folder'}:{tmp_path / 'data'}"
@@ -147,7 +181,7 @@ class DetectorContract:
             pytest.skip(str(error))
         assert trained.manifest.weights == "trained"
         assert trained.manifest.config == untrained.manifest.config
-        exported = load(trained.export(out=tmp_path / "model.onnx"), device="cpu")
+        exported = load(trained.export(out=tmp_path / "model.onnx"), backend="onnxruntime", device="cpu")
         assert exported.runtime.name == "onnxruntime"
         assert exported.manifest == trained.manifest.embedded()
         self.assert_close(trained, exported, crops)
@@ -156,24 +190,33 @@ class DetectorContract:
         assert result.verdict in {"fake", "real", "unsure"}
 
     def test_exports_to_pt2(self, untrained: LoadedDetector, tmp_path: Path) -> None:
-        # Parity with the network is the exporter's own gate.
+        """A torch.export archive is written; the exporter itself checks its parity with the network."""
         assert untrained.export("pt2", out=tmp_path / "model.pt2").stat().st_size > 0
 
     @pytest.mark.torchscript
     def test_exports_to_torchscript(self, untrained: LoadedDetector, tmp_path: Path) -> None:
+        """A TorchScript file is written; the exporter itself checks its parity with the network."""
         assert untrained.export("torchscript", out=tmp_path / "model.pt").stat().st_size > 0
 
     @pytest.mark.openvino
     def test_exports_to_openvino(self, untrained: LoadedDetector, crops: NDArray[np.uint8], tmp_path: Path) -> None:
+        """The network is exported to OpenVINO, where it returns the same."""
         pytest.importorskip("openvino")
-        exported = load(untrained.export("openvino", out=tmp_path / "model.xml"))
+        exported = load(untrained.export("openvino", out=tmp_path / "model.xml"), backend="openvino", device="cpu")
         assert exported.runtime.name == "openvino"
         self.assert_close(untrained, exported, crops, batch_size=2)
 
     def assert_close(
         self, first: LoadedDetector, second: LoadedDetector, crops: NDArray[np.uint8], batch_size: int | None = None
     ) -> None:
-        """Both answer the same to ``uint8 [N, H, W, 3]``, the second one in batches of ``batch_size``."""
+        """Assert that two detectors return the same within the tolerance.
+
+        Args:
+            first: Detector that all images are given to at once.
+            second: Detector that the images are given to in batches.
+            crops: Images as the network sees them, uint8 [N, H, W, 3] RGB; clips [N, T, H, W, 3].
+            batch_size: Size of the second detector's batches; by default its own.
+        """
         one, other = first.score(crops), second.score(crops, batch_size=batch_size)
         wanted, found = one.by_name(), other.by_name()
         assert wanted.keys() == found.keys()
@@ -187,9 +230,12 @@ def _untrained(name: str, config: str) -> LoadedDetector:
 
 
 def write_drawn_dataset(folder: Path, count: int = 12, frames: int | None = None) -> None:
-    """Write ``real/`` and ``fake/`` with ``count`` drawn faces each; the fakes have their mouth region blurred.
+    """Write folders ``real/`` and ``fake/`` of drawn faces; the fakes have a blurred mouth.
 
-    With ``frames``, each is a folder of that many pictures of a face that trembles.
+    Args:
+        folder: Folder to write to.
+        count: Number of faces of each class.
+        frames: Number of frames, for videos instead of images: each is a folder of images of a face that trembles.
     """
     region = (90, 150, 166, 200)
     for seed in range(count):

@@ -1,4 +1,4 @@
-"""What the author of a plugin writes: a network, its loss, its preprocessing and its recipes (the torch side)."""
+"""The class that the author of a plugin writes: a network, its loss, its preprocessing and its recipes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, Te
 
 
 class DetectorConfig(Frozen):
-    """Base of a detector's hyper-parameters: immutable, every field with a documented default."""
+    """Base of a detector's hyper-parameters, which are immutable; every field has a documented default."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainLayer:
-    """A layer that gradient-based explainers hook.
+    """A layer whose activations gradient-based explainers read.
 
     Attributes:
         module: The layer.
-        reshape: Turns its activations into ``[N, C, h, w]``; ``None`` when they already are.
+        reshape: Function that turns its activations into ``[N, C, h, w]``; ``None`` where they have that shape.
     """
 
     module: nn.Module
@@ -37,20 +37,24 @@ class ExplainLayer:
 
 
 class Detector(ABC):
-    """One architecture.
+    """An architecture: its network, hyper-parameters, preprocessing, loss and training recipes.
 
-    ``train``, ``export`` and ``predict`` come from the core and are the same for every detector; a subclass
-    says what the network is. It is constructed without loading any weights.
+    Prediction, training and export come from the core and are the same for every detector. Constructing a detector
+    loads no weights.
+
+    Args:
+        config: Hyper-parameters; by default the defaults of :attr:`Config`.
 
     Attributes:
-        Config: The class of its hyper-parameters.
-        preprocess: From a decoded picture to the network's input.
-        recipes: Named training presets; ``default`` and ``smoke`` are expected.
-        configs: Hyper-parameters that go with a recipe of that name, where they are not the defaults.
-        evidence_size: Height and width of the evidence map, when :meth:`build` returns one.
-        extra_outputs: What :meth:`build`'s network returns after logits and evidence, float32 [N, …] each.
-        logit_tolerance: How far a float32 export's logit may be from the network's, relative where it exceeds 1. A
-            detector that needs more says why beside its own value.
+        Config: Class of the hyper-parameters.
+        config: Hyper-parameters of this detector.
+        preprocess: Steps from a decoded image to the network's input, as data.
+        recipes: Training recipes by name; ``default`` and ``smoke`` are expected.
+        configs: Hyper-parameters that belong to the recipe of the same name, where they differ from the defaults.
+        evidence_size: Height and width of the evidence map, where the network returns one.
+        extra_outputs: Outputs of the network after logits and evidence map, each float32 [N, …].
+        logit_tolerance: Largest difference between the logits of a float32 export and of the network, absolute up to
+            logits of 1 and relative beyond. A detector that needs more says why beside its own value.
     """
 
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
@@ -68,13 +72,16 @@ class Detector(ABC):
     def from_repository(cls, repository: Repository) -> tuple[DetectorConfig, dict[str, Tensor]]:
         """Read a model that others published in a repository of the Hugging Face Hub.
 
+        Args:
+            repository: Repository whose files are on this machine.
+
         Returns:
-            The hyper-parameters, labels and preprocessing among them, and the weights as the network of
-            :meth:`build` names them.
+            The hyper-parameters, which include labels and preprocessing; and the weights, float32 tensors under the
+            names of the network of :meth:`build`.
 
         Raises:
-            WeightsUnavailable: A file is missing; or, by default, the detector reads no such repositories.
-            ArtifactCorrupt: A file is damaged, or it is a model of another kind.
+            WeightsUnavailable: A file is missing. By default, a detector reads no repositories and always raises it.
+            ArtifactCorrupt: A file is damaged, or the model is of another kind.
         """
         raise WeightsUnavailable(
             f"{repository.name}: {cls.__name__} reads no repositories of the Hugging Face Hub; load a model file or "
@@ -83,54 +90,61 @@ class Detector(ABC):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """The network, randomly initialised: ``float32 [N, 3, H, W]`` normalised → logits ``[N]``.
+        """Build the network, randomly initialised: normalised images float32 [N, 3, H, W] → logits float32 [N].
 
-        It may return a tuple instead: logits, evidence logits ``[N, h, w]`` where :attr:`evidence_size` is set, then
-        what :attr:`extra_outputs` names. Clips come as ``[N, T, 3, H, W]``.
+        Positive logits mean fake. The network may return a tuple instead: the logits, then evidence logits
+        float32 [N, h, w] where :attr:`evidence_size` is set, then the outputs that :attr:`extra_outputs` names. A
+        detector of clips takes float32 [N, T, 3, H, W].
         """
 
     def init_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - there may be none
-        """Load the backbone's public weights into a new network before training; by default there are none."""
+        """Load the backbone's public weights into a new network before training; by default there are none.
+
+        Args:
+            network: Network that :meth:`build` made; it is changed in place.
+        """
 
     def before_training(  # noqa: B027 - most need nothing
         self, training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device
     ) -> None:
-        """Make what :meth:`loss` needs beside the network, such as networks to train against; by default nothing.
+        """Prepare what :meth:`loss` needs besides the network, such as networks to train against; by default nothing.
 
-        It runs once before the first step, and again when a run goes on: what takes long is kept in ``cache_dir``.
+        It runs once before the first step, and again when a run is resumed. Results that take long to compute belong
+        into ``cache_dir``.
 
         Args:
-            training: What the network will learn from.
-            recipe: How.
-            cache_dir: For files that other runs can use too.
-            device: Where the loss will be computed.
+            training: Samples that the network will be trained on.
+            recipe: Recipe that the network will be trained by.
+            cache_dir: Folder for files that other runs can use too.
+            device: Device on which the loss will be computed.
         """
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        """Training loss, a scalar.
+        """Return the training loss, a scalar; by default the binary cross-entropy of the logits.
 
         Args:
-            output: What the network returned.
-            batch: ``images`` as they were loaded; ``fake`` float32 [N] in {0, 1}; ``weight`` float32 [N]; with
-                self-blended data also ``mask`` float32 [N, h, w] in [0, 1], NaN where unknown.
+            output: Outputs of the network: the logits float32 [N], or a tuple that starts with them.
+            batch: ``images`` uint8 [N, H, W, 3] RGB as they were loaded; targets ``fake`` float32 [N] in [0, 1];
+                ``weight`` float32 [N]; with self-blended data also ``mask`` float32 [N, h, w] in [0, 1], NaN where
+                unknown.
         """
         logit = output[0] if isinstance(output, tuple) else output
         return bce(logit, batch["fake"], batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """Named groups of parameters for phased training; by default ``backbone`` is everything."""
+        """Return the groups of parameters that a recipe's phases train; by default ``backbone`` holds all of them."""
         return {"backbone": list(network.parameters())}
 
     def checkpoint_modules(self, network: nn.Module) -> Sequence[nn.Module]:  # noqa: ARG002 - for overriding
-        """Blocks whose activations can be recomputed in the backward pass, to save memory; by default none."""
+        """Return blocks whose activations may be recomputed in the backward pass to save memory; by default none."""
         return ()
 
     def manifest(self, name: str, weights: WeightsStatus, **fields: Any) -> ModelManifest:
-        """The manifest of a network that this detector built.
+        """Return the manifest of a network that this detector built.
 
         Args:
-            name: Name of the detector's plugin.
-            weights: What the network's weights are.
+            name: Name of the detector, which its record has.
+            weights: Kind of the network's weights.
             **fields: Further fields of the manifest, such as ``calibration``.
         """
         return manifest_of(
@@ -145,28 +159,41 @@ class Detector(ABC):
         )
 
     def explain_layers(self, network: nn.Module) -> Sequence[ExplainLayer]:  # noqa: ARG002 - for overriding
-        """Layers for gradient-based explainers, best first; by default none."""
+        """Return the layers for gradient-based explainers, the most suitable one first; by default none."""
         return ()
 
     def attention_layers(self, network: nn.Module) -> Sequence[nn.Module]:  # noqa: ARG002 - for overriding
-        """Self-attention of a vision transformer, first layer first, for attention rollout; by default none.
+        """Return a vision transformer's self-attention, the first layer first, for attention rollout; by default none.
 
-        Every layer attends from all tokens to all tokens, and is of timm's or of Transformers' kind.
+        Every layer must attend from all tokens to all tokens, and be of a class of timm or of Transformers.
         """
         return ()
 
 
 def split_parameters(network: nn.Module, modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters of some modules of a network, and all others, each in the network's order."""
+    """Divide the parameters of a network into those of some modules and all others.
+
+    Args:
+        network: The whole network.
+        modules: Modules of the network.
+
+    Returns:
+        The parameters of the modules, and all others, each in the network's order.
+    """
     own = {id(parameter) for module in modules for parameter in module.parameters()}
     inside = [parameter for parameter in network.parameters() if id(parameter) in own]
     return inside, [parameter for parameter in network.parameters() if id(parameter) not in own]
 
 
 class WithPreprocess(nn.Module):
-    """The graph half: ``uint8 [N, H, W, 3]`` RGB (or clips ``[N, T, H, W, 3]``) → what the network returns, float32.
+    """The part of a detector inside of exported graphs: uint8 [N, H, W, 3] RGB → outputs of the network, float32.
 
-    Training validation, the torch runtime and every export run this very module.
+    It normalises the images and runs the network; clips are uint8 [N, T, H, W, 3]. Validation, the torch runtime and
+    every export run this same module.
+
+    Args:
+        network: Network that :meth:`Detector.build` made.
+        preprocess: Preprocessing whose ``normalize`` is computed here.
     """
 
     mean: Tensor
@@ -180,11 +207,12 @@ class WithPreprocess(nn.Module):
         self.register_buffer("std", torch.tensor(normalize.std).view(1, 3, 1, 1), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """``uint8 [N, H, W, 3]`` → ``float32 [N, 3, H, W]`` normalised; clips ``[N, T, …]`` likewise."""
+        """Normalise uint8 [N, H, W, 3] RGB to float32 [N, 3, H, W]; clips [N, T, H, W, 3] to [N, T, 3, H, W]."""
         axes = (0, 3, 1, 2) if images.ndim == 4 else (0, 1, 4, 2, 3)
         pixels = images.permute(axes).to(torch.float32)
         return (pixels / 255.0 - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs of the network for images uint8 [N, H, W, 3] RGB, or clips uint8 [N, T, H, W, 3]."""
         output: Tensor | tuple[Tensor, ...] = self.network(self.normalize(images))
         return output

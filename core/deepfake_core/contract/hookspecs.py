@@ -1,6 +1,6 @@
-"""The hooks that a plugin implements: each yields records, and imports nothing heavy to do so.
+"""The hooks that a plugin implements. Each yields records and imports nothing heavy.
 
-An entry point in the group ``deepfake`` names a module that implements any of them::
+An entry point in the group ``deepfake`` names a module that implements any of the hooks::
 
     [project.entry-points.deepfake]
     radar = "deepfake_radar.plugin"
@@ -50,7 +50,7 @@ def deepfake_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
         def deepfake_datasets():
             yield DatasetSpec(
                 name="image-folder",
-                summary="real/… and fake/… folders of pictures",
+                summary="folders real/ and fake/ of images",
                 dataset="deepfake_core.datasets.layouts.image_folder:ImageFolder",
             )
     """

@@ -30,15 +30,15 @@ _SHORT = 12  # hex digits of a commit that name a version
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository whose files are on this machine.
+    """A repository of the Hugging Face Hub, or a folder with such files, whose files are on this machine.
 
     Attributes:
-        name: As the user named it: ``owner/name``, or a folder.
-        folder: Where its files are.
-        commit: Its revision on the Hub; empty for a folder.
+        name: Name that the user gave: ``owner/name``, or a folder.
+        folder: Folder of the files.
+        commit: Revision on the Hub; empty for a folder.
         cache: The Hub's cache; ``None`` for a folder.
-        cached: Whether it was on this machine already, rather than downloaded now.
-        advice: What helps where a file is missing or damaged, and what else would.
+        cached: Whether the files were on this machine before, rather than downloaded now.
+        advice: Remedies for a missing or damaged file, the best one first.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Repository:
 
     @property
     def title(self) -> str:
-        """Its name for others: a folder's path on this machine is nobody else's business."""
+        """Name to publish; for a folder its last part, as its path on this machine is private."""
         return self.name if self.commit else self.folder.resolve().name
 
     @property
     def origin(self) -> str:
-        """What names these very files on this machine: the revision on the Hub, or the folder's full path."""
+        """Name of exactly these files on this machine: the revision on the Hub, or the folder's full path."""
         return f"{self.name.partition('@')[0]}@{self.commit}" if self.commit else str(self.folder.resolve())
 
     def file(self, name: str) -> Path:
-        """One of its files.
+        """Return the path of one of its files.
 
         Raises:
-            WeightsUnavailable: It is missing.
+            WeightsUnavailable: The file is missing.
         """
         path = self.folder / name
         if not path.is_file():
@@ -71,11 +71,11 @@ class Repository:
         return path
 
     def json(self, name: str) -> dict[str, Any]:
-        """One of its files, a JSON object.
+        """Read one of its files, which holds a JSON object.
 
         Raises:
-            WeightsUnavailable: It is missing.
-            ArtifactCorrupt: It is not a JSON object.
+            WeightsUnavailable: The file is missing.
+            ArtifactCorrupt: The file holds no JSON object.
         """
         path = self.file(name)
         try:
@@ -87,11 +87,11 @@ class Repository:
         return value
 
     def weights(self) -> tuple[Path, ...]:
-        """Its safetensors files.
+        """Return the paths of its safetensors files.
 
         Raises:
-            WeightsUnavailable: One is missing, or there are only pickled weights.
-            ArtifactCorrupt: The list of files is not one.
+            WeightsUnavailable: A file is missing, or there are only pickled weights.
+            ArtifactCorrupt: The index names no files.
         """
         if (self.folder / INDEX).is_file() and not (self.folder / WEIGHTS).exists():
             table = self.json(INDEX).get("weight_map")
@@ -109,11 +109,11 @@ class Repository:
         return (self.file(WEIGHTS),)
 
     def references(self) -> tuple[FileRef, ...]:
-        """Its files of weights, hashed, and checked where the Hub's cache knows the hash.
+        """Return its files of weights with their hashes, which are checked where the Hub's cache knows them.
 
         Raises:
-            WeightsUnavailable: One is missing.
-            ArtifactCorrupt: One differs from what the Hub has.
+            WeightsUnavailable: A file is missing.
+            ArtifactCorrupt: A file differs from the Hub's.
         """
         found = []
         for path in self.weights():
@@ -128,14 +128,14 @@ class Repository:
         return tuple(found)
 
     def version(self, references: tuple[FileRef, ...]) -> str:
-        """Short commit; for a folder, short hash of the weights."""
+        """Return its version: the first 12 digits of the commit, or of the weights' hash for a folder."""
         if self.commit:
             return self.commit[:_SHORT]
         hashes = "".join(reference.sha256 for reference in references)
         return (hashes if len(references) == 1 else hashlib.sha256(hashes.encode()).hexdigest())[:_SHORT]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All weights by name, floating-point ones as float32 (imports torch).
+        """Read all weights by name, floating-point ones as float32 (imports torch).
 
         Raises:
             WeightsUnavailable: A file is missing.
@@ -154,7 +154,7 @@ class Repository:
         return state
 
     def license(self) -> str:
-        """The licence that the front matter of its README names; empty where it names none."""
+        """Return the licence that the front matter of its README names; empty where it names none."""
         readme = self.folder / "README.md"
         if not readme.is_file():
             return ""

@@ -1,6 +1,6 @@
-"""The records that plugins yield: they say what exists and *name* the code, which is imported on first use.
+"""The records that plugins yield: they say what a plugin offers and *name* its code, which is imported on first use.
 
-Plain frozen dataclasses, so that listing plugins imports nothing heavy.
+They are plain frozen dataclasses, so that listing plugins imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Literal
 
 API_VERSION = 1
+"""Version of the plugin interface; records of another version are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +19,13 @@ class Target:
     """A documented number that the benchmark is held against.
 
     Attributes:
-        metric: What is compared, as the benchmark names it (``"latency_ms_p50"``, ``"auc"``, ``"file_mb"``).
-        scenario: Benchmark scenario that measures it.
-        comparison: ``"<="`` or ``">="``.
-        value: The number, in the unit that the metric's name carries.
-        source: Where it is documented: a requirement ID or a paper.
-        condition: Hardware, dataset or setting that it was stated for; empty when it holds anywhere.
-        note: What exactly is documented, where the other fields leave it open.
+        metric: Name of the metric in the benchmark, such as ``"latency_ms_p50"``, ``"auc"`` or ``"file_mb"``.
+        scenario: Benchmark scenario that measures the metric.
+        comparison: Relation of the measured value to ``value``: ``"<="`` or ``">="``.
+        value: The documented number, in the unit that the metric's name carries.
+        source: Document that states the number: a paper, or the ID of a requirement.
+        condition: Hardware, dataset or setting that the number was stated for; empty where it holds anywhere.
+        note: Exact statement of the document, where the other fields leave it open.
     """
 
     metric: str
@@ -37,13 +38,13 @@ class Target:
 
 
 def read_targets(package: str) -> tuple[Target, ...]:
-    """The documented numbers in a package's ``targets.toml``: a table ``[[target]]`` with the fields of each.
+    """Read the documented numbers in a package's ``targets.toml``, which has a table ``[[target]]`` for each.
 
     Args:
-        package: Name of the plugin's package, its ``__package__``.
+        package: Name of the plugin's package: its ``__package__``.
 
     Raises:
-        ValueError: The file is no TOML, or a table is no target.
+        ValueError: The file is not TOML, or a table is not a target.
     """
     file = resources.files(package) / "targets.toml"
     try:
@@ -60,15 +61,15 @@ class DetectorSpec:
     """A detector that a plugin offers.
 
     Attributes:
-        name: What users type: ``deepfake_core.load(name)``.
-        summary: One line for listings.
-        detector: ``"package.module:Class"`` of a :class:`deepfake_core.contract.detector.Detector` (imports torch).
+        name: Name that users type: ``deepfake_core.load(name)``.
+        summary: Description in one line, for listings.
+        detector: ``"package.module:Class"`` of a :class:`deepfake_core.Detector`; importing it imports torch.
+        install: Requirement that brings what training needs, such as ``"deepfake-lite[torch]"``.
         weights: ``"package:folder"`` of the packaged model (``manifest.json`` and artefacts), or ``None``.
-        hub: Repository on the Hugging Face Hub of its default weights, where none are packaged; the detector's
+        hub: Repository of the default weights on the Hugging Face Hub, where none are packaged; the detector's
             ``from_repository`` reads it.
-        install: The requirement that brings what training needs, such as ``"deepfake-lite[torch]"``.
-        kind: What one input is.
-        targets: Documented numbers.
+        kind: Kind of one input: an image or a video.
+        targets: Documented numbers that the benchmark is held against.
         api_version: Version of the plugin interface that the record was written for.
     """
 
@@ -88,9 +89,9 @@ class DatasetSpec:
     """A dataset layout that a plugin can read.
 
     Attributes:
-        name: What users type: ``--data NAME:PATH``.
-        summary: One line for listings.
-        dataset: ``"package.module:Class"`` of a :class:`deepfake_core.datasets.Dataset`.
+        name: Name that users type: ``--data NAME:PATH``.
+        summary: Description in one line, for listings.
+        dataset: ``"package.module:Class"`` of a :class:`deepfake_core.Dataset`.
         api_version: Version of the plugin interface that the record was written for.
     """
 
@@ -102,12 +103,12 @@ class DatasetSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtectorSpec:
-    """A way to protect pictures of faces, which a detector's network brings along.
+    """A method to protect images of faces, which is part of a detector's network.
 
     Attributes:
-        name: Of the detector: ``deepfake_core.load(name).protect(…)``.
-        summary: One line for listings.
-        protector: ``"package.module:Class"`` of a :class:`deepfake_core.protect.protectors.Protector`.
+        name: Name of the detector: ``deepfake_core.load(name).protect(…)``.
+        summary: Description in one line, for listings.
+        protector: ``"package.module:Class"`` of a :class:`deepfake_core.Protector`.
         api_version: Version of the plugin interface that the record was written for.
     """
 
@@ -119,13 +120,13 @@ class ProtectorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainerSpec:
-    """A way to show where a detector looked.
+    """A method that shows which parts of an image decided a score.
 
     Attributes:
-        name: What users type: ``--method NAME``.
-        summary: One line for listings.
-        explainer: ``"package.module:Class"`` of a :class:`deepfake_core.explainers.Explainer`.
-        needs_torch: Whether it needs the network itself rather than any runtime.
+        name: Name that users type: ``--method NAME``.
+        summary: Description in one line, for listings.
+        explainer: ``"package.module:Class"`` of a :class:`deepfake_core.Explainer`.
+        needs_torch: Whether it needs the network in torch, rather than any runtime.
         api_version: Version of the plugin interface that the record was written for.
     """
 
@@ -144,12 +145,12 @@ class ExporterSpec:
     the path that it wrote. It refuses a file that disagrees with the network.
 
     Attributes:
-        name: The format, as users type it: ``--format NAME``.
-        summary: One line for listings.
+        name: Name of the format that users type: ``--format NAME``.
+        summary: Description in one line, for listings.
         exporter: ``"package.module:function"`` of the function that writes the file (imports torch).
         suffix: Suffix of the file, with its dot.
         precisions: Precisions that the format can be written in, such as ``("fp32", "int8")``.
-        install: The requirement that brings what the function needs.
+        install: Requirement that brings what the function needs.
         api_version: Version of the plugin interface that the record was written for.
     """
 

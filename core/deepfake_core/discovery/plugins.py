@@ -292,6 +292,10 @@ def import_object(target: str, *, install: str = "") -> Any:
         if install and missing and missing != module_name.partition(".")[0]:
             raise MissingExtra(f"{target} (module {missing!r})", install) from error
         raise PluginLoadError(f"cannot import {target!r}: {error}") from error
+    except MissingExtra as error:  # the names of deepfake_core that need torch raise it themselves
+        if not install or getattr(error.__cause__, "name", None) != "torch":
+            raise
+        raise MissingExtra(f"{target} (module 'torch')", install) from error
     except (ImportError, AttributeError, ValueError) as error:
         raise PluginLoadError(f"cannot import {target!r}: {error}") from error
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from deepfake_core.contract.detector import DetectorConfig
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.recipes.resolve import changed
+from deepfake_core.training.recipes.changes import changed
 from deepfake_registry.manifest import Clip, ModelManifest, Normalize, PreprocessSpec, Resize
 
 STORED = '{"clip":{"length":10,"skip":3},"crop":{"kind":"whole_image"},'

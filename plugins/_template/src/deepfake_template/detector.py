@@ -1,4 +1,4 @@
-"""The detector: its hyper-parameters, its preprocessing, its recipes and its network."""
+"""The detector: hyper-parameters, preprocessing, recipes and network."""
 
 from pydantic import Field
 from torch import nn

@@ -1,11 +1,11 @@
-"""What this distribution offers."""
+"""The records of what this package offers."""
 
 from deepfake_core import DetectorSpec, hookimpl
 
 
 @hookimpl
 def deepfake_detectors():
-    """One detector, named here and imported on first use."""
+    """Yield the detector, whose class is named here and imported on first use."""
     yield DetectorSpec(
         name="template",
         summary="four convolutions, to start from",
