@@ -1,4 +1,4 @@
-"""``python -m deepfake_bench`` is ``dfbench``."""
+"""``python -m deepfake_bench`` runs the same program as ``dfbench``."""
 
 from deepfake_bench.cli import main
 

@@ -1,4 +1,4 @@
-"""``dfbench``: list detectors, judge files, measure, train, export, publish, and write model cards.
+"""``dfbench``: the command line, which judges files, and measures, trains, exports and publishes detectors.
 
 Each command imports what it needs when it runs, so that ``--help`` and ``list`` stay fast.
 """
@@ -15,6 +15,7 @@ from deepfake_bench.cli import listing
 from deepfake_bench.cli.data import app as data
 from deepfake_bench.cli.judge import explain, predict, protect
 from deepfake_bench.cli.measure import backends, card, compare, leaderboard, report, run, scores
+from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.publish import export, parity, promote
 from deepfake_bench.cli.registry import app as registry
 from deepfake_bench.cli.train import ensemble, recipes, runs, train, tune
@@ -22,7 +23,7 @@ from deepfake_core.errors import DeepfakeError
 
 
 class Commands(TyperGroup):
-    """Turns errors made on purpose into one line and exit status 2, and Ctrl-C into one line and 130."""
+    """Group of commands that reports an error of the project, or Ctrl-C, in one line and with its exit status."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -31,16 +32,16 @@ class Commands(TyperGroup):
             if ctx.params.get("_debug"):
                 raise
             typer.echo(f"dfbench: {error}", err=True)
-            raise typer.Exit(2) from error
+            raise typer.Exit(ExitStatus.REJECTED) from error
         except KeyboardInterrupt as error:
             typer.echo("dfbench: interrupted", err=True)
-            raise typer.Exit(130) from error
+            raise typer.Exit(ExitStatus.INTERRUPTED) from error
 
 
 app = typer.Typer(
     cls=Commands,
     name="dfbench",
-    help="Judge face pictures and videos, and measure the detectors that do.",
+    help="Detect fake faces in images and videos, and measure the detectors.",
     no_args_is_help=True,
     add_completion=False,
     # Plain help: Rich would take longer to import than the whole command needs.
@@ -65,8 +66,8 @@ def options(
     ] = False,
     _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Judge face pictures and videos, and measure the detectors that do."""
-    # File names may hold bytes that are no text in this locale: show them escaped rather than fail.
+    """Detect fake faces in images and videos, and measure the detectors."""
+    # File names may hold bytes that are not text in this locale: they are shown escaped, where printing would fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -96,5 +97,5 @@ app.add_typer(registry.app)
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line: the entry point of the console script."""
     app()

@@ -1,14 +1,14 @@
-"""``dfbench list``."""
+"""``dfbench list``: the plugins that are installed."""
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from deepfake_bench.cli.output.options import Format, Output
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.printable import printable
 
@@ -19,16 +19,7 @@ if TYPE_CHECKING:
     from deepfake_core.discovery.plugins import Registered
 
 
-class Format(enum.StrEnum):
-    """How the list is printed."""
-
-    table = "table"
-    json = "json"
-
-
-def list_detectors(
-    output: Annotated[Format, typer.Option("--format", help="How the list is printed.")] = Format.table,
-) -> None:
+def list_detectors(output: Output = Format.table) -> None:
     """List detectors with their weights, dataset layouts, explainers, protectors, exporters, and failed plugins."""
     from deepfake_core.discovery import plugins
 
@@ -102,11 +93,11 @@ def _origin(item: dict[str, Any]) -> str:
 
 
 def _weights(spec: DetectorSpec) -> dict[str, Any]:
-    """Status of a detector's weights.
+    """Return the status of a detector's weights, with their version and size where these are known.
 
-    ``trained``, ``pretrained`` or ``untrained`` as packaged, with version and bytes; ``damaged`` or ``missing`` where
-    the package is not as it should be; ``cached`` or ``not cached`` for a repository of the Hugging Face Hub; ``none``.
-    Nothing is verified: that would take longer than listing may.
+    The status of packaged weights is ``trained``, ``pretrained`` or ``untrained``; it is ``damaged`` or ``missing``
+    where the package is incomplete. That of a repository of the Hugging Face Hub is ``cached`` or ``not cached``. A
+    detector without weights has the status ``none``. No file is verified, because that would make the command slow.
     """
     if spec.weights is not None:
         return _packaged(spec.weights)
@@ -140,9 +131,9 @@ def _packaged(weights: str) -> dict[str, Any]:
 
 
 def _cached(repository: str) -> Path | None:
-    """The folder of a repository's newest revision in the cache of the Hugging Face Hub, with weights in it.
+    """Return the folder of a repository's revision in the cache of the Hugging Face Hub, if weights are in it.
 
-    Found by the cache's documented layout, as the Hub's library takes long to import.
+    The folder is found by the documented layout of the cache, because the library of the Hub takes long to import.
     """
     import os
     from pathlib import Path
@@ -160,7 +151,7 @@ def _cached(repository: str) -> Path | None:
 
 
 def _described(weights: dict[str, Any]) -> str:
-    """``trained 174167f6, 7.2 MB``."""
+    """Describe the weights in a few words: ``trained 174167f6, 7.2 MB``."""
     status, repository = weights["status"], weights.get("repository")
     if status == "not cached":
         return f"{repository}, not in the Hugging Face cache"
