@@ -13,7 +13,7 @@ from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
 from deepfake_registry.manifest import Calibration, Frozen
 
 if TYPE_CHECKING:
-    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core.handle.predictor import Predictor
 
 
 class Member(Frozen):
@@ -31,7 +31,7 @@ class Member(Frozen):
     files: dict[str, str] = {}
 
     @classmethod
-    def of(cls, member: LoadedDetector, folder: Path) -> Member:
+    def of(cls, member: Predictor, folder: Path) -> Member:
         """A member of the ensemble that is written to a folder.
 
         Raises:
@@ -48,7 +48,7 @@ class Member(Frozen):
         """The arguments of :func:`deepfake_core.load`, for an ensemble in a folder."""
         return {key: _from_file(value, folder) for key, value in self.origin.items()}
 
-    def check(self, member: LoadedDetector, folder: Path) -> None:
+    def check(self, member: Predictor, folder: Path) -> None:
         """Refuse what was loaded where it is another model by now.
 
         Raises:
@@ -90,7 +90,7 @@ def read_stored(folder: Path) -> Stored:
         raise ArtifactCorrupt(f"{file}: is not valid: {error.errors()[0]['msg']}; make the ensemble again") from error
 
 
-def hashes_of(member: LoadedDetector) -> dict[str, str]:
+def hashes_of(member: Predictor) -> dict[str, str]:
     """sha256 of a member's model files by format: all of its package, or the one file that runs."""
     listed = {format: reference.sha256 for format, reference in member.manifest.files.items()}
     return listed or {artifact.format: artifact.sha256 for artifact in member.artifacts}

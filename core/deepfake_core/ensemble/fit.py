@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets.opening import open_dataset
+from deepfake_core.ensemble.runtime import MEMBERS
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.calibration import balanced_weights, fit_calibration
-from deepfake_core.evaluation.evaluate import judged
+from deepfake_core.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
-    from deepfake_core.ensemble.ensemble import Ensemble
+    from deepfake_core.handle.predictor import Predictor
     from deepfake_registry.manifest import Calibration
 
 Floats = NDArray[np.float64]
@@ -51,12 +53,12 @@ class Rows:
 
 
 def fitted(
-    ensemble: Ensemble, data: str | Path | Dataset, frames: int
+    ensemble: Predictor, members: Sequence[Predictor], data: str | Path | Dataset, frames: int
 ) -> tuple[tuple[float, ...], Calibration, dict[str, Any]]:
     """Weights, calibration and metrics of an ensemble; see :meth:`~deepfake_core.ensemble.ensemble.Ensemble.fit`."""
     dataset = open_dataset(data) if isinstance(data, str | Path) else data
-    rows = _rows(ensemble, dataset, frames)
-    _check(rows, ensemble, dataset)
+    rows = _rows(ensemble, len(members), dataset, frames)
+    _check(rows, members, dataset)
     weights = fit_weights(rows.logit, rows.fake, rows.family)
     if weights.sum() <= 0:
         raise TrainingDataError(
@@ -66,7 +68,7 @@ def fitted(
     name = f"{dataset.root.name or dataset.root}: {len(rows.fake)} faces"
     facts = _of(dataset, rows)
     calibration = fit_calibration(rows.logit @ weights, rows.fake, rows.family, name, (facts["data_sha256"],))
-    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, ensemble), **facts}}
+    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, members), **facts}}
 
 
 def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: float = PULL) -> Floats:
@@ -104,28 +106,26 @@ def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: flo
     return weights
 
 
-def _rows(ensemble: Ensemble, dataset: Dataset, frames: int) -> Rows:
+def _rows(ensemble: Predictor, members: int, dataset: Dataset, frames: int) -> Rows:
     """One row for each picture, and for each judged moment of a video: its most prominent face."""
-    from deepfake_core.ensemble.ensemble import MEMBERS
-
     logit, fake, family, group = [], [], [], []
-    for sample, result in judged(ensemble, dataset, evidence=True, frames=frames):
+    for sample, result in evaluate(ensemble, dataset, evidence=True, frames=frames):
         moments = {face.time_s: face for face in sorted(result.faces, key=lambda face: face.confidence)}
         for face in moments.values():
             logit.append(face.extra[MEMBERS])
             fake.append(sample.is_fake)
             family.append(sample.source)
             group.append(sample.group)
-    table = np.asarray(logit, np.float64).reshape(len(logit), len(ensemble.members))
+    table = np.asarray(logit, np.float64).reshape(len(logit), members)
     return Rows(table, np.asarray(fake, np.float64), np.asarray(family, str), np.asarray(group, str))
 
 
-def _check(rows: Rows, ensemble: Ensemble, dataset: Dataset) -> None:
+def _check(rows: Rows, members: Sequence[Predictor], dataset: Dataset) -> None:
     classes = np.unique(rows.fake)
     if len(classes) < 2:
         found = "no face was found" if not len(classes) else f"has {'fakes' if classes[0] else 'real faces'} only"
         raise TrainingDataError(f"{dataset.root}: {found}; an ensemble is fitted on faces of both classes")
-    for member, logit in zip(ensemble.members, rows.logit.T, strict=True):
+    for member, logit in zip(members, rows.logit.T, strict=True):
         _, high = metrics.grouped_bootstrap(rows.fake, logit, rows.group, metrics.roc_auc)
         if high < 0.5:
             raise TrainingDataError(
@@ -135,14 +135,14 @@ def _check(rows: Rows, ensemble: Ensemble, dataset: Dataset) -> None:
             )
 
 
-def _aucs(rows: Rows, weights: Floats, ensemble: Ensemble) -> dict[str, Any]:
+def _aucs(rows: Rows, weights: Floats, members: Sequence[Predictor]) -> dict[str, Any]:
     """AUC of each member alone and of equal weights, of fitted ones, and of weights fitted on the other folds."""
-    members = [
+    alone = [
         {"name": member.manifest.name, "version": member.manifest.version, "auc": metrics.roc_auc(rows.fake, logit)}
-        for member, logit in zip(ensemble.members, rows.logit.T, strict=True)
+        for member, logit in zip(members, rows.logit.T, strict=True)
     ]
     return {
-        "members": members,
+        "members": alone,
         "auc_equal": metrics.roc_auc(rows.fake, rows.logit.mean(axis=1)),
         "auc": metrics.roc_auc(rows.fake, rows.logit @ weights),
         "auc_cross_validated": _cross_validated(rows),

@@ -12,7 +12,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import Frames, Source
 
 if TYPE_CHECKING:
-    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core.handle.predictor import Predictor
     from deepfake_core.handle.results import Result
     from deepfake_core.inputs.sources import Picture
 
@@ -57,8 +57,8 @@ def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
     return kept
 
 
-def judged(
-    detector: LoadedDetector, dataset: Dataset, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16
+def evaluate(
+    detector: Predictor, dataset: Dataset, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16
 ) -> Iterator[tuple[Sample, Result]]:
     """Every sample with the detector's result, in the order that is cheapest to read.
 
@@ -67,7 +67,7 @@ def judged(
     Args:
         detector: What judges.
         dataset: Labelled samples.
-        evidence: As for :meth:`~deepfake_core.handle.loaded.LoadedDetector.stream`.
+        evidence: As for :meth:`~deepfake_core.handle.loaded.Predictor.stream`.
         keep_crops: Likewise.
         frames: Likewise.
 

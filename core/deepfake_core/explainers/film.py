@@ -23,15 +23,15 @@ def film(
     title: str = "",
     shows: str = "where it looks manipulated",
 ) -> Image.Image:
-    """The frames of a clip from left to right, with their overlays below and the P(fake) after each.
+    """Draw the frames of a clip from left to right, their overlays below, and the P(fake) after each frame.
 
     Args:
         clip: ``uint8 [T, H, W, 3]`` RGB.
         heat: ``float32 [T, H, W]`` in [0, 1].
-        p_fake: The score of the clip, in [0, 1].
-        p_frames: The score after each frame, where the network has one.
-        title: One line above the pictures; shortened to fit.
-        shows: What the heat maps show.
+        p_fake: Score of the clip, in [0, 1].
+        p_frames: Score after each frame, in [0, 1]; empty where the network has none.
+        title: Line of text above the pictures; shortened to fit.
+        shows: Caption of the heat maps.
 
     Raises:
         ValueError: Clip and heat maps differ in length, height or width.

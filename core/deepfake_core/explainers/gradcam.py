@@ -1,6 +1,6 @@
-"""GradCAM and its kin by the ``grad-cam`` library, through the network in torch.
+"""GradCAM and related methods by the ``grad-cam`` library, on the network in torch.
 
-Each looks at the detector's first explain layer. The strongest place of every picture, or frame, is 1: the map says
+Each method uses the detector's first explain layer. The strongest place of every picture or frame is 1: the map says
 where, and P(fake) says how much.
 """
 
@@ -14,29 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.explainers import Explainer
+from deepfake_core.explainers.base import Explainable, Explainer, with_network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from deepfake_core.contract.detector import ExplainLayer
-    from deepfake_core.handle.loaded import LoadedDetector
 
 EXTRA = "deepfake-core[explain]"
 
 
 class GradCam(Explainer):
-    """Where activations argue for the target class (001-21): Selvaraju et al. 2017, arXiv 1610.02391.
+    """Places whose activations argue for the target class: Selvaraju et al. 2017, arXiv 1610.02391.
 
     Attributes:
-        method: The library's name for it.
+        method: Name of the method in the library.
     """
 
     targets: ClassVar[tuple[str, ...]] = ("fake", "real")
     method: ClassVar[str] = "GradCAM"
 
-    def explain(self, detector: LoadedDetector, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        layers = detector.detector.explain_layers(detector.network)
+    def explain(self, detector: Explainable, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        model = with_network(detector)
+        layers = model.detector.explain_layers(model.network)
         if not layers:
             raise DeepfakeError(
                 f"detector {detector.manifest.name!r} names no layers for GradCAM; choose another explainer, or let "
@@ -47,7 +47,7 @@ class GradCam(Explainer):
 
         from deepfake_core.explainers.network import one_input
 
-        network, images = one_input(detector, crop)
+        network, images = one_input(model, crop)
         sign = 1.0 if self.target == "fake" else -1.0
         with torch.enable_grad():
             images.requires_grad_()  # so that there is a gradient even where every parameter is frozen
@@ -62,18 +62,18 @@ class GradCam(Explainer):
         return scaled
 
     def reshape(self, layer: ExplainLayer) -> Callable[[Tensor], Tensor] | None:
-        """How the layer's activations become ``[N, C, h, w]``."""
+        """Return the function that brings activations to ``[N, C, h, w]``; ``None`` where they have this shape."""
         return layer.reshape
 
 
 class GradCamPlusPlus(GradCam):
-    """Higher derivatives weigh the places of a channel: Chattopadhay et al. 2018, arXiv 1710.11063."""
+    """Higher derivatives as weights of the places of a channel: Chattopadhay et al. 2018, arXiv 1710.11063."""
 
     method = "GradCAMPlusPlus"
 
 
 class HiResCam(GradCam):
-    """Activation times gradient at each place, no averaging: Draelos & Carin 2020, arXiv 2011.08891."""
+    """Activation times gradient at each place, without averaging: Draelos & Carin 2020, arXiv 2011.08891."""
 
     method = "HiResCAM"
 
@@ -85,13 +85,13 @@ class LayerCam(GradCam):
 
 
 class XGradCam(GradCam):
-    """Gradients weighed by the activations' share: Fu et al. 2020, arXiv 2008.02312."""
+    """Gradients weighted by the share of the activations: Fu et al. 2020, arXiv 2008.02312."""
 
     method = "XGradCAM"
 
 
 class EigenCam(GradCam):
-    """First principal component of the activations, whatever the class: Muhammad & Yeasin 2020, arXiv 2008.00299."""
+    """First principal component of the activations, for no class: Muhammad & Yeasin 2020, arXiv 2008.00299."""
 
     targets = ()
     caption = "where its activations vary most"
@@ -99,7 +99,7 @@ class EigenCam(GradCam):
     largest: ClassVar[int] = 32
 
     def reshape(self, layer: ExplainLayer) -> Callable[[Tensor], Tensor]:
-        """At most 32 × 32 places: the library needs memory for the square of their number."""
+        """Pool the activations to at most 32 × 32 places: the library needs memory for the square of their number."""
         from torch.nn.functional import adaptive_avg_pool2d
 
         def pooled(activations: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class EigenCam(GradCam):
 
 
 def _library() -> Any:
-    from deepfake_core.runtimes.torchvision_ops import ensure_importable
+    from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
-    ensure_importable()
+    ensure_torchvision()
     try:
         return importlib.import_module("pytorch_grad_cam")
     except ModuleNotFoundError:

@@ -1,8 +1,6 @@
-"""The network of a detector, ready to be looked into (torch)."""
+"""The network of a detector, prepared for explainers that look inside of it (imports torch)."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,15 +8,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.contract.detector import WithPreprocess
-
-if TYPE_CHECKING:
-    from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.explainers.base import HasNetwork
 
 
 class OneInput(nn.Module):
-    """The network, for one picture or clip whose frames are a batch: ``float32 [T, 3, H, W]`` → logit ``[1]``.
+    """A network for one picture or one clip: the frames ``float32 [T, 3, H, W]`` are the batch → logit ``[1]``.
 
-    A picture is a batch of one. What the network returns beside the logit is left out.
+    A picture is a batch of one. Outputs beside the logit are dropped.
+
+    Args:
+        network: Network of the detector.
+        clip: Whether the frames are one clip.
     """
 
     def __init__(self, network: nn.Module, clip: bool) -> None:
@@ -32,15 +32,15 @@ class OneInput(nn.Module):
         return logit
 
 
-def one_input(detector: LoadedDetector, crop: NDArray[np.uint8]) -> tuple[OneInput, Tensor]:
-    """A detector's network and what goes into it, ``float32 [T, 3, H, W]`` normalised; T is 1 for a picture.
+def one_input(detector: HasNetwork, crop: NDArray[np.uint8]) -> tuple[OneInput, Tensor]:
+    """Return a detector's network and its input ``float32 [T, 3, H, W]``, normalised; T is 1 for a picture.
 
     Args:
-        detector: Its network is used as it is, on its device.
+        detector: Detector whose network is used as it is, on its device.
         crop: ``uint8 [H, W, 3]`` RGB, or a clip ``[T, H, W, 3]``.
 
     Raises:
-        DeepfakeError: There is no network at hand, but only an exported file.
+        DeepfakeError: Only an exported file is at hand, from which no network can be built.
     """
     network = detector.network
     device = next(network.parameters()).device

@@ -12,11 +12,11 @@ _COLOURS = np.array([(40, 10, 90), (190, 30, 80), (250, 140, 20), (255, 245, 160
 _STRENGTH = 0.6
 
 INK, PAPER = (25, 25, 25), (255, 255, 255)
-"""Colours of text and of what it stands on."""
+"""Colours of text and background."""
 
 
 def colours(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """``float32 [...]`` in [0, 1] → ``uint8 [..., 3]`` RGB."""
+    """Map a heat ``float32 [...]`` in [0, 1] to colours ``uint8 [..., 3]`` RGB."""
     channels = [np.interp(heat, _STOPS, _COLOURS[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
@@ -49,14 +49,14 @@ def panel(
     title: str = "",
     shows: str = "where it looks manipulated",
 ) -> Image.Image:
-    """Crop and overlay side by side, with P(fake), a title and a colour bar.
+    """Draw crop and overlay side by side, with P(fake), a title and a colour bar.
 
     Args:
         crop: ``uint8 [H, W, 3]`` RGB.
         heat: ``float32 [H, W]`` in [0, 1].
-        p_fake: The score that the picture shows, in [0, 1].
-        title: One line above the pictures; shortened to fit.
-        shows: What the heat map shows.
+        p_fake: Score of the crop, in [0, 1].
+        title: Line of text above the pictures; shortened to fit.
+        shows: Caption of the heat map.
     """
     side = 256
     pad, header, caption, bar = 12, 52, 26, 14
@@ -87,7 +87,7 @@ def panel(
 def shortened(
     text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
 ) -> str:
-    """One line of ASCII that fits into ``room`` pixels; the middle of a long one is left out."""
+    """Shorten text to one line of ASCII that fits into ``room`` pixels, by leaving out its middle."""
     # Pillow's built-in font has no other letters; a box in their place would look like damage.
     text = "".join(character if character.isascii() and character.isprintable() else "?" for character in text)
     if draw.textlength(text, font=font) <= room:

@@ -1,8 +1,8 @@
-"""Explainers that hide parts of the crop and watch the score: they need nothing but a file that can be run.
+"""Explainers that hide parts of the crop and observe the score; they work with any runtime.
 
-What is hidden is replaced by a blurred copy of the crop: it takes the detail away and adds neither edges nor colours
-that no photograph has. A detector that takes blur itself for a trace of forgery is misread by that; compare with
-another explainer. The strongest place is 1.
+A hidden part is replaced by a blurred copy of the crop, which removes detail without adding edges or colours that no
+photograph has. A detector that takes blur itself for a trace of forgery is misread by this: compare with another
+explainer. The strongest place is 1.
 """
 
 from __future__ import annotations
@@ -10,29 +10,26 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from deepfake_core.explainers import Explainer
+from deepfake_core.explainers.base import Explainable, Explainer
 from deepfake_core.explainers.evidence import stretched
-
-if TYPE_CHECKING:
-    from deepfake_core.handle.loaded import LoadedDetector
 
 _BATCH = 16
 BLUR = 1 / 12
-"""Standard deviation of the Gaussian that hides, over the crop's height."""
+"""Standard deviation of the blur that hides a part, as a share of the height of the crop."""
 
 
 class Perturbation(Explainer):
-    """Base of both: scores of the crop under masks."""
+    """Base class: scores of the crop under masks."""
 
     targets = ("fake", "real")
 
-    def explain(self, detector: LoadedDetector, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def explain(self, detector: Explainable, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = crop.shape[-3:-1]
         masks = list(self.masks(height, width))
         sign = 1.0 if self.target == "fake" else -1.0
@@ -41,18 +38,23 @@ class Perturbation(Explainer):
 
     @abstractmethod
     def masks(self, height: int, width: int) -> Iterator[NDArray[np.float32]]:
-        """Masks ``[height, width]`` in [0, 1]: 1 shows the crop, and 0 hides it."""
+        """Yield masks ``float32 [height, width]`` in [0, 1]: 1 shows the crop, 0 hides it."""
 
     @abstractmethod
     def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Masks ``[M, H, W]`` and what the target class scored under each, ``[M]`` → ``[H, W]`` in [0, 1]."""
+        """Compute the map ``float32 [H, W]`` in [0, 1].
+
+        Args:
+            masks: ``float32 [M, H, W]`` in [0, 1].
+            logits: Score of the target class under each mask, ``float64 [M]``.
+        """
 
 
 class Occlusion(Perturbation):
-    """How much the score falls when a window hides a place (Zeiler & Fergus 2014, arXiv 1311.2901).
+    """Decrease of the score when a window hides a place (Zeiler & Fergus 2014, arXiv 1311.2901).
 
-    Windows of a sixth of the side move by half of it; a place gets the mean over the windows that hide it, and 0 where
-    hiding it does not lower the score. In a clip, the same place is hidden in all frames.
+    The window is a sixth of the side wide and moves by half of its width. A place gets the mean over all windows that
+    hide it, and 0 where hiding it does not lower the score. In a clip, the same place is hidden in all frames.
     """
 
     windows: ClassVar[int] = 6
@@ -74,17 +76,17 @@ class Occlusion(Perturbation):
 
 
 class Rise(Perturbation):
-    """Mean of random masks, weighed by the score under each (Petsiuk et al. 2018, arXiv 1806.07421).
+    """Mean of random masks, weighted by the score under each (Petsiuk et al. 2018, arXiv 1806.07421).
 
-    The score is the logit less its mean over all masks: the weights are then positive and negative, which takes out
-    the noise of how often a place was shown. There is no place that means nothing by itself, so that the map is 0 at
-    its lowest place. The masks come from a fixed seed, so that the same crop gives the same map. In a clip, all frames
-    have the same mask.
+    The weight of a mask is its logit minus the mean logit over all masks, so that how often a place was shown does not
+    count. The map has no natural zero, so it is 0 at its lowest place. The masks come from a fixed seed: the same crop
+    gives the same map. In a clip, all frames have the same mask.
 
     Attributes:
-        count: Masks.
-        cells: Cells on a side of the grid that a mask is drawn on, before it is enlarged and shifted.
+        count: Number of masks.
+        cells: Cells along each side of the grid that a mask is drawn on before it is enlarged and shifted.
         shown: Share of the cells that show the crop.
+        seed: Seed for the masks.
     """
 
     count: ClassVar[int] = 600
@@ -107,21 +109,21 @@ class Rise(Perturbation):
 
 
 def blurred(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``uint8 [..., H, W, 3]`` RGB, each picture blurred until no detail is left."""
+    """Blur ``uint8 [..., H, W, 3]`` RGB until no detail is left, each picture by itself."""
     soft = ImageFilter.GaussianBlur(BLUR * crop.shape[-3])
     frames = crop.reshape(-1, *crop.shape[-3:])
     return np.stack([np.asarray(Image.fromarray(frame).filter(soft)) for frame in frames]).reshape(crop.shape)
 
 
 def masked_logits(
-    detector: LoadedDetector, crop: NDArray[np.uint8], masks: Iterable[NDArray[np.float32]]
+    detector: Explainable, crop: NDArray[np.uint8], masks: Iterable[NDArray[np.float32]]
 ) -> NDArray[np.float64]:
-    """The detector's logits, float64 [M], of a crop under masks.
+    """Compute the logits ``float64 [M]`` of a crop under M masks.
 
     Args:
-        detector: Any.
+        detector: Model that scores.
         crop: ``uint8 [H, W, 3]`` RGB, or a clip ``[T, H, W, 3]``.
-        masks: M masks ``[H, W]`` in [0, 1]; 0 shows the blurred crop.
+        masks: M masks ``float32 [H, W]`` in [0, 1]; 0 shows the blurred crop.
     """
     soft = blurred(crop).astype(np.float32)
     detail = crop.astype(np.float32) - soft

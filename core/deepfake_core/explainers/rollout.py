@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.explainers import Explainer
+from deepfake_core.explainers.base import Explainable, Explainer, with_network
 from deepfake_core.explainers.evidence import enlarge, stretched
 
 if TYPE_CHECKING:
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 
 class AttentionRollout(Explainer):
-    """Which places the network attends to, over all of its layers; it argues for no class.
+    """Places that the network attends to, over all of its layers, whatever the class.
 
-    The attention of a layer is the mean over its heads, and half of what passes goes past it: ``(A + I) / 2``. The
-    product of all layers says how much of each patch reaches the class token; or, where there is none, all of them on
-    average. The least attended place is 0 and the most attended one 1.
+    The attention of a layer is the mean over its heads, averaged with the identity for the residual connection:
+    ``(A + I) / 2``. The product over all layers says how much of each patch reaches the class token; without a class
+    token, the mean over all tokens is taken. The least attended place is 0 and the most attended one 1.
     """
 
     targets = ()
     caption = "where the network attends"
 
-    def explain(self, detector: Any, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        layers = detector.detector.attention_layers(detector.network)
+    def explain(self, detector: Explainable, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        model = with_network(detector)
+        layers = model.detector.attention_layers(model.network)
         if not layers:
             raise DeepfakeError(
                 f"detector {detector.manifest.name!r} names no layers of attention between all of its places; choose "
@@ -40,7 +41,7 @@ class AttentionRollout(Explainer):
 
         from deepfake_core.explainers.network import one_input
 
-        network, images = one_input(detector, crop)
+        network, images = one_input(model, crop)
         with attention(layers) as matrices, torch.inference_mode():
             network(images)
         if len(matrices) != len(layers):
@@ -55,16 +56,17 @@ class AttentionRollout(Explainer):
 
 @contextlib.contextmanager
 def attention(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect each layer's attention, ``[N, heads, L, L]``, while the network runs.
+    """Collect the attention of each layer, ``[N, heads, L, L]``, while the network runs.
 
-    It is computed from the queries and keys that the layer's own projections give, so that it does not matter
-    whether the layer computes it in one fused step; the network is left as it was.
+    The attention is computed from the queries and keys that the layer's own projections give, so that a layer which
+    computes it in one fused step works too. The network is left unchanged.
 
     Args:
-        layers: Attention of timm (``qkv``), or of Transformers (``q_proj`` and ``k_proj``, or ``query`` and ``key``).
+        layers: Attention layers of timm (``qkv``), or of Transformers (``q_proj`` and ``k_proj``, or ``query`` and
+            ``key``).
 
     Raises:
-        DeepfakeError: A layer is neither.
+        DeepfakeError: A layer is of another kind.
     """
     found: list[Tensor] = []
     with contextlib.ExitStack() as hooks:
@@ -113,11 +115,11 @@ def _hooks(layer: Any, found: list[Tensor]) -> Iterator[Any]:
 
 
 def rollout(matrices: Sequence[Tensor]) -> Tensor:
-    """What of each patch reaches the end.
+    """Multiply the attention of all layers: how much of each patch reaches the output.
 
     Args:
-        matrices: One ``[N, heads, L, L]`` per layer in their order, each row summing to 1. Of the L tokens, the last
-            n² are the patches of a square picture; the first is the class token, where there are others.
+        matrices: One ``[N, heads, L, L]`` for each layer, first layer first, each row summing to 1. The last n² of
+            the L tokens are the patches of a square picture; where L > n², the first token is the class token.
 
     Returns:
         ``[N, n, n]``, not negative.

@@ -1,16 +1,19 @@
-"""One picture for each explained crop: what the network saw, the heat map over it, P(fake), method and class."""
+"""Pictures of explained crops: the crop, the heat map over it, P(fake), the method and the class."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.explainers import Target, load_explainer
+from deepfake_core.explainers.base import Explainable, Target
+from deepfake_core.explainers.choose import load_explainer
 from deepfake_core.explainers.film import film
 from deepfake_core.explainers.overlay import panel
 from deepfake_registry.files import atomic_path
@@ -18,24 +21,68 @@ from deepfake_registry.files import atomic_path
 if TYPE_CHECKING:
     from PIL import Image
 
-    from deepfake_core.handle.loaded import LoadedDetector
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeatMap:
+    """Heat map of one crop.
+
+    Attributes:
+        crop: Crop ``uint8 [H, W, 3]`` RGB as the network saw it, or a clip ``uint8 [T, H, W, 3]``.
+        values: ``float32 [H, W]`` in [0, 1], or ``[T, H, W]`` for a clip.
+        method: Name of the explainer.
+        target: Class that the map argues for; ``None`` where it is the same whatever the class.
+        shows: Caption.
+    """
+
+    crop: NDArray[np.uint8]
+    values: NDArray[np.float32]
+    method: str
+    target: Literal["fake", "real"] | None
+    shows: str
+
+    def image(self, *, p_fake: float, title: str = "", p_frames: Sequence[float] = ()) -> Image.Image:
+        """Draw crop and map side by side; a clip becomes a film strip.
+
+        Args:
+            p_fake: Score of the crop, in [0, 1].
+            title: Line of text above the pictures.
+            p_frames: Score after each frame of a clip, in [0, 1]; empty where the network has none.
+        """
+        line = f"{title} | {self.method}" + (f" for {self.target}" if self.target else "")
+        if self.crop.ndim == 4:
+            return film(self.crop, self.values, p_fake=p_fake, p_frames=p_frames, title=line, shows=self.shows)
+        return panel(self.crop, self.values, p_fake=p_fake, title=line, shows=self.shows)
+
+    @staticmethod
+    def save(image: Image.Image, file: Path) -> Path:
+        """Write a picture to a PNG file, whole or not at all.
+
+        Raises:
+            DeepfakeError: The file cannot be written.
+        """
+        try:
+            with atomic_path(file) as temporary:
+                image.save(temporary, format="PNG")
+        except OSError as error:
+            raise DeepfakeError(f"{file}: cannot be written ({error.strerror}); name another folder") from error
+        return file
 
 
 class Sheets:
     """Draws explained crops of one detector by one method.
 
     Args:
-        detector: What judges.
+        detector: Model whose score is explained.
         method: Name of an installed explainer.
-        target: The class that the maps argue for. A method that can argue for one class only argues for that one
-            where the other was predicted.
+        target: Class that the maps argue for. A method that can argue for one class only argues for that one where
+            the other was predicted.
 
     Raises:
-        DeepfakeError: There is no such explainer, or it cannot argue for the class.
-        MissingExtra: What it needs is not installed.
+        DeepfakeError: No plugin offers the explainer, or it cannot argue for the class.
+        MissingExtra: A package that the explainer needs is not installed.
     """
 
-    def __init__(self, detector: LoadedDetector, method: str, target: Target = "predicted") -> None:
+    def __init__(self, detector: Explainable, method: str, target: Target = "predicted") -> None:
         self.detector = detector
         self.method = method
         self.target: Target = target
@@ -46,34 +93,22 @@ class Sheets:
             )
             raise DeepfakeError(f"explainer {method!r} shows {can}; use gradcam or occlusion")
 
-    def draw(
-        self,
-        crop: NDArray[np.uint8],
-        *,
-        p_fake: float,
-        title: str = "",
-        p_frames: Sequence[float] = (),
-    ) -> Image.Image:
+    def heat(self, crop: NDArray[np.uint8], p_fake: float) -> HeatMap:
         """Explain one crop.
 
         Args:
-            crop: ``uint8 [H, W, 3]`` RGB as the network saw it, or a clip ``[T, H, W, 3]``, which gives a film strip.
-            p_fake: Its score, in [0, 1].
-            title: One line above the pictures.
-            p_frames: The score after each frame of a clip, where there are such.
+            crop: ``uint8 [H, W, 3]`` RGB as the network saw it, or a clip ``uint8 [T, H, W, 3]``.
+            p_fake: Score of the crop, in [0, 1]; it decides which class was predicted.
 
         Raises:
             DeepfakeError: The detector does not have what the explainer needs.
         """
         threshold = self.detector.manifest.calibration.threshold
         real = self.target == "real" or (self.target == "predicted" and p_fake < threshold)
-        self.explainer.target = "real" if real and "real" in self.explainer.targets else "fake"
-        heat = self.explainer.explain(self.detector, crop)
-        about = f"{self.method} for {self.explainer.target}" if self.explainer.targets else self.method
-        line = f"{title} | {about}"
-        if crop.ndim == 4:
-            return film(crop, heat, p_fake=p_fake, p_frames=p_frames, title=line, shows=self.explainer.shows)
-        return panel(crop, heat, p_fake=p_fake, title=line, shows=self.explainer.shows)
+        explainer = self.explainer
+        explainer.target = "real" if real and "real" in explainer.targets else "fake"
+        values = explainer.explain(self.detector, crop)
+        return HeatMap(crop, values, self.method, explainer.target if explainer.targets else None, explainer.shows)
 
     def write(
         self,
@@ -84,15 +119,26 @@ class Sheets:
         title: str = "",
         p_frames: Sequence[float] = (),
     ) -> Path:
-        """Draw one crop into a PNG file, which is there as a whole or not at all; arguments are those of :meth:`draw`.
+        """Explain one crop, and write the picture to a PNG file, whole or not at all.
+
+        Args:
+            file: File to write.
+            crop: ``uint8 [H, W, 3]`` RGB as the network saw it, or a clip ``uint8 [T, H, W, 3]``.
+            p_fake: Score of the crop, in [0, 1].
+            title: Line of text above the pictures.
+            p_frames: Score after each frame of a clip, in [0, 1].
+
+        Returns:
+            The file.
 
         Raises:
             DeepfakeError: The detector does not have what the explainer needs, or the file cannot be written.
         """
-        sheet = self.draw(crop, p_fake=p_fake, title=title, p_frames=p_frames)
-        try:
-            with atomic_path(file) as temporary:
-                sheet.save(temporary, format="PNG")
-        except OSError as error:
-            raise DeepfakeError(f"{file}: cannot be written ({error.strerror}); name another folder") from error
-        return file
+        heat = self.heat(crop, p_fake)
+        return heat.save(heat.image(p_fake=p_fake, title=title, p_frames=p_frames), file)
+
+
+def picture_name(number: int, source: str) -> str:
+    """Return a file name that is unique by its number and stays inside its folder, whatever the source is called."""
+    stem = re.sub(r"[^\w.-]+", "_", PurePath(source).stem, flags=re.ASCII)[:60]
+    return f"{number:04d}-{stem}.png"

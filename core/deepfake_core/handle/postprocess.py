@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.handle.results import FaceResult, FrameResult, Result
-from deepfake_core.runtimes.base import Outputs
+from deepfake_core.runtimes.base import Outputs, sigmoid
 from deepfake_registry.manifest import Calibration, ModelManifest
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ FRAME_LOGIT = "frame_logit"
 """Name of an extra output float32 [N, T]: the logit after each frame of a clip."""
 
 
-def judge(
+def to_result(
     prepared: Prepared,
     outputs: Outputs,
     manifest: ModelManifest,
@@ -74,12 +74,6 @@ def file_score(faces: tuple[FaceResult, ...]) -> float | None:
     return math.fsum(frames.values()) / len(frames) if frames else None
 
 
-def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits → probabilities in [0, 1], any shape, without overflow."""
-    result: NDArray[np.float32] = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
-    return result
-
-
 def _frames(
     track: tuple[FrameBox, ...], logits: NDArray[np.float32] | None, index: int, calibration: Calibration
 ) -> tuple[FrameResult, ...]:
@@ -111,7 +105,7 @@ def _faces(
                 verdict=calibration.verdict(p_fake),
                 time_s=time_s,
                 frames=_frames(track, outputs.extra.get(FRAME_LOGIT), index, calibration),
-                evidence=None if maps is None else probabilities(maps[index]),
+                evidence=None if maps is None else sigmoid(maps[index]),
                 extra={name: values[index] for name, values in extra.items()},
                 crop=prepared.crops[index] if keep_crops else None,
             )

@@ -1,4 +1,4 @@
-"""What a detector answers: plain frozen records, ready for JSON."""
+"""Results of judging: plain frozen records, ready for JSON and pandas."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from deepfake_core.errors import MissingExtra
 from deepfake_core.inputs.boxes import Box
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
 Verdict = Literal["fake", "real", "unsure", "no_face", "error"]
@@ -17,12 +19,12 @@ Verdict = Literal["fake", "real", "unsure", "no_face", "error"]
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """The judgement of one face in one frame of a clip.
+    """Judgement of one face in one frame of a clip.
 
     Attributes:
-        number: The frame's number in the video, from 0; by the stated frame rate for a video file.
-        time_s: When it is shown, in seconds; ``None`` where the frames are pictures.
-        box: Where the face is, in pixels of the frame; between two frames where it was found, in the middle.
+        number: Number of the frame in the video, from 0; by the stated frame rate for a video file.
+        time_s: Time at which the frame is shown, in seconds; ``None`` where the frames are pictures.
+        box: Position of the face, in pixels of the frame; interpolated between two frames in which it was found.
         p_fake: Calibrated probability in [0, 1] of what was seen up to this frame; ``None`` where the network has no
             scores of frames (an output ``frame_logit`` [N, T]).
     """
@@ -35,23 +37,23 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True)
 class FaceResult:
-    """The judgement of one face in a picture, or followed through a clip.
+    """Judgement of one face in a picture, or of one face that was followed through a clip.
 
     Attributes:
-        box: Where the face is, in a clip in its first frame; the whole picture when the detector uses no face finder.
-        confidence: The face finder's score in [0, 1].
+        box: Position of the face; for a clip, in its first frame; the whole picture where the detector uses no face
+            finder.
+        confidence: Score of the face finder in [0, 1].
         logit: Raw output of the network; positive = fake.
         p_fake: Calibrated probability in [0, 1].
-        verdict: What the shipped threshold makes of it.
-        time_s: Position in the video in seconds, of a clip that of its first frame; ``None`` for a picture.
-        frames: For a detector of clips, each frame of the clip.
-        evidence: ``float32 [h, w]`` in [0, 1]: where the crop looks manipulated; ``None`` when the network has
-            no such output or it was not asked for.
-        extra: What else the network returned for this face, by name, as the manifest's outputs describe it; empty
-            when evidence was not asked for.
-        spread: Of an ensemble: the largest P(fake) of its members less the smallest; ``None`` otherwise.
-        crop: ``uint8 [H, W, 3]`` RGB, a clip's ``[T, H, W, 3]``, exactly what the network saw; only kept when asked
-            for.
+        verdict: Verdict by the threshold and the band of the model.
+        time_s: Position in the video in seconds; for a clip, of its first frame; ``None`` for a picture.
+        frames: Judgement of each frame of a clip; empty for a picture.
+        evidence: ``float32 [h, w]`` in [0, 1]: where the crop looks manipulated; ``None`` where the network has no such
+            output, or it was not asked for.
+        extra: Further outputs of the network for this face, by name, as the manifest's outputs describe them; empty
+            where evidence was not asked for.
+        spread: Largest minus smallest P(fake) of the members of an ensemble; ``None`` for a single detector.
+        crop: ``uint8 [H, W, 3]`` RGB, or a clip ``[T, H, W, 3]``, as the network saw it; ``None`` unless asked for.
     """
 
     box: Box
@@ -69,21 +71,23 @@ class FaceResult:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The judgement of one input.
+    """Judgement of one input.
 
     Attributes:
-        source: The input as the user named it.
+        source: Name of the input, as the user gave it.
         verdict: ``fake``, ``real``, ``unsure``, ``no_face`` or ``error``.
         p_fake: For a picture the maximum over its faces; for a video the mean over frames, or over clips, of the
             maximum over faces. ``None`` for ``no_face`` and ``error``: there is no made-up 0.5.
-        faces: The faces, most suspicious first.
-        detector: Name and version of the model that judged.
-        weights: Status of its weights; ``untrained`` scores mean nothing.
-        width, height: Of the picture as shown, in pixels; ``None`` when it could not be read.
-        mode: Pillow's name for the file's own colour mode, such as ``"RGB"`` or ``"CMYK"``.
-        frames: Frames judged; 1 for a picture.
-        error: Why there is no score; empty otherwise.
-        timings_ms: Milliseconds spent on this input, by stage (``decode``, ``faces``, ``crop``, ``inference``).
+        faces: Judgement of each face, the most suspicious first.
+        detector: Name and version of the model.
+        weights: Status of its weights; scores of ``untrained`` weights mean nothing.
+        width: Width of the picture as shown, in pixels; ``None`` where it could not be read.
+        height: Height of the picture as shown, in pixels; ``None`` where it could not be read.
+        mode: Pillow's name for the colour mode of the file, such as ``"RGB"`` or ``"CMYK"``.
+        frames: Number of frames that were judged; 1 for a picture.
+        error: Reason why there is no score; empty otherwise.
+        timings_ms: Time spent on this input, in milliseconds, by stage (``decode``, ``faces``, ``crop``,
+            ``inference``).
     """
 
     source: str
@@ -99,28 +103,18 @@ class Result:
     error: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready copy without pixel data; keys in the order of the attributes."""
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Return a copy that JSON can hold, with keys in the order of the attributes.
+
+        Args:
+            arrays: Whether to include ``evidence``, ``extra`` and ``crop`` of each face, as base64 text. With them,
+                :meth:`from_dict` gives back everything.
+        """
         return {
             "source": self.source,
             "verdict": self.verdict,
             "p_fake": self.p_fake,
-            "faces": [
-                {
-                    "box": _corners(face.box),
-                    "confidence": face.confidence,
-                    "logit": face.logit,
-                    "p_fake": face.p_fake,
-                    "verdict": face.verdict,
-                    "time_s": face.time_s,
-                    "frames": [
-                        {"number": one.number, "time_s": one.time_s, "box": _corners(one.box), "p_fake": one.p_fake}
-                        for one in face.frames
-                    ],
-                    "spread": face.spread,
-                }
-                for face in self.faces
-            ],
+            "faces": [_face_to_dict(face, arrays) for face in self.faces],
             "detector": self.detector,
             "weights": self.weights,
             "width": self.width,
@@ -128,9 +122,106 @@ class Result:
             "mode": self.mode,
             "frames": self.frames,
             "error": self.error,
-            "timings_ms": {stage: round(value, 3) for stage, value in self.timings_ms.items()},
+            "timings_ms": dict(self.timings_ms),
         }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Result:
+        """Rebuild a result from what :meth:`to_dict` gave, also after a way through JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: The record is not one of a result.
+        """
+        return cls(**{**record, "faces": tuple(_face_from_dict(face) for face in record["faces"])})
+
+
+class Results(list[Result]):
+    """Results of several inputs, in their order."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row for each input.
+
+        The columns are ``source``, ``verdict``, ``p_fake``, ``logit``, ``faces`` (their number), ``x``, ``y``,
+        ``box_width``, ``box_height`` (pixels), ``frames``, ``time_s``, ``detector``, ``weights`` and ``error``. Logit,
+        box and time are those of the most suspicious face, and empty where there is none.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise MissingExtra("Results.to_pandas", "pandas") from error
+        return pd.DataFrame([_row(result) for result in self], columns=list(_COLUMNS))
+
+
+_COLUMNS = (
+    "source", "verdict", "p_fake", "logit", "faces", "x", "y", "box_width", "box_height", "frames", "time_s",
+    "detector", "weights", "error",
+)  # fmt: skip
+
+
+def _row(result: Result) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS if name in Result.__slots__}
+    row["faces"] = len(result.faces)
+    if result.faces:
+        face = result.faces[0]
+        row |= {"logit": face.logit, "time_s": face.time_s, "x": face.box.x, "y": face.box.y}
+        row |= {"box_width": face.box.width, "box_height": face.box.height}
+    return row
+
+
+def _face_to_dict(face: FaceResult, arrays: bool) -> dict[str, Any]:
+    record = {
+        "box": _corners(face.box),
+        "confidence": face.confidence,
+        "logit": face.logit,
+        "p_fake": face.p_fake,
+        "verdict": face.verdict,
+        "time_s": face.time_s,
+        "frames": [
+            {"number": frame.number, "time_s": frame.time_s, "box": _corners(frame.box), "p_fake": frame.p_fake}
+            for frame in face.frames
+        ],
+        "spread": face.spread,
+    }
+    if arrays:
+        record["evidence"] = _to_text(face.evidence)
+        record["extra"] = {name: _to_text(array) for name, array in face.extra.items()}
+        record["crop"] = _to_text(face.crop)
+    return record
+
+
+def _face_from_dict(record: Mapping[str, Any]) -> FaceResult:
+    frames = tuple(FrameResult(**{**frame, "box": Box(*frame["box"])}) for frame in record["frames"])
+    arrays = {
+        "evidence": _to_array(record.get("evidence")),
+        "extra": {name: _to_array(text) for name, text in record.get("extra", {}).items()},
+        "crop": _to_array(record.get("crop")),
+    }
+    return FaceResult(**{**record, **arrays, "box": Box(*record["box"]), "frames": frames})
 
 
 def _corners(box: Box) -> list[float]:
     return [box.x, box.y, box.width, box.height]
+
+
+def _to_text(array: NDArray[Any] | None) -> dict[str, Any] | None:
+    import base64
+
+    import numpy as np
+
+    if array is None:
+        return None
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "base64": data}
+
+
+def _to_array(text: Mapping[str, Any] | None) -> NDArray[Any] | None:
+    import base64
+
+    import numpy as np
+
+    if text is None:
+        return None
+    return np.frombuffer(base64.b64decode(text["base64"]), text["dtype"]).reshape(text["shape"]).copy()

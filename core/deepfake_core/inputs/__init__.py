@@ -1,6 +1,6 @@
-"""From files, bytes, arrays and videos to ``uint8 [N, H, W, 3]`` RGB crops: the one host half of preprocessing.
+"""Preprocessing on the host: from files, bytes, arrays and videos to ``uint8 [N, H, W, 3]`` RGB crops.
 
-``decode`` reads pictures, ``video`` samples frames, ``faces`` finds faces, ``crop`` cuts and resizes, ``sources``
-expands folders and patterns, and ``prepare`` does it all for one input. Nothing is imported here, so that
-listing detectors stays light.
+``sources`` expands folders and patterns, ``decode`` reads images, ``video`` samples frames, ``faces`` finds faces,
+``crop`` cuts and resizes, and ``prepare`` does all of this for one input. This package imports none of them, so that
+listing detectors stays fast.
 """

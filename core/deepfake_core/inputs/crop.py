@@ -1,4 +1,4 @@
-"""Cut, fill and resize: from a picture and a face box to the network's input, as a ``PreprocessSpec`` says."""
+"""Cut, fill and resize: from an image and a face box to the network's input, as a ``PreprocessSpec`` says."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ _OPENCV = {
 
 
 def crop_side(box: Box, spec: FaceCrop) -> int:
-    """Side of the square around a face box, in pixels.
+    """Return the side in pixels of the square around a face box: the crop margin times the box's longer side.
+
+    Args:
+        box: Box of the face, in pixels.
+        spec: Crop to make.
 
     Raises:
         ValueError: The box is empty or not finite.
@@ -44,7 +48,11 @@ def crop_side(box: Box, spec: FaceCrop) -> int:
 
 
 def crop_square(box: Box, spec: FaceCrop) -> tuple[int, int, int]:
-    """Left, top and side of the square around a face box, in pixels; it may reach out of the picture.
+    """Return left, top and side of the square around a face box, in pixels; it may reach beyond the image.
+
+    Args:
+        box: Box of the face, in pixels of the image.
+        spec: Crop to make.
 
     Raises:
         ValueError: The box is empty or not finite.
@@ -54,9 +62,14 @@ def crop_square(box: Box, spec: FaceCrop) -> tuple[int, int, int]:
 
 
 def crop_face(pixels: NDArray[np.uint8], box: Box, spec: FaceCrop) -> NDArray[np.uint8]:
-    """Cut the square around a face: ``uint8 [h, w, 3]`` and a box in its pixels → ``uint8 [s, s, 3]``.
+    """Cut the square around a face from ``uint8 [h, w, 3]`` RGB; the result is ``uint8 [s, s, 3]`` RGB.
 
-    The result is at the picture's own scale, so its size follows the box; :func:`prepare_crop` bounds it.
+    The result has the scale of the image, so its size grows with the box; :func:`prepare_crop` bounds it.
+
+    Args:
+        pixels: Image.
+        box: Box of the face, in pixels of the image.
+        spec: Crop to make, and how to fill it beyond the edge of the image.
 
     Raises:
         ValueError: The box is empty or not finite.
@@ -75,7 +88,7 @@ def crop_face(pixels: NDArray[np.uint8], box: Box, spec: FaceCrop) -> NDArray[np
 
 
 def resize(pixels: NDArray[np.uint8], spec: Resize) -> NDArray[np.uint8]:
-    """Resize ``uint8 [h, w, 3]`` to ``uint8 [H, W, 3]`` with the kernel that the specification names."""
+    """Resize ``uint8 [h, w, 3]`` to ``uint8 [H, W, 3]`` with the interpolation that the specification names."""
     if pixels.shape[:2] == (spec.height, spec.width):
         return np.ascontiguousarray(pixels)
     size = spec.width, spec.height
@@ -85,10 +98,14 @@ def resize(pixels: NDArray[np.uint8], spec: Resize) -> NDArray[np.uint8]:
 
 
 def prepare_crop(pixels: NDArray[np.uint8], box: Box | None, spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """The host half for one face: ``uint8 [h, w, 3]`` RGB and a box in its pixels → ``uint8 [H, W, 3]`` RGB.
+    """Cut and resize one face from ``uint8 [h, w, 3]`` RGB; the result is ``uint8 [H, W, 3]`` RGB.
 
-    Without a box, or when the specification takes whole pictures, the whole picture is resized. Memory stays
-    within a few times the picture and the output, however large the box is.
+    Memory stays within a few times the image and the output, however large the box is.
+
+    Args:
+        pixels: Image.
+        box: Box of the face, in pixels of the image; ``None`` resizes the whole image.
+        spec: Preprocessing to follow. If it takes whole images, the box is ignored.
 
     Raises:
         ValueError: The box is empty or not finite.
@@ -99,7 +116,7 @@ def prepare_crop(pixels: NDArray[np.uint8], box: Box | None, spec: PreprocessSpe
     side = crop_side(box, spec.crop)
     working_side = 2 * max(spec.size)
     if side**2 > 4 * max(height * width, working_side**2):
-        # Mostly border: fill it at a scale near the network's input rather than at the picture's own.
+        # The square is mostly border, which is filled near the scale of the network's input instead of the image's.
         scale = working_side / side
         size = max(1, round(width * scale)), max(1, round(height * scale))
         pixels = cast("NDArray[np.uint8]", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
@@ -108,14 +125,14 @@ def prepare_crop(pixels: NDArray[np.uint8], box: Box | None, spec: PreprocessSpe
 
 
 def scale_box(box: Box, horizontal: float, vertical: float) -> Box:
-    """The same box in a picture whose width and height are multiplied by the given factors."""
+    """Return the box in an image whose width and height are multiplied by the given factors."""
     return Box(box.x * horizontal, box.y * vertical, box.width * horizontal, box.height * vertical)
 
 
 def _source_index(
     start: int, length: int, size: int, border: Literal["reflect", "replicate", "constant"]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Index of the source pixel for ``length`` positions from ``start`` on, and which lie inside of ``size``."""
+    """Return the source pixel of ``length`` positions from ``start`` on, and whether each lies inside of ``size``."""
     index = np.arange(start, start + length)
     inside = (index >= 0) & (index < size)
     if border == "reflect" and size > 1:

@@ -1,7 +1,7 @@
-"""Read one picture: any common file, bytes, array or PIL image → upright ``uint8 [h, w, 3]`` RGB.
+"""Read one image from a file, bytes, an array or a PIL image as upright ``uint8 [h, w, 3]`` RGB.
 
-Colour modes become RGB as a viewer would show them: transparency lies on white, 16-bit values keep their high
-byte, CMYK is converted without a colour profile. Embedded profiles are not applied.
+Colour modes become RGB as a viewer would show them: transparent areas become white, 16-bit values keep their high
+byte, and CMYK is converted without a colour profile. Embedded profiles are not applied.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
     PictureSource: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
 
-# Pictures with more pixels are refused by their header, before anything is decoded. Decoding takes about 7 bytes
-# per pixel at its peak: 450 MB at this limit.
 MAX_PIXELS = 64_000_000
+"""Default limit of pixels: larger images are refused by their header, before they are decoded.
+
+Decoding takes about 7 bytes per pixel at its peak, which is 450 MB at this limit.
+"""
 
 _ORIENTATION_TAG = 0x0112
-# How to make the picture upright for each value of the EXIF orientation tag.
+# Operation that makes an image upright, for each value of the EXIF orientation tag.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,13 +48,14 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture, upright.
+    """Decoded image, upright.
 
     Attributes:
-        pixels: ``uint8 [h, w, 3]`` RGB; at a reduced scale when that was allowed.
-        source: The input as the user named it.
-        mode: Pillow's name for the file's own colour mode, such as ``"RGB"`` or ``"CMYK"``.
-        width, height: Of the full picture as shown, in pixels.
+        pixels: ``uint8 [h, w, 3]`` RGB; at a reduced scale if that was allowed.
+        source: Name of the input, as the user gave it.
+        mode: Pillow's name for the colour mode of the file, such as ``"RGB"`` or ``"CMYK"``.
+        width: Width of the full image as shown, in pixels.
+        height: Height of the full image as shown, in pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -63,12 +66,12 @@ class Picture:
 
     @property
     def scale(self) -> float:
-        """Decoded width over full width, in (0, 1]."""
+        """Decoded width divided by full width, in (0, 1]."""
         return float(self.pixels.shape[1] / self.width)
 
 
 def name_of(source: PictureSource) -> str:
-    """What to call an input in results and messages: its path, ``"<bytes>"``, ``"<array>"`` or ``"<image>"``.
+    """Return the name of an input in results and messages: its path, ``"<bytes>"``, ``"<array>"`` or ``"<image>"``.
 
     Bytes of a path that are not UTF-8 are escaped, so that every name can be printed.
     """
@@ -82,18 +85,18 @@ def name_of(source: PictureSource) -> str:
 def decode(
     source: PictureSource, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None, name: str | None = None
 ) -> Picture:
-    """Read one picture as upright ``uint8 [h, w, 3]`` RGB.
+    """Read one image as upright ``uint8 [h, w, 3]`` RGB.
 
     Args:
-        source: A path, the bytes of a file, an array (``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` RGB or
-            ``[H, W, 4]``, of uint8, uint16 or float in [0, 1]) or a PIL image.
-        max_pixels: Pictures with more pixels are refused before they are decoded.
-        min_side: Allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its size, as long as its longer side keeps
-            this many pixels; ``None`` decodes every picture in full.
-        name: What to call the input, instead of its path or kind.
+        source: Path, bytes of a file, array (``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` RGB or ``[H, W, 4]`` RGBA, of
+            uint8, uint16 or float in [0, 1]) or PIL image.
+        max_pixels: Images with more pixels are refused before they are decoded.
+        min_side: Number of pixels that the longer side must keep when a JPEG is decoded at 1/2, 1/4 or 1/8 of its
+            size; ``None`` decodes every image in full.
+        name: Name of the input in messages; by default that of :func:`name_of`.
 
     Raises:
-        InputError: The input is not a whole picture of a known format within the limit.
+        InputError: The input is not a complete image of a known format within the limit.
     """
     name = name_of(source) if name is None else name
     if isinstance(source, np.ndarray):
@@ -105,17 +108,17 @@ def decode(
 
 
 def stored_picture(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
-    """A picture as it is stored: loaded, in its own colour mode, not turned, with what its file says besides.
+    """Load an image as it is stored: in its own colour mode, not turned upright, and with the metadata of its file.
 
     Args:
-        source: As for :func:`decode`, which must have read it without an error.
-        max_pixels: Pictures with more pixels are refused before they are decoded.
+        source: Input as for :func:`decode`, which must have read it without an error.
+        max_pixels: Images with more pixels are refused before they are decoded.
 
     Returns:
-        The picture, of which a video-like file gives the first; and its EXIF orientation, 1 where it is upright.
+        The image, for an animation its first one, and its EXIF orientation, which is 1 for an upright image.
 
     Raises:
-        InputError: The input is not a whole picture of a known format within the limit.
+        InputError: The input is not a complete image of a known format within the limit.
     """
     name = name_of(source)
     if isinstance(source, np.ndarray):
@@ -132,7 +135,7 @@ def stored_picture(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tu
 
 
 def turned_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Upright values ``[h, w, …]`` as a picture of that EXIF orientation stores them."""
+    """Turn upright values ``[h, w, …]`` into the orientation in which a file of that EXIF orientation stores them."""
     sideways = pixels.swapaxes(0, 1)
     turned = {
         2: pixels[:, ::-1],
@@ -148,14 +151,14 @@ def turned_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 @contextmanager
 def _opened(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """The header of a file, read by the one decoder that fits."""
+    """Open a file and read its header with the decoder of its format."""
     if not isinstance(source, str | bytes | os.PathLike):
         raise InputError(name, f"cannot read a picture from {type(source).__name__}; pass a path, bytes or an array")
     with open_stream(source, name) as stream:
         kind = sniff(read_head(stream, name))
         _check_kind(kind, name)
         try:
-            # The one decoder that fits: Pillow knows others that start programs (EPS) or are rarely exercised.
+            # No other decoder may try: Pillow has some that start programs (EPS) or are rarely exercised.
             image = Image.open(stream, formats=[kind.pillow])
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InputError(name, f"more pixels than the limit of {max_pixels:,}; reduce the picture") from error
@@ -165,10 +168,14 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) 
 
 
 def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractContextManager[IO[bytes]]:
-    """Open a regular file, or wrap bytes.
+    """Open a regular file, or wrap bytes as a stream.
+
+    Args:
+        source: Path, or bytes of a file.
+        name: Name of the input in messages.
 
     Raises:
-        InputError: The file is missing, empty, a directory, a device, or may not be read.
+        InputError: The file is missing, empty, a directory or a device, or it may not be read.
     """
     if isinstance(source, bytes):
         if not source:
@@ -194,7 +201,11 @@ def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractCo
 
 
 def read_head(stream: IO[bytes], name: str) -> bytes:
-    """The first bytes of a stream, which is left at its start.
+    """Return the first :data:`~deepfake_core.inputs.sniff.HEAD_BYTES` bytes of a stream, and rewind it.
+
+    Args:
+        stream: Stream at its start.
+        name: Name of the input in messages.
 
     Raises:
         InputError: The file cannot be read.
@@ -208,7 +219,10 @@ def read_head(stream: IO[bytes], name: str) -> bytes:
 
 
 def is_video(source: str | os.PathLike[str] | bytes) -> bool:
-    """Whether a file, or the bytes of one, looks like a video by its content; false when it cannot be read."""
+    """Return whether a file, or the bytes of one, is a video by its content; false if it cannot be read.
+
+    Listings that open nothing use :func:`~deepfake_core.inputs.sources.has_video_suffix` instead.
+    """
     name = name_of(source)
     try:
         with open_stream(source, name) as stream:
@@ -218,7 +232,7 @@ def is_video(source: str | os.PathLike[str] | bytes) -> bool:
 
 
 def _check_kind(kind: Kind, name: str) -> None:
-    """Refuse what is not a picture by saying what it is; make Pillow read HEIF when that is what it is."""
+    """Raise an error that names the kind of a file that is no image; register the HEIF decoder for a HEIF file."""
     if kind.family == "heif":
         try:
             import pillow_heif
@@ -232,18 +246,18 @@ def _check_kind(kind: Kind, name: str) -> None:
 
 
 def _from_image(image: Image.Image, name: str, max_pixels: int, min_side: int | None) -> Picture:
-    """Decode an opened file, or take a PIL image that the user made."""
+    """Decode an opened file, or convert a PIL image of the user."""
     mode = image.mode
     _check_size(image.width, image.height, name, max_pixels)
     try:
         full = image.size
         if min_side is not None and isinstance(image, ImageFile.ImageFile):
             shrink = min(1.0, min_side / max(full))
-            # Only JPEG follows; its scale is the smallest of 1/2, 1/4 and 1/8 that keeps both sides.
+            # Only JPEG supports it; its scale is the smallest of 1/2, 1/4 and 1/8 that keeps both sides.
             image.draft(None, (max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))))
         reduced = image.size != full
         image.load()
-        # TIFF turns itself while loading, so only now are the sides known.
+        # Pillow turns a TIFF while it loads, so the sides are known only now.
         width, height = full if reduced else image.size
         orientation = _orientation(image)
         if orientation in _UPRIGHT:
@@ -264,7 +278,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """A loaded picture of any mode → ``uint8 [h, w, 3]`` RGB."""
+    """Convert a loaded image of any mode to ``uint8 [h, w, 3]`` RGB."""
     if image.mode.startswith("I;16"):
         return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -277,7 +291,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _wide_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Grey of an unstated range ``float64 [h, w]`` → ``uint8 [h, w]``: the smallest of 1, 255 and 65535 that fits."""
+    """Convert grey ``float64 [h, w]`` to ``uint8 [h, w]``; its range is the smallest of 1, 255 and 65535 that fits."""
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     peak = float(values.max())
     top = next((limit for limit in (1.0, 255.0, 65535.0) if peak <= limit), peak)
@@ -297,7 +311,7 @@ def _from_array(array: NDArray[Any], name: str, max_pixels: int) -> Picture:
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating):
-        # Written so that NaN fails too.
+        # The condition is negated so that NaN fails too.
         if not (array.min() >= 0 and array.max() <= 1):
             raise InputError(name, "float array outside of [0, 1]; divide by its peak, or pass uint8")
         array = (array * 255).round().astype(np.uint8)
@@ -331,6 +345,6 @@ def _decode_failure(mode: str, error: Exception) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line, without paths and machine addresses."""
+    """Return the message of an error in one line, without paths and memory addresses."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split()).split(" <_io")[0]

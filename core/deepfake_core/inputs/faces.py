@@ -1,4 +1,4 @@
-"""Find faces with YuNet (Wu, Peng & Yu 2023), run by OpenCV; its weights are part of this package."""
+"""Face finder: YuNet (Wu, Peng & Yu 2023) run by OpenCV, with weights that are part of this package."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS = "face_detection_yunet_2023mar.onnx"
+"""File of the weights, in the folder ``weights`` of this package."""
 
 # Two boxes that overlap by more than this (intersection over union) are one face.
 _NMS_OVERLAP = 0.3
-# YuNet was trained on faces of about 10 to 300 px: a second look at this size finds a face that fills the picture,
-# and smaller pictures are enlarged to it.
+# YuNet was trained on faces of about 10 to 300 px: a second search at this size finds a face that fills the image, and
+# smaller images are enlarged to it.
 _SECOND_LOOK_SIDE = 192
 _SECOND_LOOK_BORDER = 48
-# Below this side, in pixels, a face holds no evidence and most detections are not faces.
+# Below this side in pixels a face holds no evidence, and most detections are not faces.
 _MIN_FACE_SIDE = 16
-# A companion below half the size of the largest face is mostly a blurred bystander or a mistake: it must be certain.
-_COMPANION_RATIO = 0.5
-_COMPANION_CONFIDENCE = 0.8
+# A face below half the size of the largest one is mostly blurred background or a mistake, so it needs more confidence.
+_SMALL_FACE_RATIO = 0.5
+_SMALL_FACE_CONFIDENCE = 0.8
 
 
 class FaceFinder:
-    """Finds faces in RGB pictures; safe to share between threads, each of which gets its own native detector.
+    """Face finder for RGB images; threads may share it, and each of them gets a native detector of its own.
 
-    OpenCV is set to one thread for the whole process: the network gains nothing from more at this size, and
-    callers prepare several pictures at once instead.
+    It sets OpenCV to one thread for the whole process: more threads do not speed up the network at this size, and
+    callers prepare several images in parallel instead.
 
     Args:
-        min_confidence: Detections below this score in [0, 1] are dropped.
-        max_side: Pictures are reduced to this longer side, in pixels, before the search. Faces below about
-            ``10 / max_side`` of it are not found.
+        min_confidence: Score in [0, 1] below which detections are dropped.
+        max_side: Longer side in pixels to which larger images are reduced before the search. Faces smaller than about
+            ``10 / max_side`` of the image are not found.
     """
 
     def __init__(self, min_confidence: float = 0.6, max_side: int = 640) -> None:
@@ -49,30 +50,30 @@ class FaceFinder:
         cv2.setNumThreads(1)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Native detectors stay in their process: a copy in a worker makes its own.
+        # A native detector cannot be sent to another process, which makes its own.
         return FaceFinder, (self.min_confidence, self.max_side)
 
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        """Find faces in ``uint8 [H, W, 3]`` RGB; most confident first, in pixels of the picture given.
+        """Find faces in ``uint8 [H, W, 3]`` RGB; the most confident comes first, in pixels of this image.
 
-        Faces with a side below 16 px are dropped, and a picture with such a side holds none. So are faces smaller
-        than half of the largest one with a confidence below 0.8. Where nothing is found, the picture is searched
-        once more at a small scale with a border around it, which finds faces that fill the picture.
+        Faces with a side below 16 px are dropped, and an image with such a side holds none. Faces smaller than half
+        of the largest one are dropped if their confidence is below 0.8. If nothing is found, the image is searched
+        once more at a small scale with a border around it, which finds faces that fill the image.
 
         Raises:
             ArtifactCorrupt: The face finder's packaged weights cannot be read.
         """
         height, width = pixels.shape[:2]
         if min(height, width) < _MIN_FACE_SIDE:
-            return []  # a strip of pixels holds no face, and the network answers with noise
+            return []  # a strip of pixels holds no face, and the network would return noise
         longer = max(height, width)
         faces = self._detect(pixels, min(1.0, self.max_side / longer), border=0) if longer >= _SECOND_LOOK_SIDE else []
         if not faces:
             faces = self._detect(pixels, _SECOND_LOOK_SIDE / longer, border=_SECOND_LOOK_BORDER)
-        return _without_bystanders(faces)
+        return _without_uncertain(faces)
 
     def _detect(self, pixels: NDArray[np.uint8], scale: float, border: int) -> list[Face]:
-        """Faces of ``uint8 [H, W, 3]`` RGB, searched at ``scale`` with a black border of ``border`` scaled pixels."""
+        """Search ``uint8 [H, W, 3]`` RGB for faces at ``scale`` with a black border of ``border`` scaled pixels."""
         height, width = pixels.shape[:2]
         if scale != 1.0:
             size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -85,7 +86,7 @@ class FaceFinder:
         detector.setInputSize((pixels.shape[1], pixels.shape[0]))
         rows = detector.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
         faces = []
-        # A row: x, y, width, height, five landmarks as x, y, confidence.
+        # A row holds x, y, width, height, five landmarks as x, y, and the confidence.
         for row in [] if rows is None else rows.tolist():
             xs = [(x - border) / scale_x for x in row[0:14:2]]
             ys = [(y - border) / scale_y for y in row[1:14:2]]
@@ -95,11 +96,11 @@ class FaceFinder:
         return sorted(faces, key=lambda face: -face.confidence)
 
     def _detector(self) -> Any:
-        """Native detector of the calling thread, made on its first use."""
+        """Return the native detector of the calling thread, which is made on its first use."""
         if not hasattr(self._local, "detector"):
             weights = resources.files(__package__).joinpath("weights", WEIGHTS)
             try:
-                # From memory, so that it works from any folder, whatever its name, and from a zipped package.
+                # Loaded from memory, so that it works in a folder of any name and in a zipped package.
                 model = _as_buffer(weights.read_bytes())
                 self._local.detector = cv2.FaceDetectorYN.create(
                     "onnx", model, _as_buffer(b""), (320, 320), self.min_confidence, _NMS_OVERLAP
@@ -115,12 +116,12 @@ def _as_buffer(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
 
 
-def _without_bystanders(faces: list[Face]) -> list[Face]:
+def _without_uncertain(faces: list[Face]) -> list[Face]:
     """Drop uncertain faces below half the size of the largest one."""
     if not faces:
         return faces
-    floor = _COMPANION_RATIO * max(_side(face) for face in faces)
-    return [face for face in faces if _side(face) >= floor or face.confidence >= _COMPANION_CONFIDENCE]
+    floor = _SMALL_FACE_RATIO * max(_side(face) for face in faces)
+    return [face for face in faces if _side(face) >= floor or face.confidence >= _SMALL_FACE_CONFIDENCE]
 
 
 def _side(face: Face) -> float:

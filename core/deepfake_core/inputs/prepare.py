@@ -1,8 +1,7 @@
-"""The whole host half for one input: decode, find faces, cut and resize. Never raises for a bad input."""
+"""Preprocessing of one input on the host: decode, find faces, cut and resize, without raising for a bad input."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,25 +13,25 @@ import numpy as np
 from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.boxes import Box, Face, FrameBox
 from deepfake_core.inputs.crop import crop_side, prepare_crop, scale_box
-from deepfake_core.inputs.decode import MAX_PIXELS, Picture, decode, is_video, name_of
+from deepfake_core.inputs.decode import MAX_PIXELS, Picture, decode, is_video
 from deepfake_core.inputs.faces import FaceFinder
-from deepfake_core.inputs.sources import Frames, Source
+from deepfake_core.inputs.sources import Frames, as_source
 from deepfake_core.inputs.tracks import Track, follow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from deepfake_core.inputs.sources import OneInput
     from deepfake_core.inputs.sources import Picture as PictureSource
-    from deepfake_core.inputs.sources import Single
     from deepfake_core.inputs.video import Frame
     from deepfake_registry.manifest import Clip, PreprocessSpec
 
 T = TypeVar("T")
 
-# A large JPEG is first decoded at a reduced scale with at least this longer side: twice what the face finder looks
-# at, so that most faces can be cut from it as well.
+# A large JPEG is first decoded at a reduced scale whose longer side has at least this many pixels: twice the size at
+# which the face finder works, so that most faces can be cut from it as well.
 _FIRST_LOOK_SIDE = 1280
-# A crop is cut from a reduced decode only when it has at least this many times the network's input.
+# A crop is cut from a reduced image only if it has there at least this many times the size of the network's input.
 _ENOUGH = 2.0
 
 
@@ -41,18 +40,20 @@ class Prepared:
     """One input, ready for a network.
 
     Attributes:
-        source: The input as the user named it.
-        width, height: Of the picture or the video's frames as shown, in pixels; ``None`` when nothing was decoded.
-        mode: Pillow's name for the file's colour mode; ``"video"`` for a video.
-        crops: ``uint8 [n, H, W, 3]`` RGB, one for each face; clips ``[n, T, H, W, 3]``, one for each track.
-        faces: The face of each crop, in pixels of the full picture or frame; of a clip, of its first frame.
-        times_s: For each crop, when its (first) frame is shown, in seconds; ``None`` for a picture.
-        frames: Pictures looked at: 1, or the frames sampled from a video; 0 when nothing was decoded.
-        error: Why there is nothing to judge; empty otherwise. No face is not an error.
-        timings_ms: Milliseconds spent on ``decode``, ``faces`` and ``crop``.
-        others: The same faces cut for further detectors, ``uint8 [n, H, W, 3]`` RGB each.
-        tracks: For each clip, where the face is in its frames, which are fewer than T where the video is shorter; empty
-            for pictures.
+        source: Name of the input, as the user gave it.
+        width: Width of the image or of the video's frames as shown, in pixels; ``None`` if nothing was decoded.
+        height: Height of the image or of the video's frames as shown, in pixels; ``None`` if nothing was decoded.
+        mode: Pillow's name for the colour mode of the file; ``"video"`` for a video.
+        crops: ``uint8 [n, H, W, 3]`` RGB, one crop for each face; or clips ``uint8 [n, T, H, W, 3]``, one for each
+            track.
+        faces: Face of each crop, in pixels of the full image or frame, for a clip in its first frame.
+        times_s: Time in seconds at which the (first) frame of each crop is shown; ``None`` for an image.
+        frames: Number of images that were searched: 1, or the frames sampled from a video; 0 if nothing was decoded.
+        error: Reason why there is nothing to score; ``""`` otherwise. An input without a face is no error.
+        timings_ms: Milliseconds spent on the stages ``decode``, ``faces`` and ``crop``.
+        others: Crops of the same faces for further detectors, ``uint8 [n, H, W, 3]`` RGB each.
+        tracks: For each clip, the position of the face in its frames, which are fewer than T if the video is shorter;
+            empty for images.
     """
 
     source: str
@@ -71,7 +72,7 @@ class Prepared:
 
 @dataclass(slots=True)
 class _Work:
-    """What one input has yielded so far."""
+    """Intermediate results of one input."""
 
     source: str
     width: int | None = None
@@ -93,7 +94,7 @@ class _Work:
             self.timings_ms[stage] += (perf_counter() - start) * 1e3
 
     def decoded(self, samples: Iterator[T]) -> Iterator[T]:
-        """The same, with the time that they take as ``decode``."""
+        """Yield the same samples, and count the time that they take as ``decode``."""
         while True:
             with self.timed("decode"):
                 sample = next(samples, None)
@@ -103,17 +104,20 @@ class _Work:
 
 
 class Preparer:
-    """Turns inputs into crops as a :class:`PreprocessSpec` says; safe to share between threads.
+    """Preparer that turns inputs into crops as a :class:`PreprocessSpec` says; threads may share it.
 
     Args:
-        spec: The host half to follow.
-        others: Host halves of further detectors: the same faces are cut as each of them says. All take pictures, or
+        spec: Preprocessing to follow.
+        others: Preprocessing of further detectors, for which the same faces are cut too. All detectors take images, or
             all take the same clips.
-        max_pixels: Pictures and frames with more pixels are refused.
-        frames: Frames sampled from a video.
-        clips: Clips sampled from a video instead, by a detector of clips.
-        max_faces: Faces kept per picture or frame, most confident first.
-        finder: The face finder to use; by default one with its default settings.
+        max_pixels: Images and frames with more pixels are refused.
+        frames: Number of frames that are sampled from a video.
+        clips: Number of clips that are sampled from a video instead, for a detector of clips.
+        max_faces: Most faces that are kept per image or frame, the most confident ones.
+        finder: Face finder to use; by default one with default settings.
+
+    Raises:
+        DeepfakeError: The detectors take different clips, or some take images and others clips.
     """
 
     def __init__(
@@ -137,39 +141,41 @@ class Preparer:
         self.max_faces = max_faces
         self._finder = FaceFinder() if finder is None else finder
 
-    def prepare(self, source: Single) -> Prepared:
-        """Decode one input and cut its faces: ``uint8 [n, H, W, 3]`` RGB, with n = 0 where no face is found.
+    def prepare(self, source: OneInput) -> Prepared:
+        """Decode one input and cut its faces: ``uint8 [n, H, W, 3]`` RGB, with n = 0 if no face is found.
 
-        For a detector of clips, faces are followed through each clip, and one clip is cut for each: ``uint8
-        [n, T, H, W, 3]``. A video that is shorter repeats its last frame. The frames of one clip are in memory at a
+        For a detector of clips, faces are followed through each clip, and one clip is cut for each face: ``uint8
+        [n, T, H, W, 3]`` RGB. If the video is shorter, its last frame is repeated. Only one clip is in memory at a
         time.
 
-        A bad input gives a result with ``error`` set; it raises nothing.
+        A bad input raises nothing: :attr:`Prepared.error` states the reason.
         """
-        if isinstance(source, Frames):
-            source = Source("<frames>", source)
-        name, data = (source.name, source.data) if isinstance(source, Source) else (name_of(source), source)
-        work = _Work(name)
-        error = ""
+        try:
+            single = as_source(source)
+        except InputError as problem:
+            return self._prepared(_Work(problem.source), problem.reason)
+        work = _Work(single.name)
         try:
             if self.spec.clip is not None:
-                self._prepare_clips(data, self.spec.clip, work)
-            elif isinstance(data, Frames):
-                raise InputError(name, "is the frames of a video, which this detector judges as single pictures")
-            elif isinstance(data, str | os.PathLike | bytes) and is_video(data):
-                self._prepare_video(data, work)
+                self._prepare_clips(single.data, self.spec.clip, work)
+            elif isinstance(single.data, Frames):
+                raise InputError(work.source, "is the frames of a video, which this detector judges as single pictures")
+            elif isinstance(single.data, str | bytes) and is_video(single.data):
+                self._prepare_video(single.data, work)
             else:
-                self._prepare_picture(data, work)
+                self._prepare_picture(single.data, work)
         except InputError as problem:
-            # Frames that were read before a video's failure do not make up for it.
-            work = _Work(name, timings_ms=work.timings_ms)
-            error = problem.reason
+            # Frames that were read before a video failed are dropped.
+            return self._prepared(_Work(work.source, timings_ms=work.timings_ms), problem.reason)
+        return self._prepared(work)
+
+    def _prepared(self, work: _Work, error: str = "") -> Prepared:
         crops, *others = (
             np.stack([cuts[place] for cuts in work.crops]) if work.crops else np.empty((0, *spec.input_shape), np.uint8)
             for place, spec in enumerate(self.specs)
         )
         return Prepared(
-            source=name,
+            source=work.source,
             width=work.width,
             height=work.height,
             mode=work.mode,
@@ -191,14 +197,14 @@ class Preparer:
         picture = decoded(_FIRST_LOOK_SIDE)
         work.width, work.height, work.mode = picture.width, picture.height, picture.mode
         work.frames = 1
-        # In pixels of the full picture from here on.
+        # From here on, boxes are in pixels of the full image.
         faces = [_scale_face(face, 1 / picture.scale) for face in self._find(picture.pixels, work)]
         needed = self._side_needed(picture, faces)
         if picture.scale < 1 and needed > max(picture.pixels.shape[:2]):
             picture = decoded(needed)
         self._cut(picture.pixels, picture.scale, faces, None, work)
 
-    def _prepare_video(self, data: str | os.PathLike[str] | bytes, work: _Work) -> None:
+    def _prepare_video(self, data: str | bytes, work: _Work) -> None:
         from deepfake_core.inputs.video import sample_frames
 
         work.mode = "video"
@@ -213,7 +219,7 @@ class Preparer:
         work.mode = "video"
         if isinstance(data, Frames):
             clips = self._clips_of(data.pictures, clip, work)
-        elif isinstance(data, str | os.PathLike | bytes) and is_video(data):
+        elif isinstance(data, str | bytes) and is_video(data):
             clips = sample_clips(data, clip, self.clips, max_pixels=self.max_pixels, name=work.source)
         else:
             picture = decode(data, max_pixels=self.max_pixels, name=work.source)
@@ -227,7 +233,7 @@ class Preparer:
                 self._cut_clip(frames, track, clip, work)
 
     def _clips_of(self, pictures: Sequence[PictureSource], clip: Clip, work: _Work) -> Iterator[list[Frame]]:
-        """Clips of a video whose frames are single pictures; what cannot be read is passed over.
+        """Yield the clips of a video whose frames are separate images; images that cannot be read are skipped.
 
         Raises:
             InputError: No frame can be read.
@@ -263,7 +269,7 @@ class Preparer:
         )
 
     def _find(self, pixels: NDArray[np.uint8], work: _Work) -> list[Face]:
-        """Faces in ``uint8 [h, w, 3]``; the whole picture as one, where no detector wants the face finder."""
+        """Find faces in ``uint8 [h, w, 3]`` RGB; if no detector needs a face finder, return the whole image as one."""
         if all(spec.crop.kind == "whole_image" for spec in self.specs):
             height, width = pixels.shape[:2]
             return [Face(Box(0.0, 0.0, float(width), float(height)), 1.0)]
@@ -271,7 +277,7 @@ class Preparer:
             return self._finder.find(pixels)[: self.max_faces]
 
     def _side_needed(self, picture: Picture, faces: list[Face]) -> int:
-        """Longer side, in pixels, that the decoded picture must have to hold enough detail for every crop."""
+        """Return the longer side in pixels that a decoded image needs to hold enough detail for every crop."""
         scale = max(_scale_needed(spec, picture, faces) for spec in self.specs)
         return round(min(1.0, scale) * max(picture.width, picture.height))
 

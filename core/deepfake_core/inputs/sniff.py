@@ -1,4 +1,4 @@
-"""Tell what a file is by its first bytes, whatever its name says."""
+"""Recognise the format of a file by its first bytes, whatever its name says."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import re
 from typing import Literal, NamedTuple
 
 HEAD_BYTES = 4096
+"""Number of bytes from which a format is recognised."""
 
 
 class Kind(NamedTuple):
-    """What the first bytes look like.
+    """Kind of a file, as its first bytes tell it.
 
     Attributes:
-        family: How the input is to be treated.
-        name: For people, with its article where it needs one: ``"JPEG"``, ``"an HTML page"``.
+        family: Family of formats, which decides how the file is read.
+        name: Name of the format for messages, with an article where it needs one: ``"JPEG"``, ``"an HTML page"``.
     """
 
     family: Literal["picture", "heif", "video", "other"]
@@ -21,7 +22,7 @@ class Kind(NamedTuple):
 
     @property
     def pillow(self) -> str:
-        """Pillow's name for the format of a picture."""
+        """Pillow's name for the format of an image."""
         return "HEIF" if self.family == "heif" else self.name.upper()
 
 
@@ -69,13 +70,13 @@ _RIFF = {
     b"WAVE": Kind("other", "an audio file (WAV)"),
 }
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-# Boxes that open a QuickTime file from before `ftyp`.
+# Boxes that may come first in a QuickTime file older than the box `ftyp`.
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 _UNKNOWN = Kind("other", "a file of an unknown format")
 
 
 def sniff(head: bytes) -> Kind:
-    """Say what a file is from its first :data:`HEAD_BYTES` bytes (fewer will do)."""
+    """Return the kind of a file from its first :data:`HEAD_BYTES` bytes, or from all bytes of a shorter file."""
     if not head:
         return Kind("other", "an empty file")
     if head[4:8] == b"ftyp":
@@ -93,7 +94,7 @@ def sniff(head: bytes) -> Kind:
 
 
 def _iso_media(head: bytes) -> Kind:
-    """MP4, QuickTime, AVIF or HEIF, by the brands that the ``ftyp`` box lists."""
+    """Distinguish MP4 and QuickTime, AVIF, and HEIF by the brands that the ``ftyp`` box lists."""
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(int.from_bytes(head[:4], "big"), 256), 4))}
     if brands & {b"avif", b"avis"}:
         return Kind("picture", "AVIF")
@@ -103,7 +104,7 @@ def _iso_media(head: bytes) -> Kind:
 
 
 def _text(head: bytes) -> Kind:
-    """HTML, XML, JSON or plain text; otherwise unknown."""
+    """Distinguish HTML, SVG, XML, JSON and plain text from unknown formats."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return Kind("other", "a text file")
     try:

@@ -1,4 +1,4 @@
-"""Expand what a user names (files, folders, patterns, arrays, bytes, lists of them) into single inputs."""
+"""Expand the inputs of a user (files, folders, patterns, arrays, bytes, lists of them) into single inputs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Picture: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
-    Single: TypeAlias = Picture | BinaryIO | "Frames" | "Source"
-    Inputs: TypeAlias = Single | Iterable["Inputs"]
+    OneInput: TypeAlias = Picture | BinaryIO | "Frames" | "Source"
+    Inputs: TypeAlias = OneInput | Iterable["Inputs"]
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif"}
 )
+"""Suffixes by which image files are found in folders, in lower case."""
+
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
 )
-
+"""Suffixes by which video files are found in folders, in lower case."""
 
 _DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """One video as single pictures, in order: each is a path, the bytes of a file, an array or a PIL image.
+    """One video as a sequence of separate images.
 
-    They are taken from the sequence when they are needed, so that it may read them only then.
+    Attributes:
+        pictures: Frames in order, each a path, the bytes of a file, an array or a PIL image. An item of the sequence
+            is accessed only when it is needed, so that the sequence may read it lazily.
     """
 
     pictures: Sequence[Picture]
@@ -47,11 +51,11 @@ class Frames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """One input.
+    """One input with its name.
 
     Attributes:
-        name: What to call it in results.
-        data: A path (as ``str``), the bytes of a file, an array, a PIL image, or the frames of a video.
+        name: Name of the input in results.
+        data: Path (as ``str``), bytes of a file, array, PIL image, or frames of a video.
     """
 
     name: str
@@ -61,30 +65,36 @@ class Source:
 def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
     """Yield every single input, in a stable order.
 
-    A folder gives its pictures and videos, known by their suffix, of all levels, sorted by name; hidden files and
-    folders are left out, and links to folders are followed once. A pattern (``*``, ``?``, ``[…]``, ``**``) gives
-    the sorted files that match; folders that match are expanded. An array ``uint8 [N, H, W, 3]`` gives N pictures.
-    A binary file object gives what is left to read in it.
-    A path that does not exist is yielded as it is: it becomes an error result rather than the end of a batch.
+    - A folder gives the images and videos on all levels below it, recognised by their suffix and sorted by name.
+      Hidden files and folders are left out, and links to folders are followed once.
+    - A pattern (``*``, ``?``, ``[…]``, ``**``) gives the sorted files that match; folders that match are expanded.
+    - An array ``uint8 [N, H, W, 3]`` gives N images.
+    - A binary file object gives one input: the bytes that are left to read.
+    - A path that does not exist is yielded unchanged, so that it becomes an error result and does not end a batch.
 
-    For detectors of ``clips``, the pictures that lie directly in a folder are the frames of one video, in the order
-    of their numbers (``2.jpg`` before ``10.jpg``), and so are those of an array ``uint8 [T, H, W, 3]``.
+    For a detector of clips, the images that lie directly in one folder are the frames of one video, in the order of
+    their numbers (``2.jpg`` before ``10.jpg``). An array ``uint8 [T, H, W, 3]`` is one video too, and an array ``uint8
+    [N, T, H, W, 3]`` is N videos.
+
+    Args:
+        inputs: Inputs of the user.
+        clips: Whether the inputs are for a detector of clips.
+
+    Raises:
+        TypeError: An input has a type that cannot be read.
+        InputError: A file object was opened as text, or it cannot be read.
     """
     if isinstance(inputs, str | os.PathLike):
         yield from _expand_path(os.fsdecode(inputs), clips)
-    elif isinstance(inputs, Source):
-        yield inputs
-    elif isinstance(inputs, Frames):
-        yield Source("<frames>", inputs)
+    elif isinstance(inputs, Source | Frames | bytes | Image.Image) or is_file_object(inputs):
+        yield as_source(inputs)
     elif isinstance(inputs, np.ndarray) and clips and inputs.ndim == 4:
         yield Source(name_of(inputs), Frames(list(inputs)))
     elif isinstance(inputs, np.ndarray) and inputs.ndim == (5 if clips else 4):
         for index, one in enumerate(inputs):
             yield Source(f"<array>[{index}]", Frames(list(one)) if clips else one)
-    elif isinstance(inputs, bytes | np.ndarray | Image.Image):
-        yield Source(name_of(inputs), inputs)
-    elif _is_file_object(inputs):
-        yield _read(inputs)
+    elif isinstance(inputs, np.ndarray):
+        yield as_source(inputs)
     elif isinstance(inputs, Iterable):
         for item in inputs:
             yield from expand(item, clips=clips)
@@ -94,15 +104,32 @@ def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
         )
 
 
-def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = False) -> bool:
-    """Whether inputs stand for a single one, whose answer is no list.
+def as_source(single: OneInput) -> Source:
+    """Return a single input with its name; a path is not expanded, and a file object is read to its end.
 
-    A folder and a pattern stand for several, even where they hold one file.
+    Raises:
+        InputError: A file object was opened as text, or it cannot be read.
+    """
+    if isinstance(single, Source):
+        return single
+    if isinstance(single, Frames):
+        return Source("<frames>", single)
+    if isinstance(single, str | os.PathLike):
+        return Source(name_of(single), os.fsdecode(single))
+    if isinstance(single, bytes | np.ndarray | Image.Image):
+        return Source(name_of(single), single)
+    return _read(single)
+
+
+def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = False) -> bool:
+    """Return whether the inputs are a single one, for which ``predict`` returns one result instead of a list.
+
+    A folder or a pattern is never a single input, even if it holds one file.
 
     Args:
         inputs: Inputs as :func:`expand` takes them.
-        sources: What a path expands to; read for paths only.
-        clips: Whether the detector takes clips.
+        sources: Expansion of a path by :func:`expand`; it is used for paths only.
+        clips: Whether the inputs are for a detector of clips.
     """
     if isinstance(inputs, str | os.PathLike):
         path = os.fsdecode(inputs)
@@ -110,18 +137,19 @@ def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = Fal
         return not is_pattern and [source.name for source in sources] == [name_of(path)]
     if isinstance(inputs, np.ndarray):
         return inputs.ndim != (5 if clips else 4)
-    return isinstance(inputs, bytes | Image.Image | Frames | Source) or _is_file_object(inputs)
+    return isinstance(inputs, bytes | Image.Image | Frames | Source) or is_file_object(inputs)
 
 
-def _is_file_object(inputs: object) -> TypeGuard[BinaryIO]:
+def is_file_object(inputs: object) -> TypeGuard[BinaryIO]:
+    """Tell whether something is an open file, or can be read as one."""
     return hasattr(inputs, "read")
 
 
 def _read(file: BinaryIO) -> Source:
-    """The rest of an open file, as one input.
+    """Read the rest of an open file as one input.
 
     Raises:
-        InputError: The file was opened as text, or cannot be read.
+        InputError: The file was opened as text, or it cannot be read.
     """
     name = getattr(file, "name", None)
     name = name_of(name) if isinstance(name, str | os.PathLike) else "<file>"
@@ -144,7 +172,7 @@ def has_video_suffix(name: str | os.PathLike[str]) -> bool:
 
 
 def by_number(name: str) -> tuple[tuple[int, str], ...]:
-    """Key that sorts ``2.jpg`` before ``10.jpg``."""
+    """Return a sort key that puts ``2.jpg`` before ``10.jpg``."""
     return tuple((int(part), part) if part.isdecimal() else (-1, part) for part in _DIGITS.split(name))
 
 
@@ -152,14 +180,15 @@ def _expand_path(path: str, clips: bool) -> Iterator[Source]:
     if _is_folder(path):
         yield from _walk(path, set(), clips)
     elif glob.has_magic(path) and not os.path.lexists(path):
-        # A name may hold a pattern's characters, so what exists is taken as it is, and so is what matches nothing.
+        # A file name may contain the characters of a pattern: an existing path, and a pattern without a match, are
+        # yielded unchanged.
         yield from _matches(path, clips) or [Source(name_of(path), path)]
     else:
         yield Source(name_of(path), path)
 
 
 def _matches(pattern: str, clips: bool) -> list[Source]:
-    """Files that match, and what is in folders that match: sorted, each once, none hidden."""
+    """Return the files that match a pattern and the content of folders that match: sorted, without duplicates."""
     base = Path(Path(pattern).anchor)
     relative = Path(pattern).relative_to(base)
     wants_hidden = any(part.startswith(".") for part in relative.parts)
@@ -173,7 +202,7 @@ def _matches(pattern: str, clips: bool) -> list[Source]:
                 sources = _walk(path, entered, clips) if _is_folder(path) else [Source(name_of(path), path)]
                 found.update((source.name, source) for source in sources)
     except (OSError, ValueError):
-        # Not a valid pattern after all: the name itself becomes the error result.
+        # The pattern is not valid, so that its text becomes an error result.
         return []
     return list(found.values())
 

@@ -1,4 +1,4 @@
-"""Follow faces through the frames of a clip: by overlap, and by interpolation where one was not found."""
+"""Follow faces through the frames of a clip by the overlap of their boxes, and interpolate missing boxes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import scale_box
 
-# A face in one frame is the one of an earlier frame where their boxes overlap by more than this (intersection over
-# union). Frames are a tenth of a second apart, in which a head may move by half of its width.
+# Faces in two frames are the same if their boxes overlap by more than this (intersection over union). Frames are a
+# tenth of a second apart, in which a head may move by half of its width.
 _LEAST_OVERLAP = 0.2
-# A track that was found in a smaller share of the frames is mostly a mistake, or somebody passing through.
+# A track that was found in a smaller share of the frames is mostly a mistake, or a person who passes by.
 _LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One face through a clip.
+    """One face in all frames of a clip.
 
     Attributes:
-        boxes: Where it is in every frame, in the frame's pixels; between frames where it was found, its box moves
-            evenly, and before the first and after the last of them it stands still.
-        confidence: Mean of the face finder's scores in [0, 1] where it was found.
+        boxes: Box of the face in every frame, in pixels of the frame. Between frames in which the face was found, the
+            box is interpolated linearly; before the first and after the last of them it does not move.
+        confidence: Mean of the face finder's scores in [0, 1], over the frames in which the face was found.
     """
 
     boxes: tuple[Box, ...]
@@ -32,18 +32,18 @@ class Track:
 
 
 def follow(faces: Sequence[Sequence[Face]], sizes: Sequence[tuple[int, int]]) -> list[Track]:
-    """The tracks of a clip, the most confident first.
+    """Connect the faces of a clip's frames to tracks.
 
     Args:
-        faces: The faces found in each frame.
-        sizes: Height and width of each frame in pixels; they may differ, as where a stream changes its resolution.
+        faces: Faces that were found in each frame.
+        sizes: Height and width of each frame in pixels; they may differ if a stream changes its resolution.
 
     Returns:
-        Tracks of faces that were found in at least half of the frames.
+        Tracks of the faces that were found in at least half of the frames, the most confident first.
     """
     tracks: list[dict[int, Face]] = []
     for number, (found, (height, width)) in enumerate(zip(faces, sizes, strict=True)):
-        # In shares of the frame, so that its size does not matter.
+        # Boxes are in shares of the frame's size, so that the resolution does not matter.
         here = [Face(scale_box(face.box, 1 / width, 1 / height), face.confidence) for face in found]
         last = [track[max(track)].box for track in tracks]
         pairs = [(_overlap(box, face.box), old, new) for old, box in enumerate(last) for new, face in enumerate(here)]
@@ -72,7 +72,7 @@ def _filled(track: dict[int, Face], sizes: Sequence[tuple[int, int]]) -> Track:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
     height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
     if width <= 0 or height <= 0:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from deepfake_core.discovery.artifacts import ENSEMBLE_FILE, Artifact, Package, is_path, read_bare, read_package
 from deepfake_core.discovery.plugins import detector_spec, detectors
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from deepfake_core.contract.specs import DetectorSpec
-    from deepfake_core.handle.predictor import Predictor
 
 
 def load(
@@ -38,7 +37,7 @@ def load(
     untrained: bool = False,
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
-) -> LoadedDetector:
+) -> LoadedDetector | Any:  # Any stands for Ensemble: it has the verbs for judging, but no network to train or export
     """Load a detector.
 
     Args:
@@ -76,3 +75,91 @@ def load(
         SignatureRefused: The model is not signed by the key that ``DEEPFAKE_REGISTRY_KEY`` names.
         MissingExtra: The backend or the device needs an optional dependency.
     """
+    check_backend(backend)
+    device = device_name(device)
+    if weights is not None and (untrained or is_path(name_or_path) or is_registered_name(name_or_path)):
+        raise DeepfakeError(
+            f"weights go with the name of a detector that is to have them, not with "
+            f"{'untrained=True' if untrained else f'the model {os.fspath(name_or_path)}'}"
+        )
+    if untrained:
+        return load_untrained(detector_spec(os.fspath(name_or_path)), backend, device, threads, seed, config)
+    if config is not None:
+        raise DeepfakeError("config is for untrained networks; a trained one brings its own")
+    spec: DetectorSpec | None = None
+    origin = str(Path(name_or_path).resolve()) if is_path(name_or_path) else str(name_or_path)
+    source: Package | Artifact
+    if is_registered_name(name_or_path):
+        source = registered = find_registered(str(name_or_path))
+        origin = registered.reference
+    elif not is_path(name_or_path):
+        spec = detector_spec(str(name_or_path))
+        if (repository := weights or (None if spec.weights else spec.hub)) is not None:
+            return load_repository(spec, repository, download, backend, device, threads)
+        source = read_package(_packaged_weights(spec))
+    elif (path := Path(name_or_path)).is_dir():
+        if (path / ENSEMBLE_FILE).is_file():
+            from deepfake_core.ensemble.ensemble import Ensemble
+
+            return Ensemble.read(path, partial(load, backend=backend, device=device, threads=threads))
+        source = read_package(path)
+    else:
+        source = read_bare(path)
+    return _load_files(source, spec, backend, device, threads, origin, str(name_or_path))
+
+
+def _load_files(
+    source: Package | Artifact,
+    spec: DetectorSpec | None,
+    backend: Backend,
+    device: str,
+    threads: int | None,
+    origin: str,
+    label: str,
+) -> LoadedDetector:
+    """Choose one of the model's files and the backend that runs it, and open it."""
+    package = source if isinstance(source, Package) else None
+    offered = tuple(source.manifest.files) if isinstance(source, Package) else (source.format,)
+    stages = Stages()
+    with stages.timed("cache"):
+        found = {
+            name: _artifact(source, format) for name, format in candidates(backend, offered, device, label).items()
+        }
+    chosen, *_ = found
+    if len(found) > 1:
+        with stages.timed("choice"):
+            chosen = fastest(found, threads)
+    artifact = found[chosen]
+    if spec is None and (installed := detectors().get(artifact.manifest.architecture)) is not None:
+        spec = installed.spec
+    runtime = open_runtime(chosen, spec, artifact, device, threads, stages)
+    return LoadedDetector(
+        spec,
+        runtime,
+        package=package,
+        artifacts=(artifact,),
+        origin={"name_or_path": origin},
+        load_ms=stages.spent_ms,
+    )
+
+
+def _artifact(source: Package | Artifact, format: str) -> Artifact:
+    artifact = source.artifact(format) if isinstance(source, Package) else source
+    assert artifact is not None, "only formats that the manifest lists are asked for"
+    return artifact
+
+
+def _packaged_weights(spec: DetectorSpec) -> Path:
+    if spec.weights is not None:
+        package, _, folder = spec.weights.partition(":")
+        try:
+            path = Path(str(files(package).joinpath(folder)))
+        except ModuleNotFoundError as error:
+            raise PluginLoadError(f"detector {spec.name!r}: its weights {spec.weights!r} name no package") from error
+        if (path / MANIFEST_FILE).is_file():
+            return path
+    raise WeightsUnavailable(
+        f"{spec.name!r} comes without weights here; train it: dfbench train {spec.name} --data FOLDER --run-dir RUN",
+        "load a model file: load('path/to/model.onnx')",
+        f"to measure speed alone: load({spec.name!r}, untrained=True)",
+    )

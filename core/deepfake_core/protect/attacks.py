@@ -1,4 +1,4 @@
-"""Changes of pictures by a few levels: those that disturb a given network most, and random ones to hold beside them."""
+"""Adversarial changes of pictures by a few levels, and random ones to compare with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Images: TypeAlias = NDArray[np.uint8]
 Gain: TypeAlias = "Callable[[Tensor, Tensor, slice], Tensor]"
-"""``float32 [N, 3, H, W]`` in [0, 1] as it is and changed, and which pictures these are → ``[N]``, what is to grow."""
+"""Function of clean and changed pictures ``float32 [N, 3, H, W]`` in [0, 1] and their places → objective ``[N]``."""
 
 
 def pgd(
@@ -36,18 +36,21 @@ def pgd(
     end is rounded to whole levels. Parameters of networks get no gradient.
 
     Args:
-        gain: What is to grow.
-        images: RGB.
-        levels: The bound.
-        steps: Of 2.5 / steps of the bound each.
-        batch: Pictures at a time.
-        device: Where ``gain`` is computed.
-        begin: The pictures, changed within the bound, to go on from; by default a random start, which depends on the
-            place of a batch alone.
-        about: What the progress bar says.
+        gain: Objective that is maximised.
+        images: Pictures ``uint8 [N, H, W, 3]`` RGB.
+        levels: Bound, in levels of 255.
+        steps: Number of steps, of 2.5 / steps of the bound each.
+        batch: Number of pictures in a batch.
+        device: Device on which ``gain`` is computed.
+        begin: Pictures changed within the bound, to start from; by default a random start, which depends on the place
+            of a batch only.
+        about: Label of the progress bar.
+
+    Returns:
+        Changed pictures ``uint8 [N, H, W, 3]`` RGB.
 
     Raises:
-        ModuleNotFoundError: torch is absent.
+        ModuleNotFoundError: torch is not installed.
     """
     import torch
 
@@ -77,11 +80,11 @@ def _tensor(images: Images, device: torch.device) -> Tensor:
 
 
 def shaken(images: Images, levels: int, seed: int = 0) -> Images:
-    """Every channel of ``uint8 [N, H, W, 3]`` up or down by ``levels``, at random."""
+    """Change every channel of ``uint8 [N, H, W, 3]`` up or down by ``levels``, at random."""
     return added(images, np.random.default_rng(seed).choice(np.array([-levels, levels], np.int16), images.shape))
 
 
 def added(images: Images, change: NDArray[np.int16]) -> Images:
-    """Levels added to ``uint8 [N, H, W, 3]``, within the pixel range."""
+    """Add levels ``int16 [N, H, W, 3]`` to ``uint8 [N, H, W, 3]``, within the pixel range."""
     changed: Images = np.clip(images.astype(np.int16) + change, 0, 255).astype(np.uint8)
     return changed

@@ -1,7 +1,7 @@
-"""Protectors: a small change of a picture that disturbs what manipulates faces.
+"""Protectors: a small change of a picture that disturbs programs which manipulate faces.
 
-A plugin says which change protects a face, as the network sees it; everything else happens here, once: where the
-faces are, the picture's full resolution, the bound, colour modes and files.
+A plugin computes the perturbation that protects a face, at the size of its network's input. The rest happens here: the
+position of faces, the full resolution of the picture, the bound, colour modes and files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from deepfake_core.inputs.decode import PictureSource
 
 EPSILON = 0.03
-"""Largest change of a pixel's channel by default, in units of the pixel range [0, 1] (002, "Architecture facts")."""
+"""Largest change of a pixel's channel by default, in units of the pixel range [0, 1]."""
 
 # Share of a face's square along which its perturbation fades out, so that no edge is seen.
 _FADE = 0.06
@@ -51,13 +51,19 @@ _FORMATS: dict[str, dict[str, Any]] = {
 
 
 class Protector(ABC):
-    """Makes the perturbation that protects a face. It is constructed without arguments."""
+    """Computes the perturbation that protects a face. It is constructed without arguments."""
 
     @abstractmethod
     def perturbation(self, detector: LoadedDetector, crops: NDArray[np.uint8], epsilon: float) -> NDArray[np.float32]:
-        """``uint8 [N, H, W, 3]`` RGB, as the network sees them → what to add, ``float32 [N, H, W, 3]``.
+        """Compute the perturbation of N crops.
 
-        It is for pixels in [0, 1], and within ±epsilon.
+        Args:
+            detector: Detector whose network makes it.
+            crops: ``uint8 [N, H, W, 3]`` RGB, as the network sees them.
+            epsilon: Bound of the perturbation, for pixels in [0, 1].
+
+        Returns:
+            ``float32 [N, H, W, 3]`` to be added to pixels in [0, 1], within ±epsilon.
 
         Raises:
             DeepfakeError: The detector does not have what this protector needs.
@@ -65,11 +71,11 @@ class Protector(ABC):
 
 
 def load_protector(detector: LoadedDetector) -> Protector:
-    """The protector of a detector.
+    """Construct the protector that the plugin of a detector offers.
 
     Raises:
-        DeepfakeError: The detector is none.
-        MissingExtra: What it needs is not installed.
+        DeepfakeError: No plugin offers one for this detector.
+        MissingExtra: A package that the protector needs is not installed.
     """
     name = detector.manifest.architecture
     known = plugins.protectors()
@@ -81,12 +87,44 @@ def load_protector(detector: LoadedDetector) -> Protector:
     return protector
 
 
-def protect(detector: LoadedDetector, source: PictureSource, epsilon: float = EPSILON) -> Image.Image:
-    """Protect the faces of one picture; the whole picture where no face is found.
+def protect(
+    detector: LoadedDetector,
+    source: PictureSource,
+    epsilon: float = EPSILON,
+    *,
+    save: str | os.PathLike[str] | None = None,
+) -> Image.Image:
+    """Add a small perturbation to a picture, which disturbs programs that would manipulate its faces.
 
-    See :meth:`deepfake_core.handle.loaded.LoadedDetector.protect`.
+    Every face is protected at the full resolution of the picture; where none is found, the picture as a whole. Size,
+    colour mode, transparency, EXIF data and colour profile stay; a palette becomes RGB.
+
+    Args:
+        detector: Detector whose plugin offers a protector.
+        source: Path, bytes of a file, array ``uint8 [H, W, 3]`` RGB, or PIL image.
+        epsilon: Largest change of any channel of a pixel, in units of the pixel range: at most ``floor(255 · epsilon)``
+            levels.
+        save: File to write as well, with EXIF data and colour profile. The bound holds in the returned picture and in
+            lossless files; JPEG changes pixels once more.
+
+    Returns:
+        The protected picture. Its ``info["protection"]`` holds ``psnr_db`` and ``ssim`` against the original,
+        ``epsilon``, the number of ``faces``, and the status of the ``weights``.
+
+    Raises:
+        DeepfakeError: The detector is no protector, epsilon is not in (0, 1], or ``save`` is the source itself or
+            cannot hold the picture.
+        InputError: The source cannot be read; the message names it.
     """
-    protector = load_protector(detector)
+    if save is not None:
+        check_target(source, save)
+    image = _protected(load_protector(detector), detector, source, epsilon)
+    if save is not None:
+        save_picture(image, save)
+    return image
+
+
+def _protected(protector: Protector, detector: LoadedDetector, source: PictureSource, epsilon: float) -> Image.Image:
     most = levels(epsilon)
     picture = decode(source)
     stored, orientation = stored_picture(source)
@@ -126,7 +164,7 @@ def protect(detector: LoadedDetector, source: PictureSource, epsilon: float = EP
 
 
 def levels(epsilon: float) -> int:
-    """Largest change in levels of an 8-bit picture.
+    """Return the largest change in levels of an 8-bit picture.
 
     Raises:
         DeepfakeError: The bound is not in (0, 1], or smaller than one level.
@@ -139,7 +177,7 @@ def levels(epsilon: float) -> int:
     return most
 
 
-def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture with the EXIF data and colour profile in its ``info``, whole or not at all.
 
     The suffix is one that :func:`check_target` lets pass. JPEG is written at quality 95 without halving chroma, WebP
@@ -164,7 +202,7 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 
 def check_target(source: PictureSource, target: str | os.PathLike[str]) -> None:
-    """Refuse early what must not, or cannot, be written.
+    """Refuse a target that must not, or cannot, be written, before any work.
 
     Raises:
         DeepfakeError: The target is the source itself, or its suffix names no format.
@@ -177,7 +215,7 @@ def check_target(source: PictureSource, target: str | os.PathLike[str]) -> None:
 
 
 def output_suffix(source: str) -> str:
-    """Suffix under which a picture that came from a file of that name can be written: its own where that works."""
+    """Return a suffix under which a picture from this file can be written: its own one where that works."""
     suffix = Path(source).suffix
     return suffix if suffix.lower() in _FORMATS else ".png"
 
@@ -188,7 +226,7 @@ def _rectangle(box: Box, spec: FaceCrop) -> tuple[int, int, int, int]:
 
 
 def _fading(side: int) -> NDArray[np.float32]:
-    """``float32 [side, side]``: 1, falling to 0 along the edges."""
+    """Weights ``float32 [side, side]``: 1 inside, falling to 0 along the edges."""
     ramp = np.minimum(1.0, (0.5 + np.arange(side)) / max(1.0, _FADE * side)).astype(np.float32)
     edge = np.minimum(ramp, ramp[::-1])
     return np.asarray(np.minimum(edge[:, None], edge), np.float32)

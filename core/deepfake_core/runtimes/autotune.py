@@ -1,4 +1,4 @@
-"""Which of several runtimes runs a model fastest on this machine: measured once, then remembered."""
+"""Find the backend that runs a model fastest on this machine: measured once, then remembered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
-from deepfake_core.runtimes.cpu_contention import Bystanders
+from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_core.runtimes.processor import processor_id, processor_name
 from deepfake_core.timing import timed_ms
 from deepfake_registry.files import cache_folder, write_atomic
@@ -27,26 +27,27 @@ from deepfake_registry.files import cache_folder, write_atomic
 log = logging.getLogger("deepfake.backends")
 
 COMPARED: tuple[Literal["onnxruntime", "openvino"], ...] = ("onnxruntime", "openvino")
-"""Backends that are compared, the preferred one first; each is also the name of its distribution."""
+"""Compared backends, the preferred one first; each is also the name of its distribution."""
 MARGIN = 0.95
-"""The first backend keeps its place unless another one needs less than this share of its time: noise is no reason."""
+"""Another backend is taken only where it needs less than this share of the first one's time, against noise."""
 TOLERANCE = 1e-3
 """Largest difference of a logit between two runtimes, relative where it exceeds 1; real exports stay below 1e-4."""
 BUSY = 0.1
-"""Share of the processors' time that other work may take; beyond, a measurement is good for :data:`BRIEFLY_S` alone."""
+"""Share of the processors' time that other work may take; above it, :data:`BRIEFLY_S` limits the result's life."""
 BRIEFLY_S = 600.0
+"""Time in seconds for which a measurement on a busy machine is remembered."""
 _SHORTEST, _LONGEST, _BUDGET_S = 5, 50, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How one backend ran a model.
+    """Measurement of one backend on a model.
 
     Attributes:
-        backend: Its name.
+        backend: Name of the backend.
         ms: Median time of one input, in milliseconds; ``None`` where it failed or disagreed.
         difference: Largest difference of its logit from the first backend's; ``None`` where it gave none.
-        reason: Why it has no time.
+        reason: Reason why there is no time; empty otherwise.
     """
 
     backend: str
@@ -56,12 +57,12 @@ class Timing:
 
 
 def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int) -> str:
-    """The backend to take: as remembered, or measured now.
+    """Return the fastest backend, as remembered or measured now.
 
     Args:
-        open_runtime: Backend → how to open it on this model, the preferred one first.
+        open_runtime: Backend → function that opens it on this model, the preferred one first.
         artifacts: Backend → the file that it runs.
-        threads: Threads of one inference.
+        threads: Number of threads of one inference.
     """
     timings = remembered(artifacts, threads)
     if timings is None:
@@ -70,7 +71,7 @@ def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mappin
 
 
 def best(timings: list[Timing]) -> str:
-    """The fastest backend; the first one of those that are as fast."""
+    """Return the fastest backend; the first one where others are about as fast."""
     first = timings[0]
     others = [timing for timing in timings[1:] if timing.ms is not None]
     if first.ms is None or not others:
@@ -80,7 +81,7 @@ def best(timings: list[Timing]) -> str:
 
 
 def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
-    """Run each runtime on the same input of noise, in turns; about half a second each, at least five runs.
+    """Time each runtime on the same input of noise, in turns: about half a second each, at least five runs.
 
     The first runtime is the reference that the others' logits are compared with. Another one that cannot run the model
     is left out.
@@ -122,8 +123,8 @@ def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
 def measured(
     open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int
 ) -> list[Timing]:
-    """:func:`measure`, and remember what came out, with the share of other work."""
-    others = Bystanders()
+    """Measure as :func:`measure` does, and remember the result with the share of other work."""
+    others = CpuContention()
     timings = measure(open_runtime)
     share = others.share()
     if share > BUSY:
@@ -141,9 +142,9 @@ def _difference(one: Outputs, other: Outputs) -> float:
 
 
 def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] | None:
-    """What was measured before, of these very files on this machine with these libraries; ``None`` where it was not.
+    """Return an earlier measurement of these very files on this machine with these libraries; ``None`` without one.
 
-    What a busy machine measured is forgotten after :data:`BRIEFLY_S`: it may well be the slower one that was taken.
+    A measurement on a busy machine is forgotten after :data:`BRIEFLY_S`: it may have preferred the slower one.
     """
     file = _file(artifacts, threads)
     try:
@@ -157,7 +158,7 @@ def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] 
 
 
 def remember(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing], others: float) -> None:
-    """Keep a measurement, during which other work took the share ``others`` of the processors' time.
+    """Store a measurement, during which other work took the share ``others`` of the processors' time.
 
     Where the cache cannot be written, the next process measures again.
     """
@@ -183,7 +184,7 @@ def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
 
 
 def version(backend: str) -> str | None:
-    """Version of the library behind a backend; ``None`` where it is not installed."""
+    """Return the version of the library behind a backend; ``None`` where it is not installed."""
     try:
         return metadata.version(backend)
     except metadata.PackageNotFoundError:

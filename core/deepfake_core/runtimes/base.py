@@ -1,4 +1,4 @@
-"""What every runtime offers: uint8 pictures in, logits out."""
+"""The interface of all runtimes: uint8 pictures in, logits out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
 
 if TYPE_CHECKING:
+    import torch
+
     from deepfake_core.discovery.artifacts import Artifact
     from deepfake_registry.manifest import ModelManifest
 
@@ -26,7 +28,7 @@ class Outputs:
         logit: ``float32 [N]``, positive = fake.
         evidence: ``float32 [N, h, w]``, logits of "this cell was manipulated"; ``None`` where the network has
             no such output.
-        extra: What else it returns, by name, each ``float32 [N, …]``.
+        extra: Further outputs by name, each ``float32 [N, …]``.
     """
 
     logit: NDArray[np.float32]
@@ -35,20 +37,20 @@ class Outputs:
 
     @classmethod
     def named(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Outputs:
-        """From all outputs by their names; ``logit`` must be among them."""
+        """Build from all outputs by their names; ``logit`` must be among them."""
         extra = {name: array for name, array in arrays.items() if name not in ("logit", "evidence")}
         return cls(arrays["logit"], arrays.get("evidence"), extra)
 
     @classmethod
     def joined(cls, parts: Sequence[Outputs]) -> Outputs:
-        """Outputs of one network for several batches, one after the other."""
+        """Concatenate the outputs of one network for several batches."""
         if len(parts) == 1:
             return parts[0]
         tables = [part.by_name() for part in parts]
         return cls.named({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
 
     def by_name(self) -> dict[str, NDArray[np.float32]]:
-        """All outputs by their names."""
+        """Return all outputs by their names."""
         evidence = {} if self.evidence is None else {"evidence": self.evidence}
         return {"logit": self.logit, **evidence, **self.extra}
 
@@ -57,7 +59,13 @@ class Outputs:
 
 
 class Runtime(ABC):
-    """A loaded network, ready to run; safe to call from several threads."""
+    """A loaded network that is ready to run; safe to call from several threads.
+
+    Attributes:
+        name: Name of the backend.
+        device: Device that it runs on.
+        manifest: Description of the model.
+    """
 
     name: ClassVar[str]
     device: str
@@ -65,26 +73,38 @@ class Runtime(ABC):
 
     @abstractmethod
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Run the graph half and the network on ``uint8 [N, H, W, 3]`` RGB (clips ``[N, T, H, W, 3]``), N ≥ 1."""
+        """Normalise and run the network.
+
+        Args:
+            images: ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]``, N ≥ 1.
+        """
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that no runtime knows.
+def device_name(device: str | torch.device) -> str:
+    """Return the name of a device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:
-        DeepfakeError: It is none of ``auto``, ``cpu``, ``cuda`` and ``cuda:N``.
+        DeepfakeError: It is another one.
     """
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) is None:
-        raise DeepfakeError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    name = str(device)
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps(:0)?", name) is None:
+        raise DeepfakeError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:N or mps")
+    return name.removesuffix(":0") if name.startswith("mps") else name
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map logits to probabilities in [0, 1], float32 of any shape, without overflow."""
+    result: NDArray[np.float32] = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+    return result
 
 
 def worst_difference(want: NDArray[np.float32], got: NDArray[np.float32]) -> float:
-    """Largest difference between two arrays of one shape, relative where a wanted value exceeds 1; NaN where one is."""
+    """Return the largest difference of two arrays of one shape, relative where the wanted value exceeds 1."""
     return float(np.max(np.abs(want - got) / np.maximum(1.0, np.abs(want))))
 
 
 def other_tensors(artifact: Artifact, inputs: Collection[str], outputs: Collection[str]) -> ArtifactCorrupt:
-    """The error for a file whose tensors, by name, are not those of its manifest."""
+    """Return the error for a file whose tensor names are not those of its manifest."""
     manifest = artifact.manifest
     return ArtifactCorrupt(
         f"{artifact.path}: has the tensors {sorted(inputs)} → {sorted(outputs)}, but its manifest says "

@@ -1,4 +1,4 @@
-"""Whether this process has the processors to itself: a time that was taken beside other work tells of that work."""
+"""Other work on the processors: a time that was measured beside it tells of that work, too."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 from pathlib import Path
 
 
-class Bystanders:
-    """What else keeps the processors busy, from now on; counted where the system tells (Linux)."""
+class CpuContention:
+    """Measures the share of the processors that other work takes, from its construction on (Linux; elsewhere 0)."""
 
     def __init__(self) -> None:
         self._start = self._now()
 
     def share(self) -> float:
-        """Part of the processors' time that was neither idle nor spent by this process and its children."""
+        """Return the share of the processors' time, in [0, 1], that other processes have spent."""
         total, busy, own = (now - then for now, then in zip(self._now(), self._start, strict=True))
         return max(0.0, busy - own) / total if total else 0.0
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        """Seconds of all processors so far: in all, not idle (time stolen from a virtual machine included), ours."""
+        """Seconds of all processors so far: total, busy (time stolen from a virtual machine included), and our own."""
         times, stat = os.times(), Path("/proc/stat")
         own = times.user + times.system + times.children_user + times.children_system
         if not stat.exists():
@@ -30,7 +30,7 @@ class Bystanders:
 
 
 def _spent_by_running_children_s() -> float:
-    """Seconds that the children of this process have spent which still run; the system adds up those that ended."""
+    """Seconds spent by the running children of this process; the system adds up those that have ended."""
     spent = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

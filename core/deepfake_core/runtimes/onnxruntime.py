@@ -1,4 +1,4 @@
-"""ONNX Runtime: the light way to run a model, with no torch."""
+"""ONNX Runtime: runs ``.onnx`` files, without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, check_device, other_tensors
+from deepfake_core.runtimes.base import Outputs, Runtime, device_name, other_tensors
 from deepfake_core.runtimes.threads import allowed_threads
 
 _LOAD_ERRORS = (
@@ -38,7 +38,7 @@ class OnnxRuntime(Runtime):
     Args:
         artifact: The file and its manifest.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA where this build of ONNX Runtime has it.
-        threads: Threads of one inference; by default what the machine allows.
+        threads: Number of threads of one inference; by default what the machine allows.
 
     Raises:
         ArtifactCorrupt: The file cannot be run, or its tensors are not the manifest's.
@@ -65,7 +65,13 @@ class OnnxRuntime(Runtime):
 
 
 def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int | None = None) -> ort.InferenceSession:
-    """Load a model file, or give the session that already runs it.
+    """Load a model file, or return the session that already runs it.
+
+    Args:
+        path: The file.
+        sha256: Hash of its content, by which sessions are shared.
+        device: Device to run on.
+        threads: Number of threads of one inference; by default what the machine allows.
 
     Raises:
         ArtifactCorrupt: ONNX Runtime cannot load the file.
@@ -102,10 +108,12 @@ def _options(threads: int) -> ort.SessionOptions:
 
 
 def _device(device: str) -> str:
-    check_device(device)
+    device = device_name(device)
     has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
     if device == "auto":
         return "cuda" if has_cuda else "cpu"
+    if device == "mps":
+        raise DeepfakeError("device 'mps': ONNX Runtime does not run there; use backend='torch' or device='cpu'")
     if device != "cpu" and not has_cuda:
         raise MissingExtra("ONNX Runtime on CUDA", "onnxruntime-gpu")
     return device

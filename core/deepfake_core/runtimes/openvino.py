@@ -1,4 +1,4 @@
-"""OpenVINO: another light way to run a model on a CPU, from its own format or from ONNX."""
+"""OpenVINO: runs its own format and ONNX files on a CPU, without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, check_device, other_tensors
+from deepfake_core.runtimes.base import Outputs, Runtime, device_name, other_tensors
 from deepfake_core.runtimes.threads import allowed_threads
 
 try:
@@ -20,26 +20,26 @@ except ModuleNotFoundError:
 
 
 RT_INFO = "deepfake"
-"""Under this name a model's runtime information holds its manifest, the hash of its weights, and :data:`COMPUTE`."""
+"""Key in a model's runtime information that holds its manifest, the hash of its weights, and :data:`COMPUTE`."""
 COMPUTE = "compute"
-"""What its floats are computed in: ``f32`` or ``bf16``."""
+"""Key of the floating-point type that the model asks for: ``f32`` or ``bf16``."""
 
 
 def computes_bf16() -> bool:
-    """Whether this processor has instructions for bfloat16."""
+    """Tell whether this processor has instructions for bfloat16."""
     capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
 
 class OpenVinoRuntime(Runtime):
-    """Runs an ``.xml`` artefact with its ``.bin``, or an ``.onnx`` one.
+    """Runs an ``.xml`` artefact with its ``.bin``, or an ``.onnx`` artefact.
 
-    Floats are computed in float32; in bfloat16 where the file asks for it and the processor does.
+    It computes in float32, or in bfloat16 where the file asks for it and the processor has instructions for it.
 
     Args:
         artifact: The file and its manifest.
-        device: ``"cpu"`` or ``"auto"``, which is the same here.
-        threads: Threads of one inference; by default what the machine allows.
+        device: ``"cpu"`` or ``"auto"``, which mean the same here.
+        threads: Number of threads of one inference; by default what the machine allows.
 
     Raises:
         ArtifactCorrupt: OpenVINO cannot load the file, or its tensors are not the manifest's.
@@ -49,7 +49,7 @@ class OpenVinoRuntime(Runtime):
     name: ClassVar[str] = "openvino"
 
     def __init__(self, artifact: Artifact, *, device: str = "auto", threads: int | None = None) -> None:
-        check_device(device)
+        device = device_name(device)
         if device not in ("auto", "cpu"):
             raise DeepfakeError(f"device {device!r}: OpenVINO runs on the CPU here; use another backend")
         self.manifest, self.device = artifact.manifest, "cpu"

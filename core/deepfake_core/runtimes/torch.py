@@ -1,4 +1,4 @@
-"""torch: runs the network itself, from safetensors weights or untrained."""
+"""torch: runs the network itself, with the weights of a ``.safetensors`` file or with random ones."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.discovery.plugins import import_object
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
-from deepfake_core.runtimes.base import Outputs, Runtime, check_device
+from deepfake_core.runtimes.base import Outputs, Runtime, device_name
+from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
+from deepfake_core.timing import Stages
 from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ class TorchRuntime(Runtime):
     Args:
         network: ``float32 [N, 3, H, W]`` normalised → logits ``[N]`` (and evidence logits ``[N, h, w]``); it is
             moved to the device and put into evaluation mode.
-        manifest: Its preprocessing goes in front of the network.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA where there is one.
-        threads: Threads of torch, which are the whole process's; by default torch's own choice.
+        manifest: Description of the model; the graph half of its preprocessing goes in front of the network.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or ``"auto"``: CUDA where there is a GPU, else the CPU.
+        threads: Number of threads of torch, which holds for the whole process; by default torch's own choice.
 
     Raises:
         DeepfakeError: The device is not there.
@@ -64,10 +66,10 @@ class TorchRuntime(Runtime):
 
 
 def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> Outputs:
-    """What a network returned, by the names that its manifest gives them.
+    """Name the outputs of a network as its manifest does.
 
     Raises:
-        DeepfakeError: It returned more or fewer outputs.
+        DeepfakeError: The network returned more or fewer outputs.
     """
     tensors = output if isinstance(output, tuple) else (output,)
     names = [spec.name for spec in manifest.outputs]
@@ -79,7 +81,7 @@ def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> 
 
 
 def detector_class(spec: DetectorSpec) -> type[Detector]:
-    """Import what a plugin's record names.
+    """Import the class that a plugin's record names.
 
     Raises:
         MissingExtra: A module that the detector needs is absent.
@@ -96,8 +98,8 @@ def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None
     """Construct a plugin's detector, without weights.
 
     Args:
-        spec: The plugin's record.
-        config: Hyper-parameters as JSON, such as a manifest's; by default the documented ones.
+        spec: Record of the plugin.
+        config: Hyper-parameters as in the JSON of a manifest; by default the documented ones.
 
     Raises:
         MissingExtra: A module that the detector needs is absent.
@@ -125,7 +127,7 @@ def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
 
 
 def repository_network(kind: type[Detector], repository: Repository) -> tuple[Detector, nn.Module]:
-    """What a repository of the Hugging Face Hub holds: a detector, and its network on the CPU.
+    """Read the detector that a repository of the Hugging Face Hub holds, and its network on the CPU.
 
     Raises:
         WeightsUnavailable: A file is missing.
@@ -137,7 +139,7 @@ def repository_network(kind: type[Detector], repository: Repository) -> tuple[De
 
 
 def _filled(detector: Detector, state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """The network with the given weights."""
+    """Build the network and give it weights."""
     network = skeleton(detector)
     try:
         network.load_state_dict(state, assign=True)
@@ -155,7 +157,7 @@ def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
 
 
 def skeleton(detector: Detector) -> nn.Module:
-    """The network with room for its weights, which hold nothing yet.
+    """Build the network without values for its weights.
 
     On torch's meta device nothing is drawn at random, which makes loading many times faster. A network that
     computes with tensors while it is built, or keeps constants that are not in its weights, is built as usual.
@@ -171,19 +173,42 @@ def skeleton(detector: Detector) -> nn.Module:
     return network
 
 
-def torch_device(device: str) -> str:
-    """The device that a name means: ``"auto"`` is CUDA where there is one.
+def torch_device(device: str | torch.device) -> str:
+    """Return the name of a device that is there; ``"auto"`` is CUDA where there is a GPU, else the CPU.
 
     Raises:
         DeepfakeError: The device is not there.
     """
-    check_device(device)
-    if device == "auto":
+    name = device_name(device)
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    index = device.partition(":")[2]
-    if device != "cpu" and int(index or 0) >= torch.cuda.device_count():
-        raise DeepfakeError(f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA devices; use device='cpu'")
-    return device
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeepfakeError("device 'mps': torch finds no Apple GPU here; use device='cpu'")
+    index = name.partition(":")[2]
+    if name.startswith("cuda") and int(index or 0) >= torch.cuda.device_count():
+        raise DeepfakeError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; use device='cpu'")
+    return name
+
+
+def open_network(
+    network: nn.Module, manifest: ModelManifest, device: str, threads: int | None, stages: Stages
+) -> TorchRuntime:
+    """Move a network to a device and make it a runtime.
+
+    Args:
+        network: Network of a detector, on the CPU.
+        manifest: Description of the model.
+        device: Device to run on.
+        threads: Number of threads of torch; by default what the machine allows.
+        stages: Takes the time of each stage.
+
+    Raises:
+        DeepfakeError: The device is not there.
+    """
+    with stages.timed("device"):
+        chosen = torch_device(device)
+    with stages.timed("transfer"):
+        return TorchRuntime(network, manifest, device=chosen, threads=threads or allowed_threads())
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from deepfake_core import load
 from deepfake_core.ensemble.ensemble import MEMBERS, Ensemble
+from deepfake_core.handle.loaded import single
 from deepfake_core.ensemble.fit import fit_weights
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError, TrainingDataError
 from deepfake_core.evaluation import metrics
@@ -172,11 +173,13 @@ def test_untrained_members_and_ensembles_are_refused_and_the_weakest_status_is_t
     assert Ensemble([member(0), member(0, version="2")]).members[1].manifest.version == "2"
 
 
-def test_an_ensemble_has_no_network_of_its_own(tmp_path: Path) -> None:
+def test_an_ensemble_has_no_network_of_its_own() -> None:
     together = Ensemble([member(0), member(1)])
-    for use in (lambda: together.network, lambda: together.export(out=tmp_path / "x.onnx"), lambda: together.detector):
-        with pytest.raises(DeepfakeError, match="its members: channel0, channel1"):
-            use()
+    for name in ("network", "detector", "train", "export", "protect"):
+        assert not hasattr(together, name)
+    with pytest.raises(DeepfakeError, match="its members: channel0, channel1"):
+        single(together)
+    assert single(together.members[0]) is together.members[0]
 
 
 def test_fitting_gives_weight_to_members_that_tell_fakes(tmp_path: Path) -> None:

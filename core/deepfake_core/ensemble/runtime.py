@@ -1,0 +1,56 @@
+"""The runtime of an ensemble: every member on its own cut of the same faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.runtimes.base import Outputs, Runtime
+
+if TYPE_CHECKING:
+    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_registry.manifest import ModelManifest
+
+ARCHITECTURE = "ensemble"
+MEMBERS = "members"
+"""Name of the further output that holds the calibrated logits of the members, ``float32 [N, members]``."""
+
+
+class EnsembleRuntime(Runtime):
+    """Runs every member on its own cut of the same faces, and combines their calibrated logits.
+
+    Args:
+        members: Loaded detectors.
+        cuts: For each member, the index of the cut that it takes.
+        manifest: Manifest of the ensemble.
+    """
+
+    name: ClassVar[str] = ARCHITECTURE
+
+    def __init__(self, members: Sequence[LoadedDetector], cuts: Sequence[int], manifest: ModelManifest) -> None:
+        self.members = tuple(members)
+        self.cuts = tuple(cuts)
+        self.manifest = manifest
+        self.device = members[0].runtime.device
+        self.weights: NDArray[np.float64] = np.asarray(manifest.config["weights"], np.float64)
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Run members that all take the same cut, ``uint8 [N, H, W, 3]`` RGB or clips ``uint8 [N, T, H, W, 3]``."""
+        return self.run_cuts([images])
+
+    def run_cuts(self, cuts: Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Run members that take different cuts.
+
+        Args:
+            cuts: The same N faces in each of the cuts that members take, ``uint8 [N, H, W, 3]`` RGB each.
+        """
+        columns = []
+        for member, index in zip(self.members, self.cuts, strict=True):
+            calibration = member.manifest.calibration
+            logit = member.runtime.run(cuts[index]).logit.astype(np.float64)
+            columns.append(logit / calibration.temperature + calibration.bias)
+        calibrated = np.stack(columns, axis=1)
+        return Outputs((calibrated @ self.weights).astype(np.float32), extra={MEMBERS: calibrated.astype(np.float32)})

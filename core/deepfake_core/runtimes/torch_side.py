@@ -1,0 +1,22 @@
+"""Import something of the torch side by name, so that a missing torch becomes the pip line that brings it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepfake_core.discovery.plugins import import_object
+
+TORCH_EXTRA = "deepfake-core[torch]"
+
+
+def import_torch(name: str, install: str = TORCH_EXTRA) -> Any:
+    """Import a name of :mod:`deepfake_core.runtimes.torch`.
+
+    Args:
+        name: Name of a function or class.
+        install: Requirement that brings torch.
+
+    Raises:
+        MissingExtra: torch is not installed.
+    """
+    return import_object(f"deepfake_core.runtimes.torch:{name}", install=install)
