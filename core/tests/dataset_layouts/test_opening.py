@@ -146,7 +146,7 @@ class Mine(Dataset):
         return root.suffix == ".mine"
 
     def __iter__(self):
-        yield Sample(self.root, 1, "mine", "mine/1")
+        yield Sample(self.root, True, "mine", "mine/1")
 """,
             "mine-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: mine\nVersion: 1\n",
             "mine-1.dist-info/entry_points.txt": "[deepfake]\nmine = mine\n",
@@ -223,8 +223,8 @@ def test_contract_reads_spans_and_streams(tmp_path: Path) -> None:
 
     class Two(Dataset):
         def __iter__(self):
-            yield Sample(self.root, 0, "s", "a", span=(2, 3), member="x")
-            yield Sample(self.root, 1, "s", "b")
+            yield Sample(self.root, False, "s", "a", span=(2, 3), member="x")
+            yield Sample(self.root, True, "s", "b")
 
     (tmp_path / "blob").write_bytes(b"0123456789")
     samples = list(Two(tmp_path / "blob").stream())
