@@ -26,7 +26,8 @@ from deepfake_core.training.data.pictures import ClipSet, PictureSet
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.training_data import TrainingData, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
-from deepfake_core.training.data.views import StoreClips, StoreCrops, clip_of
+from deepfake_core.training.data.videos import clip_of
+from deepfake_core.training.data.views import StoreClips, StoreCrops
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec
 
 ROOM = 1.3
@@ -104,7 +105,9 @@ def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache
     }
     if recipe.samples == "clips":
         settings["clip"] = clip_of(spec)
-    key = fingerprint(f"{type(dataset).__name__} {dataset.root.resolve()} {settings}")
+    # The name of the folder says "skip" for the stride of clips, as it did before: stores that exist are found again.
+    described = str(settings).replace("stride=", "skip=")
+    key = fingerprint(f"{type(dataset).__name__} {dataset.root.resolve()} {described}")
     return prepare(dataset, cache_dir / f"{use}-{key[:16]}", **settings)
 
 

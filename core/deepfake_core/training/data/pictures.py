@@ -18,7 +18,8 @@ from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_face, prepare_crop, resize
 from deepfake_core.training.data.augment import policy
-from deepfake_core.training.data.views import Videos, check_margin, clip_of
+from deepfake_core.training.data.videos import Videos, clip_of
+from deepfake_core.training.data.views import check_margin
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize
 
 CHUNK = 64

@@ -1,13 +1,11 @@
-"""The faces of a dataset, found once: aligned store crops with their landmarks, labels and groups."""
+"""The faces of a dataset, which are found once: their boxes, landmarks, labels and groups, and their stored crops."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ from deepfake_core.data.crops.cutter import NO_FACE
 from deepfake_core.data.fact_cache import FactCache, Key, key_of
 from deepfake_core.data.inspect import Facts, at_once, remember
 from deepfake_core.data.naming import folder_of, relative_name
-from deepfake_core.data.splits import families, held_out
+from deepfake_core.data.splits import families
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import prepare_crop
@@ -29,93 +27,24 @@ from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.data.training_data import IMPLAUSIBLE
+from deepfake_core.training.pairs.face_table import STORE_MARGIN, STORE_SIDE, STORE_SPEC, FaceTable
 from deepfake_core.training.pairs.landmarks import FaceMesh
 from deepfake_registry.files import atomic_path
-from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
+from deepfake_registry.manifest import PreprocessSpec
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
 
 _Found = tuple[tuple[float, float, float, float], NDArray[np.float32]]
 
-STORE_SIDE = 320
-"""Side of a stored face in pixels: a multiple of 32, so that autoencoders take it whole."""
-
-STORE_MARGIN = 1.7
-"""Side of the stored square over the longer side of the face box; leaves room for jittered training crops."""
-
-STORE_SPEC = PreprocessSpec(
-    crop=FaceCrop(margin=STORE_MARGIN),
-    resize=Resize(height=STORE_SIDE, width=STORE_SIDE, interpolation="bicubic"),
-    normalize=Normalize(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-)
-
-
-@dataclass(frozen=True)
-class FaceTable:
-    """One face per usable picture of a dataset.
-
-    Attributes:
-        paths: Names of the files, as :func:`~deepfake_core.data.naming.relative_name` gives them.
-        fake: ``int8 [N]``, 1 = fake.
-        sources: Where each picture came from.
-        groups: Video, sequence or identity.
-        families: Groups that are connected through shared identities; never shared between splits.
-        boxes: ``float32 [N, 4]``: x, y, width, height of the face in the picture, in pixels.
-        points: ``float32 [N, P, 2]``: landmarks in pixels of the stored crop.
-        rejected: Files that were left out, with the reason.
-    """
-
-    paths: NDArray[np.str_]
-    fake: NDArray[np.int8]
-    sources: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    families: NDArray[np.str_]
-    boxes: NDArray[np.float32]
-    points: NDArray[np.float32]
-    rejected: tuple[tuple[str, str], ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def save(self, path: Path) -> None:
-        """Write to an ``.npz`` file, atomically."""
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                paths=self.paths,
-                fake=self.fake,
-                sources=self.sources,
-                groups=self.groups,
-                families=self.families,
-                boxes=self.boxes,
-                points=self.points.astype(np.float16),
-                rejected=np.array(json.dumps(self.rejected)),
-            )
-
-    @classmethod
-    def read(cls, path: Path) -> FaceTable:
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(
-                paths=stored["paths"],
-                fake=stored["fake"],
-                sources=stored["sources"],
-                groups=stored["groups"],
-                families=stored["families"],
-                boxes=stored["boxes"],
-                points=stored["points"].astype(np.float32),
-                rejected=tuple((path, reason) for path, reason in json.loads(str(stored["rejected"]))),
-            )
-
 
 def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: FactCache | None = None) -> FaceTable:
-    """Find the largest face of every sample, and its landmarks.
+    """Find the largest face of each sample, and its landmarks.
 
     Args:
-        samples: Pictures of ``data``.
-        data: The dataset, or the folder that holds the samples' files.
-        hashes: Takes the hash of every file that is read.
+        samples: Samples of ``data``.
+        data: Dataset that reads the samples, or the folder that holds their files.
+        hashes: Cache that receives the hash of every file that is read.
 
     Raises:
         TrainingDataError: No sample has a usable face.
@@ -147,17 +76,16 @@ def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: FactCach
 def load_crops(
     table: FaceTable, data: Dataset | Path, cache_dir: Path, spec: PreprocessSpec = STORE_SPEC
 ) -> NDArray[np.uint8]:
-    """Every face through the host half of a preprocessing, by default the stored crop for making pairs.
+    """Return the crops of all faces, a memory map ``uint8 [N, H, W, 3]`` RGB, which the first call makes.
+
+    The name of its file contains a hash of the table and of the preprocessing, so that a change of either makes a new
+    file.
 
     Args:
         table: Faces of ``data``.
-        data: The dataset, or the folder that holds the files of the table.
-        cache_dir: Where the crops are kept.
-        spec: How they are cut.
-
-    Returns:
-        A memory map ``uint8 [N, H, W, 3]`` RGB, made on the first call. The file's name carries a hash of the
-        table and of the preprocessing, so a change of either makes a new one.
+        data: Dataset that reads the pictures of the table, or the folder that holds their files.
+        cache_dir: Folder in which the crops are kept.
+        spec: Preprocessing whose host half makes the crops; by default that of the stored crops for pairs.
 
     Raises:
         TrainingDataError: The dataset has lost a file of the table.
@@ -186,14 +114,8 @@ def load_crops(
     return stored
 
 
-def split_by_group(table: FaceTable, validation_share: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows for training and for validation: within every source whole families go one way, chosen by their hash."""
-    validation = held_out(table.families, table.sources, validation_share)
-    return np.flatnonzero(~validation), np.flatnonzero(validation)
-
-
 def _reader(table: FaceTable, data: Dataset | Path) -> Callable[[str], Path | bytes]:
-    """Name in the table → what :func:`decode` takes."""
+    """Return the function that maps a name in the table to what :func:`decode` takes."""
     if isinstance(data, Path):
         return lambda name: data / name
     root = folder_of(data)
@@ -206,7 +128,12 @@ def _reader(table: FaceTable, data: Dataset | Path) -> Callable[[str], Path | by
 
 
 def _find_one(sample: Sample, data: Dataset | Path) -> tuple[_Found | str, Key | None, Facts | None]:
-    """Box and landmarks in the stored crop, or why there are none; and the file as it was, with what is known of it."""
+    """Find the largest face of a sample.
+
+    Returns:
+        The box and the landmarks in the stored crop, or the reason why there are none; the key of the file in a cache
+        of facts, and the facts that reading the file gave.
+    """
     file, facts = key_of(sample), None
     finder, mesh = _tools()
     try:
@@ -221,7 +148,7 @@ def _find_one(sample: Sample, data: Dataset | Path) -> tuple[_Found | str, Key |
 
 
 def _landmarks(mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> _Found | str:
-    """Box of the largest face and its landmarks in the stored crop, or why there are none."""
+    """Return the largest face's box and its landmarks in the stored crop, or the reason why there are none."""
     if not faces:
         return NO_FACE
     face = max(faces, key=lambda face: face.box.width * face.box.height)
@@ -236,7 +163,7 @@ def _landmarks(mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face])
 
 
 def _tools() -> tuple[FaceFinder, FaceMesh]:
-    """One of each per thread."""
+    """Return the face finder and the face mesh of this thread."""
     if not hasattr(_local, "tools"):
         _local.tools = FaceFinder(), FaceMesh()
     tools: tuple[FaceFinder, FaceMesh] = _local.tools

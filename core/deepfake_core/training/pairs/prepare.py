@@ -23,9 +23,11 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.training_data import TrainingData, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
-from deepfake_core.training.pairs.faces import FaceTable, find_faces, load_crops, split_by_group
-from deepfake_core.training.pairs.pairs import PairDataset, PairMaker, PairSource, training_decoders, validation_pairs
-from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER, load_reconstructions
+from deepfake_core.training.pairs.face_table import FaceTable, split_by_group
+from deepfake_core.training.pairs.faces import find_faces, load_crops
+from deepfake_core.training.pairs.maker import PairMaker, PairSource
+from deepfake_core.training.pairs.pairs import PairDataset, validation_pairs
+from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER, load_reconstructions, training_decoders
 from deepfake_registry.manifest import FaceCrop
 
 DATA_SEED = 42

@@ -76,9 +76,7 @@ def test_renamed_policies_have_their_new_names():
 
 def test_every_preset_names_a_policy():
     assert {recipe.augment for recipe in PRESETS.values()} <= set(POLICIES)
-    with pytest.raises(
-        TrainingDataError, match="augment='afine' is unknown; choose one of none, standard, affine"
-    ):
+    with pytest.raises(TrainingDataError, match="augment='afine' is unknown; choose one of none, standard, affine"):
         policy("afine")
 
 

@@ -1,5 +1,7 @@
 """From labelled data to training and validation: whose splits hold, what leaks, how much is taken, and clips."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -169,6 +171,16 @@ class Clips(Detector):
     def build(self):
         torch.manual_seed(0)
         return ClipNetwork()
+
+
+def test_stores_are_found_again_by_the_names_that_they_had(tmp_path, gathered):
+    root = (tmp_path / "data").resolve()
+    gathered(Flat(root), detector=Clips(), **CLIPS)
+    settings = (
+        "{'crop': 'whole', 'margin': 1.7, 'side': 10, 'frames': 64, 'max_images': None, 'clip': Clip(length=3, skip=1)}"
+    )
+    key = hashlib.sha256(f"Flat {root} {settings}".encode()).hexdigest()
+    assert [folder.name for folder in (tmp_path / "cache").iterdir() if folder.is_dir()] == [f"train-{key[:16]}"]
 
 
 def test_clips_train_from_videos_to_metrics(tmp_path, gathered):  # 003-6

@@ -22,7 +22,8 @@ from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.training.data.pictures import CHUNK, WINDOW, ClipSet, PictureSet, bounded_shuffle
-from deepfake_core.training.data.views import StoreClips, StoreCrops, Videos
+from deepfake_core.training.data.videos import Videos
+from deepfake_core.training.data.views import StoreClips, StoreCrops
 from deepfake_registry.manifest import Clip
 
 pytestmark = pytest.mark.torch

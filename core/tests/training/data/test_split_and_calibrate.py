@@ -9,7 +9,7 @@ from deepfake_core.data.splits import families
 from deepfake_core.datasets.labels import sequence_identities
 from deepfake_core.evaluation.calibration import MAX_FALSE_ALARMS, fit_calibration
 from deepfake_core.evaluation.metrics import ece
-from deepfake_core.training.pairs.faces import FaceTable, split_by_group
+from deepfake_core.training.pairs.face_table import FaceTable, split_by_group
 
 pytestmark = pytest.mark.torch
 

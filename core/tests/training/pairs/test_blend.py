@@ -6,8 +6,9 @@ import pytest
 from deepfake_core.testing import draw_face
 from deepfake_core.training.data.degrade import degrade, recode
 from deepfake_core.training.pairs import landmarks as lm
-from deepfake_core.training.pairs.blend import composite, face_mask, part_mask, self_blend, soften
-from deepfake_core.training.pairs.faces import STORE_SIDE
+from deepfake_core.training.pairs.blend import composite, self_blend
+from deepfake_core.training.pairs.face_table import STORE_SIDE
+from deepfake_core.training.pairs.masks import face_mask, part_mask, soften
 
 pytestmark = pytest.mark.torch
 

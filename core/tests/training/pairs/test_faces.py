@@ -15,6 +15,7 @@ from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.testing import draw_face
 from deepfake_core.training.pairs import faces
+from deepfake_core.training.pairs.face_table import FaceTable
 
 pytestmark = pytest.mark.torch
 
@@ -58,7 +59,7 @@ def test_faces_are_read_through_the_dataset(tmp_path):
         samples = ImageFolder(data) if number == 0 else data
         table = faces.find_faces(samples, data)
         table.save(tmp_path / f"{number}.npz")
-        tables.append(faces.FaceTable.read(tmp_path / f"{number}.npz"))
+        tables.append(FaceTable.read(tmp_path / f"{number}.npz"))
         crops.append(faces.load_crops(tables[-1], data, tmp_path / f"cache{number}"))
     for table, cut in zip(tables[1:], crops[1:], strict=True):
         order = np.argsort(table.groups)

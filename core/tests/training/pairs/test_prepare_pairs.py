@@ -10,7 +10,7 @@ from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import gather as gather_module
 from deepfake_core.training.pairs import prepare
-from deepfake_core.training.pairs.faces import FaceTable
+from deepfake_core.training.pairs.face_table import FaceTable
 
 pytestmark = pytest.mark.torch
 

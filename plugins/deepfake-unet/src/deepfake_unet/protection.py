@@ -21,8 +21,9 @@ from deepfake_core import (
     WeightsUnavailable,
     load,
 )
-from deepfake_core.training.pairs.faces import STORE_MARGIN
-from deepfake_core.training.pairs.pairs import PairDataset, PairSource
+from deepfake_core.training.pairs.face_table import STORE_MARGIN
+from deepfake_core.training.pairs.maker import PairSource
+from deepfake_core.training.pairs.pairs import PairDataset
 from deepfake_unet.degrade import add_bounded, degraded
 from deepfake_unet.surrogates import TRAINING_SWAPPERS, Faces, FeatureSurrogate, Surrogate, load_swapper
 

@@ -1,0 +1,140 @@
+"""Makers of pairs: a real face and a fake of a given family, decided by a random generator alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.data.degrade import Image
+from deepfake_core.training.pairs.blend import composite, self_blend
+from deepfake_core.training.pairs.face_table import FaceTable
+
+NEIGHBOURS = 40
+"""Number of faces of the most similar shape from which the donor of a composite is drawn."""
+
+FAMILIES = ("self_blend", "composite", "reconstruct", "labelled")
+"""Families of fakes, as :class:`~deepfake_core.contract.recipe.PseudoFakes` names them."""
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """The faces and reconstructions that pairs are made from.
+
+    Attributes:
+        table: Faces of the dataset.
+        pixels: Stored crops of the N faces, ``uint8 [N, S, S, 3]`` RGB.
+        rows: Rows of the table that may be used, ``intp [n]``.
+        reconstructions: Reconstructions by each decoder, ``uint8 [m, S, S, 3]`` RGB; empty where there are none.
+        reconstructed_rows: Row of the table of each reconstruction, ``intp [m]``.
+        decoders: Indices of the decoders that may be used.
+    """
+
+    table: FaceTable
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.intp]
+    reconstructions: Sequence[NDArray[np.uint8]] = ()
+    reconstructed_rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    decoders: tuple[int, ...] = ()
+
+
+class PairMaker:
+    """Maker of pairs of a real face and a fake of a given family. It has no state that changes.
+
+    Args:
+        source: Faces and reconstructions to make pairs from.
+
+    Raises:
+        TrainingDataError: There are no real faces.
+    """
+
+    def __init__(self, source: PairSource) -> None:
+        self.source = source
+        table, rows = source.table, source.rows
+        self.real = rows[table.fake[rows] == 0]
+        fake = rows[table.fake[rows] == 1]
+        if len(self.real) == 0:
+            raise TrainingDataError("there are no real faces to train on")
+        self._place = {int(row): place for place, row in enumerate(source.reconstructed_rows)}
+        self._reconstructed = np.intersect1d(self.real, source.reconstructed_rows)
+        self._by_source = {
+            name: (self.real[table.sources[self.real] == name], fake[table.sources[fake] == name])
+            for name in np.unique(table.sources[rows]).tolist()
+        }
+        # A source's weight is the square root of its size, so that a large source does not outweigh all others.
+        self._real_weights = normalised({name: len(real) ** 0.5 for name, (real, _) in self._by_source.items()})
+        # Labelled fakes of a source without real faces are left out: the source alone would tell that they are fake.
+        self._labelled_weights = normalised(
+            {name: len(fake) ** 0.5 for name, (real, fake) in self._by_source.items() if len(real) and len(fake)}
+        )
+        self._neighbours = _similar_shapes(table.points[self.real], NEIGHBOURS)
+
+    def families(self) -> tuple[str, ...]:
+        """Return the families that can be made from the source."""
+        possible = {"self_blend": True, "composite": len(self.real) > NEIGHBOURS}
+        possible["reconstruct"] = bool(self.source.decoders) and len(self._reconstructed) > 0
+        possible["labelled"] = bool(self._labelled_weights)
+        return tuple(name for name in FAMILIES if possible[name])
+
+    def make(self, family: str, rng: np.random.Generator) -> tuple[Image, Image, NDArray[np.float32]]:
+        """Make one pair of a family.
+
+        Args:
+            family: One of :meth:`families`.
+            rng: Generator that decides the pair.
+
+        Returns:
+            The real image and the fake, ``uint8 [S, S, 3]`` RGB, and the fake's mask, ``float32 [S, S]`` in [0, 1] and
+            NaN where it is unknown.
+        """
+        pixels, points = self.source.pixels, self.source.table.points
+        if family == "labelled":
+            real, fake = self._by_source[draw(self._labelled_weights, rng)]
+            unknown = np.full(pixels.shape[1:3], np.nan, np.float32)
+            return pixels[rng.choice(real)], pixels[rng.choice(fake)], unknown
+        if family == "reconstruct":
+            row = int(rng.choice(self._reconstructed))
+            return np.asarray(pixels[row]), self._reconstruction(row, rng), np.ones(pixels.shape[1:3], np.float32)
+        row = int(rng.choice(self._by_source[draw(self._real_weights, rng)][0]))
+        image = np.asarray(pixels[row])
+        if family == "composite":
+            own = int(np.searchsorted(self.real, row))
+            donor = int(self.real[rng.choice(self._neighbours[own])])
+            return composite(image, points[row], np.asarray(pixels[donor]), points[donor], rng)
+        source = self._reconstruction(row, rng) if row in self._place and rng.random() < 0.5 else None
+        return self_blend(image, points[row], rng, source)
+
+    def _reconstruction(self, row: int, rng: np.random.Generator) -> Image:
+        decoder = self.source.decoders[int(rng.integers(len(self.source.decoders)))]
+        return np.asarray(self.source.reconstructions[decoder][self._place[row]])
+
+
+def _similar_shapes(points: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Return, for each of N faces, the ``count`` faces of the most similar shape, ``intp [N, count]``.
+
+    Shapes are compared by the cosine similarity of the landmarks ``float32 [N, P, 2]``, centred and scaled.
+    """
+    shapes = points - points.mean(1, keepdims=True)
+    shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
+    flat = shapes.reshape(len(points), -1)
+    nearest = np.empty((len(flat), min(count, max(len(flat) - 1, 1))), np.intp)
+    for start in range(0, len(flat), 1024):
+        similarity = flat[start : start + 1024] @ flat.T
+        for offset in range(len(similarity)):
+            similarity[offset, start + offset] = -np.inf
+        nearest[start : start + 1024] = np.argpartition(-similarity, nearest.shape[1] - 1)[:, : nearest.shape[1]]
+    return nearest
+
+
+def normalised(weights: dict[str, float]) -> dict[str, float]:
+    """Scale weights to a sum of 1, without those that are 0; empty where all are 0."""
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items() if weight > 0} if total else {}
+
+
+def draw(weights: dict[str, float], rng: np.random.Generator) -> str:
+    """Draw a name with the probability that is its weight."""
+    return str(rng.choice(list(weights), p=list(weights.values())))
