@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from PIL import Image
@@ -154,10 +155,10 @@ def _read(file: BinaryIO) -> Source:
     name = getattr(file, "name", None)
     name = name_of(name) if isinstance(name, str | os.PathLike) else "<file>"
     try:
-        data = file.read()
+        data = b"" if isinstance(file, io.TextIOBase) else file.read()
     except (OSError, ValueError) as error:  # a closed file raises ValueError
         raise InputError(name, f"cannot be read ({error})") from error
-    if not isinstance(data, bytes):
+    if isinstance(file, io.TextIOBase) or not isinstance(data, bytes):
         raise InputError(name, "is open as text; open it in binary mode, as in open(path, 'rb')")
     return Source(name, data)
 
