@@ -46,7 +46,7 @@ class JsonLines(Writer):
     """Writes one JSON object per line at once. It is ASCII only, so that no file name can control a terminal."""
 
     def row(self, result: Result) -> None:
-        self.stream.write(json.dumps(result.to_dict()) + "\n")
+        self.stream.write(_to_json(result) + "\n")
         self.stream.flush()
 
 
@@ -59,7 +59,7 @@ class JsonArray(Writer):
         self.separator = "\n  "
 
     def row(self, result: Result) -> None:
-        self.stream.write(self.separator + json.dumps(result.to_dict()))
+        self.stream.write(self.separator + _to_json(result))
         self.stream.flush()
         self.separator = ",\n  "
 
@@ -184,3 +184,9 @@ def wide_console(stream: TextIO, least: int = 0) -> Any:
     console = Console(file=stream, highlight=False)
     console.width = max(console.width, least) if stream.isatty() else 100_000
     return console
+
+
+def _to_json(result: Result) -> str:
+    record = result.to_dict()
+    record["timings_ms"] = {stage: round(spent, 3) for stage, spent in record["timings_ms"].items()}
+    return json.dumps(record)
