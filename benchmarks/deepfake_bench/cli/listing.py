@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def list_detectors(output: Output = Format.table) -> None:
-    """List detectors with their weights, dataset layouts, explainers, protectors, exporters, and failed plugins."""
+    """List installed detectors and other plugins.
+
+    Detectors are listed with their weights, then dataset layouts, explainers, protectors, exporters, and plugins that
+    could not be loaded.
+    """
     from deepfake_core.discovery import plugins
 
     detectors = [

@@ -15,7 +15,7 @@ class Job(Record):
     """One measurement to make: a detector on a backend, under one scenario."""
 
     detector: str
-    backend: Literal["auto", "onnxruntime", "openvino", "torch"] = "auto"
+    backend: Literal["auto", "fastest", "onnxruntime", "openvino", "torch"] = "auto"
     device: str = "auto"
     threads: int | None = None
     scenario: str

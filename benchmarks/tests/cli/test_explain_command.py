@@ -111,7 +111,7 @@ def test_the_picture_says_what_it_is(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(sheets, "panel", lambda crop, heat, **text: seen.append(text) or Image.new("RGB", (1, 1)))
     for target, p_fake, argued in (("predicted", 0.9, "fake"), ("predicted", 0.1, "real"), ("fake", 0.1, "fake")):
         made = sheets.Sheets(load(tiny), "occlusion", target)
-        made.draw(np.zeros((64, 64, 3), np.uint8), p_fake=p_fake, title="verdict: name")
+        made.heat(np.zeros((64, 64, 3), np.uint8), p_fake).image(p_fake=p_fake, title="verdict: name")
         assert seen[-1]["title"] == f"verdict: name | occlusion for {argued}"
         assert seen[-1]["p_fake"] == p_fake
     (tmp_path / "file").touch()

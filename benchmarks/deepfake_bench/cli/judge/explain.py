@@ -53,10 +53,10 @@ def explain(
         int, typer.Option(min=1, help="Number of clips explained in each video, by a detector that takes clips.")
     ] = 1,
 ) -> None:
-    """Show where a detector looked: one image for each face, with the heat map, P(fake), verdict and method.
+    """Show where a detector looked.
 
-    The name of each image is printed once it is written. Exit status: 0 when at least one file was explained; 3 when
-    none was.
+    One image is written for each face, with the heat map, P(fake), verdict and method, and its name is printed. Exit
+    status: 0 when at least one file was explained; 3 when none was.
     """
     from deepfake_bench.cli.judge.explanations import Explanations
     from deepfake_bench.printable import printable

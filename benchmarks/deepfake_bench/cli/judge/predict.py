@@ -66,9 +66,10 @@ def predict(
         int, typer.Option(min=1, help="Number of clips judged in each video, by a detector that takes clips.")
     ] = 4,
 ) -> None:
-    """Judge images and videos: the verdict, P(fake) and the face that decided, for each file.
+    """Judge images and videos.
 
-    Exit status: 0 when at least one file was judged; 3 when none was.
+    For each file the verdict, P(fake) and the face that decided are printed. A file that cannot be read gets a row
+    with the reason. Exit status: 0 when at least one file was judged; 3 when none was.
     """
     start = time.perf_counter()
     from deepfake_bench.cli.judge.explanations import Explanations

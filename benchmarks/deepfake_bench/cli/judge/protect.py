@@ -26,9 +26,10 @@ def protect(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Protect the faces in images: a small perturbation that disturbs programs which would manipulate them.
+    """Protect the faces in images against manipulation.
 
-    Originals are never overwritten. Exit status: 0 when at least one file was protected; 3 when none was.
+    A small perturbation of the pixels disturbs programs that would manipulate the faces. Originals are never
+    overwritten. Exit status: 0 when at least one file was protected; 3 when none was.
     """
     from deepfake_bench.printable import printable
     from deepfake_core.errors import InputError

@@ -33,7 +33,10 @@ def backends(
     ] = False,
     output: Output = Format.table,
 ) -> None:
-    """Show the time that each backend takes for one input on this CPU, and the backend that auto selects."""
+    """Show how fast each backend is on this CPU.
+
+    The time for one input is shown for each installed backend, and the backend that --backend fastest selects.
+    """
     from deepfake_core.discovery import plugins
     from deepfake_core.runtimes.autotune import COMPARED, best, version
     from deepfake_core.runtimes.threads import allowed_threads

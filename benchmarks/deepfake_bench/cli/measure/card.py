@@ -59,10 +59,10 @@ def card(
         bool, typer.Option("--reuse", help="Use the measurements in --out instead of measuring again.")
     ] = False,
 ) -> None:
-    """Measure a detector and fill the marked blocks of its model card.
+    """Measure a detector and fill in its model card.
 
-    Speed, accuracy, robustness with the codec-shortcut check, an untrained baseline, and calibration before and
-    after. Exit status: 0; 1 when a measurement failed.
+    The marked blocks of the card hold speed, accuracy, robustness with the codec-shortcut check, an untrained
+    baseline, and calibration before and after. Exit status: 0; 1 when a measurement failed.
     """
     from deepfake_bench.card.card import blocks_of, fill
     from deepfake_bench.card.findings import Findings, read_logits, read_validation, score_validation

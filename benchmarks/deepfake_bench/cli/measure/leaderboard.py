@@ -33,10 +33,10 @@ def leaderboard(
         BoardFormat, typer.Option("--format", help="Form in which the leaderboard is printed.")
     ] = BoardFormat.table,
 ) -> None:
-    """Rank detectors over many reports: the best row of each detector and backend.
+    """Rank detectors over many reports.
 
-    Accuracy is ranked where the data are the same to the byte, speed where machine, device and threads are the same.
-    Untrained weights are listed without a rank.
+    The best row of each detector and backend is shown. Accuracy is ranked where the data are the same to the byte,
+    speed where machine, device and threads are the same. Untrained weights are listed without a rank.
     """
     from deepfake_bench.report.leaderboard import boards, markdown
 

@@ -21,7 +21,7 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write one HTML page, which opens offline, to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row for each metric, as CSV, to this file.")] = None,
 ) -> None:
-    """Show reports: as tables, as one HTML page, or as CSV.
+    """Show reports as tables, as one HTML page, or as CSV.
 
     The page holds the documented targets with their verdicts, speed, accuracy beside latency, ROC, DET and reliability
     diagrams, robustness, and the machine.

@@ -102,10 +102,11 @@ def run(
     html: Annotated[Path | None, typer.Option(help="Also write the report to this file as an HTML page.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the figures to this file as CSV.")] = None,
 ) -> None:
-    """Measure detectors, each measurement in a process of its own, and compare them with their documented targets.
+    """Measure detectors against their documented targets.
 
-    Without arguments: the speed of every installed detector, and a small embedded dataset that shows that the pipeline
-    runs (it says nothing about accuracy). Exit status: 0; 1 when a measurement failed.
+    Each measurement runs in a process of its own. Without arguments: the speed of every installed detector, and a
+    small embedded dataset that shows that the pipeline runs (it says nothing about accuracy). Exit status: 0; 1 when a
+    measurement failed.
     """
     from deepfake_bench.cli.measure.report import write_views
     from deepfake_bench.cli.output.tables import show_report

@@ -14,7 +14,7 @@ from deepfake_bench.printable import printable
 
 app = typer.Typer(
     name="scores",
-    help="Compare two detectors, subgroups and sources by the scores that dfbench run --out wrote.",
+    help="Compare detectors, subgroups and sources by their scores.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -27,15 +27,18 @@ Variant = Annotated[
 
 @app.callback()
 def options() -> None:
-    """Compare two detectors, subgroups and sources by the scores that dfbench run --out wrote."""
+    """Compare detectors, subgroups and sources by their scores.
+
+    Scores are the CSV files that dfbench run --out writes.
+    """
 
 
 @app.command()
 def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) -> None:
-    """Tell whether the second detector ranks better than the first on the same files.
+    """Tell whether the second of two detectors ranks better.
 
-    The difference of their AUCs for each source, its 95 % interval and a p-value: DeLong's test where every file is a
-    group of its own, otherwise a bootstrap that draws whole groups.
+    Both must have scored the same files. The result is the difference of their AUCs for each source, its 95 % interval
+    and a p-value: DeLong's test where every file is a group of its own, otherwise a bootstrap that draws whole groups.
     """
     from dataclasses import asdict
 
@@ -80,7 +83,10 @@ def subgroups(
     variant: Variant = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Show accuracy by a property of the files or persons, with intervals, and the largest gaps."""
+    """Show accuracy by a property of the files or persons.
+
+    The property is a column of a CSV file. Intervals and the largest gaps between subgroups are shown as well.
+    """
     from dataclasses import asdict
 
     from deepfake_bench.records.predictions import read_predictions
@@ -116,8 +122,9 @@ def subgroups(
 
 @app.command()
 def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile = None) -> None:
-    """Show the AUC of real files of each source against fakes of each source.
+    """Show the AUC of reals and fakes of different sources.
 
+    The real files of each source are ranked against the fakes of each source.
     A detector that does well within sources and badly across them knows the sources, not the fakes.
     """
     from deepfake_bench.records.predictions import by_level, read_predictions

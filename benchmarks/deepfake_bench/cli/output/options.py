@@ -13,6 +13,7 @@ class Backend(enum.StrEnum):
     """Runtime that computes the network."""
 
     auto = "auto"
+    fastest = "fastest"
     onnxruntime = "onnxruntime"
     openvino = "openvino"
     torch = "torch"
@@ -25,8 +26,15 @@ class Format(enum.StrEnum):
     json = "json"
 
 
-BackendOption = Annotated[Backend, typer.Option("--backend", help="Runtime that computes the network.")]
-Device = Annotated[str, typer.Option(help="Device that computes the network: auto, cpu, cuda or cuda:N.")]
+BackendOption = Annotated[
+    Backend,
+    typer.Option(
+        "--backend",
+        help="Runtime that computes the network: auto is the one that the package of the model prefers, fastest the "
+        "one that is the fastest on this CPU, see dfbench backends.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="Device that computes the network: auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Number of CPU threads; by default as many as this machine allows.")
 ]

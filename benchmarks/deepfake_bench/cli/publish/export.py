@@ -46,7 +46,10 @@ def export(
     weights: Weights = None,
     download: Download = False,
 ) -> None:
-    """Write a detector in another format, after a check that the exported file agrees with the network."""
+    """Write a detector in another format.
+
+    The file appears only if its outputs agree with those of the network.
+    """
     from deepfake_core.errors import DeepfakeError
 
     write = layout_writer(layout) if layout is not None else None

@@ -45,8 +45,9 @@ def parity(
         bool, typer.Option("--only-speed", help="Repeat only the measurement of speed, with the files in --keep.")
     ] = False,
 ) -> None:
-    """Export every detector in every format and precision, measure each export, and write the table.
+    """Compare every export with the network it came from.
 
+    Every detector is exported in every format and precision, each export is measured, and the table is written.
     Detectors without weights are built from seed 0, and their rows say untrained.
     """
     from deepfake_core.datasets.opening import resolved

@@ -36,7 +36,7 @@ def promote(
     registry: RegistryUrl = None,
     key: Key = None,
 ) -> None:
-    """Point an alias at a model that meets its documented targets.
+    """Point an alias at a model that meets its targets.
 
     The report must have measured this very model, by its sha256; every target that could be measured must be met, and
     none may be left out. Exit status: 0; 2 when the model is not promoted.

@@ -33,9 +33,10 @@ def alias(
     output: Output = Format.table,
     registry: RegistryUrl = None,
 ) -> None:
-    """Point an alias at a version, without a check of its measurements; dfbench promote checks them first.
+    """Point an alias at a version of a model.
 
-    To go back, point the alias at the version before. With --history, a model without a version is enough.
+    Its measurements are not checked; dfbench promote checks them first. To go back, point the alias at the version
+    before. With --history, a model without a version is enough.
     """
     from deepfake_registry.errors import RegistryError
     from deepfake_registry.names import split_reference

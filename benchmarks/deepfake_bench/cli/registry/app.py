@@ -8,7 +8,7 @@ from deepfake_bench.cli.registry import alias, build, index, models, signatures,
 
 app = typer.Typer(
     name="registry",
-    help="Publish models, find them again, and maintain the registry that holds them.",
+    help="Publish models, and maintain the registry that holds them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -16,7 +16,7 @@ app = typer.Typer(
 
 @app.callback()
 def options() -> None:
-    """Publish models, find them again, and maintain the registry that holds them."""
+    """Publish models, and maintain the registry that holds them."""
 
 
 app.command("build")(build.build)

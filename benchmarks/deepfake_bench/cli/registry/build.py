@@ -39,10 +39,11 @@ def build(
     threads: Threads = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each steady-state measurement.")] = 2.0,
 ) -> None:
-    """Export detectors, verify and measure each export, push it with its report, and move the alias candidate to it.
+    """Export, measure and publish detectors.
 
-    A detector that cannot be built is named with the reason, and the others are still built. Exit status: 0; 1 when a
-    detector could not be built.
+    Each export is verified, measured and pushed with its report, and the alias candidate is pointed at it. A detector
+    that cannot be built is named with the reason, and the others are still built. Exit status: 0; 1 when a detector
+    could not be built.
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track

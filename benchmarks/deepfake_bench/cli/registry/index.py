@@ -19,7 +19,10 @@ def serve_index(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 selects one that is free.")] = 8765,
     registry: RegistryUrl = None,
 ) -> None:
-    """Write the contents of the registry as a page and as JSON, or serve both until Ctrl-C."""
+    """Show the contents of the registry as a page and as JSON.
+
+    Both are served until Ctrl-C, or written to a folder by --out.
+    """
     import tempfile
 
     from deepfake_bench.registry.index_page import serve, write_index

@@ -18,7 +18,7 @@ HEADER = ("model", "aliases", "weights", "files", "size", "signatures", "reports
 
 
 def list_models(output: Output = Format.table, registry: RegistryUrl = None) -> None:
-    """List every version of every model, with the aliases that point at it."""
+    """List all versions of all models, with their aliases."""
     from deepfake_registry.store.index import make_index
     from deepfake_registry.store.opening import open_registry
 
@@ -43,7 +43,10 @@ def show(
     output: Output = Format.table,
     registry: RegistryUrl = None,
 ) -> None:
-    """Show one version with its manifest; or all versions of a model that is named without a version."""
+    """Show one version of a model, or all of its versions.
+
+    One version is shown with the facts of its manifest; a model that is named without a version, with all versions.
+    """
     from deepfake_registry.errors import RegistryError
     from deepfake_registry.names import split_reference
     from deepfake_registry.store.index import describe, make_index
@@ -92,7 +95,7 @@ def diff(
     output: Output = Format.table,
     registry: RegistryUrl = None,
 ) -> None:
-    """Show the fields in which the manifests of two versions differ."""
+    """Show the fields in which two manifests differ."""
     from deepfake_registry.store.opening import open_registry
     from deepfake_registry.store.upkeep import differences
 

@@ -18,7 +18,10 @@ def sign(
     ],
     registry: RegistryUrl = None,
 ) -> None:
-    """Sign a published model with a private key; the signature is kept beside its manifest."""
+    """Sign a published model with a private key.
+
+    The signature is kept beside the manifest of the model.
+    """
     from deepfake_registry.store.opening import open_registry
 
     store = open_registry(registry)
@@ -28,7 +31,10 @@ def sign(
 
 
 def check_signature(model: Reference, registry: RegistryUrl = None, key: Key = None) -> None:
-    """Check that a published model is signed by a key. Exit status: 0; 2 when it is not."""
+    """Check that a published model is signed by a key.
+
+    Exit status: 0; 2 when it is not.
+    """
     from deepfake_registry.errors import RegistryError
     from deepfake_registry.store.opening import open_registry
 

@@ -20,9 +20,10 @@ def push(
     ] = None,
     registry: RegistryUrl = None,
 ) -> None:
-    """Publish a packaged model under the name and version of its manifest.
+    """Publish a packaged model.
 
-    A version never changes: the very same model may be pushed again, and another model under its version is an error.
+    Its manifest holds the name and the version under which it is published. A version never changes: the very same
+    model may be pushed again, and another model under its version is an error.
     """
     from deepfake_bench.cli.models import model_of
     from deepfake_bench.records.report import parse_report, read_report
@@ -46,7 +47,10 @@ def pull(
     registry: RegistryUrl = None,
     key: Key = None,
 ) -> None:
-    """Write a published model as a packaged folder, every file verified; it appears whole or not at all."""
+    """Write a published model as a packaged folder.
+
+    Every file is verified, and the folder appears whole or not at all.
+    """
     from deepfake_registry.store.opening import open_registry
 
     store = open_registry(registry, key=key)

@@ -14,7 +14,10 @@ from deepfake_bench.printable import printable
 
 
 def verify(output: Output = Format.table, registry: RegistryUrl = None) -> None:
-    """Read every file of the registry and compare it with its hash. Exit status: 0; 2 when something is damaged."""
+    """Compare every file of the registry with its hash.
+
+    Exit status: 0; 2 when something is damaged.
+    """
     from deepfake_registry.store.opening import open_registry
     from deepfake_registry.store.upkeep import verify as verify_all
 
@@ -41,7 +44,10 @@ def gc(
     output: Output = Format.table,
     registry: RegistryUrl = None,
 ) -> None:
-    """Remove files that no version refers to, as interrupted pushes leave them."""
+    """Remove files that no version refers to.
+
+    Pushes that were interrupted leave such files.
+    """
     from datetime import timedelta
 
     from deepfake_registry.store.opening import open_registry

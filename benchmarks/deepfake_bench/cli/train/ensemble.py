@@ -33,7 +33,10 @@ def ensemble(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Combine detectors: the weighted mean of their calibrated logits, saved as a detector of its own."""
+    """Combine several detectors into one.
+
+    The weighted mean of their calibrated logits is saved as a detector of its own.
+    """
     from deepfake_core.ensemble.ensemble import Ensemble
     from deepfake_core.loading.load import load
 

@@ -65,7 +65,10 @@ def train(
         bool, typer.Option("--list-recipes", help="List the recipes of the detector and exit.")
     ] = False,
 ) -> None:
-    """Train a detector; the trained model is packaged in RUN_DIR/model."""
+    """Train a detector.
+
+    The trained model is packaged in RUN_DIR/model.
+    """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
     from deepfake_registry.provenance import read_terms
