@@ -12,9 +12,9 @@ import statistics
 import time
 from collections.abc import Callable
 
+from deepfake_bench.scenarios.speed.open_loop import respond
+from deepfake_bench.scenarios.speed.portrait import network_input
 from deepfake_bench.scenarios.speed.sampling import sample_ms
-from deepfake_bench.scenarios.speed.server import respond
-from deepfake_bench.scenarios.speed.single_stream import network_input
 from deepfake_core import load
 
 EMPTY = 100_000

@@ -53,7 +53,7 @@ print(pipeline("image-classification", model=sys.argv[1])(sys.argv[2]))
 MAKE_PICTURE = """
 import sys
 from pathlib import Path
-from deepfake_bench.scenarios.speed.sampling import write_picture
+from deepfake_bench.scenarios.speed.portrait import write_picture
 print(write_picture(Path(sys.argv[1])))
 """
 MAKE_UNTRAINED = """

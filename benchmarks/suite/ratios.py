@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfake_bench.scenarios.speed.sampling import write_picture
+from deepfake_bench.scenarios.speed.portrait import write_picture
 from deepfake_core import load
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.runtimes.threads import allowed_threads

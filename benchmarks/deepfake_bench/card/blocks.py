@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import numpy as np
-from deepfake_core.training.recipes.settings import flat
 
 from deepfake_bench.card.findings import Findings, probability
 from deepfake_bench.card.tables import FLOOR, accuracy_on, has_both, on_dataset, robustness_on, untrained_aucs
@@ -16,6 +15,7 @@ from deepfake_bench.report.labels import interval, number
 from deepfake_bench.report.markdown import table
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.calibration import balanced_weights
+from deepfake_core.training.recipes.settings import flat
 from deepfake_registry.manifest import Calibration
 from deepfake_registry.provenance import find_terms
 

@@ -1,4 +1,4 @@
-"""The scenarios that there are."""
+"""All scenarios, by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ SCENARIOS = {
             headline="images_per_s_on_device",
             also=("images_per_s", "mfu"),
             by_default="cuda",
-            module="speed.train_throughput",
         ),
         Scenario(
             "server",

@@ -22,8 +22,9 @@ from deepfake_bench.scenarios.measures import means, source_accuracy
 from deepfake_bench.scenarios.samples import describe, read_dataset
 from deepfake_core.errors import MissingExtra
 from deepfake_core.evaluation.evaluate import evaluate
-from deepfake_core.handle.loaded import LoadedDetector, import_torch
+from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.handle.results import Verdict
+from deepfake_core.runtimes.torch_side import import_torch
 
 Features: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from deepfake_bench.cli.publish.parity import network_of
-from deepfake_bench.scenarios.speed.sampling import write_picture
-from deepfake_bench.scenarios.speed.single_stream import network_input
+from deepfake_bench.scenarios.speed.portrait import network_input, write_picture
 from deepfake_core import load
 from deepfake_core.handle.postprocess import to_result
 from deepfake_core.runtimes.autotune import COMPARED

@@ -142,7 +142,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import contenders, peers
-from deepfake_bench.scenarios.speed.sampling import write_picture
+from deepfake_bench.scenarios.speed.portrait import write_picture
 folder = Path(sys.argv[2])
 small = {"embed_dim": (8, 16, 32), "num_heads": (1, 2, 2), "depth": (1, 2, 3)}
 config = {"backbone": "cvt-test", "image_size": 64, "crop": "whole"}

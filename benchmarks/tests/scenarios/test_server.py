@@ -14,7 +14,7 @@ from deepfake_bench.records.job import Job
 from deepfake_bench.report.comparison import compare
 from deepfake_bench.runner.plan import plan
 from deepfake_bench.scenarios.catalogue import SCENARIOS
-from deepfake_bench.scenarios.speed import server
+from deepfake_bench.scenarios.speed import open_loop, p99_search, server
 from deepfake_core import load
 
 
@@ -39,7 +39,7 @@ class Clock:
 
 def respond(services, due):
     clock = Clock(services)
-    return list(server.respond(clock.serve, due, clock, clock.sleep)), clock.slept
+    return list(open_loop.respond(clock.serve, due, clock, clock.sleep)), clock.slept
 
 
 def test_a_request_waits_for_those_before_it_and_counts_from_when_it_was_due():
@@ -58,14 +58,14 @@ def test_without_a_queue_a_response_is_its_service():
 def test_the_mean_response_is_that_of_queueing_theory(load):
     """Constant service of 1 s: M/D/1, whose mean wait is ρ / 2(1 − ρ) (Pollaczek and Khinchine)."""
     count = 200_000
-    responses, _ = respond([1.0] * count, server.arrivals_s(load, count, 3))
+    responses, _ = respond([1.0] * count, open_loop.arrivals_s(load, count, 3))
     assert np.mean(responses) / 1e3 == pytest.approx(1 + load / (2 * (1 - load)), rel=0.03)
 
 
 def test_arrivals_are_seeded_ascending_and_of_the_rate_that_was_asked_for():
-    due = server.arrivals_s(40.0, 10_000, 0)
+    due = open_loop.arrivals_s(40.0, 10_000, 0)
     gaps = np.diff(due, prepend=0.0)
-    assert due == server.arrivals_s(40.0, 10_000, 0) != server.arrivals_s(40.0, 10_000, 1)
+    assert due == open_loop.arrivals_s(40.0, 10_000, 0) != open_loop.arrivals_s(40.0, 10_000, 1)
     assert gaps.min() >= 0
     assert gaps.mean() == pytest.approx(1 / 40, rel=0.05)
     assert gaps.std() == pytest.approx(1 / 40, rel=0.05)  # an exponential's mean and deviation are one number
@@ -102,7 +102,7 @@ def within(p99_ms: float, service_s: float = 1.0, late: int = 5):
         clock.serve()
 
     seconds = 100 * late * service_s
-    return server.within(serve, 1 / service_s, p99_ms, seconds, clock, clock.sleep), len(served)
+    return p99_search.rate_within_p99(serve, 1 / service_s, p99_ms, seconds, clock, clock.sleep), len(served)
 
 
 def share_within(load: float, wait_s: float) -> float:
@@ -127,12 +127,12 @@ def test_the_load_within_a_bound_is_that_of_queueing_theory(wait_s):
 def test_no_higher_load_would_have_kept_the_bound(p99_ms):
     def keeps(load):
         clock = Clock(itertools.repeat(1.0))
-        due = server.arrivals_s(load / 100, 501, server.SEED)
-        return np.percentile(list(server.respond(clock.serve, due, clock, clock.sleep)), 99) <= p99_ms
+        due = open_loop.arrivals_s(load / 100, 501, p99_search.SEED)
+        return np.percentile(list(open_loop.respond(clock.serve, due, clock, clock.sleep)), 99) <= p99_ms
 
-    brute = max(load for load in np.arange(server.LEAST, server.MOST, 0.25) if keeps(load))
+    brute = max(load for load in np.arange(p99_search.LEAST, p99_search.MOST, 0.25) if keeps(load))
     found, _ = within(p99_ms)
-    step = (server.MOST - server.LEAST) / 2 ** (server.TRIES - 1)
+    step = (p99_search.MOST - p99_search.LEAST) / 2 ** (p99_search.TRIES - 1)
     assert brute - step <= found.metrics["load_percent_within_p99"] <= brute + 0.25
     assert found.metrics["response_ms_within_p99_p99"] <= p99_ms
     assert len(found.samples["response_ms_within_p99"]) == 501
@@ -144,9 +144,9 @@ def test_the_rate_is_in_requests_a_second_and_the_tries_are_counted():
     assert fast.metrics["load_percent_within_p99"] == slow.metrics["load_percent_within_p99"]
     assert fast.metrics["requests_per_s_within_p99"] == pytest.approx(100 * slow.metrics["requests_per_s_within_p99"])
     tried = slow.conditions["within_p99"].partition("capacity: ")[2].split(", ")
-    assert len(tried) == server.TRIES
-    assert tried[0] == f"{server.MOST} % no"
-    assert served < 501 * server.TRIES, "a load is given up once its p99 is beyond the bound"
+    assert len(tried) == p99_search.TRIES
+    assert tried[0] == f"{p99_search.MOST} % no"
+    assert served < 501 * p99_search.TRIES, "a load is given up once its p99 is beyond the bound"
     assert "501 at each load, of which 5 may be late" in slow.conditions["requests within_p99"]
 
 
@@ -155,20 +155,20 @@ def test_a_bound_that_no_load_keeps_gives_no_value_and_says_so():
     assert math.isnan(found.metrics["requests_per_s_within_p99"])
     assert "load_percent_within_p99" not in found.metrics
     assert "none: not even at 11.3 %" in found.conditions["requests_per_s_within_p99"]
-    assert served == 6 * server.TRIES
+    assert served == 6 * p99_search.TRIES
     assert found.samples == {}
 
 
 def test_a_bound_that_every_load_keeps_is_said_to_be_loose():
     found, served = within(1e6)
-    assert found.metrics["load_percent_within_p99"] == server.MOST
+    assert found.metrics["load_percent_within_p99"] == p99_search.MOST
     assert served == 501
     assert "may be more" in found.conditions["requests_per_s_within_p99"]
 
 
 def test_the_bound_reaches_the_scenario_and_its_rate_the_report(tiny, monkeypatch, measured, report_of):
     monkeypatch.setattr(server, "AT_LEAST", 20)
-    monkeypatch.setattr(server, "LATE", 1)
+    monkeypatch.setattr(p99_search, "LATE", 1)
     (job,) = plan([tiny], None, ["server"], [], seconds=0.05, p99_ms=1e6)
     found = server.measure(load(tiny), job)
     assert found.metrics["p99_bound_ms"] == 1e6

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deepfake_bench.records.job import Job
-from deepfake_bench.scenarios.speed.train_throughput import FEWEST, _Bench, measure, peak_tflops
+from deepfake_bench.scenarios.train_throughput import FEWEST, _Bench, measure, peak_tflops
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.contract.specs import DetectorSpec

@@ -15,18 +15,20 @@ from deepfake_bench.records.artefact import artefact_of
 from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.speed.energy import Energy
-from deepfake_bench.scenarios.speed.sampling import ENOUGH_S, PICTURE, noise, percentiles, write_picture
+from deepfake_bench.scenarios.speed.portrait import PICTURE, write_picture
+from deepfake_bench.scenarios.speed.sampling import ENOUGH_S, noise, percentiles
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.timing import timed_ms
 
 REPEATS = 5
+"""Number of starts."""
 AT_LEAST = 2
-"""Two starts are enough once they took ``ENOUGH_S``, and of untrained networks, which draw their weights at random."""
+"""Starts that are enough once they took ``ENOUGH_S``, and for untrained networks, whose weights are drawn anew."""
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Start ``deepfake_bench.scenarios.speed.probe`` several times; the first start may also pay for a cold disk cache."""
+    """Start the module ``probe`` of this package several times; the first start may meet a cold disk cache."""
     _, size_bytes = artefact_of(detector)
     with tempfile.TemporaryDirectory() as folder:
         request = {

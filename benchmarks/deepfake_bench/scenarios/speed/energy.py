@@ -1,7 +1,7 @@
-"""Energy that the processor counts itself, where the system lets it be read.
+"""Experimental: energy by the counters of the processor, where the system lets them be read.
 
 Linux shows the counters of Intel's and AMD's RAPL as ``/sys/class/powercap/intel-rapl:*/energy_uj``, in microjoules;
-most systems let only root read them. A counter is of a whole package, whichever program uses it.
+most systems let only root read them. A counter is that of a whole package, whichever program uses it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ NOTE = "joules of whole processor packages (RAPL), other programs' share include
 
 
 class Energy:
-    """Counts the energy of a ``with`` block; what is counted in several blocks adds up.
+    """Counter of the energy of ``with`` blocks, which adds up over several blocks (experimental).
 
     Args:
         root: Folder of the counters.
 
     Attributes:
-        joules: Counted so far; ``None`` where no counter can be read.
+        joules: Energy so far in J; ``None`` where no counter can be read.
     """
 
     def __init__(self, root: Path = POWERCAP) -> None:
@@ -42,16 +42,16 @@ class Energy:
             self.joules += (used if used >= 0 else used + _number(zone / "max_energy_range_uj")) / 1e6
 
     def per(self, name: str, count: int) -> dict[str, float]:
-        """``joules_per_{name}``, of ``count`` of them; nothing where no counter can be read."""
+        """Return ``joules_per_{name}`` for ``count`` of them; nothing where no counter can be read."""
         return {} if self.joules is None or not count else {f"joules_per_{name}": self.joules / count}
 
     def conditions(self) -> dict[str, str]:
-        """What the figure includes; nothing where there is none."""
+        """Return what the figure includes; nothing where there is no figure."""
         return {} if self.joules is None else {"joules": NOTE}
 
 
 def _read(zones: list[Path]) -> dict[Path, int]:
-    """The counters that can be read, in µJ."""
+    """Return the counters that can be read, in µJ."""
     found = {}
     for zone in zones:
         try:

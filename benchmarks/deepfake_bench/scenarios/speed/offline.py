@@ -1,4 +1,4 @@
-"""Throughput when there is plenty of work: the network over batch sizes, and files through the whole pipeline."""
+"""Throughput: the network over batch sizes, and files through the whole pipeline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.speed.energy import Energy
 from deepfake_bench.scenarios.speed.memory import peak_rss_mb
-from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, PICTURE, noise, sample_ms, write_picture
-from deepfake_bench.scenarios.speed.single_stream import network_input
+from deepfake_bench.scenarios.speed.portrait import PICTURE, network_input, write_picture
+from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, noise, sample_ms
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.timing import timed_ms
@@ -24,10 +24,10 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """The best batch size by its median time, and the rate of files through ``stream``.
+    """Measure the rate at the best batch size, by its median time, and the rate of files through ``stream``.
 
-    Batches grow while one is expected to take less than half of the measuring time: what a large network needs for
-    more, in time and in memory, shows nothing new.
+    Batches grow while one is expected to take less than half of the measuring time: larger batches of a large network
+    need much time and memory and show nothing new.
     """
     blocks = _batches_ms(detector, job.seconds)
     rates = _per_s(blocks)
@@ -66,7 +66,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
 
 
 def _batches_ms(detector: LoadedDetector, seconds: float) -> dict[int, list[list[float]]]:
-    """Times of whole batches by their size, in blocks; the first block decides how large they get."""
+    """Return times of whole batches in ms by their size, in blocks; the first block decides how large they get."""
     cuts = network_input(detector)
     share = seconds / len(BATCH_SIZES) / BLOCKS
     runs: dict[int, Callable[[], object]] = {}
@@ -84,28 +84,31 @@ def _batches_ms(detector: LoadedDetector, seconds: float) -> dict[int, list[list
 
 
 def _per_s(blocks: dict[int, list[list[float]]]) -> dict[int, float]:
-    """Pictures per second at each batch size, by the median time of a batch."""
+    """Return images per second at each batch size, by the median time of a batch."""
     return {size: size * 1e3 / float(np.median(list(chain.from_iterable(parts)))) for size, parts in blocks.items()}
 
 
 def _files_ms(detector: LoadedDetector, seconds: float, energy: Energy) -> tuple[int, list[list[float]]]:
-    """How many files went through, and the mean time of a file in each of :data:`BLOCKS` streams."""
+    """Return the number of files, and the mean time of a file in ms in each of :data:`BLOCKS` streams."""
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(Path(folder))
         once_s = timed_ms(lambda: detector.predict(picture)) / 1e3
         count = max(4, int(seconds / BLOCKS / once_s))
 
-        def judge_all() -> None:
+        def score_all() -> None:
             for _ in detector.stream([picture] * count):
                 pass
 
         with energy:
-            blocks = [[timed_ms(judge_all) / count] for _ in range(BLOCKS)]
+            blocks = [[timed_ms(score_all) / count] for _ in range(BLOCKS)]
         return count * BLOCKS, blocks
 
 
 def cost(job: Job, device: str, per_s: dict[str, float]) -> dict[str, float]:
-    """``cost_per_million_{what}`` at each rate, in the currency of the price; only where processors do the work."""
+    """Return ``cost_per_million_{what}`` at each rate, in the currency of the price (experimental).
+
+    There is none on an accelerator, which the price does not cover.
+    """
     if job.price_per_core_hour is None or not device.startswith("cpu"):
         return {}
     hourly = job.price_per_core_hour * (job.threads or allowed_threads())

@@ -1,7 +1,7 @@
-"""A fresh process that loads a detector and judges one picture, timed from inside; see ``scenarios/cold_start``.
+"""A fresh process that loads a detector and scores one image, timed from inside; the scenario ``cold_start`` runs it.
 
-It takes its request as one JSON argument and answers with one line of JSON. It imports nothing that ``predict``
-would not import.
+It takes its request as one JSON argument and answers with one line of JSON. It imports nothing that ``predict`` does
+not import.
 """
 
 from __future__ import annotations

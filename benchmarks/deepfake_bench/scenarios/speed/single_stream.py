@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_bench.records.dataset import DATA
 from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.speed.energy import Energy
 from deepfake_bench.scenarios.speed.memory import peak_rss_mb
-from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, PICTURE, noise, percentiles, sample_ms, write_picture
+from deepfake_bench.scenarios.speed.portrait import PICTURE, network_input, write_picture
+from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, noise, percentiles, sample_ms
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.timing import timed_ms
 
 STEADY, GLANCE = 7, 3
-"""Fewest calls of the network in a block, however long one takes; fewer where less than a second is to be spent."""
+"""Fewest calls of the network in a block, however long one takes; the second where less than a second is given."""
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Keep the raw samples of both latencies; the first calls and the warm-up are apart."""
+    """Measure both latencies and keep their raw samples; the first calls and the warm-up are apart."""
     cuts = network_input(detector)
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(Path(folder))
@@ -57,17 +57,6 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
             **energy.conditions(),
         },
     )
-
-
-def network_input(detector: LoadedDetector) -> list[NDArray[np.uint8]]:
-    """The portrait as the network takes it: ``[uint8 [1, H, W, 3]]``, a clip of it ``[1, T, H, W, 3]``.
-
-    An ensemble whose members cut faces in several ways takes one array for each.
-    """
-    prepared = detector.prepare(DATA / "portrait.jpg")
-    if len(prepared.crops) != 1:
-        raise RuntimeError(f"the embedded portrait gave {len(prepared.crops)} faces, expected one: {prepared.error}")
-    return [prepared.crops, *prepared.others]
 
 
 def _shapes(cuts: list[NDArray[np.uint8]]) -> str:

@@ -1,6 +1,6 @@
-"""How fast a detector trains, by the steps that ``dfbench train`` takes: from files, and on samples that lie ready.
+"""Speed of training, by the steps that ``dfbench train`` takes: from files, and on samples that are on the device.
 
-Beside the rates stand the share of the machine's peak that the arithmetic reaches, and the memory of the GPU.
+It also measures the share of the machine's peak that the arithmetic reaches, and the memory of the GPU.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from deepfake_core.training.recipes.stages import plan
 WARM_UP = 3
 """Steps before the clock starts."""
 FEWEST = 4
-"""Steps that are timed at least."""
+"""Fewest steps that are timed."""
 ON_CPU = 8
-"""Largest batch that the CPU is timed on beside a GPU: it would take minutes on the GPU's."""
+"""Largest batch that the CPU is timed on beside a GPU: with the batch of the GPU it would take minutes."""
 SIDE = {"cuda": 8192, "cpu": 2048}
-"""Side of the square matrices whose product tells the peak of a device."""
+"""Side of the square matrices whose product shows the peak rate of a device."""
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
-    """Train the recipe's last phase, in which all of the network usually learns, for a few seconds in each way.
+    """Train the last phase of the recipe, which usually trains the whole network, for a few seconds in each way.
 
     Raises:
         DeepfakeError: The recipe does not exist, or memory runs out.
@@ -87,10 +87,10 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
 
 
 class _Bench:
-    """Times one detector's training steps in several ways.
+    """Timing of one detector's training steps in several ways.
 
     Attributes:
-        samples: Seconds of each timed step, by the way it was taken.
+        samples: Times of the steps in s, by the way in which they were taken.
     """
 
     def __init__(self, detector: Detector, recipe: TrainRecipe, device: str, seconds: float) -> None:
@@ -98,7 +98,7 @@ class _Bench:
         self.samples: dict[str, list[float]] = {}
 
     def ready(self, device: str | None = None, **changes: object) -> float:
-        """Images per second on samples that lie on the device, with some settings of the recipe changed."""
+        """Measure images per second on samples that are on the device, with some settings of the recipe changed."""
         recipe = self.recipe.model_copy(update=changes)
         shape = (recipe.batch_size, 1, *self.detector.preprocess.input_shape)
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -114,7 +114,7 @@ class _Bench:
         return self._rate(name, recipe, device or self.device, repeat([part] * recipe.accumulate))
 
     def from_files(self) -> float:
-        """Images per second from prepared crops on disk."""
+        """Measure images per second from prepared crops on disk."""
         with tempfile.TemporaryDirectory() as folder:
             accelerator = make_accelerator(self.device)
             dataset = SampleFaces(Path(folder, "faces"))
@@ -139,7 +139,7 @@ class _Bench:
         return recipe.batch_size * recipe.accumulate / float(np.median(times))
 
     def flops(self) -> float:
-        """Floating-point operations of one image, forward and backward."""
+        """Return the floating-point operations of one image, forward and backward."""
         model = WithPreprocess(self.detector.build(), self.detector.preprocess).train()
         images = torch.zeros(2, *self.detector.preprocess.input_shape, dtype=torch.uint8)
         counter = FlopCounterMode(display=False)
@@ -151,7 +151,7 @@ class _Bench:
 
 
 def _timed(step: Stepper, feed: Iterator[list[Part]], wait: Callable[[], object], seconds: float) -> Iterator[float]:
-    """Seconds of each step, reading included, after a few that are not timed."""
+    """Yield the time of each step in s, reading included, after a few that are not timed."""
     begun = last = 0.0
     number = 0
     while number < WARM_UP + FEWEST or last - begun < seconds:
@@ -166,7 +166,7 @@ def _timed(step: Stepper, feed: Iterator[list[Part]], wait: Callable[[], object]
 
 
 def peak_tflops(device: torch.device, precision: str) -> float:
-    """Fastest product of two square matrices, in 10¹² floating-point operations per second."""
+    """Measure the fastest product of two square matrices, in 10¹² floating-point operations per second."""
     side = SIDE[device.type]
     factors = torch.ones(2, side, side, device=device, dtype=_TYPES[precision])
     fastest = float("inf")
