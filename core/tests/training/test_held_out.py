@@ -8,7 +8,7 @@ from tiny_run import Bright
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import run as run_module
-from deepfake_core.training.held_out import validation_of_run
+from deepfake_core.training.held_out import recipe_of, validation_of_run
 from deepfake_core.training.run import train
 
 pytestmark = pytest.mark.torch
@@ -37,3 +37,10 @@ def test_the_validation_split_of_a_run(tmp_path, monkeypatch):
         validation_of_run(Bright(), run, tmp_path / "anew")
     with pytest.raises(TrainingDataError, match="holds no run"):
         validation_of_run(Bright(), tmp_path)
+
+
+def test_the_recipe_of_an_older_model_is_read_without_a_warning():
+    stated = {**RECIPE.model_dump(mode="json"), "augment": "radar", "gone": 1, "start": None}
+    manifest = Bright().manifest("bright", "trained", training=stated)
+    assert recipe_of(manifest) == RECIPE.model_copy(update={"augment": "affine-codec"})
+    assert recipe_of(Bright().manifest("bright", "untrained")) is None
