@@ -1,4 +1,4 @@
-"""A registry's index as a static page: ``index.html`` beside ``index.json``, with nothing fetched from elsewhere."""
+"""A registry's index as a static page, ``index.html`` beside ``index.json``; it fetches nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_index(index: Index, folder: Path) -> tuple[Path, Path]:
 
 
 def html(index: Index) -> str:
-    """The page; all that comes from the registry is escaped."""
+    """Return the page; all that comes from the registry is escaped."""
     rows = "\n".join(_row(_cells(entry)) for entry in index.models)
     problems = "".join(f"<li>{escape(problem)}</li>" for problem in index.problems)
     return f"""<!doctype html>
@@ -55,16 +55,21 @@ def html(index: Index) -> str:
 
 
 def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """A server of one folder's files, bound and not yet running; port 0 takes a free one.
+    """Return a server of one folder's files that is bound and not yet running.
+
+    Args:
+        folder: Folder of the files.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
 
     Raises:
-        OSError: The address is in use or not of this machine.
+        OSError: The address is in use, or is not one of this machine.
     """
     return ThreadingHTTPServer((host, port), partial(_Quiet, directory=str(folder)))
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a line for each request."""
+    """Handler that serves files and prints no line for each request."""
 
     def log_message(self, format: str, *args: object) -> None:
         del format, args

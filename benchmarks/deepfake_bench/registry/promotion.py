@@ -13,16 +13,16 @@ from deepfake_registry.manifest import ModelManifest
 
 
 def own_measurements(report: Report, manifest: ModelManifest, source: str | Path, detector: str) -> list[Measurement]:
-    """The measurements of this very model: their artefact has the sha256 of one of its files.
+    """Return the measurements of this very model: their artefact has the sha256 of one of its files.
 
     Args:
-        report: Which may measure others too.
-        manifest: The model.
-        source: Where the report came from, for the message.
-        detector: What ``dfbench run --detector`` takes to measure the model.
+        report: Report, which may hold measurements of other models too.
+        manifest: Manifest of the model.
+        source: Name of the report's file, for the message.
+        detector: Value of ``dfbench run --detector`` that measures the model.
 
     Raises:
-        DeepfakeError: There is none.
+        DeepfakeError: The report holds no measurement of the model.
     """
     hashes = {file.sha256 for file in manifest.files.values()}
     rows = [row for row in report.measurements if row.artefact_sha256 in hashes]
@@ -35,12 +35,12 @@ def own_measurements(report: Report, manifest: ModelManifest, source: str | Path
 
 
 def check_again(targets: Iterable[Target], rows: Iterable[Measurement]) -> list[TargetCheck]:
-    """Every target beside every measurement of its scenario, by the numbers in the report and today's targets."""
+    """Check every target against every measurement of its scenario: numbers of the report, targets of today."""
     return [check for row in rows for check in check_targets(targets, row)]
 
 
 def summary(checks: Iterable[TargetCheck]) -> str:
-    """How many targets were met, and which could not be measured, in one line for the alias' history."""
+    """Return in one line, for the history of an alias, how many targets were met and which could not be measured."""
     verdicts: dict[tuple[str, str, float, str], set[str]] = {}
     for check in checks:
         verdicts.setdefault((check.metric, check.comparison, check.target, check.condition), set()).add(check.verdict)
@@ -53,14 +53,14 @@ def summary(checks: Iterable[TargetCheck]) -> str:
 
 
 def obstacles(manifest: ModelManifest, targets: Sequence[Target], rows: Sequence[Measurement]) -> list[str]:
-    """What speaks against promoting a model; nothing where all targets hold that this machine can be asked for.
+    """Return the reasons against promoting a model; none where all targets are met that this machine can measure.
 
-    Other hardware it cannot have, but it can be given a dataset: a target that was stated for one counts.
+    A machine cannot have other hardware, but it can be given a dataset: a target that was stated for one counts.
 
     Args:
-        manifest: The model.
-        targets: Documented for its detector.
-        rows: Its measurements.
+        manifest: Manifest of the model.
+        targets: Documented targets of its detector.
+        rows: Measurements of the model.
     """
     found = ["the weights are untrained"] if manifest.weights == "untrained" else []
     found += [f"{row.scenario} failed: {row.reason}" for row in rows if row.status == "failed"]

@@ -29,8 +29,8 @@ def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
     """Measure one job; a process that dies is a failed measurement.
 
     Args:
-        job: What to measure.
-        command: The worker; it is given the job's file and the file for the measurement.
+        job: Measurement to make.
+        command: Command of the worker; the file of the job and the file for the measurement are added to it.
     """
     with tempfile.TemporaryDirectory(prefix="dfbench-") as name:
         folder = Path(name)
@@ -46,13 +46,13 @@ def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
 
 
 def installation(python: str | None = None) -> Report:
-    """A report without measurements: which version of this project a Python has, and which libraries beside it.
+    """Return a report without measurements: the version of this project and of the libraries that a Python has.
 
     Args:
-        python: The Python of another environment; by default this one.
+        python: Python of another environment; by default this one.
 
     Raises:
-        DeepfakeError: It cannot be run, or has no benchmark whose reports can be read here.
+        DeepfakeError: The Python cannot be run, or has no benchmark whose reports can be read here.
     """
     if python is None:
         return make_report([])
@@ -68,16 +68,20 @@ def installation(python: str | None = None) -> Report:
     raise DeepfakeError(f"{python}: nothing to measure beside ({reason}); name a Python that has deepfake-core")
 
 
-class Kept:
-    """Measurements that a folder keeps as they are made, so that a run that was cut off can go on.
+class ResumableRun:
+    """A run whose measurements are kept in a folder as they are made, so that it can go on after an interruption.
 
     Args:
-        folder: Where they are; ``None`` keeps nothing.
-        resume: Take what is there, of this machine and these versions of the libraries, instead of measuring it.
-        python: The Python of another environment that measures; by default this one.
+        folder: Folder of the measurements; ``None`` keeps nothing.
+        resume: Whether to take measurements of this machine and these versions of the libraries from the folder.
+        python: Python of another environment that measures; by default this one.
 
     Attributes:
-        about: A report without measurements: what measures.
+        folder: Folder of the measurements.
+        resume: Whether measurements are taken from the folder.
+        command: Command of the worker.
+        about: Report without measurements that describes the environment that measures.
+        made_by: Version of this project and description of the machine.
     """
 
     def __init__(self, folder: Path | None, *, resume: bool, python: str | None = None) -> None:
@@ -87,9 +91,13 @@ class Kept:
         self.made_by = [self.about.project_version, self.about.machine.model_dump()]
 
     def launch(self, number: int, job: Job) -> Measurement:
-        """The measurement of a run's job of that number: as it was made before, or made now.
+        """Return the measurement of a job: the one that was made before, or a new one.
 
-        One that failed is made again.
+        A measurement that failed is made again.
+
+        Args:
+            number: Place of the job in the run.
+            job: Measurement to make.
         """
         if self.folder is None:
             return launch(job, self.command)
@@ -105,7 +113,7 @@ class Kept:
 
 
 def _how_it_ended(code: int, log: str) -> str:
-    """One line: the signal or exit status, and the last thing that the process said."""
+    """Return in one line the signal or exit status, and the last line that the process printed."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     last = f": {lines[-1][:300]}" if lines else ""
     if code < 0:

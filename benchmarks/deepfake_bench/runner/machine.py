@@ -1,4 +1,4 @@
-"""The machine and the libraries that a report was made with."""
+"""Description of the machine and the libraries that a report is made with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIBRARIES = (
 
 
 def make_report(measurements: Sequence[Measurement]) -> Report:
-    """The report of measurements that were taken on this machine just now."""
+    """Return a report of measurements that were made on this machine just now."""
     return Report(
         project_version=metadata.version("deepfake-core"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -36,7 +36,7 @@ def make_report(measurements: Sequence[Measurement]) -> Report:
 
 
 def describe_machine() -> Machine:
-    """The machine, and the versions of the libraries that decide speed and scores."""
+    """Describe the machine, with the versions of the libraries that affect speed and scores."""
     return Machine(
         cpu=processor_name(),
         cpu_id=processor_id(),

@@ -31,10 +31,22 @@ def plan(
     variants: Literal["quick", "full"] = "quick",
     out: Path | None = None,
 ) -> list[Job]:
-    """Every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
+    """Return every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
 
-    Without backends each detector chooses its own; without scenarios, they are those of a run by default on that
-    device; without threads, they are as many as the process may use.
+    Args:
+        detectors: Names of detectors, or paths of model files.
+        backends: Names of backends; without any, each detector chooses its own.
+        scenarios: Names of scenarios; without any, those that run by default on the device.
+        datasets: Datasets of the scenarios that need one.
+        device: Device that the network runs on.
+        threads: Number of threads; by default as many as the process may use.
+        seconds: Time of each steady-state measurement, in s.
+        limit: Most files of each source and class; by default all of them.
+        recipe: Recipe of the scenario ``train_throughput``.
+        price_per_core_hour: Experimental: price that the costs of the scenario ``offline`` are in.
+        p99_ms: Experimental: bound on the p99 of the scenario ``server``, in ms.
+        variants: List of changes that the scenario ``robustness`` makes.
+        out: Folder for the predictions; without one, they are not written.
     """
     scenarios = list(scenarios or (item.name for item in SCENARIOS.values() if item.runs_by_default(device)))
     backends = list(backends or ["auto"])
@@ -70,7 +82,7 @@ def _predictions_file(out: Path | None, job: Job, index: int) -> str:
 
 
 def unmeasured(job: Job, status: Literal["skipped", "failed"], reason: str) -> Measurement:
-    """The row of a job that could not run, with its detector's targets all ``not measurable here``."""
+    """Return the row of a job that could not run; all targets of its detector are ``not measurable here``."""
     row = Measurement(
         detector=job.detector,
         backend=job.backend,
@@ -84,7 +96,10 @@ def unmeasured(job: Job, status: Literal["skipped", "failed"], reason: str) -> M
 
 
 def left_out(jobs: Sequence[Job]) -> Iterator[Measurement]:
-    """A row for each scenario that a run leaves out though a target is documented for it: boards show every target."""
+    """Yield a row for each scenario that a run leaves out though a target is documented for it.
+
+    So a report shows every documented target of its detectors.
+    """
     for detector, device in dict.fromkeys((job.detector, job.device) for job in jobs):
         planned = {job.scenario for job in jobs if job.detector == detector}
         known = plugins.detectors().get(detector)

@@ -1,4 +1,4 @@
-"""The physical limit beside a latency: how fast this machine multiplies matrices, and how much a network multiplies.
+"""The physical limit of a latency: how fast this machine multiplies matrices, and how much a network multiplies.
 
 A network cannot run faster than its multiply-adds at the rate that the machine reaches on large matrices alone. That
 time is its *floor*; real networks also normalise, move data and wait for memory.
@@ -27,9 +27,11 @@ from deepfake_core.timing import medians_ms
 from deepfake_registry.files import sha256_file
 
 SHAPES = ((256, 768, 3072), (1024, 1024, 1024))
-"""Rows and the two widths between which a chain of :data:`CHAIN` products goes to and fro; what fits better counts."""
+"""Rows, and the two widths that a chain of :data:`CHAIN` products alternates between; the faster shape counts."""
 CHAIN = 4
+"""Matrix products in a chain."""
 TURNS = 15
+"""Runs of each chain, of which the median counts."""
 OPSET = 18
 _WEIGHT_SCALE, _VALUE_SCALE, _ZERO_POINT = 1 / 64, 1 / 32, 128  # keep int8 values within their range, chain after chain
 
@@ -60,8 +62,8 @@ class Gemm:
     Attributes:
         precision: ``fp32``, ``bf16`` or ``int8``.
         name: Precision, runtime and shape.
-        operations: Multiplications and additions of one run.
-        run: Runs it once.
+        operations: Number of multiplications and additions of one run.
+        run: Function that runs the chain once.
     """
 
     precision: str
@@ -72,20 +74,25 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The highest rate reached: ``gops`` 10⁹ operations a second, a multiply-add being two, by the chain ``name``."""
+    """The highest rate that was reached.
+
+    Attributes:
+        gops: Rate in 10⁹ operations a second; a multiply-add is two operations.
+        name: Name of the chain that reached it.
+    """
 
     gops: float
     name: str
 
 
 def peaks(threads: int, *, turns: int = TURNS) -> dict[str, Peak]:
-    """Measure this machine: precision → peak, in float32, bf16 where OpenVINO is here and the CPU has it, and int8."""
+    """Measure the peak of this machine in float32, int8, and bf16 where OpenVINO and the CPU have it."""
     chains = gemms(threads)
     return peaks_of(chains, medians_ms({chain.name: chain.run for chain in chains}, turns))
 
 
 def peaks_of(chains: Sequence[Gemm], ms: dict[str, float]) -> dict[str, Peak]:
-    """The fastest chain of each precision, given the milliseconds of each by its name."""
+    """Return the peak of each precision, given the time of each chain in ms by its name."""
     best: dict[str, Peak] = {}
     for chain in chains:
         gops = chain.operations / ms[chain.name] / 1e6
@@ -95,12 +102,12 @@ def peaks_of(chains: Sequence[Gemm], ms: dict[str, float]) -> dict[str, Peak]:
 
 
 def floor_ms(multiply_adds: int, peak: Peak) -> float:
-    """Least time in ms that so much work can take."""
+    """Return the least time in ms that so many multiply-adds can take."""
     return 2 * multiply_adds / peak.gops / 1e6
 
 
 def gemms(threads: int) -> list[Gemm]:
-    """Chains of products with random weights, in each runtime and precision that is at hand."""
+    """Return chains of products with random weights, in each runtime and precision that is available."""
     return [chain for shape in SHAPES for chain in _chains(shape, threads)]
 
 
@@ -143,7 +150,14 @@ def _runs(
 
 
 def chain_graph(rows: int, one: int, other: int, *, quantised: bool) -> onnx.ModelProto:
-    """``x`` float32 ``[rows, one]`` times random matrices, in float32 or (quantise, dequantise) in int8."""
+    """Return the graph of a chain: ``x`` float32 ``[rows, one]`` times random matrices, in float32 or in int8.
+
+    Args:
+        rows: Rows of ``x``.
+        one: Width before the first product.
+        other: Width after the first product.
+        quantised: Whether products are in int8, by operators that quantise and dequantise.
+    """
     rng = np.random.default_rng(0)
     constants: dict[str, Any] = {"scale": np.float32(_VALUE_SCALE), "zero": np.uint8(_ZERO_POINT)}
     nodes, value = [], "x"
@@ -174,20 +188,20 @@ def chain_graph(rows: int, one: int, other: int, *, quantised: bool) -> onnx.Mod
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
 
 
-# ── what a network asks for ──────────────────────────────────────────────────────────────────────────────────
+# ── the work of a network ──────────────────────────────────────────────────────────────────────────────────
 
 
 def multiply_adds(path: Path, free: Mapping[str, int] | None = None) -> int:
-    """Multiply-adds of an ONNX file for a batch of 1: convolutions and matrix products, in float or integer form.
+    """Count the multiply-adds of an ONNX file for a batch of 1: convolutions and matrix products, in float or integers.
 
     The graph is run once to learn every shape. Borders of a convolution count in full, as is usual.
 
     Args:
-        path: The file.
-        free: Sizes of the input's free dimensions by their names, where they are not 1.
+        path: ONNX file.
+        free: Name of a free dimension of the input → its size, where that is not 1.
 
     Raises:
-        ArtifactCorrupt: It cannot be read or run, or holds products in a form that is not counted.
+        ArtifactCorrupt: The file cannot be read or run, or holds products in a form that is not counted.
     """
     try:
         model = onnx.load(path)
@@ -201,7 +215,7 @@ def multiply_adds(path: Path, free: Mapping[str, int] | None = None) -> int:
 
 
 def _operands(node: onnx.NodeProto) -> tuple[str, str, str]:
-    """Names of both operands and of the result."""
+    """Return the names of both operands and of the result."""
     first, second = _OPERANDS[node.op_type]
     return node.input[first], node.input[second], node.output[0]
 
@@ -221,7 +235,7 @@ def _count(node: onnx.NodeProto, first: Sequence[int], second: Sequence[int], re
 def _shapes(
     path: Path, model: onnx.ModelProto, wanted: Sequence[Sequence[str]], free: Mapping[str, int]
 ) -> dict[str, list[int]]:
-    """Shapes of tensors in a run on zeros: a ``Shape`` node behind each tells them."""
+    """Return the shapes of tensors in a run on zeros, by a ``Shape`` node behind each of them."""
     names = dict.fromkeys(name for group in wanted for name in group)
     for name in names:
         model.graph.node.append(helper.make_node("Shape", [name], [f"shape of {name}"]))
@@ -238,7 +252,7 @@ def _shapes(
 
 
 def _zeros(graph: onnx.GraphProto, free: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-    """An input of zeros for each of the graph's own."""
+    """Return zeros for each input of the graph."""
     constants = {item.name for item in graph.initializer}
     made: dict[str, NDArray[Any]] = {}
     for item in graph.input:

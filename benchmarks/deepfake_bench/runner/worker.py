@@ -21,10 +21,11 @@ from deepfake_registry.files import write_atomic
 
 
 def run_job(job: Job) -> Measurement:
-    """Load the detector, run the scenario, and hold the result against the detector's documented targets.
+    """Load the detector, run the scenario, and check the result against the detector's documented targets.
 
-    What this machine cannot run (no weights, a missing extra) is skipped with the reason; any other error of ours
-    is a failed measurement. What is not ours propagates: the launcher reports how the process ended.
+    A measurement that this machine cannot make (no weights, a missing extra) is skipped with the reason; any other
+    :class:`DeepfakeError` makes it a failed one. Other exceptions propagate, and the launcher reports how the process
+    ended.
     """
     scenario = SCENARIOS[job.scenario]
     try:
@@ -58,7 +59,11 @@ def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
 
 
 def open_detector(job: Job, *, untrained: bool = True) -> LoadedDetector:
-    """Load with weights where there are any, otherwise untrained, if that may be: speed needs no training.
+    """Load a detector with weights where there are any, otherwise untrained, where that is allowed.
+
+    Args:
+        job: Measurement whose detector is loaded.
+        untrained: Whether the detector may be untrained, which is enough for speed.
 
     Raises:
         WeightsUnavailable: There are no weights, and the detector may not or cannot be untrained.
