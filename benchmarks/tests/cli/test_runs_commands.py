@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 from deepfake_bench.cli import app
 from deepfake_core.discovery.artifacts import read_package, write_package
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.runs import housekeeping, runfiles
-from deepfake_core.training.runs.record import RunRecord, entry_of
+from deepfake_core.training.runs import listing, locks
+from deepfake_core.training.runs.archive import archive
+from deepfake_core.training.runs.entries import entry_of
+from deepfake_core.training.runs.prune import prune, to_prune
+from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
 
@@ -33,7 +36,7 @@ def invoke(*arguments):
 def make_run(folder, auc, *, seed=1, finished=True, fingerprint="f1"):
     """A run as training leaves it, with a packaged model that holds the run's name."""
     recipe = {"seed": seed, "monitor": "auc", "mode": "max"}
-    with RunDir(folder) as run, run.logging():
+    with RunDir(folder) as run, run.log_file():
         run.start({"detector": "bright", "recipe": recipe}, {"data": "sample:", "fingerprint": fingerprint})
         run.write_metrics([{"step": 4, "loss": 0.7, "auc": auc - 0.1}, {"step": 8, "loss": 0.6, "auc": auc}])
         run.last.write_bytes(bytes(2_000_000))
@@ -142,12 +145,12 @@ def test_prune_deletes_resume_states_of_finished_runs_only_when_told(runs):
 
 # 001-33
 def test_a_run_that_is_written_is_not_pruned(runs, monkeypatch):
-    monkeypatch.setattr(runfiles, "LOCK_WAIT_S", 0.1)
-    found = housekeeping.describe(runs / "a")
+    monkeypatch.setattr(locks, "LOCK_WAIT_S", 0.1)
+    found = listing.describe(runs / "a")
     with RunDir(runs / "a", resume=True):
-        assert housekeeping.to_prune([housekeeping.describe(runs / "a")], 0) == []
+        assert to_prune([listing.describe(runs / "a")], 0) == []
         with pytest.raises(DeepfakeError, match="another process"):
-            housekeeping.prune(found)
+            prune(found)
     assert (runs / "a" / "last.pt").exists()
 
 
@@ -173,11 +176,11 @@ def test_an_archive_holds_model_settings_metrics_and_readme(runs, tmp_path):
 def test_the_same_run_gives_the_same_archive(runs, tmp_path):
     for path in (runs / "b").rglob("*"):
         os.utime(path, (1e9, 1e9))
-    first = housekeeping.archive(runs / "b", tmp_path / "1.zip", everything=True).read_bytes()
+    first = archive(runs / "b", tmp_path / "1.zip", everything=True).read_bytes()
     for path in (runs / "b").rglob("*"):
         path.chmod(0o755)
         os.utime(path, (1.5e9, 1.5e9))
-    assert housekeeping.archive(runs / "b", tmp_path / "2.zip", everything=True).read_bytes() == first
+    assert archive(runs / "b", tmp_path / "2.zip", everything=True).read_bytes() == first
     assert {"b/run.log", "b/last.pt"} <= set(zipfile.ZipFile(tmp_path / "1.zip").namelist())
 
 
@@ -187,7 +190,7 @@ def test_an_archive_takes_nothing_from_elsewhere_and_not_itself(runs, tmp_path):
     (runs / "b" / "model" / "link").symlink_to(tmp_path / "secret" / "key")
     (runs / "b" / "explain").symlink_to(tmp_path / "secret")
     for _ in range(2):
-        out = housekeeping.archive(runs / "b", runs / "b" / "b.zip", everything=True)
+        out = archive(runs / "b", runs / "b" / "b.zip", everything=True)
     with zipfile.ZipFile(out) as found:
         assert not [name for name in found.namelist() if "link" in name or "key" in name or name.endswith(".zip")]
 
@@ -226,11 +229,11 @@ def test_names_cannot_steer_a_terminal(runs):
 
 def test_every_file_of_a_run_is_documented(runs):
     page = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
-    for name in housekeeping.FILES:
+    for name in listing.FILES:
         assert f"`{name}`" in page, name
     for path in (runs / "b").iterdir():
         known = path.name if path.is_file() else f"{path.name}/"
-        assert known in housekeeping.FILES or known == ".lock", path
+        assert known in listing.FILES or known == ".lock", path
 
 
 def test_the_python_of_the_page_runs(runs, monkeypatch):

@@ -23,8 +23,9 @@ from deepfake_core.loading import load as loading
 from deepfake_core.runtimes import torch as torch_runtime
 from deepfake_core.training import held_out
 from deepfake_core.training.data.validation import ValidationSet
+from deepfake_core.training.recipes.changes import changed
 from deepfake_core.training.recipes.presets import PRESETS
-from deepfake_core.training.recipes.resolve import changed, to_yaml
+from deepfake_core.training.recipes.yaml_files import to_yaml
 
 
 class StubConfig(DetectorConfig):

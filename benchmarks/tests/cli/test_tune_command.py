@@ -14,8 +14,9 @@ from deepfake_bench.cli import app
 from deepfake_core.contract.detector import DetectorConfig
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.loading import load as loading
+from deepfake_core.training.recipes.changes import changed
 from deepfake_core.training.recipes.presets import PRESETS
-from deepfake_core.training.recipes.resolve import changed, resolve_recipe
+from deepfake_core.training.recipes.resolve import resolve_recipe
 
 pytest.importorskip("optuna")
 

@@ -16,8 +16,8 @@ from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import as_input, whole_videos
 from deepfake_core.inputs.sources import Source, has_video_suffix
 from deepfake_core.progress import track
+from deepfake_core.training.runs.files import read_json, to_csv
 from deepfake_core.training.runs.rundir import RunDir
-from deepfake_core.training.runs.runfiles import read_json, to_csv
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.training_data import ROLES, TrainingData
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.gather import gather
-from deepfake_core.training.recipes.resolve import read_run
-from deepfake_core.training.runs.runfiles import read_json
+from deepfake_core.training.runs.files import read_json
+from deepfake_core.training.runs.stored import read_run
 from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:

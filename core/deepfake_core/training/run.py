@@ -30,7 +30,7 @@ from deepfake_core.training.loop.loop import fit
 from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import working_precision
 from deepfake_core.training.runs.rundir import RunDir
-from deepfake_core.training.runs.trackers import trackers
+from deepfake_core.training.trackers.opening import open_trackers
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
@@ -74,7 +74,7 @@ def train(
             measures none, for runs that are compared with each other before one of them is chosen.
         device: ``"auto"`` takes a GPU where there is one.
         cache_dir: Where prepared faces are kept; by default inside ``run_dir``.
-        track: Where curves go, as :func:`~deepfake_core.training.runs.trackers.trackers` takes it.
+        track: Where curves go, as :func:`~deepfake_core.training.trackers.opening.open_trackers` takes it.
         resume: Go on with the run that ``run_dir`` holds.
         start: A trained model of the same architecture to go on from; by default the recipe decides.
         terms: Licence terms of each source, for the model's provenance.
@@ -103,7 +103,7 @@ def train(
         "start": f"{start.manifest.name} {start.manifest.version}" if start else None,
     }
     run = RunDir(run_dir, resume=resume, writes=accelerator.is_main_process)
-    with run, run.logging():
+    with run, run.log_file():
         with accelerator.main_process_first():
             seed_everything(recipe.seed)
             cache = cache_dir or run_dir / "cache"
@@ -131,7 +131,7 @@ def train(
         elif recipe.pretrained:
             detector.init_pretrained(network)
 
-        watching = trackers(track, run)
+        watching = open_trackers(track, run)
         watching.start(settings, _step_of(run) if run.resumed else 0)
         ending: Literal["finished", "failed"] = "failed"
         try:
@@ -218,7 +218,8 @@ def _conclude(
     """Test once, draw overlays, close the run's metrics, and enter it into the record of all runs."""
     from deepfake_core.loading.load import load
     from deepfake_core.training.overlays import write_overlays
-    from deepfake_core.training.runs.record import RunRecord, entry_of
+    from deepfake_core.training.runs.entries import entry_of
+    from deepfake_core.training.runs.record import RunRecord
 
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
-from deepfake_core.training.recipes.resolve import changed, split_changes, to_yaml
+from deepfake_core.training.recipes.changes import changed, split_changes
 from deepfake_core.training.recipes.space import Dimension, as_change
-from deepfake_core.training.runs.runfiles import locked, read_history
+from deepfake_core.training.recipes.yaml_files import to_yaml
+from deepfake_core.training.runs.files import read_history
+from deepfake_core.training.runs.locks import locked
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deepfake_core.contract.detector import DetectorConfig
     from deepfake_core.contract.recipe import TrainRecipe
     from deepfake_core.handle.loaded import LoadedDetector
-    from deepfake_core.training.recipes.resolve import StoredRun
+    from deepfake_core.training.runs.stored import StoredRun
 
 DEFAULT_RECIPE = "default"
 
@@ -26,7 +26,7 @@ def stored_run(detector: str, run_dir: Path | None) -> StoredRun | None:
         DeepfakeError: No folder is named, or its run is of another detector.
     """
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.training.recipes.resolve import read_run
+    from deepfake_core.training.runs.stored import read_run
 
     if run_dir is None:
         raise DeepfakeError("--resume needs the folder of the run to go on with: --run-dir RUN")
@@ -59,14 +59,9 @@ def configured(
         DeepfakeError: There is no such recipe or setting, a value is invalid, or the stored run has other settings.
     """
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.training.recipes.resolve import (
-        changed,
-        config_of,
-        differences,
-        resolve_recipe,
-        split_changes,
-        validated,
-    )
+    from deepfake_core.training.recipes.changes import changed, split_changes
+    from deepfake_core.training.recipes.resolve import config_of, resolve_recipe
+    from deepfake_core.training.recipes.settings import differences, validated
 
     of_recipe, of_detector = split_changes(changes)
     detector = loaded.detector
@@ -98,7 +93,7 @@ def with_config(loaded: LoadedDetector, config: DetectorConfig) -> LoadedDetecto
 
 def announce(loaded: LoadedDetector, settings: TrainRecipe, folder: Path) -> None:
     """Print all settings to standard error, and show the log messages of the training; in the first process only."""
-    from deepfake_core.training.recipes.resolve import to_yaml
+    from deepfake_core.training.recipes.yaml_files import to_yaml
 
     if not is_first_process():
         return

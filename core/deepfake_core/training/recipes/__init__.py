@@ -1,1 +1,1 @@
-"""Recipes by name, by file and with overrides; search spaces over them."""
+"""Recipes: by name, from YAML files and with ``key=value`` changes; their schedules, and search spaces over them."""

@@ -1,4 +1,4 @@
-"""What a search varies: settings of the recipe or the detector, and where each may lie."""
+"""Search spaces: the settings of a recipe or a detector that a search varies, and the range of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.recipes.resolve import parse_yaml
+from deepfake_core.training.recipes.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -31,20 +31,23 @@ FIXED = (
     "seed",
     "validation_share",
 )
-"""Settings that decide what is validated, on what, or how often: trials that differ in them cannot be compared."""
+"""Settings that decide which data are validated, by which metric or how often.
+
+Trials that differ in one of them cannot be compared, so a search must not vary them.
+"""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that is varied.
+    """One setting that a search varies.
 
     Attributes:
-        key: As for ``--set``.
-        kind: ``log``: a number between bounds whose logarithm is spread evenly. ``float``: a number. ``int``: a whole
-            number. ``choice``: one of the given values.
+        key: Dotted name of the setting, as ``--set`` takes it.
+        kind: ``log``: a number whose logarithm is uniform between the bounds. ``float``: a number. ``int``: an integer.
+            ``choice``: one of the given values.
         low: Lower bound, included.
         high: Upper bound, included.
-        choices: Of ``choice``.
+        choices: Values of a ``choice``.
     """
 
     key: str
@@ -54,7 +57,7 @@ class Dimension:
     choices: tuple[Scalar, ...] = ()
 
     def suggest(self, trial: Trial) -> Scalar:
-        """A value for one trial."""
+        """Return Optuna's value for one trial."""
         value: Scalar
         if self.kind == "choice":
             value = trial.suggest_categorical(self.key, self.choices)
@@ -66,17 +69,18 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[Scalar, ...]:
-        """The values that show whether the recipe takes all that may be suggested."""
+        """The bounds or the choices; a recipe that accepts them accepts every value of the dimension."""
         if self.kind == "choice":
             return self.choices
         return (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
 
 
 def parse_space(texts: Sequence[str]) -> tuple[Dimension, ...]:
-    """Dimensions from ``KEY=log:LOW..HIGH``, ``KEY=float:LOW..HIGH``, ``KEY=int:LOW..HIGH``, ``KEY=choice:A,B,…``.
+    """Read dimensions from ``KEY=log:LOW..HIGH``, ``KEY=float:LOW..HIGH``, ``KEY=int:LOW..HIGH``, ``KEY=choice:A,B,…``.
 
     Raises:
-        DeepfakeError: One cannot be read, is empty, stands there twice, or must not be varied.
+        DeepfakeError: There is no dimension, a dimension cannot be read or occurs twice, or its setting must not be
+            varied (:data:`FIXED`).
     """
     space = tuple(map(_parsed, texts))
     if not space:
@@ -88,8 +92,8 @@ def parse_space(texts: Sequence[str]) -> tuple[Dimension, ...]:
 
 
 def as_change(key: str, value: Scalar) -> str:
-    """A value of a dimension as ``--set`` takes it."""
-    # JSON is YAML: numbers, truth values and nothing keep their type, and text is quoted.
+    """Return a setting and its value as ``--set`` takes them."""
+    # JSON is a subset of YAML: numbers, truth values and null keep their types, and text is quoted.
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 

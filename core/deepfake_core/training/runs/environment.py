@@ -1,4 +1,4 @@
-"""What a run ran on: the code's commit, the installed packages, the machine. Nothing here can end a run."""
+"""The environment of a run: commit of the code, installed packages, machine. No failure here ends a run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ GIT_TIMEOUT_S = 20.0
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any]:
-    """Commit of the git checkout that holds ``folder`` (001-12, 001-22).
+    """Return the state of the git checkout that holds ``folder``.
 
     Args:
-        folder: By default the working directory and, where that is in no checkout, this package's own folder.
+        folder: Folder within a checkout. By default the working directory and, where that is in no checkout, the
+            folder of this package.
 
     Returns:
-        ``commit`` and ``branch`` (``None`` before the first commit, or on a detached head), ``dirty`` (whether
-        tracked files were changed), ``repository`` (its folder); where there is none, all of them ``None`` with
-        the ``reason``.
+        ``commit`` (``None`` before the first commit), ``branch`` (``None`` on a detached head), ``dirty`` (whether
+        tracked files were changed) and ``repository`` (folder of the checkout). Where there is no checkout, all of
+        them are ``None``, and ``reason`` says why.
     """
     reasons = []
     for place in (folder,) if folder else (Path.cwd(), Path(__file__).parent):
@@ -46,22 +47,22 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
 
 
 def frozen_requirements() -> str:
-    """Every installed distribution as ``name==version``, one on a line, in alphabetical order."""
+    """Return every installed distribution as ``name==version``, one per line, in alphabetical order."""
     found: dict[str, str] = {}
     for distribution in distributions():
         name = distribution.metadata["Name"]
-        if name:  # a folder half removed has no name
+        if name:  # a distribution that was removed incompletely has no name
             key = re.sub(r"[-_.]+", "-", name).lower()
             found.setdefault(key, f"{name}=={distribution.version}{_origin(distribution)}")
     return "".join(f"{found[key]}\n" for key in sorted(found))
 
 
 def system_state(device: str = "cpu", precision: str = "fp32") -> dict[str, Any]:
-    """The machine and what training uses of it (002-4).
+    """Return the machine, the versions of its libraries, and the device and precision of the run.
 
     Args:
-        device: Where training happens: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …
-        precision: Of the forward pass: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        device: Device of the run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ….
+        precision: Precision of the forward pass: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     """
     import torch
 
@@ -84,7 +85,7 @@ def system_state(device: str = "cpu", precision: str = "fp32") -> dict[str, Any]
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    # No file system monitor: asking for a commit must start no program that a checkout names.
+    # The file system monitor is switched off, so that git starts no program that the checkout names.
     command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     done = subprocess.run(  # noqa: S603 - a list, no shell
@@ -101,7 +102,10 @@ def _reason(error: OSError | subprocess.SubprocessError) -> str:
 
 
 def _origin(distribution: Distribution) -> str:
-    """A comment where the version alone does not say what was installed; URLs may hold secrets and are left out."""
+    """Return a comment where the version does not identify the distribution.
+
+    URLs are left out, because they may hold secrets.
+    """
     text = distribution.read_text("direct_url.json")
     if not text:
         return ""

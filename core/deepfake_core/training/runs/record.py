@@ -1,10 +1,8 @@
-"""``model_metadata.json``: every run of a folder of runs, and the best model of each detector (001-15, 001-16)."""
+"""The record of a folder of runs, ``model_metadata.json``: every finished run, and the best model of each detector."""
 
 from __future__ import annotations
 
 import logging
-import math
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,76 +10,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from deepfake_core.discovery.artifacts import read_package, write_package
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
-from deepfake_core.training.runs.runfiles import locked, read_config, read_history, read_json
+from deepfake_core.training.runs.entries import RunEntry, first_problem
+from deepfake_core.training.runs.locks import locked
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import MANIFEST_FILE, Frozen
 
 log = logging.getLogger("deepfake.training")
 
 RECORD = "model_metadata.json"
+"""Name of the record in a folder of runs."""
+
 BEST = "best"
+"""Name of the folder of promoted models in a folder of runs."""
+
 PROMOTION = "promotion.json"
+"""Name of the file beside a promoted model that holds its run's entry."""
+
 LOCK_WAIT_S = 600.0
-"""How long to wait while other runs copy their models."""
-
-
-class RunEntry(Frozen):
-    """One finished run.
-
-    Attributes:
-        run: Name of its folder.
-        detector: What was trained.
-        monitor: Validation metric that chose its best weights.
-        mode: Whether that is better when higher (``max``) or lower (``min``).
-        value: The metric at the best validation.
-        fingerprint: Of the validation samples: values on other samples cannot be compared.
-        config: Path of its settings, from the folder of runs.
-        git: Commit of the code.
-        timestamp: When it finished, UTC.
-        model: Version of the packaged model.
-        data: What it was trained on, for readers.
-    """
-
-    run: str = Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$")
-    detector: str = Field(pattern=r"^[\w-][\w.-]*$")
-    monitor: str
-    mode: Literal["max", "min"] = "max"
-    value: float | None = None
-    fingerprint: str = Field("", pattern=r"^[\w-]*$")
-    config: str = ""
-    git: str | None = None
-    timestamp: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    model: str = ""
-    data: str = ""
-
-    @property
-    def key(self) -> str:
-        """What it competes for: the best of one detector, on the same samples, by the same metric."""
-        monitor = re.sub(r"[^\w.-]+", "_", self.monitor)  # AUCs bear the names of sources, which may be anything
-        return f"{self.detector}/{self.fingerprint[:12] or 'unknown'}-{monitor}"
-
-    @property
-    def is_number(self) -> bool:
-        """Whether there is a value to compare."""
-        return self.value is not None and math.isfinite(self.value)
-
-    def beats(self, other: RunEntry) -> bool:
-        """Whether it is strictly better; what is no number beats nothing, and any number beats it."""
-        if self.value is None or other.value is None or not (self.is_number and other.is_number):
-            return self.is_number and not other.is_number
-        return self.value > other.value if self.mode == "max" else self.value < other.value
+"""How long to wait while other runs copy their models, in seconds."""
 
 
 class Record(Frozen):
-    """What ``model_metadata.json`` holds.
+    """Content of ``model_metadata.json``.
 
     Attributes:
-        runs: Every run by its name.
-        best: The promoted one by :attr:`RunEntry.key`, which is also its model's folder below ``best/``.
+        schema_version: Version of the format.
+        runs: Every finished run by its name.
+        best: The promoted run by its :attr:`RunEntry.key`, which is also the folder of its model below ``best/``.
     """
 
     schema_version: Literal[1] = 1
@@ -89,46 +48,14 @@ class Record(Frozen):
     best: dict[str, RunEntry] = {}
 
 
-def entry_of(folder: str | Path) -> RunEntry:
-    """A run as the record has it, from the files in its folder.
-
-    Raises:
-        DeepfakeError: The folder holds no run, or a file of it is damaged.
-        MissingExtra: The ``pyyaml`` package is absent.
-    """
-    folder = Path(folder).resolve()
-    settings, data = read_config(folder), read_json(folder / "data.json")
-    recipe = settings.get("recipe") or {}
-    monitor, mode = recipe.get("monitor", "auc"), recipe.get("mode", "max")
-    values = [row[monitor] for row in read_history(folder) if math.isfinite(row.get(monitor, math.nan))]
-    model = folder / "model"
-    finished = read_json(folder / "metrics.json").get("timestamp")
-    try:
-        return RunEntry(
-            run=folder.name,
-            detector=settings.get("detector", ""),
-            monitor=monitor,
-            mode=mode,
-            value=(max if mode == "max" else min)(values, default=None),
-            fingerprint=data.get("fingerprint", ""),
-            config=f"{folder.name}/config.yaml",
-            git=read_json(folder / "git.json").get("commit"),
-            model=read_package(model).manifest.version if (model / MANIFEST_FILE).is_file() else "",
-            data=str(data.get("data", "")),
-            **({"timestamp": finished} if finished else {}),
-        )
-    except ValidationError as error:
-        raise DeepfakeError(f"{folder}: its files do not describe a run ({_first(error)}); restore them") from error
-
-
 @dataclass(frozen=True)
 class Promotion:
-    """What became of a run's claim to be the best.
+    """Whether a finished run's model was promoted.
 
     Attributes:
         promoted: Whether its model is the best now.
-        folder: Where the best model is.
-        reason: In one line, for people.
+        folder: Folder of the best model.
+        reason: Explanation in one line.
     """
 
     promoted: bool
@@ -137,10 +64,14 @@ class Promotion:
 
 
 class RunRecord:
-    """The record of one folder of runs; safe when several runs finish at once.
+    """The record of one folder of runs; several runs may finish at once.
 
     Args:
-        runs: Folder that holds the runs' folders.
+        runs: Folder that holds the folders of the runs.
+
+    Attributes:
+        runs: Folder that holds the folders of the runs.
+        file: File of the record.
     """
 
     def __init__(self, runs: str | Path) -> None:
@@ -148,26 +79,26 @@ class RunRecord:
         self.file = self.runs / RECORD
 
     def read(self) -> Record:
-        """The record as it stands; empty when there is none.
+        """Return the record; it is empty when there is none.
 
         Raises:
-            DeepfakeError: It is damaged.
+            DeepfakeError: The record is damaged.
         """
         try:
             return Record.model_validate_json(self.file.read_bytes())
         except FileNotFoundError:
             return Record()
         except (OSError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else _first(error)
+            reason = error.strerror if isinstance(error, OSError) else first_problem(error)
             raise DeepfakeError(
                 f"{self.file}: cannot be read ({reason}); restore it, or remove it and the next run begins a new one"
             ) from error
 
     def add(self, entry: RunEntry) -> Promotion:
-        """Record a finished run, and promote its model if it is the best of its kind (001-16).
+        """Add a finished run to the record, and promote its model if it is the best of its kind.
 
-        The run is written down before its model is copied and the best one after it: whoever comes next completes
-        what a killed process began.
+        The run is recorded before its model is copied, and the promotion after that, so that the next run completes
+        what a killed process has begun.
 
         Raises:
             DeepfakeError: The record cannot be written.
@@ -182,7 +113,7 @@ class RunRecord:
             return self._outcome(entry, before, record)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Take runs out of the record; promoted models stay.
+        """Remove runs from the record; promoted models stay.
 
         Raises:
             DeepfakeError: The record is damaged, or cannot be written.
@@ -195,7 +126,7 @@ class RunRecord:
             )
 
     def deleted(self) -> list[str]:
-        """Names of recorded runs whose folders are gone.
+        """Return the names of recorded runs whose folders do not exist any more.
 
         Raises:
             DeepfakeError: The record is damaged.
@@ -203,26 +134,26 @@ class RunRecord:
         return [name for name in self.read().runs if not (self.runs / name).is_dir()]
 
     def best_folder(self, key: str) -> Path:
-        """Where the best model of one kind is."""
+        """Return the folder of the best model of one kind (:attr:`RunEntry.key`)."""
         return self.runs / BEST / key
 
     def _promote(self, record: Record, key: str) -> Record:
-        """Copy the best model of one kind to its place, unless it is there."""
+        """Copy the best model of one kind to its folder, unless it is there already, and return the new record."""
         now = record.best.get(key)
         if now is not None and not (self.best_folder(key) / MANIFEST_FILE).is_file():
-            now = None  # somebody removed it
-        rivals = [entry for entry in record.runs.values() if entry.key == key and entry.is_number]
-        rivals = [entry for entry in rivals if (self.runs / entry.run / "model" / MANIFEST_FILE).is_file()]
-        rivals.sort(key=lambda entry: entry.value or 0.0, reverse=bool(rivals) and rivals[0].mode == "max")
-        for rival in rivals:
-            if now is not None and not rival.beats(now):
+            now = None  # its files were removed
+        candidates = [entry for entry in record.runs.values() if entry.key == key and entry.is_number]
+        candidates = [entry for entry in candidates if (self.runs / entry.run / "model" / MANIFEST_FILE).is_file()]
+        candidates.sort(key=lambda entry: entry.value or 0.0, reverse=bool(candidates) and candidates[0].mode == "max")
+        for candidate in candidates:
+            if now is not None and not candidate.beats(now):
                 break
             try:
-                self._copy_model(rival)
+                self._copy_model(candidate)
             except ArtifactCorrupt as error:
-                log.warning("%s of run %s cannot be promoted: %s", rival.detector, rival.run, error)
+                log.warning("%s of run %s cannot be promoted: %s", candidate.detector, candidate.run, error)
                 continue
-            record = record.model_copy(update={"best": {**record.best, key: rival}})
+            record = record.model_copy(update={"best": {**record.best, key: candidate}})
             self._write(record)
             break
         return record
@@ -256,7 +187,7 @@ class RunRecord:
         write_atomic(self.file, record.model_dump_json(indent=2) + "\n")
 
     def _read_or_set_aside(self) -> Record:
-        """The record; a damaged one is renamed, and what was promoted is read from beside the models."""
+        """Return the record. A damaged one is renamed, and the promotions are read from beside the models."""
         try:
             return self.read()
         except DeepfakeError as error:
@@ -271,7 +202,7 @@ class RunRecord:
             try:
                 entry = RunEntry.model_validate_json(file.read_bytes())
             except (OSError, ValidationError) as error:
-                log.warning("%s: cannot be read (%s); the model beside it may be replaced", file, _first(error))
+                log.warning("%s: cannot be read (%s); the model beside it may be replaced", file, first_problem(error))
             else:
                 yield entry.key, entry
 
@@ -283,10 +214,3 @@ class RunRecord:
             yield
         finally:
             lock.release()
-
-
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        return f"{'.'.join(map(str, found['loc'])) or 'file'}: {found['msg']}"
-    return str(error).splitlines()[0]

@@ -1,64 +1,54 @@
-"""A run's folder: everything that one run leaves behind, each file whole or absent."""
+"""The folder of a run: everything that the run leaves behind, with each file complete or absent."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
-
-from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.runs.runfiles import (
-    LOCK,
-    finite,
-    lock_run,
-    read_config,
-    read_csv,
-    read_history,
-    read_json,
-    refuse_leftovers,
-    to_csv,
-    to_yaml,
-)
+from deepfake_core.training.recipes.yaml_files import to_yaml
+from deepfake_core.training.runs.files import finite, read_csv, read_history, read_json, to_csv
+from deepfake_core.training.runs.locks import LOCK, lock_run
+from deepfake_core.training.runs.runlog import Note, log_to
+from deepfake_core.training.runs.stored import read_config, with_defaults
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 log = logging.getLogger("deepfake.training")
-INFO = logging.INFO  # a class that has a method of that name does not see the module
 
 HISTORY = {"train_loss": "loss", "val_auc": "auc", "val_acc": "acc"}
 """Names in the history of ``metrics.json`` → columns of ``metrics_log.csv``."""
 
 
 class RunDir:
-    """The folder of one run. It has one writer at a time; whoever is killed leaves it readable.
+    """The folder of one run. It has one writer at a time, and a killed writer leaves it readable.
 
-    It is a context manager; leaving it lets the next writer in, and so does the end of :meth:`logging`.
+    It is a context manager; leaving it releases the folder for the next writer, and so does the end of
+    :meth:`log_file`.
 
     Args:
-        folder: Made when it does not exist.
-        resume: Go on with the run that the folder holds. Without it, the folder must be empty.
-        writes: Whether this process writes; of several that train together only the main one does, and in the
-            others every method but the paths does nothing.
+        folder: Folder of the run; it is made when it does not exist.
+        resume: Whether to go on with the run that the folder holds. Otherwise the folder must be empty.
+        writes: Whether this process writes. Of several processes that train together, only the main one does; in the
+            others, every method but the paths does nothing.
 
     Attributes:
-        folder: The run's folder.
+        folder: Folder of the run.
+        writes: Whether this process writes.
         resumed: Whether the folder held a run before.
 
     Raises:
-        DeepfakeError: The folder is not empty, or holds no run that could go on, cannot be made, or another process
-            writes to it.
+        DeepfakeError: The folder is not empty, holds no run to go on with, cannot be made, or another process writes
+            to it.
         MissingExtra: The ``filelock`` package is absent.
     """
 
@@ -67,7 +57,7 @@ class RunDir:
         self.writes = writes
         self.resumed = False
         self._lock: FileLock | None = None
-        self._handler: logging.Handler | None = None
+        self._write_note: Note | None = None
         if not writes:
             return
         refuse_leftovers(self.folder, resume=resume)
@@ -79,7 +69,7 @@ class RunDir:
         try:
             refuse_leftovers(self.folder, resume=resume)
             self.resumed = any(path.name != LOCK for path in self.folder.iterdir())
-            for leftover in self.folder.rglob(".*.tmp"):  # what killed writers had not finished
+            for leftover in self.folder.rglob(".*.tmp"):  # unfinished files of killed writers
                 leftover.unlink(missing_ok=True)
         except BaseException:
             self.close()
@@ -94,103 +84,76 @@ class RunDir:
         self.close()
 
     def close(self) -> None:
-        """Let the next writer in; further calls do nothing."""
+        """Release the folder for the next writer; further calls do nothing."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
-    # ── where things are ─────────────────────────────────────────────────────────────────────────────────────
+    # ── paths ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def last(self) -> Path:
-        """Resume state of the last checkpoint."""
+        """File of the resume state of the last checkpoint."""
         return self.folder / "last.pt"
 
     @property
     def best(self) -> Path:
-        """Weights of the best validation."""
+        """File of the weights of the best validation."""
         return self.folder / "best.safetensors"
 
     @property
     def model(self) -> Path:
-        """The packaged model."""
+        """Folder of the packaged model."""
         return self.folder / "model"
 
     @property
     def tensorboard(self) -> Path:
-        """Event files of TensorBoard."""
+        """Folder of TensorBoard's event files."""
         return self.folder / "tensorboard"
 
     @property
     def explain(self) -> Path:
-        """Overlays of validation samples."""
+        """Folder of the overlays of validation samples."""
         return self.folder / "explain"
 
-    # ── what is written ──────────────────────────────────────────────────────────────────────────────────────
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def logging(self) -> Iterator[None]:
-        """Write all that loggers named ``deepfake…`` say, and every warning, to ``run.log`` (001-19).
+    def log_file(self) -> Iterator[None]:
+        """Within the block, write the messages of all loggers named ``deepfake…`` and every warning to ``run.log``.
 
-        An error that ends the block is written down with its traceback. When the block ends, so does the run:
-        the folder is free for the next writer.
+        An error that ends the block is written with its traceback. The end of the block releases the folder for the
+        next writer.
         """
         if not self.writes:
             yield
             return
-        file = self.folder / "run.log"
-        _end_torn_line(file)
-        handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
-        handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        root = logging.getLogger("deepfake")
-        level = root.level
-        if root.getEffectiveLevel() > logging.INFO:
-            root.setLevel(logging.INFO)
-        root.addHandler(handler)
-        self._handler = handler
-        show = warnings.showwarning
-
-        def shown(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            self._note(f"{category.__name__}: {message} ({filename}:{lineno})", logging.WARNING)
-            show(message, category, filename, lineno, file, line)
-
-        warnings.showwarning = shown
-        self._note("resumed" if self.resumed else "started")
         try:
-            yield
-            self._note("ended")
-        except BaseException as error:
-            self._note(f"stopped: {type(error).__name__}: {error}", logging.ERROR, error)
-            raise
+            with log_to(self.folder / "run.log") as self._write_note:
+                self._note("resumed" if self.resumed else "started")
+                try:
+                    yield
+                    self._note("ended")
+                except BaseException as error:
+                    self._note(f"stopped: {type(error).__name__}: {error}", logging.ERROR, error)
+                    raise
         finally:
-            if warnings.showwarning is shown:
-                warnings.showwarning = show
-            root.removeHandler(handler)
-            root.setLevel(level)
-            self._handler = None
-            handler.close()
+            self._write_note = None
             self.close()
 
     def start(
         self, settings: Mapping[str, Any], data: Mapping[str, Any], *, device: str = "cpu", precision: str = "fp32"
     ) -> None:
-        """Record what is about to run: settings, data, code and machine.
+        """Record the settings, the data, the code and the machine of the run that is about to begin.
 
-        A run goes on with what it began with, or not at all; only the places of the data may have changed.
+        A resumed run must have the settings and data that it began with; only the places of the data may differ.
 
         Args:
-            settings: For ``config.yaml``: ``detector`` (a name), ``config``, ``recipe``, … in plain values.
-            data: For ``data.json``: what it was trained and validated on, such as ``data``, ``fingerprint``
-                (of the validation samples) and ``counts``.
-            device: Where training happens, such as ``"cuda:0"``.
-            precision: Of the forward pass.
+            settings: Content of ``config.yaml`` in plain values: ``detector`` (a name), ``config``, ``recipe``, ….
+            data: Content of ``data.json``: the data of training and validation, such as ``data``, ``fingerprint`` (of
+                the validation samples) and ``counts``.
+            device: Device of the run, such as ``"cuda:0"``.
+            precision: Precision of the forward pass: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
 
         Raises:
             DeepfakeError: The run began with other settings or other data, or a file cannot be written.
@@ -202,7 +165,7 @@ class RunDir:
         text = to_yaml(settings)
         config = self.folder / "config.yaml"
         if config.exists():
-            began, now = _completed(read_config(self.folder)), _completed(settings)
+            began, now = with_defaults(read_config(self.folder)), with_defaults(settings)
             changed = [key for key in ("detector", "config", "recipe", "start") if began.get(key) != now.get(key)]
             before = read_json(self.folder / "data.json")
             changed += [key for key in ("fingerprint", "counts") if before and before.get(key) != data.get(key)]
@@ -220,14 +183,14 @@ class RunDir:
         self.write_json("data.json", data)
         self._note(f"settings:\n{text}")
         mixed = f"mixed precision ({precision})" if system["mixed_precision"] else "full precision"
-        log.info("training on %s (%s), %s", device, system["device_name"], mixed)  # 002-4
+        log.info("training on %s (%s), %s", device, system["device_name"], mixed)
 
     def record_images(self, first: Sequence[str | Path], unreadable: Sequence[str] | Mapping[str, str]) -> None:
-        """Write down some of the pictures that are trained on, and those that cannot be read (001-19).
+        """Record some of the training images, and the files that cannot be read.
 
         Args:
-            first: The first pictures, for ``run.log``.
-            unreadable: Unreadable files, or file → reason; added to those of earlier calls in ``unreadable.csv``.
+            first: First training images, for ``run.log``.
+            unreadable: Unreadable files, or file → reason; ``unreadable.csv`` keeps those of earlier calls.
 
         Raises:
             DeepfakeError: A file cannot be written.
@@ -247,10 +210,10 @@ class RunDir:
             self._note("\n".join([f"{len(fresh)} pictures cannot be read:", *listed]), logging.WARNING)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write ``metrics_log.csv`` anew from every validation so far (001-17).
+        """Write the metrics of every validation so far to ``metrics_log.csv``.
 
-        Numbers are written so that reading them gives the same bits. Columns are those of all rows, in the order
-        of their first appearance; a value that a row does not have is empty.
+        The columns are those of all rows, in the order of their first appearance; a value that a row does not have is
+        empty. Numbers are written so that reading them gives the same bits.
 
         Raises:
             DeepfakeError: The file cannot be written.
@@ -259,16 +222,16 @@ class RunDir:
             write_atomic(self.folder / "metrics_log.csv", to_csv(history))
 
     def finish(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``metrics.json`` (004-9): ``history``, ``best_val_auc``, ``test_metrics`` and ``timestamp``.
+        """Write ``metrics.json``: ``history``, ``best_val_auc``, ``test_metrics`` and ``timestamp``.
 
-        The history is that of ``metrics_log.csv``. What the file holds besides is kept.
+        The history is that of ``metrics_log.csv``. Other entries of an existing file are kept.
 
         Args:
             summary: Further entries, such as ``test_metrics`` with ``auc`` and ``accuracy``, or ``best_val_auc``
                 where it is not the greatest of the history.
 
         Returns:
-            What was written; nothing in a process that does not write.
+            The content of the file; it is empty in a process that does not write.
 
         Raises:
             DeepfakeError: The file cannot be written.
@@ -289,37 +252,35 @@ class RunDir:
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write one file of the run; numbers that are not finite become ``null``, as JSON has none."""
+        """Write a JSON file of the run; numbers that are not finite become ``null``, because JSON has none."""
         if self.writes:
             write_atomic(self.folder / name, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
 
-    def _note(self, message: str, level: int = INFO, error: BaseException | None = None) -> None:
-        """A line for ``run.log`` alone."""
-        if self._handler is not None:
-            trace = (type(error), error, error.__traceback__) if error is not None else None
-            self._handler.handle(log.makeRecord("deepfake.run", level, "", 0, message, (), trace))
+    def _note(self, message: str, level: int = logging.INFO, error: BaseException | None = None) -> None:
+        """Write a message to ``run.log`` alone."""
+        if self._write_note is not None:
+            self._write_note(message, level, error)
 
 
-def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run that may have begun before the recipe had all of today's fields: their defaults are added."""
-    try:
-        recipe = TrainRecipe.model_validate(settings.get("recipe")).model_dump(mode="json")
-    except ValidationError:
-        return dict(settings)
-    return {**settings, "recipe": recipe}
+def refuse_leftovers(folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds anything but a run to go on with.
 
+    Args:
+        folder: Folder for the run; it need not exist.
+        resume: Whether to go on with a run that the folder holds.
 
-class _Lines(logging.Formatter):
-    """Times to the second, with the zone."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
-        return datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(timespec="seconds")
-
-
-def _end_torn_line(file: Path) -> None:
-    """A writer that was killed may have left half a line."""
-    if file.exists() and file.stat().st_size:
-        with file.open("r+b") as stream:
-            stream.seek(-1, 2)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
+    Raises:
+        DeepfakeError: The path is a file; the folder is not empty, without ``resume``; or, with ``resume``, the folder
+            holds no run, or one that has finished and whose resume state was deleted.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DeepfakeError(f"{folder}: is a file; name a folder for the run")
+    names = {path.name for path in folder.iterdir() if path.name != LOCK} if folder.is_dir() else set()
+    if names and not resume:
+        raise DeepfakeError(f"{folder}: is not empty; go on with its run by --resume, or name another folder")
+    if names and not names & {"run.log", "config.yaml"}:
+        raise DeepfakeError(f"{folder}: holds no run to go on with; name the folder of one, or an empty one")
+    if names and "last.pt" not in names and "timestamp" in read_json(folder / "metrics.json"):
+        raise DeepfakeError(
+            f"{folder}: has finished, and its last.pt was deleted; train on from its model in another folder by --start"
+        )

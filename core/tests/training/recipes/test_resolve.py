@@ -14,18 +14,12 @@ from hypothesis import strategies as st
 
 from deepfake_core.contract.recipe import Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.training.recipes.changes import changed, split_changes
 from deepfake_core.training.recipes.presets import PRESETS
-from deepfake_core.training.recipes.resolve import (
-    changed,
-    config_of,
-    differences,
-    parse_yaml,
-    read_run,
-    recipes_of,
-    resolve_recipe,
-    split_changes,
-    to_yaml,
-)
+from deepfake_core.training.recipes.resolve import config_of, recipes_of, resolve_recipe
+from deepfake_core.training.recipes.settings import differences
+from deepfake_core.training.recipes.yaml_files import parse_stored_yaml, parse_yaml, to_yaml
+from deepfake_core.training.runs.stored import read_run
 from deepfake_registry.manifest import Frozen
 
 OWN = TrainRecipe(phases=(Phase(steps=9),), batch_size=6)
@@ -290,6 +284,12 @@ def test_a_recipe_printed_as_yaml_is_read_back_equal(recipe):
     settings = parse_yaml(to_yaml(recipe), "here")
     assert TrainRecipe.model_validate(settings) == recipe
     assert set(settings) == set(TrainRecipe.model_fields), "every setting is printed"
+
+
+@given(text=st.text(max_size=12) | st.sampled_from(["no", "1e4", "08", "1:30", "~", "=", "<<", "2020-01-01", "a\x85b"]))
+def test_text_means_the_same_to_both_versions_of_yaml(text):
+    written = to_yaml({"data": text, text: [text]})
+    assert parse_yaml(written, "here") == parse_stored_yaml(written, "here") == {"data": text, text: [text]}
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -16,9 +16,10 @@ import tiny_run
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
 from deepfake_core.training.loop.hooks import Hooks
-from deepfake_core.training.recipes.resolve import changed, resolve_recipe
+from deepfake_core.training.recipes.changes import changed
+from deepfake_core.training.recipes.resolve import resolve_recipe
 from deepfake_core.training.recipes.space import Dimension, as_change, parse_space
-from deepfake_core.training.runs.runfiles import read_history, to_csv
+from deepfake_core.training.runs.files import read_history, to_csv
 from deepfake_core.training.tune import Search, tune
 
 pytest.importorskip("optuna")
@@ -123,7 +124,7 @@ def test_every_value_that_may_be_tried_fits_the_recipe_or_nothing_is_tried(tmp_p
 
 @pytest.mark.parametrize("value", [16, 1e-05, 0.1, True, None, "sgd", "1e-4", "null", 'a "ü😀"'])
 def test_a_value_reaches_the_recipe_as_it_was_suggested(value):
-    from deepfake_core.training.recipes.resolve import parse_yaml
+    from deepfake_core.training.recipes.yaml_files import parse_yaml
 
     text = as_change("key", value).partition("=")[2]
     assert (parse_yaml(text, "here"), type(parse_yaml(text, "here"))) == (value, type(value))

@@ -15,7 +15,8 @@ import pytest
 
 from deepfake_core.discovery.artifacts import read_package, write_package
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.runs.record import RunEntry, RunRecord, entry_of
+from deepfake_core.training.runs.entries import RunEntry, entry_of
+from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
 

@@ -30,7 +30,7 @@ def test_a_detector_of_whole_pictures_is_refused_before_any_work(tmp_path):
 @pytest.mark.parametrize("separate", [False, True])
 def test_test_samples_that_leak_are_refused_before_any_training(tmp_path, separate):  # resolution 7
     def listed(name, *splits):
-        return Listed(tmp_path / name, [(f"{n}.png", {"split": split, "group": f"g{n // 2}", "fake": n % 2})
+        return Listed(tmp_path / name, [(f"{n}.png", {"split": split, "group": f"g{n // 2}", "is_fake": n % 2 == 1})
                                         for n, split in splits])  # fmt: skip
 
     seen = [(0, "train"), (1, "train"), (2, "valid"), (3, "valid")]

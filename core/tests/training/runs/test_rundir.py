@@ -20,10 +20,12 @@ import yaml
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.runs import environment, runfiles
+from deepfake_core.training.recipes.settings import flat
+from deepfake_core.training.runs import environment, locks
 from deepfake_core.training.runs.environment import frozen_requirements, git_state
+from deepfake_core.training.runs.files import read_history, status
 from deepfake_core.training.runs.rundir import RunDir
-from deepfake_core.training.runs.runfiles import flat, read_config, read_history, status
+from deepfake_core.training.runs.stored import read_config
 
 SETTINGS = {"detector": "bright", "config": {"size": 8}, "recipe": {"seed": 42, "monitor": "auc"}}
 DATA = {"data": "image-folder:faces", "fingerprint": "ab12", "counts": {"train": 8, "valid": 4}}
@@ -35,7 +37,7 @@ HISTORY = [
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(runfiles, "LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr(locks, "LOCK_WAIT_S", 0.2)
 
 
 def names(folder):
@@ -46,7 +48,7 @@ def names(folder):
 def test_a_run_leaves_every_file(tmp_path):
     folder = tmp_path / "runs" / "first"
     run = RunDir(folder)
-    with run.logging():
+    with run.log_file():
         run.start(SETTINGS, DATA)
         run.record_images(["faces/real/1.png", "faces/fake/1.png"], ["faces/real/9.png"])
         run.write_metrics(HISTORY)
@@ -128,7 +130,7 @@ def test_there_is_one_writer_at_a_time(tmp_path, impatient):
     assert status(tmp_path) == "running"
     with pytest.raises(DeepfakeError, match="another process"):
         RunDir(tmp_path, resume=True)
-    with run.logging():
+    with run.log_file():
         pass
     assert status(tmp_path) == "interrupted"
     with RunDir(tmp_path, resume=True) as again:
@@ -172,7 +174,7 @@ def test_the_log_goes_on_after_a_torn_line(tmp_path):
     logger = logging.getLogger("deepfake.elsewhere")
     level = logging.getLogger("deepfake").level
     run = RunDir(tmp_path)
-    with warnings.catch_warnings(record=True), run.logging():
+    with warnings.catch_warnings(record=True), run.log_file():
         warnings.simplefilter("always")
         logger.info("one")
         logging.getLogger("other").warning("not ours")
@@ -181,7 +183,7 @@ def test_the_log_goes_on_after_a_torn_line(tmp_path):
     with (tmp_path / "run.log").open("a") as stream:
         stream.write("2026-01-01 INFO half a li")
     again = RunDir(tmp_path, resume=True)
-    with pytest.raises(ZeroDivisionError), again.logging():
+    with pytest.raises(ZeroDivisionError), again.log_file():
         _ = 1 / 0
     lines = (tmp_path / "run.log").read_text().splitlines()
     said = [line.split(" ", 2)[-1] for line in lines]
@@ -238,7 +240,7 @@ def test_a_run_that_began_before_a_setting_existed_goes_on(tmp_path):
 
 def test_a_process_beside_the_main_one_writes_nothing(tmp_path):
     run = RunDir(tmp_path / "run", writes=False)
-    with run.logging():
+    with run.log_file():
         run.start(SETTINGS, DATA)
         run.record_images(["a"], ["b"])
         run.write_metrics(HISTORY)

@@ -18,9 +18,12 @@ from importlib.util import find_spec
 import pytest
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.training.runs import trackers as module
 from deepfake_core.training.runs.rundir import RunDir
-from deepfake_core.training.runs.trackers import MLflow, Tracker, Trackers, trackers
+from deepfake_core.training.trackers import guarded
+from deepfake_core.training.trackers.base import Tracker
+from deepfake_core.training.trackers.guarded import Trackers
+from deepfake_core.training.trackers.mlflow import MLflow, without_credentials
+from deepfake_core.training.trackers.opening import open_trackers
 
 # mlflow's and wandb's own
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -62,7 +65,7 @@ def points(found, name):
 
 # 001-20
 def test_tensorboard_holds_the_curves(run):
-    tracking = trackers(["tensorboard"], run)
+    tracking = open_trackers(["tensorboard"], run)
     tracking.start(SETTINGS)
     for step, values in curve(1, 20).items():
         tracking.log(step, values)
@@ -77,7 +80,7 @@ def test_tensorboard_holds_the_curves(run):
 # 001-20, 001-24
 @pytest.mark.parametrize("checkpoint", [0, 10])
 def test_a_curve_does_not_double_back_after_a_kill(run, checkpoint):
-    cut_off = trackers(["tensorboard"], run)
+    cut_off = open_trackers(["tensorboard"], run)
     cut_off.start({})
     for step in range(1, 14):
         cut_off.log(step, {"train/loss": -1.0 if step > checkpoint else 1.0 / step})
@@ -85,7 +88,7 @@ def test_a_curve_does_not_double_back_after_a_kill(run, checkpoint):
     (file,) = run.tensorboard.iterdir()
     with file.open("ab") as stream:
         stream.write(b"\x20\0\0\0\0\0\0\0torn")
-    tracking = trackers(["tensorboard"], run)
+    tracking = open_trackers(["tensorboard"], run)
     tracking.start({}, checkpoint)
     for step in range(checkpoint + 1, 21):
         tracking.log(step, {"train/loss": 1.0 / step})
@@ -101,11 +104,11 @@ def check_mlflow(run, spec, uri):
     """A run, cut off after step 15 with its checkpoint at 10, goes on as the same run of the server."""
     from mlflow import MlflowClient
 
-    first = trackers([spec], run)
+    first = open_trackers([spec], run)
     first.start(SETTINGS)
     for step, values in curve(1, 15).items():
         first.log(step, values)
-    second = trackers([spec], run)
+    second = open_trackers([spec], run)
     second.start(SETTINGS, 10)
     for step, values in curve(11, 20).items():
         second.log(step, values)
@@ -136,7 +139,7 @@ def test_mlflow_tells_its_makers_nothing_unless_asked_to(run, monkeypatch, choic
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
     if choice is None:
         monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
-    trackers(["mlflow"], run)
+    open_trackers(["mlflow"], run)
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == (choice or "true")
 
 
@@ -220,12 +223,12 @@ class Relay:
 def test_mlflow_on_a_server_that_goes_and_comes_back(run, tmp_path, caplog, monkeypatch):
     from mlflow import MlflowClient
 
-    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    monkeypatch.setattr(guarded, "RETRY_S", 0.0)
     with mlflow_server(tmp_path) as port:
         relay = Relay(port)
         uri = f"http://127.0.0.1:{relay.port}"
         check_mlflow(run, f"mlflow:{uri}?experiment=faces", uri)
-        tracking = trackers([f"mlflow:{uri}?experiment=faces"], run)
+        tracking = open_trackers([f"mlflow:{uri}?experiment=faces"], run)
         tracking.start(SETTINGS, 20)
         tracking.log(21, {"train/loss": 21.0})
         relay.close()
@@ -250,7 +253,7 @@ def test_mlflow_on_a_server_that_goes_and_comes_back(run, tmp_path, caplog, monk
 @needs_mlflow
 def test_no_password_is_written_down(run):
     found = MLflow("https://me:secret@tracking.example/x", "faces", "first", run.folder / "trackers.json")
-    assert module._public(found.uri) == "https://tracking.example/x"
+    assert without_credentials(found.uri) == "https://tracking.example/x"
 
 
 def test_no_password_is_logged(caplog):
@@ -273,7 +276,7 @@ def test_wandb_offline(run, monkeypatch):
         monkeypatch.setenv(name, value)
     ids = []
     for start in (0, 3):
-        tracking = trackers(["wandb:faces"], run)
+        tracking = open_trackers(["wandb:faces"], run)
         tracking.start(SETTINGS, start)
         tracking.log(start + 1, {"train/loss": 0.5})
         tracking.close("finished")
@@ -328,7 +331,7 @@ def test_a_tracker_that_fails_is_warned_about_once_and_catches_up(monkeypatch, c
 
 
 def test_a_value_that_is_never_taken_holds_up_no_others(monkeypatch):
-    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    monkeypatch.setattr(guarded, "RETRY_S", 0.0)
     shaky = Shaky()
     tracking = Trackers({"shaky": shaky})
     tracking.start({})
@@ -359,7 +362,7 @@ def test_ctrl_c_is_not_swallowed():
 )
 def test_a_wrong_tracker_is_named(run, specs, words):
     with pytest.raises(DeepfakeError, match=words):
-        trackers(specs, run)
+        open_trackers(specs, run)
 
 
 @pytest.mark.parametrize(
@@ -369,11 +372,11 @@ def test_a_wrong_tracker_is_named(run, specs, words):
 def test_a_missing_package_names_the_extra(run, monkeypatch, spec, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"deepfake-core\[{extra}\]"):
-        trackers([spec], run)
+        open_trackers([spec], run)
 
 
 def test_beside_the_main_process_nothing_is_tracked(tmp_path):
-    tracking = trackers(["tensorboard", "nonsense"], RunDir(tmp_path / "run", writes=False))
+    tracking = open_trackers(["tensorboard", "nonsense"], RunDir(tmp_path / "run", writes=False))
     tracking.start({})
     tracking.close("finished")
     assert not (tmp_path / "run").exists()
