@@ -111,7 +111,7 @@ def run(
     from deepfake_bench.cli.measure.report import write_views
     from deepfake_bench.cli.output.tables import show_report
     from deepfake_bench.records.dataset import with_plumbing
-    from deepfake_bench.runner.launcher import Kept
+    from deepfake_bench.runner.launcher import ResumableRun
     from deepfake_bench.runner.machine import make_report
     from deepfake_bench.runner.plan import left_out, plan
     from deepfake_bench.scenarios.catalogue import SCENARIOS
@@ -151,8 +151,8 @@ def run(
         variants=variants.value,
         out=out,
     )
-    here = Kept(out / "measurements" if out else None, resume=resume)
-    there = Kept(out / "beside", resume=resume, python=beside) if out and beside else None
+    here = ResumableRun(out / "measurements" if out else None, resume=resume)
+    there = ResumableRun(out / "beside", resume=resume, python=beside) if out and beside else None
     measurements, others = [], []
     try:
         for number, job in enumerate(track(jobs, "measuring")):
