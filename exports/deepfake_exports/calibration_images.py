@@ -33,7 +33,8 @@ def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) 
     """
     from deepfake_core.datasets.opening import open_dataset
     from deepfake_core.errors import TrainingDataError
-    from deepfake_core.evaluation.evaluate import Subset, evaluate, evenly
+    from deepfake_core.evaluation.evaluate import evaluate
+    from deepfake_core.evaluation.samples import Subset, evenly
 
     dataset = open_dataset(data)
     if limit is not None:

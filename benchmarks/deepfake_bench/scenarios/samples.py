@@ -9,7 +9,7 @@ from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.evaluation.evaluate import Subset, evenly
+from deepfake_core.evaluation.samples import Subset, evenly
 from deepfake_core.handle.loaded import LoadedDetector
 
 

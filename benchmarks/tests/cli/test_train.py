@@ -63,7 +63,7 @@ class Stub:
     def stream(self, paths, keep_crops, **options):
         assert keep_crops
         face = SimpleNamespace(crop=np.zeros((8, 8, 3), np.uint8))
-        return (SimpleNamespace(faces=() if "00" in Path(path).name else (face,)) for path in paths)
+        return (SimpleNamespace(faces=() if "00" in Path(path.name).name else (face,)) for path in paths)
 
 
 @pytest.fixture

@@ -35,12 +35,12 @@ class Scripted:
         calibration=Calibration(threshold=THRESHOLD, unsure_low=0.4, unsure_high=0.45),
     )
 
-    def stream(self, paths, **options):
-        for path in paths:
-            text = path.decode() if isinstance(path, bytes) else Path(path).read_text()
+    def stream(self, sources, **options):
+        for source in sources:
+            text = source.data.decode() if isinstance(source.data, bytes) else Path(source.data).read_text()
             p_fake = None if text.isalpha() or "_" in text else float(text)
             verdict = text if p_fake is None else self.manifest.calibration.verdict(p_fake)
-            yield Result(str(path), verdict, p_fake, (), "scripted 1", "trained", error="cut short" * (text == "error"))
+            yield Result(source.name, verdict, p_fake, (), "scripted 1", "trained", error="cut short" * (text == "error"))
 
 
 def write(root: Path, answers: dict[str, object]) -> DatasetRef:

@@ -59,12 +59,12 @@ class Judge:
     def stream(self, inputs, *, keep_crops, **options):
         assert keep_crops
         for item in inputs:
-            crop = decode(item).pixels
+            crop = decode(item.data).pixels
             logit = float(self.score(crop[None]).logit[0])
             p_fake = self.manifest.calibration.p_fake(logit)
             verdict = self.manifest.calibration.verdict(p_fake)
             face = FaceResult(Box(0, 0, SIDE, SIDE), 1.0, logit, p_fake, verdict, crop=crop)
-            yield Result(str(item), verdict, p_fake, (face,), "judge 1", "trained")
+            yield Result(item.name, verdict, p_fake, (face,), "judge 1", "trained")
 
 
 @pytest.fixture(autouse=True)

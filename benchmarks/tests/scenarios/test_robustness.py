@@ -321,7 +321,8 @@ def test_the_probe_measures_each_source_that_is_large_enough(tmp_path):
                 return torch.nn.Sequential(*layers, torch.nn.Linear(8, 1))
 
         def stream(self, paths, *, keep_crops, **options):
-            for path in paths:
+            for source in paths:
+                path = Path(source.data)
                 level = 150 if path.parent.name == "fake" else 100
                 crop = np.full((16, 16, 3), level + int(path.stem), np.uint8)
                 face = FaceResult(Box(0, 0, 9, 9), 0.9, 0.0, 0.5, "unsure", crop=crop)

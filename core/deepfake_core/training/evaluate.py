@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
-from deepfake_core.evaluation.evaluate import as_input, whole_videos
-from deepfake_core.inputs.sources import Source, has_video_suffix
+from deepfake_core.evaluation.evaluate import evaluate_units
+from deepfake_core.evaluation.samples import Subset
+from deepfake_core.inputs.sources import has_video_suffix
 from deepfake_core.progress import track
 from deepfake_core.training.runs.files import read_json, to_csv
 from deepfake_core.training.runs.rundir import RunDir
@@ -55,8 +55,8 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
         raise TrainingDataError(f"{dataset.root}: no sample of the test split")
     rows: dict[tuple[str, str, bool], dict[str, Any]] = {}
     scores: dict[tuple[str, str, bool], list[float]] = {}
-    units, inputs = _inputs(loaded, dataset, listed)
-    for unit, result in zip(units, track(loaded.stream(inputs), "testing", total=len(units)), strict=True):
+    judged = evaluate_units(loaded, Subset(dataset, listed))
+    for unit, result in track(judged, "testing", total=len(listed)):
         sample = unit[0]
         own = has_video_suffix(sample.member or sample.path)
         key = (sample.name if own else sample.group, sample.source, sample.is_fake)
@@ -76,16 +76,6 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
     write_atomic(run.folder / "predictions.csv", to_csv(list(rows.values())))
     run.write_json("metrics_test.json", summary)
     return summary
-
-
-def _inputs(
-    loaded: LoadedDetector, dataset: Dataset, samples: Sequence[Sample]
-) -> tuple[list[list[Sample]], Iterator[Path | bytes | Source]]:
-    """What is judged at once, and what it is read as: single samples, or whole videos by a detector of clips."""
-    if loaded.manifest.preprocess.clip is None:
-        return [[sample] for sample in samples], (dataset.read(sample) for sample in samples)
-    units = whole_videos(samples)
-    return units, (as_input(dataset, unit) for unit in units)
 
 
 def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:

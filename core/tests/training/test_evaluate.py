@@ -24,9 +24,9 @@ class Judge:
         self.manifest = SimpleNamespace(calibration=calibration, preprocess=SimpleNamespace(clip=clip))
         self.answers = answers
 
-    def stream(self, inputs):
-        for path in inputs:
-            answer = self.answers[path.name]
+    def stream(self, sources, **options):
+        for source in sources:
+            answer = self.answers[Path(source.name).name]
             scored = isinstance(answer, float)
             error = "torn" if answer == "error" else ""
             yield SimpleNamespace(verdict="fake" if scored else answer, p_fake=answer if scored else None, error=error)
@@ -70,10 +70,10 @@ def test_a_detector_of_clips_is_given_whole_videos(tmp_path):  # 003-12
     seen = []
 
     class OfClips(Judge):
-        def stream(self, inputs):
-            for one in inputs:
-                pictures = [one] if isinstance(one, Path) else list(one.data.pictures)
-                seen.append([path.name for path in pictures])
+        def stream(self, sources, **options):
+            for source in sources:
+                pictures = [source.data] if isinstance(source.data, str) else source.data.pictures
+                seen.append([Path(picture).name for picture in pictures])
                 yield SimpleNamespace(verdict="fake", p_fake=0.9, error="")
 
     with RunDir(tmp_path / "run") as run:
