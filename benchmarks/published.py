@@ -1,7 +1,7 @@
-"""What stands between the marks ``<!-- results: NAME -->`` of the project's pages: tables of committed results.
+"""The blocks ``<!-- results: NAME -->`` of the project's pages: tables that are made from committed results.
 
-:data:`BLOCKS` lists the blocks and the file of the results' folder that each is made from; ``publish.py`` makes
-those files. Given the same files, a page is the same to the last byte.
+:data:`BLOCKS` lists the blocks and the results that they are made from; ``publish.py`` makes those results. Given the
+same results, a page is the same to the last byte.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from published_files import Differences, Effect, Figures, Protection, labels_of,
 
 KIND = "results"
 _SHIPPED = ("lite", "unet")
-"""Detectors that come with weights."""
+"""Detectors that ship with weights."""
 _VERDICT = {"missed": "**missed**"}
 
 _SPEED = (
@@ -45,7 +45,7 @@ _ATTACKS = {"noise": "noise", "brighter": "brighter", "protector": "`unet`", "PG
 
 
 def speed(folder: Path) -> str:
-    """Latency, throughput, start and size of every detector."""
+    """Return latency, throughput, start-up time and size of every detector."""
     report = report_of(folder, "cpu")
     found: dict[tuple[str, str], dict[tuple[str, str], float | None]] = {}
     ran: set[str] = set()
@@ -67,7 +67,7 @@ def speed(folder: Path) -> str:
 
 
 def targets(folder: Path) -> str:
-    """Every documented number with its verdict, over all reports that there are."""
+    """Return every documented target with its verdict, over all reports that exist."""
     names = ("cpu", "evaluation", "gpu")
     reports = [report_of(folder, name) for name in names if (folder / f"{name}.json").is_file()]
     lines = board(row for report in reports for row in report.measurements)
@@ -92,7 +92,7 @@ def targets(folder: Path) -> str:
 
 
 def accuracy(folder: Path) -> str:
-    """Accuracy of every detector on the evaluation set, beside the untrained probes."""
+    """Return the accuracy of every detector on the evaluation set, beside the untrained probes."""
     report = report_of(folder, "evaluation")
     probes = {(row.detector, _dataset(row)): row for row in _measured(report, "untrained_probe")}
     parts = [where(report.machine, report.created)]
@@ -102,7 +102,7 @@ def accuracy(folder: Path) -> str:
 
 
 def robustness(folder: Path) -> str:
-    """AUC of every detector on changed pictures of the evaluation set."""
+    """Return the AUC of every detector on changed images of the evaluation set."""
     report = report_of(folder, "evaluation")
     parts = [where(report.machine, report.created)]
     for row in _measured(report, "robustness"):
@@ -111,7 +111,7 @@ def robustness(folder: Path) -> str:
 
 
 def lite(folder: Path) -> str:
-    """AUC of ``lite`` on the sources that have a label, and what it finds where there are fakes alone."""
+    """Return the AUC of ``lite`` on the sources that have a label, and the share found where there are fakes alone."""
     fakes = [
         f"Of the {source.fake} {label}, it finds {interval(source.metrics['fakes_found'], '.0%')}."
         for label, source in _sources(folder, "lite")
@@ -121,12 +121,12 @@ def lite(folder: Path) -> str:
 
 
 def unet(folder: Path) -> str:
-    """AUC of ``unet`` on the sources that have a label."""
+    """Return the AUC of ``unet`` on the sources that have a label."""
     return _aucs(folder, "unet")
 
 
 def pace(folder: Path) -> str:
-    """How long ``lite`` takes, in a sentence."""
+    """Return the latency of ``lite`` in a sentence."""
     report = report_of(folder, "cpu")
     return "\n".join(
         f"With {row.threads} threads on {report.machine.cpu}, a face takes {short(row.metrics['latency_ms_p50'])} ms "
@@ -137,24 +137,24 @@ def pace(folder: Path) -> str:
 
 
 def exported(folder: Path) -> str:
-    """Exported files beside torch, optimum and the machine."""
+    """Return the table of exported files beside torch, optimum and the machine."""
     return _figures(read(folder, "exported", Figures))
 
 
 def peers(folder: Path) -> str:
-    """``dfbench`` beside other programs."""
+    """Return the table of ``dfbench`` beside other programs."""
     return _figures(read(folder, "peers", Figures))
 
 
 def missed(folder: Path) -> str:
-    """The goals that exported files miss, one by one."""
+    """Return the list of goals that exported files miss."""
     rows = [row for row in read(folder, "exported", Figures).rows if row.verdict == "missed"]
     lines = (f"- {row.what.replace('**', '')}: {row.text()}, where {row.goal} was the goal" for row in rows)
     return "\n".join(lines) or "- nothing"
 
 
 def foreign(folder: Path) -> str:
-    """How far logits of other programs are from ours."""
+    """Return how far logits of other programs are from those of this project."""
     found = read(folder, "foreign", Differences).root
     models = [name for name in _SHIPPED if all(name in worst for worst in found.values())]
     rows = [(program, *(f"{worst[name]:.1g}" for name in models)) for program, worst in found.items()]
@@ -162,7 +162,7 @@ def foreign(folder: Path) -> str:
 
 
 def protection(folder: Path) -> str:
-    """What the protection of ``unet`` does to networks and to pictures."""
+    """Return the effect of the protection of ``unet`` on networks and on images."""
     found, labels = read(folder, "protection", Protection), labels_of(folder).networks
     attacks = {name: title for name, title in _ATTACKS.items() if any(item.attack == name for item in found.effects)}
     paths = list(dict.fromkeys(item.path for item in found.effects))
@@ -196,12 +196,12 @@ def protection(folder: Path) -> str:
 
 
 class Block(NamedTuple):
-    """What is between two marks."""
+    """Text between two marks."""
 
     result: str
-    """Name of the result that it cannot do without."""
+    """Name of the result that it is made from."""
     text: Callable[[Path], str]
-    """From the results' folder to the text."""
+    """Function from the folder of the results to the text."""
 
 
 BLOCKS: Mapping[str, Block] = MappingProxyType(
@@ -224,15 +224,15 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Name → text of every block whose result is in the results' folder."""
+    """Return name → text of every block whose result is in the folder of the results."""
     return {name: block.text(folder) for name, block in BLOCKS.items() if (folder / f"{block.result}.json").is_file()}
 
 
 def pages(root: Path) -> Iterator[Path]:
-    """The pages of the project that mark blocks.
+    """Yield the pages of the project that mark blocks.
 
     Raises:
-        DeepfakeError: One marks an unknown block, or leaves one open.
+        DeepfakeError: A page marks an unknown block, or leaves one open.
     """
     for page in (root / "README.md", *sorted((root / "docs").glob("*.md")), *sorted(root.glob("plugins/*/README.md"))):
         if f"<!-- {KIND}: " in marks.read_page(page):
@@ -241,7 +241,7 @@ def pages(root: Path) -> Iterator[Path]:
 
 
 def where(machine: Machine, created: str) -> str:
-    """The machine, the libraries and the day of a result."""
+    """Return the machine, the libraries and the day of a result in a sentence."""
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
     return (
         f"{machine.processor}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
@@ -253,14 +253,14 @@ def where(machine: Machine, created: str) -> str:
 
 
 def _measured(report: Report, scenario: str) -> Iterator[Measurement]:
-    """What was measured on real data and means something."""
+    """Yield the measurements on real data that mean something."""
     for row in report.measurements:
         if row.scenario == scenario and meaningful(row) and _dataset(row) != PLUMBING.name:
             yield row
 
 
 def _sources(folder: Path, detector: str) -> Iterator[tuple[str, SourceAccuracy]]:
-    """What a detector reached on the sources that have a label, beside the label, in the labels' order."""
+    """Yield the accuracy of a detector on each source that has a label, with the label, in the order of the labels."""
     labels = labels_of(folder).sources
     for row in _measured(report_of(folder, "evaluation"), "accuracy"):
         found = {source.source: source for source in row.sources} if row.detector == detector else {}

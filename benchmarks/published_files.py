@@ -1,4 +1,4 @@
-"""The files of ``benchmarks/results`` that are no reports of ``dfbench run``, and how all of them are read."""
+"""The files of ``benchmarks/results``: how they are read, and the format of those that are no reports."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class Figure(BaseModel):
-    """A line of what ``exported.py`` and ``peers.py`` found.
+    """One line of the results of ``exported.py`` and ``peers.py``.
 
     Attributes:
-        what: Was measured, in Markdown.
-        value: Its figure; ``None`` where there is none, and ``note`` says why.
-        unit: Of the figure; empty for a ratio.
-        goal: What it has to keep; empty where it is there to explain others.
-        verdict: Empty where there is no goal.
-        note: Stands beside the figure.
+        what: Name of the figure, in Markdown.
+        value: The figure; ``None`` where there is none, and ``note`` says why.
+        unit: Unit of the figure; empty for a ratio.
+        goal: Bound that the figure has to keep; empty where it explains others.
+        verdict: Whether the goal was met; empty where there is none.
+        note: Remark on the figure.
     """
 
     what: str
@@ -35,14 +35,14 @@ class Figure(BaseModel):
     note: str = ""
 
     def text(self) -> str:
-        """The figure with its unit and note."""
+        """Return the figure with its unit and note."""
         if self.value is None:
             return self.note
         return f"{self.value:.4g}{self.unit and ' ' + self.unit}{self.note and f' ({self.note})'}"
 
 
 class Figures(BaseModel):
-    """What ``exported.py`` and ``peers.py`` write by ``--json``."""
+    """Results that ``exported.py`` and ``peers.py`` write by ``--json``."""
 
     created: str
     machine: Machine
@@ -52,22 +52,22 @@ class Figures(BaseModel):
 
 
 class Differences(RootModel[dict[str, dict[str, float]]]):
-    """What ``pytest tests/foreign --differences`` writes: program → model → largest difference of a logit."""
+    """Result of ``pytest tests/foreign --differences``: program → model → largest difference of a logit."""
 
 
 class Mean(Estimate, extra="ignore"):
-    """A mean over pictures."""
+    """Mean over images."""
 
 
 class Likeness(BaseModel):
-    """How much a perturbation shows in the pictures themselves."""
+    """Visibility of a perturbation in the images themselves."""
 
     psnr_db: Mean
     ssim: Mean
 
 
 class Effect(BaseModel):
-    """What a perturbation does to a network; see ``deepfake_unet.effects.Effect``."""
+    """Effect of a perturbation on a network; see ``deepfake_unet.effects.Effect``."""
 
     surrogate: str
     attack: str
@@ -78,7 +78,7 @@ class Effect(BaseModel):
 
 
 class Protection(BaseModel):
-    """What ``python -m deepfake_unet.evaluate`` writes."""
+    """Result of ``python -m deepfake_unet.evaluate``."""
 
     model: str
     runtime: str
@@ -92,17 +92,22 @@ class Protection(BaseModel):
 
 
 class Labels(Record):
-    """What names in the results stand for on the pages."""
+    """Names in the results → their labels on the pages."""
 
     sources: dict[str, str]
     networks: dict[str, str]
 
 
 def read(folder: Path, name: str, kind: type[_T]) -> _T:
-    """The result of a name, as what it is.
+    """Read a result.
+
+    Args:
+        folder: Folder of the results.
+        name: Name of the result.
+        kind: Model of its content.
 
     Raises:
-        DeepfakeError: It cannot be read, or is something else.
+        DeepfakeError: The file cannot be read, or has other content.
     """
     file = folder / f"{name}.json"
     try:
@@ -114,13 +119,13 @@ def read(folder: Path, name: str, kind: type[_T]) -> _T:
 
 
 def report_of(folder: Path, name: str) -> Report:
-    """A report of ``dfbench run``."""
+    """Read a report of ``dfbench run``."""
     file = folder / f"{name}.json"
     return parse_report(read_report(file), file)
 
 
 def labels_of(folder: Path) -> Labels:
-    """The labels beside the results."""
+    """Read the labels that lie beside the results."""
     file = folder / LABELS
     try:
         return Labels.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 import publish
+import publish_steps
 import published
 from deepfake_bench.card import blocks, card, marks
 from deepfake_bench.card.findings import Findings, LabelledLogits
@@ -38,6 +39,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("Prose.\n\n<!-- results: peers -->\nold\n<!-- /results -->\n\nMore.\n")
     monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish_steps, "ROOT", tmp_path)
     monkeypatch.setattr(publish, "RESULTS", tmp_path / "results")
     return tmp_path
 
@@ -269,7 +271,7 @@ def test_a_page_with_an_unknown_block_is_refused(project):
 
 def step(name, code, **fields):
     """A step that runs Python code, which is given the folder for its result."""
-    return publish.Step(name, lambda _, out: [(sys.executable, "-c", code, str(out))], **fields)
+    return publish_steps.Step(name, lambda _, out: [(sys.executable, "-c", code, str(out))], **fields)
 
 
 def run(monkeypatch, steps, *arguments):
@@ -318,8 +320,8 @@ def test_steps_without_their_inputs_are_left_out_and_named(project, monkeypatch)
 
 
 def test_packages_that_a_step_lacks_are_named_before_anything_is_measured(project, monkeypatch):
-    assert {name for item in publish.STEPS.values() for name in item.imports} <= publish.PACKAGES.keys()
-    monkeypatch.setitem(publish.PACKAGES, "no_such_module", "no-such-distribution")
+    assert {name for item in publish_steps.STEPS.values() for name in item.imports} <= publish_steps.PACKAGES.keys()
+    monkeypatch.setitem(publish_steps.PACKAGES, "no_such_module", "no-such-distribution")
     done = run(monkeypatch, [step("protection", "raise SystemExit(3)", imports=("json", "no_such_module"))])
     assert done.exit_code == 0
     assert done.output == "protection: left out, it needs pip install no-such-distribution\n"
@@ -336,10 +338,10 @@ def test_single_steps_and_pages_alone(project, monkeypatch):
 
 
 def test_what_the_steps_run_exists(project):
-    given = publish.Inputs("evaluation=data", "data", "clips", "faces", project, "python", project, True)
+    given = publish_steps.Inputs("evaluation=data", "data", "clips", "faces", project, "python", project, True)
     program = typer.main.get_command(app)
     asked = []
-    for item in publish.STEPS.values():
+    for item in publish_steps.STEPS.values():
         for command in [] if item.name == "protection" else item.commands(given, project):
             if "deepfake_bench" not in command:
                 script = Path(next(word for word in command if word.endswith(".py")))
