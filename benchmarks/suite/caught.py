@@ -5,8 +5,8 @@ Run from the repository root on an idle machine, with the detectors in question 
     python benchmarks/suite/caught.py --slowed lite --slowed unet --other radar --repeat 20 --out caught
 
 This environment is measured in turns with itself, where every inference of the slowed detectors takes a tenth longer:
-after each one, the process waits actively. What does not depend on the network alone (the way from a file, memory) may
-or may not change; the time of the network has to, and nothing may of the others.
+after each one, the process waits actively. Figures that do not depend on the network alone (the way from a file,
+memory) may or may not change; the time of the network has to change, and no figure of other detectors may.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 from deepfake_core.handle.loaded import LoadedDetector
 
 NETWORK_ALONE = ("latency_ms_p50", "images_per_s")
-"""Figures that go with the network as it goes."""
+"""Figures that depend on the network alone."""
 
 
 def slowed(call: Callable[..., Any], factor: float) -> Callable[..., Any]:
-    """The same call, which takes ``factor`` times as long."""
+    """Return the same call, which takes ``factor`` times as long."""
 
     def slow(*arguments: Any) -> Any:
         start = time.perf_counter()
@@ -43,7 +43,7 @@ def slowed(call: Callable[..., Any], factor: float) -> Callable[..., Any]:
 
 
 def as_python(factor: float, names: list[str], arguments: list[str]) -> None:
-    """Run ``-m MODULE …`` or ``-c CODE`` as Python would, with slowed detectors."""
+    """Run ``-m MODULE …`` or ``-c CODE`` as Python does, with slowed detectors."""
     make = LoadedDetector.__init__
 
     def making(self: LoadedDetector, spec: Any, runtime: Any, **options: Any) -> None:
@@ -61,9 +61,9 @@ def as_python(factor: float, names: list[str], arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Measure, compare, and print what was found; the exit status is 1 where it is not what it should be."""
+    """Measure, compare, and print the verdicts; the exit status is 1 where one is not as expected."""
     parser = argparse.ArgumentParser(description="whether a slowed detector is found, and nothing else")
-    parser.add_argument("--slowed", action="append", default=[], help="detector; may be repeated")
+    parser.add_argument("--slowed", action="append", default=[], help="detector that is slowed; may be repeated")
     parser.add_argument("--other", action="append", default=[], help="detector that is left alone; may be repeated")
     parser.add_argument("--factor", type=float, default=1.1)
     parser.add_argument("--repeat", type=int, default=20)

@@ -1,7 +1,7 @@
-"""Who judges the same picture with the same architecture: detectors of this project, and what users would pick instead.
+"""Programs that score the same image with the same architecture: this project, and what users would pick instead.
 
-All have random weights and are warm. Every one gets the same file, and is told the same number of threads. ``optimum``
-needs libraries of its own and answers from another process; all others live in one.
+All have random weights and are warm. All get the same file and the same number of threads. ``optimum`` needs libraries
+of its own and answers from another process; all others are in one process.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ PIPELINE, OPENVINO, TIMM, OPTIMUM = "transformers.pipeline", "plain OpenVINO", "
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network that a detector and its peers have in common.
+    """Architecture that a detector and its peers have in common.
 
     Attributes:
-        detector: Its name.
-        peers: Who else has it.
-        config: Of the detector; by default the documented one.
-        theirs: What the configuration of transformers has otherwise than by default.
+        detector: Name of the detector.
+        peers: Names of the peers.
+        config: Configuration of the detector; by default the documented one.
+        theirs: Settings of the configuration of transformers that differ from its defaults.
     """
 
     detector: str
@@ -47,14 +47,14 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Something that judges pictures.
+    """Program that scores images.
 
     Attributes:
-        name: As the table calls it.
-        stages: What is timed → how to do it once.
+        name: Name in the table.
+        stages: Timed stage → function that runs it once.
         ours: Whether it is of this project.
-        eager: Whether torch runs it, as it stands.
-        computes: In which precision.
+        eager: Whether torch runs it without compilation.
+        computes: Precision of its arithmetic.
     """
 
     name: str
@@ -66,16 +66,16 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all contenders of an architecture share.
+    """Settings that all contenders of an architecture share.
 
     Attributes:
-        item: The architecture.
-        folder: Takes exported files.
-        picture: The file to judge.
-        threads: Of every contender.
-        side: Pixels of the square input.
-        optimum: A Python that has optimum; empty for none.
-        stack: Ends what a contender has started.
+        item: Architecture.
+        folder: Folder for exported files.
+        picture: Path of the image to score.
+        threads: Threads of every contender.
+        side: Side of the square input in pixels.
+        optimum: Python of an environment that has optimum; empty for none.
+        stack: Stack that ends the processes that contenders have started.
     """
 
     item: Architecture
@@ -88,7 +88,7 @@ class Setting:
 
     @property
     def model(self) -> Path:
-        """The detector's ONNX file in fp32, once it is exported."""
+        """Path of the detector's ONNX file in fp32, once it is exported."""
         return self.folder / f"{self.item.detector}.onnx"
 
 
@@ -96,7 +96,7 @@ class Setting:
 
 
 def ours(eager: LoadedDetector, setting: Setting) -> Iterator[Contender]:
-    """The detector in torch, and its fp32 export on every backend; where the processor has it, in bfloat16, too."""
+    """Yield the detector in torch, its fp32 export on every backend and, where the processor has it, a bf16 export."""
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
     from deepfake_core.runtimes.autotune import COMPARED
@@ -123,10 +123,10 @@ def ours(eager: LoadedDetector, setting: Setting) -> Iterator[Contender]:
 
 
 def own(name: str, detector: LoadedDetector, picture: str, *, eager: bool = False, computes: str = "f32") -> Contender:
-    """A detector of this project.
+    """Return a detector of this project as a contender.
 
-    A peer does not look for faces. A detector that does gets the whole picture beside it; what it takes with its faces
-    is a stage of its own.
+    A peer does not look for faces. For comparison, a detector that does is given the whole image; the time with its
+    face finder is a stage of its own.
     """
     from deepfake_core.inputs.prepare import Preparer
     from deepfake_registry.manifest import WholeImage
@@ -145,7 +145,7 @@ def own(name: str, detector: LoadedDetector, picture: str, *, eager: bool = Fals
 
 
 def pipeline_peer(setting: Setting) -> Iterator[Contender]:
-    """``transformers.pipeline``: torch, eager."""
+    """Yield ``transformers.pipeline``, which runs eager torch."""
     torch = torch_beside_torchvision(setting.threads)
     name = setting.item.detector
     model, prepare = network(name, **setting.item.theirs), processor(name, setting.side)
@@ -155,7 +155,7 @@ def pipeline_peer(setting: Setting) -> Iterator[Contender]:
 
 
 def timm_peer(setting: Setting) -> Iterator[Contender]:
-    """Timm's classifier with timm's own transforms: torch, eager."""
+    """Yield timm's classifier with timm's own transforms, in eager torch."""
     torch = torch_beside_torchvision(setting.threads)
     import timm.data
     from PIL import Image
@@ -175,7 +175,7 @@ def timm_peer(setting: Setting) -> Iterator[Contender]:
 
 
 def openvino_peers(setting: Setting) -> Iterator[Contender]:
-    """The ONNX file compiled by hand, as OpenVINO does it unasked and, where that is not float32, in float32.
+    """Yield the ONNX file in plain OpenVINO: at its default precision and, where that is not float32, in float32.
 
     The graph normalises; transformers' own processor resizes.
     """
@@ -205,7 +205,7 @@ def openvino_peers(setting: Setting) -> Iterator[Contender]:
 
 
 def optimum_peer(setting: Setting) -> Iterator[Contender]:
-    """The ONNX file that optimum makes, in its own classes and process; asking takes some hundredths of a ms."""
+    """Yield the ONNX file that optimum makes, in its own classes and process; a request costs hundredths of a ms."""
     script = Path(__file__).with_name("optimum_peer.py")
     asked = [str(setting.folder), setting.item.detector, "--serve", setting.picture, "--threads", str(setting.threads)]
     worker = setting.stack.enter_context(Worker([setting.optimum, "-W", "ignore", str(script), *asked]))
@@ -213,7 +213,7 @@ def optimum_peer(setting: Setting) -> Iterator[Contender]:
 
 
 def torch_beside_torchvision(threads: int) -> Any:
-    """Torch with so many threads, and a torchvision that can be imported."""
+    """Return torch with a number of threads, and make torchvision importable."""
     from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
@@ -224,10 +224,10 @@ def torch_beside_torchvision(threads: int) -> Any:
 
 
 class Worker:
-    """A process that does what each line asks for, and answers with a line ``done``; the first one says it is ready.
+    """Process that obeys each line of input and answers with a line ``done``; the first one says that it is ready.
 
     Args:
-        command: What to run.
+        command: Command of the process.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -244,7 +244,7 @@ class Worker:
         self._end()
 
     def ask(self, what: str) -> None:
-        """Have something done once.
+        """Send one request and wait until it is done.
 
         Raises:
             SystemExit: The process has ended instead.
@@ -261,7 +261,7 @@ class Worker:
         raise SystemExit(f"status {self._end()} from: {' '.join(self.command)}")
 
     def _end(self) -> int:
-        """Close its input, on which it ends; returns its status."""
+        """Close the input of the process, on which it ends, and return its status."""
         with self.process:
             pass
         return self.process.returncode
@@ -269,12 +269,12 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """What users would pick instead.
+    """Program that users would pick instead.
 
     Attributes:
-        make: The contenders that it gives.
-        install: What brings it.
-        module: What has to be importable; empty where it lives elsewhere.
+        make: Function that yields its contenders.
+        install: Command that installs it.
+        module: Module that has to be importable; empty where it is in another environment.
     """
 
     make: Callable[[Setting], Iterator[Contender]]
@@ -282,7 +282,7 @@ class Peer:
     module: str = ""
 
     def absence(self, optimum: str = "") -> str:
-        """Why it cannot take part; empty where it can."""
+        """Return why it cannot take part; empty where it can."""
         there = find_spec(self.module) is not None if self.module else bool(optimum)
         return "" if there else f"not installed: {self.install}"
 

@@ -1,17 +1,17 @@
-"""What exports gain, as ratios within one run: speed, size, start and memory, beside their goals.
+"""Gains of exports as ratios within one run, with their goals: speed, size, start-up time and memory.
 
 Run from the repository root on an idle machine, with torch, transformers and every detector of FOLDER installed::
 
     dfbench parity --data my-pictures/ --out table/ --keep FOLDER
     python benchmarks/suite/exported.py --models FOLDER --threads 2 --optimum optimum/bin/python
 
-FOLDER holds files named ``DETECTOR-FORMAT-PRECISION.SUFFIX``, such as ``siglip-onnx-int8.onnx``; what it does not hold
-is not measured. ``optimum_peer.py`` says how to make the environment whose Python ``--optimum`` names.
+FOLDER holds files named ``DETECTOR-FORMAT-PRECISION.SUFFIX``, such as ``siglip-onnx-int8.onnx``; only these are
+measured. ``optimum_peer.py`` says how to make the environment whose Python ``--optimum`` names.
 
-Whatever is compared takes turns in one process, with the same number of threads and one input; medians count. Where
-several int8 files of a detector are there, the fastest stands for it. The page "Speed of exported models" explains
-every line. Where other work took more than a twentieth of the processors, the figures do not count and the script says
-so instead of judging: torch, whose threads spin while they wait, loses far more by it than the others.
+Files that are compared take turns in one process, with the same number of threads and one input; medians count. Of
+several int8 files of a detector, the fastest counts. The page "Speed of exported models" explains every line. Where
+other work took more than a twentieth of the processors, the figures do not count, and the script says so instead of
+giving a verdict: torch, whose threads spin while they wait, loses far more by it than the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NAME = re.compile(
     r"(?P<precision>fp32|fp16-storage|bf16|int8-weights|int8)\.(?:onnx|xml|pt2|pt)"
 )
 COMPUTES_IN = {"int8": "int8", "bf16": "bf16"}
-"""Precision of a file → that of its arithmetic, where it is not float32."""
+"""Precision of a file → precision of its arithmetic, where that is not float32."""
 TORCH = {"eager": "torch eager", "transformers": "transformers eager"}
 STARTS = 7  # fresh processes of which the median counts
 RUN_PROBE = "from deepfake_bench.scenarios.speed.probe import main; main()"
@@ -57,7 +57,7 @@ MEMORY = Goal("≤", 1 / 3)
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A file of the folder."""
+    """Exported file of the folder."""
 
     detector: str
     format: str
@@ -66,7 +66,7 @@ class Export:
 
     @property
     def size_bytes(self) -> int:
-        """Of the file and, for OpenVINO, the weights beside it."""
+        """Size of the file and, for OpenVINO, of the weights beside it."""
         files = (self.path, self.path.with_suffix(".bin")) if self.format == "openvino" else (self.path,)
         return sum(file.stat().st_size for file in files)
 
@@ -75,7 +75,7 @@ Exports = Mapping[tuple[str, str, str], Export]
 
 
 def found(folder: Path) -> dict[tuple[str, str, str], Export]:
-    """(detector, format, precision) → file, for every file that is named as one."""
+    """Return (detector, format, precision) → file, for every file whose name is that of an export."""
     matches = ((file, NAME.fullmatch(file.name)) for file in sorted(folder.iterdir()))
     named = [Export(**match.groupdict(), path=file) for file, match in matches if match]
     return {(item.detector, item.format, item.precision): item for item in named}
@@ -85,7 +85,7 @@ def found(folder: Path) -> dict[tuple[str, str, str], Export]:
 
 
 def sizes(exports: Exports) -> Iterator[Row]:
-    """Each int8 file beside the fp32 file of its format."""
+    """Yield the size of each int8 file relative to the fp32 file of its format."""
     for (detector, format, precision), item in exports.items():
         exact = exports.get((detector, format, "fp32"))
         if precision == "int8" and exact is not None:
@@ -94,9 +94,11 @@ def sizes(exports: Exports) -> Iterator[Row]:
 
 
 def processes(model: Path, threads: int) -> Iterator[Row]:
-    """Start and memory of processes that load a file and judge a picture; the peer is ``transformers.pipeline``.
+    """Yield start-up time and memory of processes that load a file and score an image, with the peer beside them.
 
-    A process counts what its parent holds as its own memory, so this must run before anything heavy is imported.
+    The peer is ``transformers.pipeline``.
+
+    The system counts memory of the parent as memory of a process, so this must run before anything heavy is imported.
     """
     with tempfile.TemporaryDirectory() as folder:
         peer, picture = make_peer(Path(folder)), python(MAKE_PICTURE, folder)
@@ -122,14 +124,14 @@ def processes(model: Path, threads: int) -> Iterator[Row]:
 
 
 def speeds(detector: str, files: list[Export], counted: Path | None, threads: int, repeats: int) -> Iterator[Row]:
-    """Every file of a detector beside its network in torch, and beside what the machine allows.
+    """Yield the speed of every file of a detector, beside its network in torch and the peak of the machine.
 
     Args:
-        detector: Its name.
-        files: What is timed.
-        counted: An ONNX file that tells how much the network multiplies.
-        threads: Of every contender.
-        repeats: Turns of each.
+        detector: Name of the detector.
+        files: Files that are timed.
+        counted: ONNX file whose multiply-adds are counted.
+        threads: Threads of every file.
+        repeats: Turns of each file.
     """
     from deepfake_bench.cli.publish.parity import network_of
     from deepfake_bench.runner.roofline import floor_ms, gemms, multiply_adds, peaks_of
@@ -173,10 +175,10 @@ def speeds(detector: str, files: list[Export], counted: Path | None, threads: in
 
 
 def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArray[np.uint8]], object]:
-    """What runs a file; the formats of torch take the threads that torch has.
+    """Return a function that runs a file; the formats of torch use the number of threads of torch.
 
     Raises:
-        DeepfakeError: It cannot be loaded.
+        DeepfakeError: The file cannot be loaded.
     """
     from deepfake_core import load
     from deepfake_exports.table import run_of
@@ -188,7 +190,7 @@ def runner(item: Export, eager: LoadedDetector, threads: int) -> Callable[[NDArr
 
 
 def transformers_cvt(side: int) -> Callable[[], object]:
-    """CvT-13 as transformers has it, with random weights, on a picture of ``side`` × ``side`` pixels."""
+    """Return a call of CvT-13 in transformers, with random weights, on an image of ``side`` × ``side`` pixels."""
     from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
@@ -201,10 +203,10 @@ def transformers_cvt(side: int) -> Callable[[], object]:
 
 
 def beside_optimum(interpreter: str, exports: Exports, threads: int, repeats: int) -> Iterator[Row]:
-    """Our ONNX files beside those that optimum makes of the same architecture, both in ONNX Runtime.
+    """Yield the speed of ONNX files of this project and of optimum for the same architecture, both in ONNX Runtime.
 
-    Ours normalise inside; theirs are given normalised pixels. RADAR has more to do than the encoder it is put beside:
-    there the time of a multiply-add counts.
+    Files of this project normalise inside; those of optimum are given normalised pixels. RADAR has more work than the
+    encoder that it is compared with: there the time per multiply-add counts.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name in SIDES:
@@ -251,7 +253,7 @@ def _beside(name: str, precision: str, ours: Path, folder: Path, threads: int, r
 
 
 def session(path: Path, threads: int) -> Any:
-    """An ONNX file in ONNX Runtime, with the options that a detector gets."""
+    """Return a session of an ONNX file in ONNX Runtime, with the options that a detector gets."""
     from deepfake_core.runtimes.onnxruntime import open_session
     from deepfake_registry.files import sha256_file
 
@@ -264,8 +266,8 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--optimum", metavar="PYTHON", help="of an environment that has optimum")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the table as JSON")
+    parser.add_argument("--optimum", metavar="PYTHON", help="Python of an environment that has optimum")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the table as JSON")
     options = parser.parse_args()
     os.environ |= OFFLINE
     exports = found(options.models)
@@ -275,7 +277,7 @@ def main() -> None:
 
 
 def rows(exports: Exports, options: argparse.Namespace) -> Iterator[Row]:
-    """Every line; processes first, while this one is small."""
+    """Yield every line; processes come first, while this one is small."""
     if siglip := exports.get(("siglip", "onnx", "int8")):
         yield from processes(siglip.path, options.threads)
     yield from sizes(exports)

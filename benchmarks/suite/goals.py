@@ -1,4 +1,4 @@
-"""Figures beside their goals: a table in Markdown that grows while it is measured, and the same rows as JSON."""
+"""Figures and their goals: a table in Markdown that grows while it is measured, and the same rows as JSON."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BUSY = 0.05  # share of the processors that other work may take
 
 
 class Goal(NamedTuple):
-    """A bound that a figure has to keep."""
+    """Bound that a figure has to keep."""
 
     sign: str
     bound: float
 
     def holds(self, value: float) -> bool:
-        """Whether a figure keeps it."""
+        """Return whether a figure keeps the bound."""
         return value >= self.bound if self.sign == "≥" else value <= self.bound
 
     def __str__(self) -> str:
@@ -35,14 +35,14 @@ NOT_SLOWER = Goal("≤", 1.05)  # a twentieth is left for noise, as in the choic
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table.
+    """One line of the table.
 
     Attributes:
-        what: Was measured.
-        value: Its figure; ``None`` where there is none, and ``note`` says why.
-        unit: Of the figure; empty for a ratio.
-        goal: What it has to keep; without one, it is there to explain others.
-        note: Stands beside the figure.
+        what: Name of the figure.
+        value: The figure; ``None`` where there is none, and ``note`` says why.
+        unit: Unit of the figure; empty for a ratio.
+        goal: Bound that it has to keep; a figure without one explains others.
+        note: Remark on the figure.
         timed: Whether other work on the machine changes it.
     """
 
@@ -54,7 +54,7 @@ class Row:
     timed: bool = True
 
     def verdict(self, idle: bool = True) -> str:
-        """``met``, ``missed``, or why there is none; a machine that is not idle gives none on what is timed."""
+        """Return ``met`` or ``missed``; empty without a goal, and the reason where the machine was not idle."""
         if self.goal is None or self.value is None:
             return ""
         if self.timed and not idle:
@@ -62,7 +62,7 @@ class Row:
         return "met" if self.goal.holds(self.value) else "missed"
 
     def line(self, idle: bool = True) -> str:
-        """As the table shows it."""
+        """Return the line as Markdown."""
         verdict = self.verdict(idle)
         if self.value is None:
             shown = self.note
@@ -72,7 +72,7 @@ class Row:
         return f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in cells)}|"
 
     def record(self, idle: bool = True) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the line as JSON."""
         return {
             "what": self.what,
             "value": self.value,
@@ -87,9 +87,9 @@ def publish(rows: Iterable[Row], *, threads: int, file: Path | None = None) -> N
     """Print the machine and the table, line by line as it is measured.
 
     Args:
-        rows: The lines, measured as they are asked for.
-        threads: Of whatever is measured.
-        file: Takes the same as JSON at the end, also where that comes early.
+        rows: Lines, which are measured as they are iterated over.
+        threads: Number of threads of the measurements.
+        file: File that takes the same as JSON at the end, also after an interruption.
     """
     others, machine = CpuContention(), describe_machine()
     created = datetime.now(UTC).isoformat(timespec="seconds")

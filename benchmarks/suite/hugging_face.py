@@ -1,4 +1,4 @@
-"""The architectures here as transformers has them, with random weights, on which speed does not depend.
+"""The architectures of this project as transformers has them, with random weights; speed does not depend on weights.
 
 It imports nothing of this project: ``optimum_peer.py`` uses it where that is not installed.
 """
@@ -9,15 +9,15 @@ from typing import Any
 
 TASK = "image-classification"
 SIDES = {"siglip": 224, "cvt": 256, "radar": 224}
-"""Name → pixels of the square input that the detector of that name takes."""
+"""Name of a detector → side of its square input in pixels."""
 
 
 def network(name: str, **sizes: Any) -> Any:
-    """The architecture of a detector, ready to judge; ``radar`` stands for its encoder alone, ViT-S/16.
+    """Return the architecture of a detector in evaluation mode; ``radar`` stands for its encoder alone, ViT-S/16.
 
     Args:
-        name: Of the detector.
-        **sizes: What its configuration has otherwise than by default.
+        name: Name of the detector.
+        **sizes: Settings of its configuration that differ from the defaults.
     """
     import transformers
 
@@ -31,7 +31,7 @@ def network(name: str, **sizes: Any) -> Any:
 
 
 def processor(name: str, side: int) -> Any:
-    """What published weights of the architecture bring to prepare a picture for it, at ``side`` × ``side`` pixels."""
+    """Return the image processor of published weights of the architecture, at ``side`` × ``side`` pixels."""
     import transformers
 
     models: Any = transformers
@@ -42,7 +42,7 @@ def processor(name: str, side: int) -> Any:
 
 
 def pipeline(model: Any, prepare: Any) -> Any:
-    """What judges a file on the CPU: ``transformers.pipeline`` around a network and what prepares its pictures."""
+    """Return a ``transformers.pipeline`` on the CPU around a network and its image processor."""
     import transformers
 
     library: Any = transformers

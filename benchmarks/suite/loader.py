@@ -1,7 +1,7 @@
-"""Loader throughput as a ratio in one run: pictures from a store beside a plain torch dataset that does the same work.
+"""Loader throughput as a ratio in one run: images from a crop store beside a plain torch dataset with the same work.
 
-The plain one opens each JPEG with PIL and lets torchvision crop, mirror, shift, scale and rotate, blur or encode,
-change colours, resize to 224 px and normalise. Both decide with the same chances and strengths, and both run in a
+The plain dataset opens each JPEG with PIL and lets torchvision crop, mirror, shift, scale and rotate, blur or encode,
+change colours, resize to 224 px and normalise. Both use the same probabilities and strengths, and both run in a
 ``DataLoader`` with the same number of workers. Run from the repository root on an idle machine, with a folder of
 256-px JPEGs in class folders::
 
@@ -50,7 +50,7 @@ class Encode:
 
 
 class Plain(Dataset[tuple[Tensor, float]]):
-    """What one writes first: a list of files, PIL, and transforms of torchvision, as in the policy ``radar``."""
+    """Plain dataset: a list of files, PIL, and transforms of torchvision, as in the policy ``radar``."""
 
     def __init__(self, files: list[tuple[Path, int]]) -> None:
         ensure_torchvision()
@@ -89,7 +89,7 @@ class Plain(Dataset[tuple[Tensor, float]]):
 
 
 class Keys(Sampler[list[Key]]):
-    """Batches of the keys of one epoch."""
+    """Sampler of batches of the keys of one epoch."""
 
     def __init__(self, data: PictureSet, epoch: int) -> None:
         self.data, self.epoch = data, epoch
@@ -101,7 +101,7 @@ class Keys(Sampler[list[Key]]):
 
 
 def ours(data: PictureSet, epoch: int, workers: int) -> Iterator[int]:
-    """Batches through the store, normalised where the network is: here, on the same processors."""
+    """Yield the sizes of batches through the store, normalised where the network is: here, on the same processors."""
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, STD))
     for batch in DataLoader(data, batch_sampler=Keys(data, epoch), num_workers=workers, prefetch_factor=4):
         pixels = batch["images"].flatten(0, 1).permute(0, 3, 1, 2).to(torch.float32)
@@ -109,13 +109,13 @@ def ours(data: PictureSet, epoch: int, workers: int) -> Iterator[int]:
 
 
 def plain(data: Plain, workers: int) -> Iterator[int]:
-    """Batches of the plain dataset."""
+    """Yield the sizes of batches of the plain dataset."""
     for images, _ in DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=workers, prefetch_factor=4):
         yield len(images)
 
 
 def seconds(batches: Callable[[], Iterable[int]]) -> tuple[float, int]:
-    """How long an epoch takes, from the first batch on: starting the workers is not what is measured."""
+    """Return time in s and images of an epoch after its first batch, so that starting the workers does not count."""
     counts = iter(batches())
     next(counts)
     start = time.perf_counter()

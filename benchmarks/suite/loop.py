@@ -1,4 +1,4 @@
-"""What the training loop costs over a bare hand-written one, as a ratio in one run.
+"""Cost of the training loop relative to a bare hand-written one, as a ratio in one run.
 
 Run ``python benchmarks/suite/loop.py [--device auto] [--steps 20] [--rounds 5]``. Both train the same detector on the
 same samples, read by the same number of loading processes; rounds alternate, and the median of their ratios counts.
@@ -27,11 +27,11 @@ from deepfake_core.training.loop.loop import fit
 from deepfake_core.training.runs.rundir import RunDir
 
 WARM = 5
-"""Steps that are not timed."""
+"""Steps that are not timed at the beginning."""
 
 
 class Noise(TrainingSet):
-    """Random pictures that lie ready in memory."""
+    """Random images in memory."""
 
     def __init__(self, size: int, length: int) -> None:
         rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ class Noise(TrainingSet):
 
 
 class Clock:
-    """Notes when the loss of each step is asked for."""
+    """Loss of a detector that records the time of each step."""
 
     def __init__(self, detector: Detector) -> None:
         self.loss, self.device = detector.loss, torch.device("cpu")
@@ -63,14 +63,14 @@ class Clock:
         return self.loss(output, batch)
 
     def per_step(self) -> float:
-        """Seconds of one step, in the mean over all but the first ones."""
+        """Return the mean time of a step in s, without the first steps."""
         took = (self.times[-1] - self.times[WARM]) / (len(self.times) - 1 - WARM)
         self.times.clear()
         return took
 
 
 def bare(detector: Detector, network: nn.Module, data: Noise, recipe: TrainRecipe, device: torch.device) -> None:
-    """The loop that one would write by hand."""
+    """Train by the loop that one would write by hand."""
     steps = recipe.phases[0].steps or 0
     model = WithPreprocess(network, detector.preprocess).to(device).train()
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -97,7 +97,7 @@ def bare(detector: Detector, network: nn.Module, data: Noise, recipe: TrainRecip
 
 
 def ours(detector: Detector, network: nn.Module, data: Noise, recipe: TrainRecipe, device: str) -> None:
-    """The project's loop, which also clips, logs gradient norms and keeps what it needs to resume."""
+    """Train by the project's loop, which also clips and logs gradient norms and keeps the state for resuming."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
         fit(detector, network, data, lambda _model: {"auc": 0.5}, recipe, run, make_accelerator(device))
@@ -105,7 +105,7 @@ def ours(detector: Detector, network: nn.Module, data: Noise, recipe: TrainRecip
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=20)

@@ -1,4 +1,4 @@
-"""Make the pictures that ship inside ``deepfake_bench/data`` from one public-domain portrait.
+"""Make the images that ship inside ``deepfake_bench/data`` from one public-domain portrait.
 
 Run from the repository root, with scikit-image and OpenCV installed::
 
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 
 
 def face_mask(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Soft ellipse over the face, float32 [H, W, 1] in [0, 1]."""
+    """Return a soft ellipse over the face, ``float32 [H, W, 1]`` in [0, 1]."""
     x, y, half_width, half_height = FACE
     mask = np.zeros(shape[:2], np.float32)
     axes = (int(half_width * rng.uniform(0.8, 1.0)), int(half_height * rng.uniform(0.8, 1.0)))
@@ -38,7 +38,7 @@ def face_mask(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.fl
 
 
 def self_blend(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The face, moved a little, scaled and tinted, blended over itself."""
+    """Return the portrait with its face moved a little, scaled and tinted, ``uint8 [H, W, 3]`` RGB."""
     x, y, *_ = FACE
     matrix = cv2.getRotationMatrix2D((float(x), float(y)), float(rng.uniform(-4, 4)), float(rng.uniform(0.96, 1.05)))
     matrix = matrix + np.pad(rng.uniform(-3, 3, size=(2, 1)), ((0, 0), (2, 0)))
@@ -47,20 +47,20 @@ def self_blend(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def resample(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The face at a fraction of its resolution, scaled up again."""
+    """Return the portrait at a fraction of its resolution, scaled up again, ``uint8 [H, W, 3]`` RGB."""
     share = float(rng.uniform(0.3, 0.5))
     small = cv2.resize(pixels, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def mirror(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The face's mirror image in its place."""
+    """Return the portrait with the mirror image of its face in its place, ``uint8 [H, W, 3]`` RGB."""
     matrix = np.array([[-1.0, 0.0, 2.0 * FACE[0] + rng.uniform(-2, 2)], [0.0, 1.0, rng.uniform(-2, 2)]])
     return np.asarray(cv2.warpAffine(pixels, matrix, pixels.shape[1::-1]), np.uint8)
 
 
 def view(pixels: Pixels, seed: int) -> Image.Image:
-    """One framing and light of the portrait, SIDE × SIDE, decided by ``seed`` alone."""
+    """Return one framing and lighting of the portrait, SIDE × SIDE pixels, which depends on ``seed`` alone."""
     rng = np.random.default_rng(seed)
     side = int(rng.integers(170, 240))
     left = int(np.clip(FACE[0] - side / 2 + rng.integers(-20, 21), 0, 512 - side))

@@ -1,7 +1,7 @@
-"""What ``optimum`` makes of the architectures here; ``exported.py`` and ``peers.py`` run this in its own environment.
+"""Exports of the architectures by ``optimum``; ``exported.py`` and ``peers.py`` run this in its own environment.
 
-optimum's exporter wants an older transformers than the detectors do, so it lives apart and imports nothing of this
-project::
+The exporter of optimum needs an older transformers than the detectors do, so this script has an environment of its own
+and imports nothing of this project::
 
     python3 -m venv optimum
     optimum/bin/pip install "optimum-onnx[onnxruntime]" pillow "torch==2.13.0+cpu"
@@ -13,11 +13,11 @@ Each network has random weights, on which speed does not depend. FOLDER gets ``N
 ``ORTQuantizer`` makes of it for this processor: ``NAME/dynamic/model_quantized.onnx`` and ``NAME/static/…``. All take
 ``pixel_values`` float32 ``[N, 3, H, W]``, normalised.
 
-optimum knows ``siglip`` only as a pair of a text and a picture tower, so the classifier is registered with it.
-``radar`` stands for its encoder alone, ViT-S/16: the least that the whole network has to do.
+optimum knows ``siglip`` only as a pair of a text and an image encoder, so the classifier is registered with it.
+``radar`` stands for its encoder alone, ViT-S/16: the least work that the whole network has.
 
-With ``--serve PICTURE``, only the fp32 file is made. Then each line ``file`` on standard input has the picture judged
-from its file, each line ``network`` has the network run once; ``done`` answers when it is.
+With ``--serve PICTURE``, only the fp32 file is made. Then each line ``file`` on standard input makes it score the
+image from its file, each line ``network`` makes it run the network once; it answers ``done`` when it is done.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ CALIBRATION_IMAGES = 8
 
 @TasksManager.create_register("onnx")("siglip", TASK)
 class SiglipClassifier(ViTOnnxConfig):  # type: ignore[misc]
-    """One picture in, classes out; its sizes lie where those of the pair lie."""
+    """Export settings of a classifier of one image; its sizes are where those of the pair are."""
 
     NORMALIZED_CONFIG_CLASS = SiglipOnnxConfig.NORMALIZED_CONFIG_CLASS
 
 
 def export(name: str, folder: Path) -> Path:
-    """Write a random model and its fp32 export; returns the folder of the latter."""
+    """Write a random model and its fp32 export; return the folder of the export."""
     made, out, side = folder / f"{name}-torch", folder / name, SIDES[name]
     network(name).save_pretrained(made)
     main_export(str(made), out, task=TASK, do_validation=False, height=side, width=side)
@@ -62,7 +62,7 @@ def export(name: str, folder: Path) -> Path:
 
 
 def quantise(folder: Path, side: int) -> None:
-    """Dynamic and static int8 of ``model.onnx``, by optimum's preset for this processor."""
+    """Write dynamic and static int8 files of ``model.onnx``, by optimum's preset for this processor."""
     info = Path("/proc/cpuinfo")
     known = info.is_file() and "avx512_vnni" in info.read_text()
     preset = AutoQuantizationConfig.avx512_vnni if known else AutoQuantizationConfig.avx2
@@ -82,7 +82,7 @@ def quantise(folder: Path, side: int) -> None:
 
 
 def serve(name: str, folder: Path, picture: str, threads: int) -> None:
-    """Do what each line of standard input asks for, with the classes that optimum's guide names."""
+    """Obey each line of standard input, with the classes that the guide of optimum names."""
     torch.set_num_threads(threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -97,11 +97,11 @@ def serve(name: str, folder: Path, picture: str, threads: int) -> None:
 
 
 def main() -> None:
-    """Export, and quantise or serve."""
+    """Export the networks, and quantise or serve them."""
     parser = argparse.ArgumentParser(description="what optimum makes of the architectures here")
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="+", choices=tuple(SIDES))
-    parser.add_argument("--serve", metavar="PICTURE", help="judge it whenever asked, by the one network named")
+    parser.add_argument("--serve", metavar="PICTURE", help="score this image on request, by the only network named")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     for name in options.names:

@@ -1,4 +1,4 @@
-"""What the harness adds to the times that it reports: an empty call, and the same work with and without the harness.
+"""Overhead of the harness in the times that it reports: an empty call, and one network with and without the harness.
 
 Run from the repository root on an idle machine::
 
@@ -24,7 +24,7 @@ LIMIT = 0.01
 
 
 def empty_call_ms() -> dict[str, float]:
-    """What each way of measuring reports for a call that does nothing, and what one turn of its loop takes, in ms."""
+    """Return in ms what each loop reports for a call that does nothing, and how long one turn of the loop takes."""
     start = time.perf_counter()
     samples = sample_ms(lambda: None, seconds=0.0, minimum=EMPTY)
     turn = (time.perf_counter() - start) * 1e3 / EMPTY
@@ -37,7 +37,7 @@ def empty_call_ms() -> dict[str, float]:
 
 
 def bare_ms(call: Callable[[], object]) -> float:
-    """Mean time of a call in a loop that holds nothing else."""
+    """Return the mean time in ms of a call in a loop that does nothing else."""
     start = time.perf_counter()
     for _ in range(CALLS):
         call()
@@ -45,12 +45,12 @@ def bare_ms(call: Callable[[], object]) -> float:
 
 
 def harness_ms(call: Callable[[], object]) -> float:
-    """Mean time of a call by what the harness reports."""
+    """Return the mean time in ms of a call as the harness reports it."""
     return statistics.fmean(sample_ms(call, seconds=0.0, minimum=CALLS))
 
 
 def main() -> None:
-    """Print what an empty call costs, its share of the detector's latency, and both ways of timing the detector."""
+    """Print the cost of an empty call, its share of the detector's latency, and both ways of timing the detector."""
     parser = argparse.ArgumentParser(description="what the harness adds to its figures")
     parser.add_argument("--detector", default="lite")
     parser.add_argument("--untrained", action="store_true")
@@ -63,7 +63,7 @@ def main() -> None:
 
     bare_ms(score)
     bare, measured = [], []
-    for _ in range(TURNS):  # in turn, to meet the same disturbances
+    for _ in range(TURNS):  # in turns, so that a disturbance meets both
         bare.append(bare_ms(score))
         measured.append(harness_ms(score))
     latency = statistics.median(bare)

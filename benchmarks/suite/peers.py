@@ -1,4 +1,4 @@
-"""What users would pick instead, beside this project on the same picture: whole processes, then warm detectors.
+"""Comparison with what users would pick instead, on the same image: whole processes, then warm detectors.
 
 Run from the repository root on an idle machine, with torch, transformers, timm, OpenVINO and the detectors ``siglip``,
 ``lite`` and ``cvt`` installed; a peer that is not installed is named in the table::
@@ -7,12 +7,12 @@ Run from the repository root on an idle machine, with torch, transformers, timm,
 
 ``optimum_peer.py`` says how to make the environment whose Python ``--optimum`` names.
 
-First, ``dfbench predict`` and ``transformers.pipeline`` run as whole processes; that peer is a SigLIP-B/16 classifier,
-made locally in Hugging Face format. The goals are at most 1/5 of the wall time, and at most 1/3 of the peak memory.
-Then, warm, every architecture that a detector shares with a peer: the way from the file to the score, and the network
-alone. The goal is never to be slower. Weights are random everywhere: speed and memory do not depend on them. All that
-is compared takes turns, so that a disturbance meets all; medians count. The page "Speed of exported models" explains
-every line.
+First, ``dfbench predict`` and ``transformers.pipeline`` run as whole processes; the peer is a SigLIP-B/16 classifier
+that is made locally in Hugging Face format. The goals are at most 1/5 of the wall time, and at most 1/3 of the peak
+memory. Then every architecture that a detector shares with a peer is timed warm: from the file to the score, and the
+network alone. The goal is never to be slower. Weights are random everywhere: speed and memory do not depend on them.
+All contenders take turns, so that a disturbance meets all of them; medians count. The page "Speed of exported models"
+explains every line.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ WALL, MEMORY = Goal("≤", 1 / 5), Goal("≤", 1 / 3)
 
 
 def python(code: str, *arguments: str) -> str:
-    """Run a program in a process of its own; returns what it printed last."""
+    """Run a program in a process of its own and return what it printed."""
     command = [sys.executable, "-W", "ignore", "-c", code, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own programs
     return done.stdout.strip()
 
 
 def make_peer(folder: Path) -> str:
-    """Write a SigLIP-B/16 classifier in Hugging Face format; returns where."""
+    """Write a SigLIP-B/16 classifier in Hugging Face format and return its folder."""
     peer = str(folder / "pipeline")
     python(MAKE_PEER, peer, str(Path(__file__).parent))
     return peer
 
 
 def measured(command: list[str]) -> tuple[float, float]:
-    """Wall time in seconds and peak resident memory in MB of a process, from its start to its end."""
+    """Return wall time in s and peak resident memory in MB of a process, from its start to its end."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     _, status, usage = os.wait4(process.pid, 0)
@@ -91,14 +91,14 @@ def measured(command: list[str]) -> tuple[float, float]:
 
 
 def processes(folder: Path, picture: str, detector: str, *, untrained: bool, starts: int) -> Iterator[Row]:
-    """``dfbench predict`` beside ``transformers.pipeline``, each in a fresh process.
+    """Yield time and memory of ``dfbench predict`` and ``transformers.pipeline``, each in fresh processes.
 
     Args:
-        folder: Takes the peer's model.
-        picture: The file to judge.
-        detector: What ``dfbench predict`` judges with.
-        untrained: Whether to export it untrained, and run that file.
-        starts: Fresh processes of each.
+        folder: Folder for the model of the peer.
+        picture: Path of the image to score.
+        detector: Detector of ``dfbench predict``.
+        untrained: Whether to export the detector untrained, and run that file.
+        starts: Number of fresh processes of each program.
     """
     if absence := PEERS[PIPELINE].absence():
         yield Row(f"{PIPELINE}, whole process", None, note=absence)
@@ -116,7 +116,7 @@ def processes(folder: Path, picture: str, detector: str, *, untrained: bool, sta
 
 
 def processes_compared(commands: dict[str, list[str]], starts: int) -> Iterator[Row]:
-    """Two programs in turns, theirs first: time and memory of each, and the ratios."""
+    """Yield time and memory of two programs that take turns, the peer first, and their ratios."""
     for command in commands.values():
         measured(command)  # fills the disk cache
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
@@ -136,15 +136,15 @@ def processes_compared(commands: dict[str, list[str]], starts: int) -> Iterator[
 def contest(
     item: Architecture, folder: Path, picture: str, *, threads: int, repeats: int, optimum: str = ""
 ) -> Iterator[Row]:
-    """Every contender of an architecture, warm, stage by stage; and who cannot take part.
+    """Yield the times of every warm contender of an architecture, stage by stage, and who cannot take part.
 
     Args:
-        item: The architecture.
-        folder: Takes exported files.
-        picture: The file to judge.
-        threads: Of every contender.
-        repeats: Turns of each.
-        optimum: A Python that has optimum; empty for none.
+        item: Architecture.
+        folder: Folder for exported files.
+        picture: Path of the image to score.
+        threads: Threads of every contender.
+        repeats: Turns of each contender.
+        optimum: Python of an environment that has optimum; empty for none.
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
@@ -172,15 +172,15 @@ def contest(
 
 
 def compared(what: str, everyone: Sequence[Contender], ms: Mapping[str, float]) -> Iterator[Row]:
-    """The time of each, then ours over each peer's.
+    """Yield the time of each contender, then the ratio of this project to each peer.
 
-    The fastest of ours that computes in the peer's precision stands for ours; beside a peer in torch, ours in torch is
-    put as well.
+    The fastest contender of this project that computes in the precision of the peer counts; a peer in torch is compared
+    with this project in torch as well.
 
     Args:
-        what: Was timed.
-        everyone: The contenders.
-        ms: Name → time of those that were timed, in milliseconds.
+        what: Name of what was timed.
+        everyone: All contenders.
+        ms: Name of a timed contender → its time in ms.
     """
     timed = [one for one in everyone if one.name in ms]
     for one in timed:
@@ -195,11 +195,11 @@ def compared(what: str, everyone: Sequence[Contender], ms: Mapping[str, float]) 
 def main() -> None:
     """Print the table, line by line as it is measured."""
     parser = argparse.ArgumentParser(description="this project beside what users would pick instead")
-    parser.add_argument("--threads", type=int, default=2, help="of every contender")
-    parser.add_argument("--optimum", default="", metavar="PYTHON", help="of an environment that has optimum")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the table as JSON")
-    parser.add_argument("--only", action="append", choices=tuple(ARCHITECTURES), help="may be repeated")
-    parser.add_argument("--detector", default="lite", help="of the whole process")
+    parser.add_argument("--threads", type=int, default=2, help="threads of every contender")
+    parser.add_argument("--optimum", default="", metavar="PYTHON", help="Python of an environment that has optimum")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the table as JSON")
+    parser.add_argument("--only", action="append", choices=tuple(ARCHITECTURES), help="architecture; may be repeated")
+    parser.add_argument("--detector", default="lite", help="detector of the whole process")
     parser.add_argument("--untrained", action="store_true", help="export that detector untrained and run that file")
     parser.add_argument("--starts", type=int, default=5, help="fresh processes of each program")
     parser.add_argument("--repeats", type=int, default=15, help="turns of each warm contender")
@@ -210,7 +210,7 @@ def main() -> None:
 
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:
-    """Every line; processes first, while this one is small."""
+    """Yield every line; processes come first, while this one is small."""
     with tempfile.TemporaryDirectory() as name:
         folder, picture = Path(name), python(MAKE_PICTURE, name)
         yield from processes(folder, picture, options.detector, untrained=options.untrained, starts=options.starts)

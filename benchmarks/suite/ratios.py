@@ -1,4 +1,4 @@
-"""Speeds as ratios within one run: start-up beside a bare interpreter, and the overlap of decoding with inference.
+"""Speeds as ratios within one run: start-up relative to a bare interpreter, and overlap of decoding with inference.
 
 Run from the repository root on an idle machine::
 
@@ -29,7 +29,7 @@ TURNS = 5
 
 
 def start_up() -> None:
-    """``--help`` and ``list`` beside ``python -c pass``; the goal is three times that and 0.15 s."""
+    """Time ``--help`` and ``list`` beside ``python -c pass``; the goal is three times that and 0.15 s."""
     commands = {"pass": ["-c", "pass"]}
     commands |= {name: ["-m", "deepfake_bench", name] for name in ("--help", "list")}
     taken: dict[str, list[float]] = {name: [] for name in commands}
@@ -45,7 +45,7 @@ def start_up() -> None:
 
 
 def overlap(name: str, untrained: bool, count: int) -> None:
-    """Files through ``stream`` beside the host half and the network alone; the goal is 85 % of the slower one.
+    """Time files through ``stream`` beside the host half and the network alone; the goal is 85 % of the slower one.
 
     The two halves compete for the same processors. Where each of them, alone, already keeps every processor busy,
     ``stream`` cannot beat the time that both need one after the other: that bound is printed too.
@@ -73,14 +73,14 @@ def overlap(name: str, untrained: bool, count: int) -> None:
 
 
 def prepare_in_threads(preparer: Preparer, files: Iterable[str]) -> None:
-    """The host half as ``stream`` runs it, without a network."""
+    """Run the host half as ``stream`` does, without a network."""
     with ThreadPoolExecutor(allowed_threads()) as pool:
         for _ in pool.map(preparer.prepare, files):
             pass
 
 
 def best_rates(count: int, works: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Items per second of each kind of work, best of several turns; they alternate, to meet the same disturbances."""
+    """Return items per second of each kind of work, the best of several turns that alternate."""
     best = dict.fromkeys(works, float("inf"))
     for _ in range(TURNS):
         for name, work in works.items():
