@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 
 from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.discovery.artifacts import FORMATS, Artifact
-from deepfake_core.discovery.plugins import detector_spec
+from deepfake_core.discovery.plugins import detector_spec, import_object
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.runtimes.base import Runtime
 from deepfake_core.runtimes.threads import allowed_threads
@@ -29,7 +29,12 @@ _RUNS: Mapping[str, Sequence[str]] = {
     "openvino": ("openvino", "onnx"),
     "torch": (TORCH_FORMAT,),
 }
-"""Backend → formats that it runs, the better one first."""
+"""Backend → formats that it runs, the better one first. A new backend has a row here and one in the next table."""
+_RUNTIMES: Mapping[str, str] = {
+    "onnxruntime": "deepfake_core.runtimes.onnxruntime:OnnxRuntime",
+    "openvino": "deepfake_core.runtimes.openvino:OpenVinoRuntime",
+}
+"""Backend → its runtime, constructed as ``runtime(artifact, device=…, threads=…)``; torch needs the network instead."""
 
 
 def check_backend(backend: str) -> None:
@@ -148,18 +153,11 @@ def open_runtime(
         ArtifactCorrupt: The file cannot be run.
         MissingExtra: The backend, or its support of the device, is not installed.
     """
-    if backend == "onnxruntime":
+    if backend in _RUNTIMES:
         with stages.timed("import"):
-            from deepfake_core.runtimes.onnxruntime import OnnxRuntime
-
+            runtime = import_object(_RUNTIMES[backend])
         with stages.timed("load"):
-            return OnnxRuntime(artifact, device=device, threads=threads)
-    if backend == "openvino":
-        with stages.timed("import"):
-            from deepfake_core.runtimes.openvino import OpenVinoRuntime
-
-        with stages.timed("load"):
-            return OpenVinoRuntime(artifact, device=device, threads=threads)
+            return cast("Runtime", runtime(artifact, device=device, threads=threads))
     spec = spec or detector_spec(artifact.manifest.architecture)
     with stages.timed("import"):
         import_torch("detector_class", spec.install)(spec)
