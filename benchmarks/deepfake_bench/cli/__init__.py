@@ -18,7 +18,8 @@ from deepfake_bench.cli.measure import backends, card, compare, leaderboard, rep
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.publish import export, parity, promote
 from deepfake_bench.cli.registry import app as registry
-from deepfake_bench.cli.train import ensemble, recipes, runs, train, tune
+from deepfake_bench.cli.runs import app as runs
+from deepfake_bench.cli.train import ensemble, recipes, train, tune
 from deepfake_core.errors import DeepfakeError
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli.output.options import Format, Output, RegistryUrl
-from deepfake_bench.cli.registry.shared import Reference, print_table, size_text
+from deepfake_bench.cli.output.text import size_text
+from deepfake_bench.cli.registry.shared import Reference, print_table
 from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:

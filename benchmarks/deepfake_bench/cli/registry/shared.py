@@ -18,8 +18,3 @@ Reference = Annotated[
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows, the first of which is the header, as aligned columns."""
     typer.echo(columns([tuple(map(printable, row)) for row in rows]))
-
-
-def size_text(size_bytes: int) -> str:
-    """``7.2 MB``, or ``12.3 kB`` below 50 kB."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 50_000 else f"{size_bytes / 1e3:.1f} kB"

@@ -9,7 +9,7 @@ import typer
 
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Format, Output, RegistryUrl
-from deepfake_bench.cli.registry.shared import size_text
+from deepfake_bench.cli.output.text import size_text
 from deepfake_bench.printable import printable
 
 

@@ -16,14 +16,18 @@ def recipes(
     ] = None,
     changes: Changes = None,
 ) -> None:
-    """List the training recipes of a detector, or print one as YAML, which dfbench train --recipe accepts."""
+    """List the training recipes of a detector, or print one.
+
+    A recipe is printed as YAML, which dfbench train --recipe accepts as a file.
+    """
     from deepfake_core.discovery.plugins import detector_spec
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.handle.loaded import import_torch
+    from deepfake_core.runtimes.torch_side import import_torch
 
     spec = detector_spec(detector)
     made = import_torch("make_detector", spec.install)(spec)
-    from deepfake_core.training.recipes.resolve import recipes_of, resolve_recipe, to_yaml
+    from deepfake_core.training.recipes.resolve import recipes_of, resolve_recipe
+    from deepfake_core.training.recipes.yaml_files import to_yaml
 
     if name is not None:
         typer.echo(to_yaml(resolve_recipe(made, name, changes or ())), nl=False)

@@ -26,7 +26,7 @@ from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configur
 
 if TYPE_CHECKING:
     from deepfake_core.contract.recipe import TrainRecipe
-    from deepfake_core.training.tune import Tried
+    from deepfake_core.training.tune import TrialResult
 
 SQLITE = "sqlite:///"
 
@@ -76,9 +76,10 @@ def tune(
     cache_dir: CacheDir = None,
     track: Track = None,
 ) -> None:
-    """Search for better settings of a recipe; the same command continues a search that was interrupted.
+    """Search for better settings of a recipe.
 
-    Every trial trains and validates on the same data. The recipe of the best trial is written to RUN_DIR/best.yaml.
+    The same command continues a search that was interrupted. Every trial trains and validates on the same data. The
+    recipe of the best trial is written to RUN_DIR/best.yaml.
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
@@ -87,7 +88,7 @@ def tune(
         raise DeepfakeError("a search runs in one process; start it without a launcher")
     loaded, settings = configured(load(detector, untrained=True), recipe, changes or [], smoke=smoke_run)
     from deepfake_core.training import tune as search
-    from deepfake_core.training.recipes.resolve import CONFIG, changed, split_changes
+    from deepfake_core.training.recipes.changes import CONFIG, changed, split_changes
     from deepfake_core.training.recipes.space import as_change, parse_space
 
     folder = run_dir or Path("runs") / f"tune-{detector}-{Path(recipe or DEFAULT_RECIPE).stem}"
@@ -156,7 +157,7 @@ def _study_file(study: str) -> Path:
     return Path(path)
 
 
-def _show(found: Sequence[Tried], monitor: str) -> None:
+def _show(found: Sequence[TrialResult], monitor: str) -> None:
     typer.echo(f"trial  state     {monitor}")
     for tried in found:
         value = "" if tried.value is None else f"{tried.value:.4f}"

@@ -1,0 +1,1 @@
+"""Commands that list, compare, clean up and archive training runs."""

@@ -1,0 +1,120 @@
+"""``dfbench runs list`` and ``show``: what a folder of runs holds, and what one run left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepfake_bench.cli.output.options import Format, Output
+from deepfake_bench.cli.output.text import columns, size_text
+from deepfake_bench.cli.runs.shared import Run, Runs, name_of, number_text
+from deepfake_bench.printable import printable
+
+if TYPE_CHECKING:
+    from deepfake_core.training.runs.listing import RunInfo
+    from deepfake_core.training.runs.record import Record
+
+
+def list_runs(
+    runs: Runs = Path("runs"),
+    output: Output = Format.table,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; the same as --format json.")] = False,
+) -> None:
+    """List the runs in a folder.
+
+    Each is shown with its best metric, its status and its size; an asterisk marks promoted runs.
+    """
+    from deepfake_core.training.runs.listing import describe, find_runs
+
+    found = [describe(folder) for folder in find_runs(runs)]
+    if as_json or output is Format.json:
+        typer.echo(json.dumps([_as_json(run, runs) for run in found], indent=2))
+        return
+    if not found:
+        typer.echo(f"{runs}: no runs", err=True)
+        return
+    parents = {run.folder.resolve().parent for run in found}
+    promoted = {parent / entry.run for parent in parents for entry in _record(parent).best.values()}
+    head = ("run", "detector", "status", "best", "step", "size", "changed")
+    rows = [
+        (
+            f"{'*' if run.folder.resolve() in promoted else ' '} {name_of(run.folder, runs)}",
+            run.entry.detector if run.entry else "",
+            run.status,
+            _best(run),
+            str(run.step or ""),
+            size_text(run.size_bytes),
+            _when(run.changed),
+        )
+        for run in found
+    ]
+    typer.echo(columns([head, *(tuple(map(printable, row)) for row in rows)]))
+    for run in found:
+        if run.reason:
+            typer.echo(f"damaged: {printable(run.reason)}", err=True)
+    total = sum(run.size_bytes for run in found)
+    typer.echo(f"{len(found)} runs, {size_text(total)}; {size_text(shutil.disk_usage(runs).free)} free on the disk")
+
+
+def show(run: Run) -> None:
+    """Show the settings, the results and the files of one run."""
+    from deepfake_core.training.recipes.settings import flat
+    from deepfake_core.training.runs.files import read_json
+    from deepfake_core.training.runs.listing import FILES, describe
+    from deepfake_core.training.runs.stored import read_config
+
+    settings = flat(read_config(run))
+    described = describe(run)
+    typer.echo(f"{printable(str(run))}: {described.status}, best {_best(described) or '-'}, step {described.step}")
+    if described.reason:
+        typer.echo(f"damaged: {printable(described.reason)}", err=True)
+    test = read_json(run / "metrics.json").get("test_metrics")
+    if test:
+        typer.echo("test: " + ", ".join(f"{key} {number_text(value)}" for key, value in test.items()))
+    typer.echo("\n" + columns([(printable(key), printable(str(value))) for key, value in settings.items()]))
+    rows: list[tuple[str, ...]] = []
+    for name, purpose in FILES.items():
+        path = run / name
+        if path.exists():
+            inner = path.rglob("*") if name.endswith("/") else [path]
+            rows.append((name, size_text(sum(file.stat().st_size for file in inner if file.is_file())), purpose))
+    typer.echo("\n" + columns(rows))
+
+
+def _record(runs: Path) -> Record:
+    from deepfake_core.errors import DeepfakeError
+    from deepfake_core.training.runs.record import Record, RunRecord
+
+    try:
+        return RunRecord(runs).read()
+    except DeepfakeError as error:  # the runs can be listed all the same
+        typer.echo(f"dfbench: {error}", err=True)
+        return Record()
+
+
+def _as_json(run: RunInfo, runs: Path) -> dict[str, Any]:
+    entry = run.entry.model_dump(mode="json", exclude={"run", "timestamp"}) if run.entry else {}
+    return {
+        "run": name_of(run.folder, runs),
+        "status": run.status,
+        **entry,
+        "step": run.step,
+        "changed": run.changed.isoformat(timespec="seconds"),
+        "size_bytes": run.size_bytes,
+        "last_bytes": run.last_bytes,
+        "cache_bytes": run.cache_bytes,
+        "reason": run.reason,
+    }
+
+
+def _best(run: RunInfo) -> str:
+    return f"{run.entry.monitor} {run.entry.value:.4f}" if run.entry and run.entry.value is not None else ""
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
