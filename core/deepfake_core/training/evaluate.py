@@ -1,4 +1,4 @@
-"""The test split, touched once: the packaged model on the original files, as a user would run it."""
+"""Evaluation of the packaged model on the test split, once, from the original files as a user would run it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepfake.training")
 
 
-def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample], run: RunDir) -> dict[str, Any]:
-    """Judge every test sample, and write ``predictions.csv`` and ``metrics_test.json`` (001-10, 003-12, 004-8).
+def evaluate_test_split(
+    loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample], run: RunDir
+) -> dict[str, Any]:
+    """Evaluate a model on the test split, and write ``predictions.csv`` and ``metrics_test.json``.
 
-    Pictures of one group, source and class are frames of one sequence and count as one sample: its score is their
-    mean, or what a detector of clips makes of them in their order. A video file is a sample of its own. What cannot be
-    judged, or has no face, has no score; it is counted, and listed with its verdict.
+    Pictures of one group, source and class are the frames of one sequence and count as one sample. Its score is the
+    mean of the frames' scores; a detector of clips scores the sequence as a whole. A video file is a sample of its own.
+    A sample that cannot be read or has no face has no score; it is counted, and listed with its verdict.
 
     Args:
-        loaded: The trained model.
-        dataset: Reads the samples.
-        samples: The test split.
-        run: Its ``metrics_test.json``, once written, stands: a second call returns it unchanged.
+        loaded: Trained model.
+        dataset: Dataset that reads the samples.
+        samples: Samples of the test split.
+        run: Folder of the run. If it holds a ``metrics_test.json``, nothing is measured, and its content is returned.
 
     Returns:
         ``auc``, ``accuracy``, ``pr_auc``, ``precision``, ``recall``, ``f1``, ``eer``, ``count``, ``no_face``,
@@ -79,7 +81,12 @@ def test_once(loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample
 
 
 def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
-    """Metrics of rows of ``predictions.csv``."""
+    """Return the metrics of the test split.
+
+    Args:
+        rows: Rows of ``predictions.csv``.
+        threshold: Threshold on P(fake), which the calibration chose on validation data.
+    """
     scored = [row for row in rows if row["p_fake"] != ""]
     fake = np.array([row["fake"] for row in scored], float)
     p_fake = np.array([row["p_fake"] for row in scored], float)

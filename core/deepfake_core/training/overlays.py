@@ -1,4 +1,4 @@
-"""Overlays of validation samples: what the trained network saw, where it looked, and P(fake) (001-11, 001-21)."""
+"""Overlays of validation samples: the crop, the heat map of an explainer over it, and P(fake)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import MissingExtra
-from deepfake_core.explainers import Target, default_method, picture_name
-from deepfake_core.explainers.sheets import Sheets
+from deepfake_core.explainers import Target, default_method
+from deepfake_core.explainers.sheets import Sheets, picture_name
 from deepfake_core.handle.postprocess import FRAME_LOGIT
 
 if TYPE_CHECKING:
@@ -30,27 +30,27 @@ def write_overlays(
     explainer: str | None = None,
     target: Target = "predicted",
 ) -> list[Path]:
-    """Write one PNG for each crop, ``0001-<name>.png`` and so on: the crop, the heat map over it, and P(fake).
+    """Write one PNG file for each crop, ``0001-<name>.png`` and so on: the crop, the heat map over it, and P(fake).
 
     A clip becomes a film strip of its frames.
 
     Args:
-        loaded: The trained detector.
-        crops: ``uint8 [N, H, W, 3]`` RGB, or clips ``[N, T, H, W, 3]``, as the network sees them.
-        labels: ``[N]``, 1 = fake.
-        names: ``[N]``: what each crop was made from.
-        out_dir: Made when it does not exist.
-        explainer: Name of an installed explainer. By default the network's own evidence where it has one, and
+        loaded: Trained detector.
+        crops: ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]`` RGB, as the network receives them.
+        labels: Labels ``[N]``: 1 = fake, 0 = real.
+        names: Names of the N files that the crops were made from.
+        out_dir: Folder for the files; it is made when it does not exist.
+        explainer: Name of an installed explainer. By default the network's own evidence map where it has one, and
             GradCAM otherwise; a detector that offers neither gets no overlays, and a warning says so.
-        target: The class that the heat map argues for: the one that was predicted, or always the same. Evidence
-            shows what speaks for a fake, whatever was predicted.
+        target: Class that the heat map argues for: the predicted one, or always the same one. An evidence map always
+            argues for a fake.
 
     Returns:
         The files, in the order of the crops.
 
     Raises:
         DeepfakeError: There is no such explainer, or it cannot explain this detector.
-        MissingExtra: What the named explainer needs is not installed.
+        MissingExtra: A package that the named explainer needs is not installed.
     """
     try:
         method = explainer or default_method(loaded, target)

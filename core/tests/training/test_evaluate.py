@@ -34,7 +34,7 @@ class Judge:
 
 def judged(tmp_path, dataset, answers):
     with RunDir(tmp_path / "run") as run:
-        summary = evaluate.test_once(Judge(answers), dataset, dataset, run)
+        summary = evaluate.evaluate_test_split(Judge(answers), dataset, dataset, run)
     with (tmp_path / "run" / "predictions.csv").open() as stream:
         return summary, {row["sample"]: row for row in csv.DictReader(stream)}
 
@@ -77,7 +77,7 @@ def test_a_detector_of_clips_is_given_whole_videos(tmp_path):  # 003-12
                 yield SimpleNamespace(verdict="fake", p_fake=0.9, error="")
 
     with RunDir(tmp_path / "run") as run:
-        evaluate.test_once(OfClips({}, Clip(length=2)), dataset, dataset, run)
+        evaluate.evaluate_test_split(OfClips({}, Clip(length=2)), dataset, dataset, run)
     assert sorted(seen) == [["a0.png", "a1.png", "a2.png"], ["b0.png"], ["c.png"]]
     with (tmp_path / "run" / "predictions.csv").open() as stream:
         rows = {row["group"]: row for row in csv.DictReader(stream)}
@@ -106,6 +106,6 @@ def test_the_test_split_is_measured_once(tmp_path):  # 001-10
     dataset = Listed(tmp_path / "data", [("0.png", {}), ("1.png", {})])
     with RunDir(tmp_path / "run") as run:
         with pytest.raises(TrainingDataError, match="no sample of the test split"):
-            evaluate.test_once(Judge({}), dataset, [], run)
-        first = evaluate.test_once(Judge({"0.png": 0.1, "1.png": 0.9}), dataset, dataset, run)
-        assert evaluate.test_once(Judge({"0.png": 0.9, "1.png": 0.1}), dataset, dataset, run) == first
+            evaluate.evaluate_test_split(Judge({}), dataset, [], run)
+        first = evaluate.evaluate_test_split(Judge({"0.png": 0.1, "1.png": 0.9}), dataset, dataset, run)
+        assert evaluate.evaluate_test_split(Judge({"0.png": 0.9, "1.png": 0.1}), dataset, dataset, run) == first

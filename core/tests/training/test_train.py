@@ -1,0 +1,49 @@
+"""Training of a loaded detector: from the initial weights, or from those of a model that is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from crop_stores import write_faces
+
+from deepfake_core import load
+from deepfake_core.contract.recipe import Phase, Schedule, TrainRecipe
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.training.train import train_detector
+
+pytestmark = pytest.mark.torch
+
+# One step with a learning rate that changes hardly anything: the weights are those that the run started from.
+STILL = TrainRecipe(
+    phases=(Phase(steps=1, lr=1e-9, schedule=Schedule(name="constant", warmup=0.0)),), batch_size=4, ema=0.0,
+    workers=0, validation_share=0.5, explain=0, channels_last=False, samples="pictures",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("faces") / "data", 6, 6)
+
+
+def same_weights(one: LoadedDetector, other: LoadedDetector) -> bool:
+    mine, theirs = one.network.state_dict(), other.network.state_dict()
+    return all(torch.allclose(mine[name], theirs[name], atol=1e-6) for name in mine)
+
+
+def test_training_starts_from_initial_weights_or_from_a_named_model(tiny: Path, faces: Path, tmp_path: Path) -> None:
+    detector = load("tiny")
+    before = {name: value.clone() for name, value in detector.network.state_dict().items()}
+    options = {"device": "cpu", "track": (), "cache_dir": tmp_path / "cache"}
+    anew = train_detector(detector, faces, STILL, tmp_path / "anew", **options)
+    assert anew.manifest.weights == "trained"
+    assert not same_weights(anew, detector)
+    on = detector.train(faces, STILL, tmp_path / "on", start=detector, **options)
+    assert same_weights(on, detector)
+    assert all(torch.equal(value, before[name]) for name, value in detector.network.state_dict().items())
+    assert "start: tiny " in (tmp_path / "on" / "config.yaml").read_text()
+    wide = load("tiny", untrained=True, config={"width": 4})
+    with pytest.raises(DeepfakeError, match="another network than the one to train"):
+        wide.train(faces, STILL, tmp_path / "wide", start=detector, **options)
