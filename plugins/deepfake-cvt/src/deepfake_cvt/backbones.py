@@ -1,4 +1,4 @@
-"""The networks that :class:`~deepfake_cvt.detector.Cvt` can be built on: CvT of transformers, and those of timm."""
+"""Backbones of :class:`~deepfake_cvt.detector.Cvt`: CvT of the Transformers library, and the networks of timm."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from torch.nn import functional
 from deepfake_core import DeepfakeError, ExplainLayer, MissingExtra, WeightsUnavailable, ensure_torchvision
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation per RGB channel, in units of 255."""
 
 CVT: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
     {
-        # Table 2 of the paper.
+        # Wu et al. 2021 (arXiv 2103.15808), table 2
         "cvt-13": {"embed_dim": (64, 192, 384), "num_heads": (1, 3, 6), "depth": (1, 2, 10)},
         "cvt-21": {"embed_dim": (64, 192, 384), "num_heads": (1, 3, 6), "depth": (1, 4, 16)},
         "cvt-test": {"embed_dim": (8, 16, 32), "num_heads": (1, 2, 2), "depth": (1, 2, 3)},
     }
 )
+"""Sizes of the three stages of each CvT."""
 
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of ImageNet."""
 
 _ONLINE = "train once where the Hugging Face Hub can be reached, which fills its cache"
 _OFFLINE = (
@@ -37,11 +40,14 @@ _OFFLINE = (
 
 
 def statistics(name: str) -> Statistics:
-    """Mean and standard deviation per RGB channel, in units of 255, that a backbone's input is normalised with.
+    """Return the mean and standard deviation per RGB channel, in units of 255, of a backbone's normalisation.
+
+    Args:
+        name: Name of the backbone.
 
     Raises:
         DeepfakeError: There is no such backbone.
-        MissingExtra: It is none of CvT's, and timm is not installed.
+        MissingExtra: The backbone is not a CvT, and timm is not installed.
     """
     if name in CVT:
         return IMAGENET
@@ -50,11 +56,15 @@ def statistics(name: str) -> Statistics:
 
 
 def build(name: str, image_size: int) -> nn.Module:
-    """A backbone with a head of two logits, randomly initialised.
+    """Build a backbone with a head of two logits, randomly initialised.
+
+    Args:
+        name: Name of the backbone.
+        image_size: Side of the input in pixels.
 
     Raises:
         DeepfakeError: There is no such backbone.
-        MissingExtra: What it comes from is not installed.
+        MissingExtra: The library that the backbone is from is not installed.
     """
     network: nn.Module
     if name in CVT:
@@ -69,14 +79,14 @@ def build(name: str, image_size: int) -> nn.Module:
 
 
 def head(network: nn.Module) -> nn.Module:
-    """The layer that makes the two logits."""
+    """Return the layer of a backbone that computes the two logits."""
     named: Any = network
     found: nn.Module = named.classifier if _is_cvt(network) else named.get_classifier()
     return found
 
 
 def blocks(network: nn.Module) -> tuple[nn.Module, ...]:
-    """The backbone's blocks one after another; none where timm's network does not name any."""
+    """Return the blocks of a backbone in their order; none where a network of timm has no ``blocks``."""
     if _is_cvt(network):
         return tuple(layer for stage in _stages(network) for layer in stage.layers)
     found = getattr(network, "blocks", ())
@@ -84,10 +94,11 @@ def blocks(network: nn.Module) -> tuple[nn.Module, ...]:
 
 
 def explain_layers(network: nn.Module) -> tuple[ExplainLayer, ...]:
-    """Where GradCAM looks.
+    """Return the layers of a backbone for gradient-based explainers.
 
-    Only the class token of CvT's last layer is read, so that the gradient at that layer's *output* is zero for every
-    place of the picture. Its input still matters through attention. The same holds for timm's vision transformers.
+    Only the class token of CvT's last layer is read, so that the gradient at the *output* of that layer is zero at
+    every place of the image. Its input still matters through attention, so that explainers read the input. The same
+    holds for timm's vision transformers.
     """
     if _is_cvt(network):
         return (ExplainLayer(_stages(network)[-1].layers[-1].layernorm_before, _cells),)
@@ -102,7 +113,7 @@ def explain_layers(network: nn.Module) -> tuple[ExplainLayer, ...]:
 
 
 def attention_layers(network: nn.Module) -> tuple[nn.Module, ...]:
-    """Attention from all tokens to all: that of timm's vision transformers. CvT's keys are fewer than its places."""
+    """Return the self-attention of timm's vision transformers; none for CvT, which has fewer keys than tokens."""
     found = () if _is_cvt(network) else tuple(getattr(block, "attn", None) for block in blocks(network))
     return tuple(layer for layer in found if isinstance(layer, nn.Module) and hasattr(layer, "qkv"))
 
@@ -111,13 +122,13 @@ def load_public(name: str, network: nn.Module, source: str, image_size: int) -> 
     """Load public weights into everything but the head.
 
     Args:
-        name: Of the backbone.
-        network: As :func:`build` made it.
+        name: Name of the backbone.
+        network: Network that :func:`build` made; it is changed in place.
         source: Hugging Face repository or local folder of a CvT; empty for the backbone's own.
         image_size: Side of the input in pixels.
 
     Raises:
-        WeightsUnavailable: They are neither on disk nor to be had, or are another network's.
+        WeightsUnavailable: The weights are neither on disk nor available for download, or are another network's.
     """
     state = _cvt_weights(name, source or f"microsoft/{name}") if name in CVT else _timm_weights(name, image_size)
     kept = {id(value) for value in head(network).state_dict(keep_vars=True).values()}
@@ -159,7 +170,7 @@ def _timm_weights(name: str, image_size: int) -> Mapping[str, Tensor]:
 
 
 def _cells(tokens: Tensor) -> Tensor:
-    """``[N, extra + h·w, C]`` → ``[N, C, h, w]`` of a square picture; tokens that are no place go in front."""
+    """Return tokens [N, extra + h·w, C] of a square image as [N, C, h, w], without the extra tokens in front."""
     side = math.isqrt(tokens.shape[1])
     return tokens[:, -side * side :].transpose(1, 2).reshape(len(tokens), -1, side, side)
 
@@ -174,14 +185,14 @@ def _stages(network: nn.Module) -> Any:
 
 @functools.cache
 def _fused_attention() -> type[nn.Module]:
-    """CvT's attention as one fused operation; transformers' own writes it as two einsums, which run slower."""
+    """Return CvT's attention as one fused operation; the library computes it by two einsums, which are slower."""
     cvt: Any = importlib.import_module("transformers.models.cvt.modeling_cvt")
 
     class FusedAttention(cvt.CvtSelfAttention):  # type: ignore[misc]
-        """The same function of the same weights."""
+        """CvT's attention, computed by one operation; the weights and the function are the library's."""
 
         def forward(self, hidden_state: Tensor, height: int, width: int) -> Tensor:
-            """``[N, extra + h·w, C]`` tokens → as many."""
+            """Return the attended tokens [N, extra + h·w, C] of tokens [N, extra + h·w, C]."""
             extra, places = torch.split(hidden_state, [hidden_state.shape[1] - height * width, height * width], 1)
             picture = places.transpose(1, 2).reshape(-1, places.shape[2], height, width)
 

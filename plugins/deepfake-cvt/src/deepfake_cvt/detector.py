@@ -27,25 +27,25 @@ from deepfake_core import (
 from deepfake_cvt import backbones
 
 LABELS = LabelMap(real=1, fake=0)
-"""Order of the head's two logits: that of the system whose checkpoints and tables this detector shares (001-2)."""
+"""Order of the head's two logits, equal to that of the published system, whose checkpoints have it."""
 
 DEFAULT = PRESETS["two-phase"]
-"""Three epochs of the head alone at 1e-3, then five of everything, the backbone at 1e-5 (001-8, 001-13, 001-14)."""
+"""Three epochs of the head alone at 1e-3, then five epochs of everything, the backbone at 1e-5."""
 
 
 class CvtDetectorConfig(DetectorConfig):
     """Hyper-parameters of :class:`Cvt`.
 
     Attributes:
-        backbone: ``cvt-13``, ``cvt-21``, or the timm name of any network that classifies pictures; ``cvt-test``
-            is a CvT of 57 thousand parameters for tests.
+        backbone: ``cvt-13``, ``cvt-21``, or the timm name of any network that classifies images; ``cvt-test`` is a
+            CvT of 57 thousand parameters for tests.
         image_size: Side of the square input in pixels, a multiple of 32.
-        crop: ``face``: a square around each face. ``whole``: the whole picture, for data sets of pictures that are
-            cut to the face already; then nothing looks for faces.
-        margin: Side of the crop over the longer side of the face box. At 1.3, what the network sees of an ordinary
-            photograph is framed as the pictures of FFHQ and of the 140k real and fake faces are.
+        crop: ``face``: a square around each face. ``whole``: the whole image, without finding faces, for datasets of
+            images that are cut to the face already.
+        margin: Crop margin: side of the crop divided by the longer side of the face box. At 1.3, crops of ordinary
+            photographs are framed like the images of FFHQ and of the dataset of 140k real and fake faces.
         pretrained_from: Hugging Face repository or local folder of the weights that CvT's training starts from; by
-            default ``microsoft/<backbone>``. A backbone of timm has its own, and takes none.
+            default ``microsoft/<backbone>``. It must be empty for backbones of timm, which have their own.
     """
 
     backbone: str = Field("cvt-13", min_length=1)
@@ -62,21 +62,28 @@ class CvtDetectorConfig(DetectorConfig):
 
 
 class CvtNetwork(nn.Module):
-    """Backbone with a head of two logits; its answer is their difference."""
+    """A backbone with a head of two logits, whose difference is the logit of the detector.
+
+    Args:
+        backbone: Network from images float32 [N, 3, H, W] to two logits [N, 2].
+    """
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, images: Tensor) -> Tensor:
-        """``float32 [N, 3, H, W]`` normalised → logits ``[N]``: fake minus real, the log odds of their softmax."""
+        """Return logits float32 [N], fake minus real, for normalised images float32 [N, 3, H, W].
+
+        They are the log odds of the softmax of both logits.
+        """
         answer: Any = self.backbone(images)
         logits: Tensor = answer if isinstance(answer, Tensor) else answer.logits
         return logits[:, LABELS.fake] - logits[:, LABELS.real]
 
 
 class Cvt(Detector):
-    """CvT-13 at 256×256, trained head first (001-1)."""
+    """A detector with a backbone of CvT or timm: by default CvT-13 at 256×256, whose head is trained first."""
 
     Config = CvtDetectorConfig
     config: CvtDetectorConfig
@@ -95,7 +102,7 @@ class Cvt(Detector):
         super().__init__(config)
         size = self.config.image_size
         mean, std = backbones.statistics(self.config.backbone)
-        # No random part: validation, test and use see the same pixels (001-4).
+        # Nothing is random: validation, test and prediction see the same pixels.
         self.preprocess = PreprocessSpec(
             crop=FaceCrop(margin=self.config.margin) if self.config.crop == "face" else WholeImage(),
             resize=Resize(height=size, width=size),
@@ -109,7 +116,7 @@ class Cvt(Detector):
         """Load the backbone's public weights, by default those trained on ImageNet; the head stays as it is.
 
         Raises:
-            WeightsUnavailable: They are neither on disk nor to be had, or are another network's.
+            WeightsUnavailable: The weights are neither on disk nor available for download, or are another network's.
         """
         backbones.load_public(
             self.config.backbone, network.get_submodule("backbone"), self.config.pretrained_from, self.config.image_size

@@ -1,4 +1,4 @@
-"""What this distribution offers."""
+"""The records of what this package offers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfake_core import DetectorSpec, hookimpl, read_targets
 
 @hookimpl
 def deepfake_detectors() -> Iterable[DetectorSpec]:
-    """The ``cvt`` detector."""
+    """Yield the record of ``cvt``."""
     yield DetectorSpec(
         name="cvt",
         summary="CvT-13, convolutions within a transformer; head first, then fine-tuned",

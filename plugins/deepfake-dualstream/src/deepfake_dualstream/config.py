@@ -1,4 +1,4 @@
-"""Hyper-parameters of ``dualstream`` (003-1 to 003-6)."""
+"""Hyper-parameters of ``dualstream``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class DualStreamConfig(DetectorConfig):
     """Hyper-parameters of :class:`~deepfake_dualstream.detector.DualStreamDetector`.
 
     Attributes:
-        frames: T, frames of a clip.
+        frames: Number T of frames of a clip.
         stride: Distance between two of them in frames of the video. Stored files call it ``skip``.
-        size: Side of the crop in pixels, which the high-quality stream sees.
-        low_size: Side that the low-quality stream sees; it divides ``size``.
-        margin: Side of the crop over the longer side of the face box.
+        size: Side of the crop in pixels, which is the input of the high-quality stream.
+        low_size: Side in pixels of the input of the low-quality stream; it divides ``size``.
+        margin: Crop margin: side of the crop divided by the longer side of the face box.
         high_backbone: EfficientNet of the high-quality stream.
         low_backbone: EfficientNet of the low-quality stream.
         projection: Channels of both streams before their ConvLSTMs.
-        filters: Channels of the ConvLSTMs of each stream; one layer for each number.
-        embedding: Numbers that describe one stream.
-        fusion: ``attention`` weighs the streams, ``self_attention`` lets them look at each other, ``gate`` chooses
-            between them number by number, ``concat`` leaves them as they are.
-        attention_heads: Of ``self_attention``; they divide ``embedding``.
+        filters: Channels of the ConvLSTMs of each stream; there is one layer for each number.
+        embedding: Length of the vector that describes one stream.
+        fusion: Way to combine the two streams. ``attention`` gives each a weight, ``self_attention`` lets them attend
+            to each other, ``gate`` mixes them element by element, ``concat`` leaves them as they are.
+        attention_heads: Number of heads of ``self_attention``; it divides ``embedding``.
         hidden: Widths of the classifier's hidden layers.
-        dropout: After each of them.
+        dropout: Dropout after each of the classifier's hidden layers.
     """
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)

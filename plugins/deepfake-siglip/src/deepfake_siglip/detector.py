@@ -39,32 +39,35 @@ ADVICE = (
     "start from random weights: --set pretrained=false",
 )
 
-# The classifier first, on frozen features; then everything, the tower a hundred times slower. The
-# lengths are this project's choice: the source only judges, it does not train.
+# The classifier is trained first, on frozen features, then everything, the tower at a learning rate that is a hundred
+# times smaller. The lengths are this project's choice: the published system only predicts, it does not train.
 DEFAULT = two_phase(32, 1, 5).model_copy(update={"precision": "auto", "patience": 3})
 
 
 class SiglipNetwork(nn.Module):
-    """Patches → transformer → mean of the tokens → one logit for each class.
+    """SigLIP's classifier: patches, transformer, mean of the tokens, one logit for each class.
 
-    Its tensors have the names that published weights have. The tower's attention-pooling head is among them, and is
-    never run.
+    Its tensors have the names that published weights have. The tower's attention-pooling head is among them and never
+    runs.
+
+    Args:
+        config: Hyper-parameters of the network.
     """
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
         model: Any = SiglipForImageClassification(_described(config))
-        # The tower's parts under its own names, without the library's model around them, which cannot be traced.
+        # The parts of the tower keep their names, without the library's model around them, which cannot be traced.
         self.vision_model = nn.Module()
         for name, part in model.vision_model.named_children():
             self.vision_model.add_module(name, part)
-        # The numbers 0, 1, 2 …, by which the tower looks up all of its positions; used here without looking up.
+        # The tower looks its positions up by these numbers 0, 1, 2 …; here all positions are added without a look-up.
         del model.vision_model.embeddings.position_ids
         self.classifier = model.classifier
         self.labels = config.labels
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """``float32 [N, 3, H, W]`` normalised → logits ``[N]`` and both classes' logits ``[N, 2]``, fake first."""
+        """Return logits float32 [N] and the logits of both classes [N, 2], fake first, for float32 [N, 3, H, W]."""
         tower: Any = self.vision_model
         patches = tower.embeddings.patch_embedding(images).flatten(2).transpose(1, 2)
         tokens = tower.encoder(inputs_embeds=patches + tower.embeddings.position_embedding.weight).last_hidden_state
@@ -74,7 +77,7 @@ class SiglipNetwork(nn.Module):
 
 
 class Siglip(Detector):
-    """Any ``SiglipForImageClassification`` of two classes."""
+    """A detector of the architecture ``SiglipForImageClassification`` with two classes."""
 
     Config = SiglipConfig
     config: SiglipConfig
@@ -102,7 +105,7 @@ class Siglip(Detector):
 
         Raises:
             WeightsUnavailable: The repository is not on this machine.
-            ArtifactCorrupt: Its tower is another one.
+            ArtifactCorrupt: The repository's tower does not fit the network.
         """
         repository = find_repository(self.config.pretrained_from, install=INSTALL, advice=ADVICE)
         stored = repository.tensors()
@@ -135,8 +138,8 @@ class Siglip(Detector):
         side = self.config.image_size // self.config.patch_size
         last = self.checkpoint_modules(network)[-1]
 
-        # The normalised input of the last block: every token of its output weighs the same in the mean. There is no
-        # class token to leave out.
+        # The layer is the normalised input of the last block, because every token of the block's output has the same
+        # weight in the mean. There is no class token to leave out.
         def as_map(tokens: Tensor) -> Tensor:
             return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
 
@@ -147,7 +150,7 @@ class Siglip(Detector):
 
 
 def _described(config: SiglipConfig) -> Any:
-    """The configuration as the Transformers library wants it."""
+    """Return the hyper-parameters as a configuration of the Transformers library."""
     vision = configuration_siglip.SiglipVisionConfig(
         hidden_size=config.hidden,
         intermediate_size=config.intermediate,
@@ -159,9 +162,9 @@ def _described(config: SiglipConfig) -> Any:
         layer_norm_eps=config.layer_norm_eps,
         vision_use_head=config.pooling_head,
     )
-    # There is no text tower; the library warns of these default numbers beside its default vocabulary.
+    # There is no text tower. The library would warn that these default numbers do not fit its default vocabulary.
     text = configuration_siglip.SiglipTextConfig(bos_token_id=None, eos_token_id=None)
-    # Attention in plain steps: the library's fused one asks for the length of what it sees, which cannot be traced.
+    # Eager attention: the library's fused attention asks for the length of its input, which cannot be traced.
     described: Any = configuration_siglip.SiglipConfig
     return described(
         vision_config=vision.to_dict(), text_config=text.to_dict(), num_labels=2, attn_implementation="eager"

@@ -1,4 +1,4 @@
-"""What this distribution offers."""
+"""The records of what this package offers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from deepfake_core import DetectorSpec, hookimpl, read_targets
 
 REPOSITORY = "prithivMLmods/deepfake-detector-model-v1"
-"""The checkpoint of the documented numbers, on the Hugging Face Hub."""
+"""Repository of the default checkpoint on the Hugging Face Hub, which the documented numbers belong to."""
 INSTALL = "deepfake-siglip[torch]"
+"""Requirement that brings what loading and training need."""
 
 
 @hookimpl
 def deepfake_detectors() -> Iterable[DetectorSpec]:
-    """The ``siglip`` detector."""
+    """Yield the record of ``siglip``."""
     yield DetectorSpec(
         name="siglip",
         summary="SigLIP ViT-B/16 on whole pictures, with weights from the Hugging Face Hub",

@@ -1,1 +1,1 @@
-"""A small U-Net that protects pictures of faces against manipulation, and shows where faces were blended."""
+"""A small U-Net that protects images of faces against manipulation, and localises blended regions."""

@@ -1,7 +1,7 @@
-"""What happens to a picture on its way to a manipulator, differentiable from end to end.
+"""Degradations that an image undergoes before it is manipulated, differentiable from end to end.
 
-A perturbation that is trained through these survives them: 8-bit rounding, JPEG, resizing and cropping. Rounding
-passes its gradient on as if it were not there (straight-through, Bengio et al. 2013, arXiv 1308.3432).
+A perturbation that is trained through them survives them: 8-bit rounding, JPEG, resizing and cropping. The gradient
+ignores rounding (straight-through estimator, Bengio et al. 2013, arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepfake_core.protect.protectors import levels
 
-# ITU-T T.81, tables K.1 and K.2.
+# Tables K.1 and K.2 of ITU-T T.81
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -33,19 +33,19 @@ _CHROMA = (
     (47, 66, 99, 99, 99, 99, 99, 99),
     *((99,) * 8,) * 4,
 )
-# ITU-R BT.601, full range, as JFIF takes it.
+# ITU-R BT.601 with full range, as JFIF has it
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _BLOCK = 8
 _CHROMA_BLOCK = 2 * _BLOCK
 
 
 def add_bounded(images: Tensor, perturbation: Tensor, epsilon: float) -> Tensor:
-    """Add a perturbation as it will be in an 8-bit picture: whole levels, at most ``floor(255 · epsilon)``.
+    """Add a perturbation as it will be in an 8-bit image: in whole levels, at most ``floor(255 · epsilon)``.
 
     Args:
         images: float32 [N, 3, H, W] in [0, 1], on whole levels.
-        perturbation: float32 [N, 3, H, W].
-        epsilon: The bound.
+        perturbation: Change of the pixels, float32 [N, 3, H, W].
+        epsilon: Bound of the change, in units of the pixel range [0, 1].
 
     Returns:
         float32 [N, 3, H, W] in [0, 1], on whole levels.
@@ -55,14 +55,14 @@ def add_bounded(images: Tensor, perturbation: Tensor, epsilon: float) -> Tensor:
 
 
 def degraded(images: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
-    """The same random chain for clean and protected pictures.
+    """Send clean and protected images through the same random chain of degradations.
 
     Args:
-        images: float32 [M, N, 3, H, W] in [0, 1]: M versions of N pictures.
-        generator: Of the random choices; by default torch's own.
+        images: M versions of N images, float32 [M, N, 3, H, W] in [0, 1].
+        generator: Generator of the random choices; by default torch's own.
 
     Returns:
-        The M versions, each float32 [N, 3, h, w] in [0, 1].
+        The M versions, each float32 [N, 3, H, W] in [0, 1].
     """
     kind, amount, place_x, place_y = torch.rand(4, generator=generator).tolist()
     height, width = images.shape[3:]
@@ -78,7 +78,7 @@ def degraded(images: Tensor, generator: torch.Generator | None = None) -> tuple[
 
 
 def _window(images: Tensor, share: float, place_x: float, place_y: float) -> Tensor:
-    """A random part, of 80 to 100 % of each side, at the size of the whole: faces are found and cut anew."""
+    """Return a random part, 80 to 100 % of each side, at the size of the whole, as if faces were cut anew."""
     height, width = images.shape[2:]
     h, w = (round(side * (0.8 + 0.2 * share)) for side in (height, width))
     y, x = round(place_y * (height - h)), round(place_x * (width - w))
@@ -86,7 +86,7 @@ def _window(images: Tensor, share: float, place_x: float, place_y: float) -> Ten
 
 
 def reduced(images: Tensor, scale: float) -> Tensor:
-    """``float32 [N, 3, H, W]`` at ``scale`` and back, on whole levels."""
+    """Resize images float32 [N, 3, H, W] in [0, 1] by ``scale``, round them to whole levels, and resize them back."""
     height, width = images.shape[2:]
     size = max(1, round(scale * height)), max(1, round(scale * width))
     small = _rounded(F.interpolate(images, size=size, mode="bilinear", antialias=True))
@@ -94,11 +94,11 @@ def reduced(images: Tensor, scale: float) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: float) -> Tensor:
-    """JPEG (ITU-T T.81) with halved chroma: ``float32 [N, 3, H, W]`` in [0, 1] → the same after decoding.
+    """Code images float32 [N, 3, H, W] in [0, 1] as JPEG (ITU-T T.81) with halved chroma, and decode them.
 
     Args:
-        images: The pictures; sides that are no multiples of 16 are filled up by repeating their edge.
-        quality: 1 to 100, as libjpeg scales its tables.
+        images: Images; sides that are no multiples of 16 are padded by repeating the edge.
+        quality: Quality from 1 to 100, by which the quantisation tables are scaled as libjpeg does.
     """
     height, width = images.shape[2:]
     padding = (0, -width % _CHROMA_BLOCK, 0, -height % _CHROMA_BLOCK)
@@ -114,7 +114,7 @@ def jpeg(images: Tensor, quality: float) -> Tensor:
 
 
 def _quantised(planes: Tensor, table: Tensor) -> Tensor:
-    """Quantise the 8 × 8 cosine transform of ``float32 [N, C, H, W]``."""
+    """Quantise the 8 × 8 cosine transform of planes float32 [N, C, H, W]."""
     cosine = _cosine().to(planes.device)
     count, channels, height, width = planes.shape
     blocks = planes.reshape(count, channels, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
@@ -129,7 +129,7 @@ def _table(table: tuple[tuple[int, ...], ...], scale: float) -> Tensor:
 
 @cache
 def _cosine() -> Tensor:
-    """Orthonormal DCT-II matrix ``float32 [8, 8]``."""
+    """Return the orthonormal matrix of the DCT-II, float32 [8, 8]."""
     place = torch.arange(_BLOCK, dtype=torch.float32)
     matrix = torch.cos(math.pi / _BLOCK * (place[None] + 0.5) * place[:, None]) * math.sqrt(2 / _BLOCK)
     matrix[0] /= math.sqrt(2)
@@ -137,7 +137,7 @@ def _cosine() -> Tensor:
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """To the nearest of the 256 levels of [0, 1]."""
+    """Round values to the nearest of the 256 levels of [0, 1]."""
     return _straight_through(values, (255 * values).round() / 255)
 
 

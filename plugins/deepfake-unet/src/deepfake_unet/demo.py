@@ -1,4 +1,4 @@
-"""``python -m deepfake_unet.demo``: a page in the browser that protects a picture (002-1, 002-8)."""
+"""``python -m deepfake_unet.demo``: a page in the browser that protects an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from deepfake_core.protect.protectors import EPSILON, load_protector
 
 
 def build(detector: LoadedDetector) -> Any:
-    """The page, as a ``gradio.Blocks`` that is not launched yet.
+    """Build the page, a ``gradio.Blocks`` that is not launched yet.
+
+    Args:
+        detector: Detector that is a protector, too.
 
     Raises:
-        MissingExtra: Gradio is absent.
-        DeepfakeError: The detector is no protector.
+        MissingExtra: Gradio is not installed.
+        DeepfakeError: The detector is not a protector.
     """
     try:
         import gradio
@@ -32,11 +35,11 @@ def build(detector: LoadedDetector) -> Any:
         except DeepfakeError as error:
             raise gradio.Error(str(error)) from error
 
-    with gradio.Blocks(title="Protect a picture", analytics_enabled=False) as page:  # it would tell its makers
+    with gradio.Blocks(title="Protect a picture", analytics_enabled=False) as page:  # or Gradio would report its use
         gradio.Markdown("# Protect a picture\nA small change that disturbs what would manipulate the faces in it.")
         with gradio.Row():
             given = gradio.Image(type="pil", label="Original")
-            # PNG: a lossy format would change the pixels once more.
+            # The format is PNG, as a lossy format would change the pixels once more.
             shown = gradio.Image(type="pil", format="png", label="Protected")
         epsilon = gradio.Slider(0.004, 0.1, value=EPSILON, label="Largest change of a pixel (epsilon)")
         facts = gradio.Textbox(label="Against the original", interactive=False)
@@ -45,7 +48,13 @@ def build(detector: LoadedDetector) -> Any:
 
 
 def protected(detector: LoadedDetector, picture: Image.Image, epsilon: float) -> tuple[Image.Image, str]:
-    """A protected picture, and a line about it."""
+    """Return a protected image, and a line of text about it.
+
+    Args:
+        detector: Detector that is a protector, too.
+        picture: Image to protect.
+        epsilon: Largest change of a pixel's channel, in units of the pixel range [0, 1].
+    """
     image = detector.protect(picture, epsilon=epsilon)
     facts = image.info["protection"]
     place = f"{facts['faces']} face(s)" if facts["faces"] else "no face found, so the whole picture"
@@ -54,12 +63,10 @@ def protected(detector: LoadedDetector, picture: Image.Image, epsilon: float) ->
 
 
 def main(
-    model: Annotated[str, typer.Option(help="The protector: a name, a model file or a packaged folder.")] = "unet",
-    gpu: Annotated[bool, typer.Option("--gpu", help="Run on CUDA; by default on the CPU.")] = False,
-    share: Annotated[bool, typer.Option("--share", help="Give the page a public address.")] = False,
-    port: Annotated[
-        int | None, typer.Option(help="Of the page; by default the first that is free from 7860 on.")
-    ] = None,
+    model: Annotated[str, typer.Option(help="Protector: a name, a model file or the folder of a package.")] = "unet",
+    gpu: Annotated[bool, typer.Option("--gpu", help="Run on CUDA instead of the CPU.")] = False,
+    share: Annotated[bool, typer.Option("--share", help="Give the page a public address on the internet.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the page; by default the first free one from 7860.")] = None,
 ) -> None:
     """Protect pictures in the browser."""
     try:

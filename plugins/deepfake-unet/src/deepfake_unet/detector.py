@@ -38,7 +38,7 @@ DEFAULT = TrainRecipe(
     batch_size=16,
     ema=0.998,
     precision="bf16",
-    # Validation sees the localiser only, so one at the end is enough: what protects best is what trained longest.
+    # Validation measures the localiser only, so that one at the end is enough: longer training protects better.
     eval_every=2000,
     save_every=200,
     workers=1,
@@ -50,7 +50,7 @@ DEFAULT = TrainRecipe(
         small_size=128,
     ),
 )
-"""How the shipped weights were trained: surrogates first, then both heads together; about half an hour on two cores."""
+"""The recipe of the shipped weights: surrogates first, then both heads; it takes about half an hour on two cores."""
 
 
 class UnetConfig(DetectorConfig):
@@ -58,13 +58,13 @@ class UnetConfig(DetectorConfig):
 
     Attributes:
         image_size: Side of the square input in pixels, a multiple of 32.
-        margin: Side of the crop over the longer side of the face box.
-        widths: Channels of the trunk at full, half, quarter … resolution (002-11).
+        margin: Crop margin: side of the crop divided by the longer side of the face box.
+        widths: Channels of the trunk at full, half, quarter … resolution.
         epsilon: Largest change of a pixel's channel, in units of the pixel range [0, 1].
-        evidence_weight: Weight of the evidence map's loss beside the classification loss of weight 1.
-        protect_weight: Weight of the perturbation's effect; 0 trains a detector alone.
-        visibility: Weight of the perturbation's mean square, in units of the bound, within its loss.
-        surrogates: Trained detectors whose features the perturbation is to disturb.
+        evidence_weight: Weight of the evidence map's loss; that of the classification loss is 1.
+        protect_weight: Weight of the perturbation's loss; 0 trains the localiser alone.
+        visibility: Weight of the perturbation's mean square, in units of the bound, within the perturbation's loss.
+        surrogates: Names of trained detectors whose features the perturbation is trained to disturb.
     """
 
     image_size: int = Field(256, ge=32, multiple_of=32)
@@ -78,7 +78,7 @@ class UnetConfig(DetectorConfig):
 
 
 class Unet(Detector):
-    """A localiser of blended regions and a protector in one network (002-7)."""
+    """A localiser of blended regions and a protector in one network."""
 
     Config = UnetConfig
     config: UnetConfig
@@ -102,7 +102,7 @@ class Unet(Detector):
     def before_training(
         self, training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device
     ) -> None:
-        """Train the surrogates that the perturbation is to disturb, or load them from the cache."""
+        """Train the surrogates that the perturbation is trained to disturb, or load them from the cache."""
         config = self.config
         if config.protect_weight:
             surrogates = training_surrogates(training, config.surrogates, recipe, cache_dir, device, config.margin)
@@ -110,7 +110,7 @@ class Unet(Detector):
             self.protection = Protection(surrogates, config.epsilon, config.visibility, precision)
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        """Classification, the map against the blend mask where one is known, and the perturbation's effect."""
+        """Return the sum of the losses of logit, evidence map (where masks are known) and perturbation, a scalar."""
         logit, evidence, perturbation = output
         loss = super().loss(logit, batch)
         if self.config.evidence_weight and (mask := batch.get("mask")) is not None:

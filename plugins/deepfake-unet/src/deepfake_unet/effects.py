@@ -1,11 +1,11 @@
-"""What a perturbation does to networks: beside trivial changes of the same bound, and beside the best that is known.
+"""The effect of a perturbation on networks, compared with trivial changes of the same bound and with a strong attack.
 
-Two changes are trivial: random noise, and a picture that is brighter by the whole bound. The second one matters for
-face swappers. They hand colours on, so brightening moves their output without disturbing the swap; what does no more
-than that protects nothing, and SSIM, which hardly sees it, tells the two apart.
+Two changes are trivial: random noise, and an image that is brighter by the whole bound. The second one matters for
+face swappers: they preserve colours, so that brightening changes their output without disturbing the swap. A
+perturbation with no larger effect protects nothing; SSIM, which brightening hardly changes, tells the two apart.
 
-The reference is projected gradient descent (PGD, Madry et al. 2018, arXiv 1706.06083) on each network itself, which a
-protector that answers in one pass, and has never seen the network, cannot reach.
+The reference is projected gradient descent (PGD, Madry et al. 2018, arXiv 1706.06083) on each network itself. A
+protector that runs in one pass and has never seen the network cannot reach it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from deepfake_core.training.data.degrade import recode
 from deepfake_unet.surrogates import Surrogate, SwapSurrogate
 
 Images = NDArray[np.uint8]
+"""Images, uint8 [N, H, W, 3] RGB."""
 
 _CHUNK = 16
 
@@ -44,17 +45,18 @@ PATHS: Mapping[str, Callable[[Images], Images]] = {
     "JPEG 75": _jpeg75,
     "half size": _halved,
 }
-"""What happens to a picture before the network sees it; clean pictures go the same way."""
+"""Degradation of an image before the network sees it, by name; clean images are degraded alike."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure.
+    """A mean over images with its interval.
 
     Attributes:
-        value: Mean over the pictures.
-        low, high: 95 % interval of the mean, by the bootstrap over pictures.
-        count: Pictures.
+        value: Mean over the images.
+        low: Lower end of the 95 % interval of the mean, by the bootstrap over images.
+        high: Upper end of that interval.
+        count: Number of images.
     """
 
     value: float
@@ -64,7 +66,7 @@ class Measured:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Measured:
-        """The mean of ``float64 [N]``, with its interval."""
+        """Return the mean of the finite values of float64 [N], with its interval."""
         finite = values[np.isfinite(values)]
         mean = float(finite.mean()) if len(finite) else float("nan")
         low, high = grouped_bootstrap(
@@ -79,15 +81,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Effect:
-    """What one perturbation does to one network on one path.
+    """The effect of one perturbation on one network after one degradation.
 
     Attributes:
         surrogate: Name of the network.
-        attack: ``protector``, ``noise``, ``brighter`` or ``PGD``.
-        path: A key of :data:`PATHS`.
-        change: Distance of the answer from the answer to the clean picture, over the clean answer's spread; 0 where
-            nothing changes.
-        swap_psnr_db, swap_ssim: Of a face swapper: swapped picture with against without the perturbation.
+        attack: Name of the perturbation: ``protector``, ``noise``, ``brighter`` or ``PGD``.
+        path: Name of the degradation: a key of :data:`PATHS`.
+        change: Distance between the outputs for the changed and the clean image, divided by the spread of the clean
+            output; 0 where nothing changes.
+        swap_psnr_db: For face swappers, PSNR in dB of swaps with the perturbation against swaps without it.
+        swap_ssim: For face swappers, SSIM of swaps with the perturbation against swaps without it.
     """
 
     surrogate: str
@@ -99,23 +102,31 @@ class Effect:
 
 
 def noise(images: Images, epsilon: float, seed: int = 0) -> Images:
-    """Every channel of ``uint8 [N, H, W, 3]`` up or down by the whole bound, at random."""
+    """Change every channel of images uint8 [N, H, W, 3] by the whole bound, up or down at random."""
     return attacks.shaken(images, levels(epsilon), seed)
 
 
 def brighter(images: Images, epsilon: float) -> Images:
-    """Every channel of ``uint8 [N, H, W, 3]`` up by the whole bound."""
+    """Increase every channel of images uint8 [N, H, W, 3] by the whole bound."""
     return bounded(images, np.full(images.shape, levels(epsilon), np.int16), epsilon)
 
 
 def bounded(images: Images, change: NDArray[np.int16], epsilon: float) -> Images:
-    """Add levels to ``uint8 [N, H, W, 3]`` within the bound and the pixel range."""
+    """Add levels int16 [N, H, W, 3] to images uint8 [N, H, W, 3], within the bound and the pixel range."""
     most = levels(epsilon)
     return attacks.added(images, np.clip(change, -most, most))
 
 
 def pgd(surrogate: Surrogate, images: Images, epsilon: float, device: torch.device, steps: int = 30) -> Images:
-    """Perturb ``uint8 [N, H, W, 3]`` by projected gradient descent on the change of one network's answer."""
+    """Perturb images uint8 [N, H, W, 3] by projected gradient descent on the change of one network's output.
+
+    Args:
+        surrogate: Network to attack.
+        images: Images, uint8 [N, H, W, 3] RGB.
+        epsilon: Bound of the change, in units of the pixel range [0, 1].
+        device: Device of the network.
+        steps: Number of steps.
+    """
 
     def moved(clean: Tensor, changed: Tensor, _rows: slice) -> Tensor:
         return surrogate.change(clean, changed).clamp_min(1e-12).sqrt()
@@ -133,16 +144,16 @@ def effect(
     decoders: Sequence[int],
     device: torch.device,
 ) -> Effect:
-    """Measure one perturbation.
+    """Measure the effect of one perturbation on one network after one degradation.
 
     Args:
-        surrogate: The network.
+        surrogate: Network that is measured.
         attack: Name of the perturbation, for the record.
-        path: A key of :data:`PATHS`.
-        clean: uint8 [N, H, W, 3] RGB.
-        changed: The same pictures, perturbed.
-        decoders: Of each picture, the decoder of the other set of faces.
-        device: Where the network is.
+        path: Name of the degradation: a key of :data:`PATHS`.
+        clean: Images, uint8 [N, H, W, 3] RGB.
+        changed: The same images with the perturbation.
+        decoders: For each image, the decoder of the other set of faces.
+        device: Device of the network.
     """
     arrive = PATHS[path]
     before, after = (np.stack([arrive(image) for image in images]) for images in (clean, changed))
@@ -169,7 +180,7 @@ def effect(
 
 
 def swapped(surrogate: SwapSurrogate, images: Tensor, decoders: Sequence[int]) -> Images:
-    """Faces as the given decoders show them: ``float32 [N, 3, H, W]`` → ``uint8 [N, S, S, 3]``."""
+    """Return images float32 [N, 3, H, W] in [0, 1] as the given decoders decode them, uint8 [N, S, S, 3]."""
     with torch.no_grad():
         both = torch.stack([surrogate.shown(images, decoder) for decoder in range(2)])
     chosen = both[torch.as_tensor(list(decoders)), torch.arange(len(images))]

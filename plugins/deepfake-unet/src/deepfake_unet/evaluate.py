@@ -1,7 +1,7 @@
-"""``python -m deepfake_unet.evaluate``: what the protection does, measured on faces that no training saw.
+"""``python -m deepfake_unet.evaluate``: the effect of the protection, measured on faces that no training saw.
 
-The run's own validation faces, its surrogates, and networks that it was not trained against: another face swapper,
-and the features of any other detector. Everything is written as JSON, a chart and a sheet of pictures.
+It is measured on the validation faces of the run, for its surrogates and for networks that it was not trained against:
+another face swapper, and the features of any other detector. The results are JSON, a chart and a sheet of images.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class HeldOutFaces:
     """Real faces of the validation split.
 
     Attributes:
-        images: uint8 [N, H, W, 3] RGB, as the network sees them.
-        decoders: Of each, the decoder of the set of faces that it does not belong to.
+        images: Faces as the network sees them, uint8 [N, H, W, 3] RGB.
+        decoders: For each face, the decoder of the set of faces that it does not belong to.
     """
 
     images: Images
@@ -44,22 +44,28 @@ class HeldOutFaces:
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(help="The data that the model was trained on: NAME:PATH or a folder.")],
+    data: Annotated[str, typer.Option(help="Data that the model was trained on: NAME:PATH or a folder.")],
     out: Annotated[Path, typer.Option(help="Folder for protection.json, protection.png and sheet.png.")],
-    cache_dir: Annotated[Path, typer.Option(help="The run's cache of faces and surrogates.")],
-    model: Annotated[str, typer.Option(help="The protector: a name, a model file or a packaged folder.")] = "unet",
+    cache_dir: Annotated[Path, typer.Option(help="Cache of faces and surrogates of the training run.")],
+    model: Annotated[str, typer.Option(help="Protector: a name, a model file or the folder of a package.")] = "unet",
     features: Annotated[
         list[str] | None,
-        typer.Option(help="Detector whose features were not trained against; NAME?key=value: its public weights."),
+        typer.Option(
+            help="Detector whose features the model was not trained against; NAME?key=value takes its public weights."
+        ),
     ] = None,
-    count: Annotated[int, typer.Option(min=2, help="Faces, at most.")] = 64,
-    epsilon: Annotated[float | None, typer.Option(help="Bound; by default the one that it was trained at.")] = None,
-    pgd_steps: Annotated[int, typer.Option(min=1, help="Steps of the reference.")] = 30,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    count: Annotated[int, typer.Option(min=2, help="Largest number of faces.")] = 64,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Bound of the perturbation in [0, 1]; by default the one of training.")
+    ] = None,
+    pgd_steps: Annotated[int, typer.Option(min=1, help="Steps of the reference attack, PGD.")] = 30,
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Measure what the protection does to surrogates that it was and was not trained against."""
+    """Measure the effect of the protection on surrogates that it was trained against, and on others."""
     where = torch.device(device)
-    extractors = [feature_extractor(name).to(where) for name in features or ()]  # what is missing is said first
+    extractors = [
+        feature_extractor(name).to(where) for name in features or ()
+    ]  # missing extras are reported before the work begins
     loaded = load(model, device=device)
     recipe = recipe_of(loaded.manifest) or DEFAULT
     seed_everything(recipe.seed)
@@ -90,7 +96,20 @@ def measure(
     device: torch.device,
     pgd_steps: int,
 ) -> tuple[dict[str, Any], Images]:
-    """All figures as JSON, and the protected faces ``uint8 [N, H, W, 3]``."""
+    """Measure all perturbations on all surrogates.
+
+    Args:
+        loaded: Protector.
+        faces: Held-out faces.
+        trained: Surrogates that the protector was trained against.
+        held_out: Surrogates that it was not trained against.
+        epsilon: Bound of the perturbations, in units of the pixel range [0, 1].
+        device: Device of the surrogates.
+        pgd_steps: Steps of the reference attack.
+
+    Returns:
+        All figures in plain values, and the protected faces uint8 [N, H, W, 3].
+    """
     clean = faces.images
     change = UnetProtector().perturbation(loaded, clean, epsilon)
     protected = protected_crops(clean, change, epsilon)
@@ -119,12 +138,12 @@ def measure(
 
 
 def protected_crops(clean: Images, change: NDArray[np.float32], epsilon: float) -> Images:
-    """Faces ``uint8 [N, H, W, 3]`` with a perturbation for pixels in [0, 1] added as whole levels."""
+    """Add a perturbation float32 [N, H, W, 3] of pixels in [0, 1] to faces uint8 [N, H, W, 3], in whole levels."""
     return bounded(clean, np.round(255 * change).astype(np.int16), epsilon)
 
 
 def quality(clean: Images, changed: Images) -> dict[str, Any]:
-    """PSNR in dB and SSIM of changed faces against the clean ones, and the largest change in levels."""
+    """Return PSNR in dB, SSIM and the largest change in levels of changed against clean faces uint8 [N, H, W, 3]."""
     pairs = list(zip(clean, changed, strict=True))
     return {
         "psnr_db": asdict(Measured.of(np.array([psnr(one, other) for one, other in pairs]))),
@@ -134,10 +153,10 @@ def quality(clean: Images, changed: Images) -> dict[str, Any]:
 
 
 def held_out_faces(training_data: TrainingData, count: int) -> HeldOutFaces:
-    """Real faces of the validation split, spread evenly over the two sources that the face swappers know.
+    """Return real faces of the validation split, spread evenly over the two sources that the face swappers know.
 
     Raises:
-        DeepfakeError: There are none.
+        DeepfakeError: There are no such faces.
     """
     names = two_sources(training_data.training)
     validation = training_data.validation
@@ -153,13 +172,17 @@ def held_out_faces(training_data: TrainingData, count: int) -> HeldOutFaces:
 
 
 def held_out_swapper(sets: Faces, cache_dir: Path, recipe: TrainRecipe, device: torch.device) -> SwapSurrogate:
-    """A face swapper that no training saw; its own seed also decides the order of the faces."""
+    """Return a face swapper that the protector was not trained against; its seed also decides the order of faces."""
     steps = recipe.pairs.autoencoder_steps
     return load_swapper(HELD_OUT_SWAPPER, sets, cache_dir, steps=steps, device=device, name="held-out swapper")
 
 
 def feature_extractor(name: str) -> FeatureSurrogate:
-    """The features of a trained detector; ``NAME?key=value&…``: of its public weights, before any training here.
+    """Return the features of a trained detector.
+
+    Args:
+        name: Name of the detector; ``NAME?key=value&…`` is a detector with these hyper-parameters and the public
+            weights that its training starts from.
 
     Raises:
         WeightsUnavailable: There are no such weights.
@@ -179,7 +202,7 @@ def feature_extractor(name: str) -> FeatureSurrogate:
 
 
 def main() -> None:
-    """Run it; what the user can mend is said in one line."""
+    """Run the command; errors that the user can correct are reported in one line."""
     try:
         typer.run(evaluate)
     except DeepfakeError as error:

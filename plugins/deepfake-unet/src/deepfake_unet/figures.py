@@ -17,17 +17,21 @@ from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_unet.effects import PATHS, swapped
 from deepfake_unet.surrogates import SwapSurrogate
 
-# Told apart by most colour-blind readers too (Okabe & Ito 2008).
+# Colours that most colour-blind readers can distinguish (Okabe & Ito 2008).
 _COLOURS = {"noise": "#999999", "brighter": "#56b4e9", "protector": "#0072b2", "PGD": "#e69f00"}
 _TILE, _LABEL = 160, 18
 _AMPLIFIED = 10
 
 
 def draw_chart(result: Mapping[str, Any], file: Path) -> None:
-    """Write the change of every network's answer by attack and path, with intervals, as a PNG file.
+    """Write a PNG chart of the change of every network's output by attack and degradation, with intervals.
+
+    Args:
+        result: Figures that :func:`deepfake_unet.evaluate.measure` returned.
+        file: PNG file to write.
 
     Raises:
-        MissingExtra: matplotlib is absent.
+        MissingExtra: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
@@ -69,12 +73,12 @@ def draw_sheet(
     """Write a row for each face: original, protected, ten times their difference, and both swaps.
 
     Args:
-        swapper: Makes the swaps.
-        clean: uint8 [N, H, W, 3] RGB.
+        swapper: Face swapper that makes the swaps.
+        clean: Faces, uint8 [N, H, W, 3] RGB.
         protected: The same faces, protected.
-        decoders: Of each face, the decoder of the other set.
+        decoders: For each face, the decoder of the other set of faces.
         file: PNG file to write.
-        device: Where the swapper is.
+        device: Device of the swapper.
     """
     difference = protected.astype(np.int16) - clean.astype(np.int16)
     amplified = np.clip(128 + _AMPLIFIED * difference, 0, 255).astype(np.uint8)

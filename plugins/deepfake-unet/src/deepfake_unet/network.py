@@ -1,4 +1,4 @@
-"""The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): one trunk, a head for protection and one for detection."""
+"""The U-Net (Ronneberger et al. 2015, arXiv 1505.04597): one trunk with a head for protection and one for detection."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDE = 4
-"""Pixels of the input per cell of the evidence map and side."""
+"""Side of a cell of the evidence map, in pixels of the input."""
 
 
 class UNet(nn.Module):
-    """Features at full resolution → a bounded perturbation, and a map of where the face was blended.
+    """The network: features at full resolution, from them a bounded perturbation and a map of the blended region.
 
-    The trunk with the perturbation's head is the documented protector (002-11): 4,787,975 parameters at the
-    default widths. The map's head adds 33, and the score that is pooled from it 2.
+    The trunk with the head of the perturbation is the documented protector and has 4,787,975 parameters at the default
+    widths. The head of the map adds 33, and the logit that is pooled from the map adds 2.
 
     Args:
         widths: Channels at full, half, quarter … resolution. The input's sides must be multiples of
@@ -41,7 +41,7 @@ class UNet(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def features(self, images: Tensor) -> Tensor:
-        """``float32 [N, 3, H, W]`` normalised → ``float32 [N, C, H, W]``."""
+        """Return the features float32 [N, C, H, W] of normalised images float32 [N, 3, H, W]."""
         x = images
         skipped = []
         for level, block in enumerate(self.down):
@@ -53,11 +53,11 @@ class UNet(nn.Module):
         return x
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Judge and protect ``float32 [N, 3, H, W]`` normalised.
+        """Return logits, evidence and perturbation for normalised images float32 [N, 3, H, W].
 
         Returns:
-            Logits ``[N]``; evidence logits ``[N, H/4, W/4]``; the perturbation ``[N, H, W, 3]`` to be added to
-            pixels in [0, 1], within ±epsilon.
+            Logits float32 [N]; evidence logits [N, H/4, W/4]; the perturbation [N, H, W, 3] within ±epsilon, to be
+            added to pixels in [0, 1].
         """
         features = self.features(images)
         evidence = F.avg_pool2d(self.mask(features), STRIDE).squeeze(1)
@@ -70,7 +70,7 @@ class UNet(nn.Module):
 
 
 def _double_conv(before: int, after: int) -> nn.Sequential:
-    # Without biases: the normalisation that follows has its own.
+    # The convolutions have no biases, because the normalisation that follows has its own.
     return nn.Sequential(
         nn.Conv2d(before, after, 3, padding=1, bias=False),
         nn.BatchNorm2d(after),

@@ -1,4 +1,4 @@
-"""What this distribution offers."""
+"""The records of what this package offers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfake_core import DetectorSpec, ProtectorSpec, hookimpl, read_targets
 
 @hookimpl
 def deepfake_detectors() -> Iterable[DetectorSpec]:
-    """The ``unet`` detector, which is a protector too."""
+    """Yield the record of the detector ``unet``."""
     yield DetectorSpec(
         name="unet",
         summary="U-Net that protects faces by a small perturbation; also trains as a localiser of blended regions",
@@ -22,7 +22,7 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
 
 @hookimpl
 def deepfake_protectors() -> Iterable[ProtectorSpec]:
-    """The perturbation that ``unet`` returns beside its score."""
+    """Yield the record of the protector: the perturbation that ``unet`` returns beside its score."""
     yield ProtectorSpec(
         name="unet",
         summary="a perturbation that changes what networks read from a face",

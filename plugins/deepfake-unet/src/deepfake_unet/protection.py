@@ -1,4 +1,4 @@
-"""The perturbation's objective: to disturb surrogates, through all that may happen to a picture."""
+"""The objective of the perturbation: to disturb surrogates through all changes that an image may undergo."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from deepfake_unet.surrogates import TRAINING_SWAPPERS, Faces, FeatureSurrogate,
 log = logging.getLogger("deepfake.training")
 
 FACES = 1500
-"""Faces of each set that a face swapper is trained on, at most."""
+"""Largest number of faces of each set that a face swapper is trained on."""
 FACE_SIDE = 96
-"""Side in pixels at which they are kept."""
+"""Side in pixels of these faces."""
 _FLOOR = 1e-5
-"""Added to a relative change before its logarithm."""
+"""Term that is added to a relative change before its logarithm."""
 
 
 class Protection:
-    """The objective: the larger the change of every surrogate's answer, the smaller the loss.
+    """The objective, which is smaller the more the output of every surrogate changes.
 
     Args:
         surrogates: Frozen networks on one device.
-        epsilon: Bound of the perturbation.
+        epsilon: Bound of the perturbation, in units of the pixel range [0, 1].
         visibility: Weight of the perturbation's mean square, in units of the bound.
-        precision: ``fp32``, ``bf16`` or ``fp16``, in which the surrogates compute.
+        precision: Precision of the surrogates: ``fp32``, ``bf16`` or ``fp16``.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class Protection:
         self.surrogates, self.epsilon, self.visibility, self.precision = surrogates, epsilon, visibility, precision
 
     def loss(self, images: Tensor, perturbation: Tensor) -> Tensor:
-        """A scalar: minus the mean logarithm of the relative changes, plus what can be seen.
+        """Return minus the mean logarithm of the relative changes plus the weighted visibility, a scalar.
 
-        The logarithm makes surrogates count alike, however easily one of them is disturbed.
+        The logarithm makes all surrogates count alike, however easily one of them is disturbed.
 
         Args:
             images: uint8 [N, H, W, 3] RGB.
-            perturbation: float32 [N, H, W, 3] for pixels in [0, 1].
+            perturbation: Change of pixels in [0, 1], float32 [N, H, W, 3].
         """
         clean = images.permute(0, 3, 1, 2).float() / 255
         protected = add_bounded(clean, perturbation.permute(0, 3, 1, 2), self.epsilon)
         clean, protected = degraded(torch.stack([clean, protected]))
-        # Each surrogate gets its share of the pictures: as many of them cost no more than one.
+        # The images are divided among the surrogates, so that many of them cost no more than one.
         shares = torch.randperm(len(images)).to(images.device).tensor_split(len(self.surrogates))
         with torch.autocast(
             images.device.type,
@@ -88,18 +88,18 @@ def training_surrogates(
     device: torch.device,
     margin: float,
 ) -> list[Surrogate]:
-    """Face swappers, trained on the first call, and the networks of trained detectors.
+    """Return face swappers, which are trained on the first call, and the networks of trained detectors.
 
     Args:
-        training: Whose real faces the face swappers are trained on.
-        detectors: Names of detectors with weights; left out where the recipe does without public weights.
-        recipe: ``pairs.autoencoder_steps`` is the length of each face swapper's training.
-        cache_dir: Where face swappers are kept.
-        device: Where everything runs.
-        margin: Side of the detector's crop over the longer side of the face box.
+        training: Training set whose real faces the face swappers are trained on.
+        detectors: Names of detectors with weights; they are left out where the recipe uses no public weights.
+        recipe: Recipe whose ``pairs.autoencoder_steps`` is the length of each face swapper's training.
+        cache_dir: Folder in which trained face swappers are kept.
+        device: Device of all surrogates.
+        margin: Crop margin of the detector: side of the crop divided by the longer side of the face box.
 
     Raises:
-        TrainingDataError: There are not two real faces.
+        TrainingDataError: There are fewer than two real faces.
         MissingExtra: A detector is not installed, or has no weights that torch can run.
     """
     faces = two_sets(training, margin)
@@ -115,10 +115,13 @@ def training_surrogates(
 
 
 def feature_surrogate(name: str) -> FeatureSurrogate:
-    """The network of an installed, trained detector.
+    """Return the network of an installed, trained detector.
+
+    Args:
+        name: Name of the detector.
 
     Raises:
-        MissingExtra: It is not installed, or its weights are not.
+        MissingExtra: The detector or its weights are not installed.
     """
     try:
         return FeatureSurrogate(load(name, backend="torch", device="cpu"))
@@ -127,7 +130,11 @@ def feature_surrogate(name: str) -> FeatureSurrogate:
 
 
 def two_sources(training: TrainingSet) -> tuple[str, str] | None:
-    """Names of the two largest sources of real faces, where the smaller one has a quarter of the larger one's."""
+    """Return the names of the two largest sources of real faces.
+
+    Returns:
+        The two names; ``None`` where the second source has less than a quarter of the first one's faces.
+    """
     if not isinstance(training, PairDataset):
         return None
     source = training.maker.source
@@ -139,12 +146,16 @@ def two_sources(training: TrainingSet) -> tuple[str, str] | None:
 
 
 def two_sets(training: TrainingSet, margin: float) -> Faces:
-    """Two sets of real faces for a face swapper: ``uint8 [N, S, S, 3]`` each, at most :data:`FACES`.
+    """Return two sets of real faces for a face swapper, each uint8 [N, S, S, 3] RGB with at most :data:`FACES` faces.
 
-    They are those of :func:`two_sources`; where there are none, every other face.
+    They come from the two sources of :func:`two_sources`; where there are none, faces go to the two sets in turn.
+
+    Args:
+        training: Training set of the detector.
+        margin: Crop margin of the detector.
 
     Raises:
-        TrainingDataError: There are not two real faces.
+        TrainingDataError: There are fewer than two real faces.
     """
     if isinstance(training, PairDataset):
         real, source = training.maker.real, training.maker.source
@@ -160,7 +171,7 @@ def two_sets(training: TrainingSet, margin: float) -> Faces:
 
 
 def _stored(source: PairSource, rows: NDArray[np.intp], margin: float) -> NDArray[np.uint8]:
-    """The detector's crops of stored faces, spread evenly over the rows."""
+    """Return the detector's crops of stored faces, spread evenly over the rows, uint8 [N, S, S, 3]."""
     faces = []
     for row in rows[np.linspace(0, len(rows) - 1, min(FACES, len(rows))).astype(int)]:
         pixels = np.asarray(source.pixels[int(row)])
@@ -170,7 +181,7 @@ def _stored(source: PairSource, rows: NDArray[np.intp], margin: float) -> NDArra
 
 
 def _of_items(training: TrainingSet) -> NDArray[np.uint8]:
-    """The first real faces of any training set."""
+    """Return the first real faces of any training set, uint8 [N, S, S, 3]."""
     faces: list[NDArray[np.uint8]] = []
     for item in range(len(training)):
         sample = training[0, item]

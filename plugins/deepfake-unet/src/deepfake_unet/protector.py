@@ -1,4 +1,4 @@
-"""The protector: the network's own second output, through any runtime."""
+"""The protector: the perturbation that the network returns, computed by any runtime."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from deepfake_core import LoadedDetector
 
 PERTURBATION = "perturbation"
+"""Name of the output that holds the perturbation."""
 _BATCH = 4
 
 
 class UnetProtector(Protector):
-    """Runs on ONNX Runtime without torch, as judging does."""
+    """Protects images by the output of ``unet``; it needs a runtime, but not torch."""
 
     def perturbation(self, detector: LoadedDetector, crops: NDArray[np.uint8], epsilon: float) -> NDArray[np.float32]:
         found = detector.score(crops, batch_size=_BATCH).extra.get(PERTURBATION)
         if found is None:
             raise DeepfakeError(f"{detector.manifest.name!r} returns no perturbation; export it again from its weights")
-        # Trained at one bound: another one scales what the network learned.
+        # The network was trained at one bound, so that another bound scales its perturbation.
         scaled: NDArray[np.float32] = found * np.float32(epsilon / detector.manifest.config["epsilon"])
         return scaled

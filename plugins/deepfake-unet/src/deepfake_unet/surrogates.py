@@ -1,8 +1,8 @@
-"""Stand-ins for the systems that a protected picture is meant to disturb: small networks that are trained here.
+"""Surrogates: stand-ins for the systems that a protected image is meant to disturb.
 
-A face swapper of the shared-encoder kind has one encoder and a decoder for each of two sets of faces; a face of one
-set, decoded by the other's decoder, is the swap. A feature extractor is a detector's own network, read at the layers
-that it names for explanations.
+A face swapper is trained here: it has one encoder and a decoder for each of two sets of faces, and a face of one set
+that the other set's decoder decodes is the swap. A feature extractor is the network of a detector, whose activations
+are read at the layers that the detector names for explanations.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ if TYPE_CHECKING:
     from deepfake_core import LoadedDetector
 
 PEAK_RATE = 1e-3
+"""Peak learning rate of face swappers."""
 BATCH = 16
 """Faces of each of the two sets in one training step."""
 
 Faces = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""Two sets of real faces, each ``uint8 [N, S, S, 3]`` RGB."""
+"""Two sets of real faces, each uint8 [N, S, S, 3] RGB."""
 
 
 class SwapSpec(Frozen):
-    """One face swapper.
+    """Architecture and seed of a face swapper.
 
     Attributes:
-        size: Side of its pictures in pixels.
-        width: Channels at half resolution, doubled at each level below, up to 256.
-        levels: Halvings of the resolution.
+        size: Side of its images in pixels.
+        width: Channels at half resolution; they double at each level below, up to 256.
+        levels: Number of times that the resolution is halved.
         latent: Channels of the bottleneck, which is ``size / 2 ** levels`` cells wide.
-        upsampling: How the decoders enlarge.
-        seed: Of the weights, the order of the faces and their distortions.
+        upsampling: Method of the decoders to double the resolution.
+        seed: Seed for the weights, the order of the faces and their distortions.
     """
 
     size: int = Field(64, gt=0, multiple_of=16)
@@ -59,14 +60,18 @@ TRAINING_SWAPPERS = (
     SwapSpec(seed=1),
     SwapSpec(width=24, levels=3, latent=24, upsampling="nearest", seed=2),
 )
-"""What the U-Net is trained against."""
+"""Face swappers that the U-Net is trained against."""
 
 HELD_OUT_SWAPPER = SwapSpec(size=80, width=40, levels=4, latent=64, upsampling="transposed", seed=3)
-"""What it is only measured on: another size, width, bottleneck, decoder, seed and order of the faces."""
+"""Face swapper that the U-Net is only measured on; size, width, bottleneck, decoder, seed and order of faces differ."""
 
 
 class SwapAutoencoder(nn.Module):
-    """``float32 [N, 3, S, S]`` in [0, 1] → the face as each of the two decoders shows it."""
+    """A face swapper's network: images float32 [N, 3, S, S] in [0, 1] → the faces as one of two decoders decodes them.
+
+    Args:
+        spec: Architecture of the network.
+    """
 
     def __init__(self, spec: SwapSpec) -> None:
         super().__init__()
@@ -79,7 +84,7 @@ class SwapAutoencoder(nn.Module):
         self.decoders = nn.ModuleList(_decoder(spec, widths) for _ in range(2))
 
     def forward(self, images: Tensor, decoder: int) -> Tensor:
-        """``float32 [N, 3, S, S]`` in [0, 1] → the same, as decoder 0 or 1 shows it."""
+        """Return images float32 [N, 3, S, S] in [0, 1] as decoder 0 or 1 decodes them, of the same shape."""
         decoded: Tensor = torch.sigmoid(self.decoders[decoder](self.encoder(images * 2 - 1)))
         return decoded
 
@@ -98,27 +103,27 @@ def _decoder(spec: SwapSpec, widths: Sequence[int]) -> nn.Sequential:
 
 
 class Surrogate(nn.Module):
-    """A frozen network that answers to pictures; how far its answer moves is a perturbation's effect.
+    """A frozen network; the change of its output measures the effect of a perturbation.
 
     Attributes:
-        name: For reports.
+        name: Name in reports.
     """
 
     name: str
 
     def answer(self, images: Tensor) -> Sequence[Tensor]:
-        """``float32 [N, 3, H, W]`` in [0, 1] of any size → its answers, each ``float32 [N, …]``."""
+        """Return the outputs, each float32 [N, …], for images float32 [N, 3, H, W] in [0, 1] of any size."""
         raise NotImplementedError
 
     def change(self, clean: Tensor, protected: Tensor) -> Tensor:
-        """Relative squared change of the answer, the mean over its parts: ``float32 [N]``.
+        """Return the relative squared change of the outputs, float32 [N], the mean over all outputs.
 
-        Of each part, the squared distance between the answers over the squared distance of the clean answer from
-        its own mean.
+        For each output, it is the squared distance between the outputs divided by the squared distance of the clean
+        output from its own mean.
 
         Args:
-            clean: float32 [N, 3, H, W] in [0, 1].
-            protected: The same pictures with a perturbation.
+            clean: Images float32 [N, 3, H, W] in [0, 1].
+            protected: The same images with a perturbation.
         """
         with torch.no_grad():
             before = self.answer(clean)
@@ -131,14 +136,19 @@ class Surrogate(nn.Module):
 
 
 class SwapSurrogate(Surrogate):
-    """A face swapper; its answers are what both decoders show."""
+    """A face swapper, whose outputs are the images of both decoders.
+
+    Args:
+        name: Name in reports.
+        network: Trained network.
+    """
 
     def __init__(self, name: str, network: SwapAutoencoder) -> None:
         super().__init__()
         self.name, self.network = name, _frozen(network)
 
     def shown(self, images: Tensor, decoder: int) -> Tensor:
-        """``float32 [N, 3, H, W]`` in [0, 1] → ``float32 [N, 3, S, S]`` in [0, 1] by decoder 0 or 1."""
+        """Return images float32 [N, 3, H, W] in [0, 1] as decoder 0 or 1 decodes them, float32 [N, 3, S, S]."""
         swapped: Tensor = self.network(_sized(images, self.network.spec.size), decoder)
         return swapped
 
@@ -147,7 +157,7 @@ class SwapSurrogate(Surrogate):
 
 
 class FeatureSurrogate(Surrogate):
-    """A detector's network; its answers are the activations of the layers that it names for explanations.
+    """The network of a detector, whose outputs are the activations of the layers that it names for explanations.
 
     Args:
         loaded: A trained detector in torch.
@@ -162,7 +172,7 @@ class FeatureSurrogate(Surrogate):
         self.register_buffer("std", torch.tensor(spec.normalize.std).view(1, 3, 1, 1))
         self.network = _frozen(loaded.network)
         self.layers = loaded.detector.explain_layers(loaded.network)
-        # A network of patches takes one size only; a convolutional one also a smaller one, for less work.
+        # A network of patches takes one size only; a convolutional one also takes smaller images, which cost less.
         self.smallest = self.size if any(layer.reshape for layer in self.layers) else 0
 
     def answer(self, images: Tensor) -> Sequence[Tensor]:
@@ -201,15 +211,15 @@ def _sized(images: Tensor, side: int) -> Tensor:
 def load_swapper(
     spec: SwapSpec, faces: Faces, cache_dir: Path, *, steps: int, device: torch.device, name: str
 ) -> SwapSurrogate:
-    """A trained face swapper; trained on the first call, and kept in ``cache_dir``.
+    """Return a trained face swapper, which is trained on the first call and kept in ``cache_dir``.
 
     Args:
-        spec: What it is.
-        faces: The two sets of real faces.
-        cache_dir: Where its weights are kept, under a hash of all that decided them.
-        steps: Of training.
-        device: Where it trains, and where it will be used.
-        name: For reports.
+        spec: Architecture and seed.
+        faces: Two sets of real faces.
+        cache_dir: Folder for its weights; a hash of everything that decides them names the file.
+        steps: Number of training steps.
+        device: Device on which it is trained and used.
+        name: Name in reports.
     """
     key = hashlib.sha256(f"{spec!r} {steps}".encode())
     for one in faces:
@@ -227,7 +237,14 @@ def load_swapper(
 
 
 def train_swapper(spec: SwapSpec, faces: Faces, *, steps: int, device: torch.device) -> SwapAutoencoder:
-    """Train a face swapper: each decoder learns to undo distortions of the faces of its own set."""
+    """Train a face swapper: each decoder learns to undo distortions of the faces of its own set.
+
+    Args:
+        spec: Architecture and seed.
+        faces: Two sets of real faces.
+        steps: Number of training steps.
+        device: Device on which it is trained.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         rng = np.random.default_rng(spec.seed)
@@ -250,7 +267,7 @@ def train_swapper(spec: SwapSpec, faces: Faces, *, steps: int, device: torch.dev
 
 
 def distorted(images: Tensor) -> Tensor:
-    """Random zoom, shift and elastic warp of ``float32 [N, 3, S, S]``, so that an encoder learns faces, not pixels."""
+    """Zoom, shift and warp images float32 [N, 3, S, S] at random, so that an encoder learns faces and not pixels."""
     count, device = len(images), images.device
     theta = torch.zeros(count, 2, 3, device=device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.1 * (torch.rand(count, device=device) - 0.5)
