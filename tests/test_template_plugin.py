@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import site
 import subprocess
 import sys
@@ -115,3 +116,12 @@ def test_every_plugin_imports_public_names_from_the_core_itself() -> None:
     for file in files:
         for module, name in imports(file):
             assert module == "deepfake_core" or name not in deepfake_core._HOMES, f"{file}: {module}.{name}"
+
+
+def test_the_page_for_authors_names_what_they_can_import() -> None:
+    page = (TEMPLATE.parents[1] / "docs" / "write-a-detector.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named <= set(deepfake_core._HOMES)
+    contract = ("deepfake_core.contract.", "deepfake_core.training.recipes.presets", "deepfake_registry.manifest")
+    assert {name for name, home in deepfake_core._HOMES.items() if home.startswith(contract)} <= named

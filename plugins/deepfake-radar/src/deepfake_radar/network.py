@@ -214,7 +214,7 @@ class Branch(nn.Module):
         )
         self.classify = nn.Linear(config.evidence_dim, 1)
 
-    def judge(self, view: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def logit_and_evidence(self, view: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits [N] and evidence [N, evidence_dim] for a map [N, 1, h, w] and the input of the token layers."""
         evidence = self.fuse(torch.cat([self.map(view), self.tokens(tokens)], dim=1))
         return self.classify(evidence).squeeze(1), evidence
@@ -239,7 +239,7 @@ class BoundaryBranch(Branch):
 
     def forward(self, images: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits [N] and evidence [N, evidence_dim] for images [N, 3, H, W] and patch tokens [N, P, D]."""
-        return self.judge(self.edges(images), torch.cat([patches.mean(1), patches.amax(1)], dim=1))
+        return self.logit_and_evidence(self.edges(images), torch.cat([patches.mean(1), patches.amax(1)], dim=1))
 
 
 class FrequencyBranch(Branch):
@@ -251,7 +251,7 @@ class FrequencyBranch(Branch):
 
     def forward(self, images: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits [N] and evidence [N, evidence_dim] for images [N, 3, H, W] and the class token [N, D]."""
-        return self.judge(self.spectrum(images), summary)
+        return self.logit_and_evidence(self.spectrum(images), summary)
 
 
 class EvidenceReasoning(nn.Module):
