@@ -14,11 +14,10 @@ from PIL import Image
 
 from deepfake_core import load
 from deepfake_core.ensemble.ensemble import MEMBERS, Ensemble
-from deepfake_core.handle.loaded import single
 from deepfake_core.ensemble.fit import fit_weights
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError, TrainingDataError
 from deepfake_core.evaluation import metrics
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.loaded import LoadedDetector, single
 from deepfake_core.runtimes.base import Outputs, Runtime
 from deepfake_core.testing import draw_face
 from deepfake_registry.manifest import (
@@ -142,7 +141,8 @@ def test_seeds_of_one_architecture_on_clips_are_an_ensemble() -> None:  # 003-18
     assert together.manifest.kind == "video"
     clip = np.zeros((2, 3, 16, 16, 3), np.uint8)
     assert together.score(clip).logit.tolist() == [-4.0, -4.0]
-    for other in (member(2), member(2, clip=Clip(length=4, stride=2)), member(2, side=8, clip=Clip(length=3, stride=2))):
+    longer, smaller = member(2, clip=Clip(length=4, stride=2)), member(2, side=8, clip=Clip(length=3, stride=2))
+    for other in (member(2), longer, smaller):
         with pytest.raises(DeepfakeError, match=r"members that take clips .* 3 frames, 2 apart"):
             Ensemble([*clips, other])
 
