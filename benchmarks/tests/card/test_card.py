@@ -332,4 +332,4 @@ def test_the_command_finds_mistakes_before_it_measures(command, tmp_path, monkey
         assert CliRunner().invoke(app, [*command, *options]).exit_code == 2
     without = command[: command.index("--validation")]
     for options in ([], ["--trained-on", "faces"]):
-        assert "name the training run by --validation" in CliRunner().invoke(app, [*without, *options]).output
+        assert "name the training run with --validation" in CliRunner().invoke(app, [*without, *options]).output

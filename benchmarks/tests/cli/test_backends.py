@@ -67,7 +67,7 @@ def test_the_table_of_exports_is_made_by_one_command_and_gone_on_with(tmp_path):
     assert again.stdout == done.stdout == (tmp_path / "PARITY.md").read_text()
     assert (tmp_path / "parity.json").read_bytes() == written
     assert "unknown format 'caffe'" in invoke("parity", "lite", "--format", "caffe", "--out", tmp_path).stderr
-    assert "name their folder by --keep" in invoke("parity", "lite", "--only-speed", "--out", tmp_path).stderr
+    assert "name their folder with --keep" in invoke("parity", "lite", "--only-speed", "--out", tmp_path).stderr
     faster = invoke("parity", "lite", "--only-speed", "--out", tmp_path, "--keep", tmp_path / "files")
     assert faster.exit_code == 0, faster.output
     (before,), (after,) = (json.loads(text)["cells"] for text in (written, (tmp_path / "parity.json").read_bytes()))

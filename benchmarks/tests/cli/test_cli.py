@@ -128,7 +128,7 @@ def test_predict_exit_status(invoke, arguments, status):
 def test_an_empty_folder_is_said_to_be_empty(invoke, tmp_path):
     done = invoke("predict", tmp_path, "--detector", "tiny")
     assert done.exit_code == 3
-    assert "no pictures or videos" in done.stderr
+    assert "no images or videos" in done.stderr
 
 
 def test_an_error_is_one_line_and_debug_shows_the_traceback(dfbench):

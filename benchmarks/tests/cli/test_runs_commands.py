@@ -133,7 +133,7 @@ def test_prune_deletes_resume_states_of_finished_runs_only_when_told(runs):
     (runs / "b" / "cache").symlink_to(runs / "a" / "model")
     dry = invoke("prune", runs, "--keep", 1)
     assert dry.output.splitlines()[:2] == ["would prune b: 2.0 MB", "would prune a: 2.0 MB"]
-    assert "would free 4.0 MB; do it by --yes" in dry.output
+    assert "would free 4.0 MB; add --yes to delete them" in dry.output
     assert (runs / "a" / "last.pt").exists()
     done = invoke("prune", runs, "--keep", 1, "--yes", "--cache")
     assert "2 runs, freed 5.0 MB" in done.output

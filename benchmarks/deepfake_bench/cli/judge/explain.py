@@ -67,7 +67,7 @@ def explain(
     explanations = Explanations(out, loaded, method, target.value, every_face=True)
     sources = list(loaded.expand(paths))
     if not sources:
-        typer.echo(f"dfbench: no pictures or videos in {', '.join(map(printable, paths))}", err=True)
+        typer.echo(f"dfbench: no images or videos in {', '.join(map(printable, paths))}", err=True)
     results = loaded.stream(sources, frames=frames, clips=clips, keep_crops=True)
     written = 0
     for result in track(results, "explaining", total=len(sources)):

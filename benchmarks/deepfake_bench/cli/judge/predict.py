@@ -88,7 +88,7 @@ def predict(
     explanations = Explanations(explain, loaded, method) if explain is not None else None
     sources = list(loaded.expand(paths))
     if not sources:
-        typer.echo(f"dfbench: no pictures or videos in {', '.join(map(printable, paths))}", err=True)
+        typer.echo(f"dfbench: no images or videos in {', '.join(map(printable, paths))}", err=True)
     # With one file at a time nothing overlaps, so that the stages of --timings add up.
     batches = [[source] for source in sources] if timings else [sources]
     judge = partial(loaded.stream, frames=frames, clips=clips, keep_crops=explain is not None, evidence=timings)

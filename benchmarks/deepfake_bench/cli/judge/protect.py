@@ -43,7 +43,7 @@ def protect(
     protectors.load_protector(loaded)
     sources = [source.data for source in expand(paths)]
     if not sources:
-        typer.echo(f"dfbench: no pictures in {', '.join(map(printable, paths))}", err=True)
+        typer.echo(f"dfbench: no images in {', '.join(map(printable, paths))}", err=True)
     taken: set[Path] = set()
     for source in track(sources, "protecting", total=len(sources)):
         assert isinstance(source, str)
@@ -56,10 +56,10 @@ def protect(
         taken.add(target)
         facts = image.info["protection"]
         measured = f"  PSNR {facts['psnr_db']:.2f} dB  SSIM {facts['ssim']:.4f}" if report else ""
-        faces = {0: "no face, whole picture", 1: "1 face"}.get(facts["faces"], f"{facts['faces']} faces")
+        faces = {0: "no face, whole image", 1: "1 face"}.get(facts["faces"], f"{facts['faces']} faces")
         typer.echo(f"{printable(source)} → {printable(str(target))}  {faces}{measured}")
     if loaded.manifest.weights == "untrained":
-        typer.echo("The weights are untrained: these pictures are not protected.", err=True)
+        typer.echo("The weights are untrained: these images are not protected.", err=True)
     if not taken:
         raise typer.Exit(ExitStatus.NOTHING_PROCESSED)
 

@@ -75,7 +75,9 @@ def card(
     # Mistakes are found before anything is measured, because measuring takes long.
     kept = out or (validation / "card" if validation else None)
     if kept is None or (validation is None) == (trained_on is None):
-        raise DeepfakeError("name the training run by --validation, or its data by --trained-on and a folder by --out")
+        raise DeepfakeError(
+            "name the training run with --validation, or its data with --trained-on and a folder with --out"
+        )
     for item in page:
         blocks_of(item)
     terms = read_terms(sources) if sources is not None else ()

@@ -121,9 +121,9 @@ def run(
     from deepfake_core.progress import track
 
     if resume and out is None:
-        raise DeepfakeError("--resume goes on with the run in a folder: name it by --out")
+        raise DeepfakeError("--resume continues the run in a folder: name the folder with --out")
     if beside and out is None:
-        raise DeepfakeError("--beside writes two reports into a folder: name it by --out")
+        raise DeepfakeError("--beside writes two reports to a folder: name the folder with --out")
     if p99_ms is not None and "server" not in (scenario or ()):
         raise DeepfakeError("--p99-ms is for the scenario server: add --scenario server")
     for name in scenario or ():

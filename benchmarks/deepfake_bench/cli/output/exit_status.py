@@ -6,7 +6,7 @@ import enum
 
 
 class ExitStatus(enum.IntEnum):
-    """What the process returns to the shell. Status 0 means that the command did what it was asked to do.
+    """Exit status of the process, besides 0, which means that the command did what it was asked to do.
 
     Attributes:
         FAILED: The command went through all of its work, and its output reports a failure or a regression: a

@@ -29,7 +29,7 @@ VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "
 
 
 def show_report(report: Report, stream: TextIO | None = None) -> None:
-    """Print the report: machine, speed, accuracy, targets, and what was not measured.
+    """Print a report: machine, speed, accuracy, targets, and what was not measured.
 
     Args:
         report: Report to print.

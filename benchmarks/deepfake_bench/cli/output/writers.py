@@ -43,7 +43,7 @@ class Writer(ABC):
 
 
 class JsonLines(Writer):
-    """Writes one JSON object per line at once. It is ASCII only, so that no file name can control a terminal."""
+    """Writer of one JSON object per line, at once. It is ASCII only, so that no file name can control a terminal."""
 
     def row(self, result: Result) -> None:
         self.stream.write(_to_json(result) + "\n")
@@ -51,7 +51,7 @@ class JsonLines(Writer):
 
 
 class JsonArray(Writer):
-    """Writes one JSON array, element by element."""
+    """Writer of one JSON array, element by element."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -69,7 +69,7 @@ class JsonArray(Writer):
 
 
 class Csv(Writer):
-    """Writes one row for each file at once; its box is that of the deciding face.
+    """Writer of one row for each file, at once; its box is that of the deciding face.
 
     File names are written as they are, except to a terminal, where they are made printable.
     """
@@ -109,7 +109,7 @@ class Csv(Writer):
 
 
 class Table(Writer):
-    """Prints an aligned table at the end, because its widths depend on every row."""
+    """Writer of an aligned table, printed at the end because its widths depend on every row."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)

@@ -62,7 +62,9 @@ def parity(
         if name not in OFFERED:
             raise DeepfakeError(f"unknown format {name!r}; there are {', '.join(OFFERED)}")
     if only_speed and (keep is None or again):
-        raise DeepfakeError("--only-speed measures files that are there: name their folder by --keep, without --again")
+        raise DeepfakeError(
+            "--only-speed measures files that exist already: name their folder with --keep, and leave out --again"
+        )
     table = Table.read(out, anew=again)
     for name in track(detectors or list(plugins.detectors()), "exports"):
         loaded = network_of(name)

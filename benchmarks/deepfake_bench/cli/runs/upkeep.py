@@ -36,7 +36,7 @@ def prune(
         freed += size
         typer.echo(f"{'pruned' if yes else 'would prune'} {printable(name_of(run.folder, runs))}: {size_text(size)}")
     did = "freed" if yes else "would free"
-    hint = "" if yes or not chosen else "; do it by --yes"
+    hint = "" if yes or not chosen else "; add --yes to delete them"
     free = size_text(shutil.disk_usage(runs).free)
     typer.echo(f"{len(chosen)} runs, {did} {size_text(freed)}{hint} ({free} free on the disk)")
 
@@ -71,7 +71,7 @@ def clean(runs: Runs = Path("runs"), yes: Yes = False) -> None:
         record.forget(names)
     for name in names:
         typer.echo(f"{'forgot' if yes else 'would forget'} {printable(name)}")
-    typer.echo(f"{len(names)} deleted runs{'' if yes or not names else '; forget them by --yes'}")
+    typer.echo(f"{len(names)} deleted runs{'' if yes or not names else '; add --yes to forget them'}")
 
 
 def record(run: Run) -> None:
@@ -85,6 +85,6 @@ def record(run: Run) -> None:
     from deepfake_core.training.runs.record import RunRecord
 
     if status(run) != "finished":
-        raise DeepfakeError(f"{run}: has not finished; go on with it by --resume")
+        raise DeepfakeError(f"{run}: has not finished; continue it with dfbench train --resume")
     promotion = RunRecord(run.resolve().parent).add(entry_of(run))
     typer.echo(f"{'promoted to ' + str(promotion.folder) if promotion.promoted else 'recorded'}: {promotion.reason}")

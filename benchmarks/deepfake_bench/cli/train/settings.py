@@ -29,11 +29,11 @@ def stored_run(detector: str, run_dir: Path | None) -> StoredRun | None:
     from deepfake_core.training.runs.stored import read_run
 
     if run_dir is None:
-        raise DeepfakeError("--resume needs the folder of the run to go on with: --run-dir RUN")
+        raise DeepfakeError("--resume needs the folder of the run that it continues: --run-dir RUN")
     stored = read_run(run_dir)
     if stored is not None and stored.detector != detector:
         raise DeepfakeError(
-            f"{run_dir}: holds a run of {stored.detector!r}; resume it by dfbench train {stored.detector}"
+            f"{run_dir}: holds a run of {stored.detector!r}; resume it with dfbench train {stored.detector}"
         )
     return stored
 
@@ -76,7 +76,7 @@ def configured(
         other = differences(stored.recipe, settings) + [f"config.{line}" for line in differences(before, config)]
         if other:
             raise DeepfakeError(
-                f"a run goes on with the settings that it began with, and these differ: {'; '.join(other)}; "
+                f"a run continues with the settings with which it began, and these differ: {'; '.join(other)}; "
                 "leave them out, or start a new run in another --run-dir"
             )
     return with_config(loaded, config), settings

@@ -107,5 +107,5 @@ def _new_run_dir(detector: str, recipe: str | None) -> Path:
     from deepfake_core.errors import DeepfakeError
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise DeepfakeError("several processes need to agree on a folder: name it by --run-dir")
+        raise DeepfakeError("several processes need one common folder: name it with --run-dir")
     return Path("runs") / f"{detector}-{Path(recipe or DEFAULT_RECIPE).stem}-{datetime.now():%Y%m%d-%H%M%S}"
