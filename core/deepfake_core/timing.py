@@ -31,12 +31,15 @@ def medians_ms(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[st
 class Stages:
     """Time spent in each stage of a program.
 
+    Args:
+        *names: Stages that are listed even if they are never entered; others are added when they are entered first.
+
     Attributes:
-        spent_ms: Stage → time in it so far, in ms, in the order in which the stages were first entered.
+        spent_ms: Stage → time in it so far, in ms.
     """
 
-    def __init__(self) -> None:
-        self.spent_ms: dict[str, float] = {}
+    def __init__(self, *names: str) -> None:
+        self.spent_ms: dict[str, float] = dict.fromkeys(names, 0.0)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,6 +15,7 @@ from deepfake_core.inputs.decode import MAX_PIXELS, Picture, decode, is_video
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.inputs.sources import Frames, as_source
 from deepfake_core.inputs.tracks import Track, follow
+from deepfake_core.timing import Stages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,20 +82,12 @@ class _Work:
     times_s: list[float | None] = field(default_factory=list)
     tracks: list[tuple[FrameBox, ...]] = field(default_factory=list)
     frames: int = 0
-    timings_ms: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "faces": 0.0, "crop": 0.0})
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.timings_ms[stage] += (perf_counter() - start) * 1e3
+    stages: Stages = field(default_factory=lambda: Stages("decode", "faces", "crop"))
 
     def decoded(self, samples: Iterator[T]) -> Iterator[T]:
         """Yield the same samples, and count the time that they take as ``decode``."""
         while True:
-            with self.timed("decode"):
+            with self.stages.timed("decode"):
                 sample = next(samples, None)
             if sample is None:
                 return
@@ -166,7 +157,7 @@ class Preparer:
                 self._prepare_picture(single.data, work)
         except InputError as problem:
             # Frames that were read before a video failed are dropped.
-            return self._prepared(_Work(work.source, timings_ms=work.timings_ms), problem.reason)
+            return self._prepared(_Work(work.source, stages=work.stages), problem.reason)
         return self._prepared(work)
 
     def _prepared(self, work: _Work, error: str = "") -> Prepared:
@@ -184,14 +175,14 @@ class Preparer:
             times_s=tuple(work.times_s),
             frames=work.frames,
             error=error,
-            timings_ms=work.timings_ms,
+            timings_ms=work.stages.spent_ms,
             others=tuple(others),
             tracks=tuple(work.tracks),
         )
 
     def _prepare_picture(self, data: Any, work: _Work) -> None:
         def decoded(min_side: int | None) -> Picture:
-            with work.timed("decode"):
+            with work.stages.timed("decode"):
                 return decode(data, max_pixels=self.max_pixels, min_side=min_side, name=work.source)
 
         picture = decoded(_FIRST_LOOK_SIDE)
@@ -256,7 +247,7 @@ class Preparer:
             raise InputError(work.source, f"no frame can be read: {unreadable[0] if unreadable else 'there is none'}")
 
     def _cut_clip(self, frames: list[Frame], track: Track, clip: Clip, work: _Work) -> None:
-        with work.timed("crop"):
+        with work.stages.timed("crop"):
             cuts = []
             for spec in self.specs:
                 crops = [prepare_crop(frame.pixels, box, spec) for frame, box in zip(frames, track.boxes, strict=True)]
@@ -273,7 +264,7 @@ class Preparer:
         if all(spec.crop.kind == "whole_image" for spec in self.specs):
             height, width = pixels.shape[:2]
             return [Face(Box(0.0, 0.0, float(width), float(height)), 1.0)]
-        with work.timed("faces"):
+        with work.stages.timed("faces"):
             return self._finder.find(pixels)[: self.max_faces]
 
     def _side_needed(self, picture: Picture, faces: list[Face]) -> int:
@@ -284,7 +275,7 @@ class Preparer:
     def _cut(
         self, pixels: NDArray[np.uint8], scale: float, faces: list[Face], time_s: float | None, work: _Work
     ) -> None:
-        with work.timed("crop"):
+        with work.stages.timed("crop"):
             for face in faces:
                 box = scale_box(face.box, scale, scale)
                 work.crops.append(tuple(prepare_crop(pixels, box, spec) for spec in self.specs))
