@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,19 @@ def test_python_in_the_documentation_runs(page, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.match(r"(real|fake|unsure) [\d.e-]+ Box\(", done.stdout)
+
+
+def test_the_loaded_detector_of_the_concepts_runs(tmp_path, monkeypatch):
+    shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    (tmp_path / "holiday").mkdir()
+    shutil.copy(PORTRAIT, tmp_path / "holiday" / "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks(ROOT / "docs" / "concepts.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert [result.source for result in names["results"]] == ["photo.jpg", str(Path("holiday", "1.jpg"))]
+    assert names["record"]["p_fake"] == names["result"].p_fake == names["results"][0].p_fake
+    assert names["explanation"].heat.values.shape == names["explanation"].face.crop.shape[:2]
 
 
 def test_every_snippet_is_on_a_page():
