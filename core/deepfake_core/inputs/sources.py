@@ -109,7 +109,7 @@ def as_source(single: OneInput) -> Source:
     """Return a single input with its name; a path is not expanded, and a file object is read to its end.
 
     Raises:
-        InputError: A file object was opened as text, or it cannot be read.
+        InputError: A file object was opened as text or cannot be read, or this is something else altogether.
     """
     if isinstance(single, Source):
         return single
@@ -119,7 +119,10 @@ def as_source(single: OneInput) -> Source:
         return Source(name_of(single), os.fsdecode(single))
     if isinstance(single, bytes | np.ndarray | Image.Image):
         return Source(name_of(single), single)
-    return _read(single)
+    if is_file_object(single):
+        return _read(single)
+    kind = type(single).__name__
+    raise InputError(f"<{kind}>", f"cannot read a picture from {kind}; pass a path, bytes or an array")
 
 
 def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = False) -> bool:

@@ -87,9 +87,9 @@ def test_uncertain_bystanders_are_dropped():
         return Face(Box(0, 0, side, side), confidence)
 
     large, small_sure, small_unsure, similar = a_face(100, 0.9), a_face(30, 0.9), a_face(30, 0.7), a_face(60, 0.7)
-    assert faces._without_bystanders([large, small_sure, small_unsure, similar]) == [large, small_sure, similar]
-    assert faces._without_bystanders([small_unsure]) == [small_unsure]
-    assert faces._without_bystanders([]) == []
+    assert faces._without_uncertain([large, small_sure, small_unsure, similar]) == [large, small_sure, similar]
+    assert faces._without_uncertain([small_unsure]) == [small_unsure]
+    assert faces._without_uncertain([]) == []
 
 
 def test_one_finder_serves_many_threads(portrait):

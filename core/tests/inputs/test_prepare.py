@@ -146,6 +146,14 @@ def test_the_pixel_limit_is_passed_on():
     assert "limit of 100" in Preparer(SPEC, max_pixels=100).prepare(video_bytes(grey_frames(2))).error
 
 
+def test_a_file_object_gives_the_crop_of_its_file():
+    with PORTRAIT.open("rb") as file:
+        prepared = PREPARER.prepare(file)
+    assert prepared.source == str(PORTRAIT)
+    np.testing.assert_array_equal(prepared.crops, PREPARER.prepare(PORTRAIT).crops)
+    assert "cannot be read" in PREPARER.prepare(file).error
+
+
 def test_something_else_altogether():
     assert "int" in PREPARER.prepare(3).error
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepfake_core.errors import InputError
 from deepfake_core.inputs.sources import expand, has_video_suffix
 
 
@@ -123,3 +125,16 @@ def test_names_that_are_not_utf8_can_be_printed(tmp_path):
 def test_nothing_heavy_is_imported_with_the_package():
     code = "import sys, deepfake_core.inputs; print(sorted({'cv2', 'av', 'PIL', 'numpy'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_file_object_is_one_input(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"0123")
+    with (tmp_path / "a.jpg").open("rb") as file:
+        file.read(1)
+        (source,) = expand(file)
+    assert (source.name, source.data) == (str(tmp_path / "a.jpg"), b"123")
+    assert [source.name for source in expand([io.BytesIO(b"1"), io.BytesIO(b"2")])] == ["<file>", "<file>"]
+    with pytest.raises(InputError, match="binary mode"):
+        list(expand(io.StringIO("text")))
+    with pytest.raises(InputError, match="cannot be read"):
+        list(expand(file))
