@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from media import blocks, encoded, grey_frames, sound_bytes, turned_mp4, video_bytes
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs import video
+from deepfake_core.inputs import video_stream
 from deepfake_core.inputs.decode import is_video
 from deepfake_core.inputs.video import sample_frames
+from deepfake_core.inputs.video_stream import VideoStream
 
 
 def levels(frames, total):
@@ -72,13 +73,13 @@ def test_long_clips_are_sampled_by_seeking(format, gop, monkeypatch):
         grey_frames(200), format=format, codec="libx264", rate=25, times=times, gop=gop, tune=only_these_key_frames
     )
     jumps = []
-    jump = video._Clip._jump
-    monkeypatch.setattr(video._Clip, "_jump", lambda clip, target: jumps.append(target) or jump(clip, target))
+    jump = VideoStream._jump
+    monkeypatch.setattr(VideoStream, "_jump", lambda clip, target: jumps.append(target) or jump(clip, target))
     jumped = [frame.time_s for frame in sample_frames(data, 8)]
     if format != "mpegts":
         # With one key frame in the whole clip, jumping would decode it over and over: tried once, then left.
         assert len(jumps) == (8 if gop == 10 else 1)
-    monkeypatch.setattr(video, "_SEEK_GAP_S", float("inf"))
+    monkeypatch.setattr(video_stream, "_SEEK_GAP_S", float("inf"))
     decoded = [frame.time_s for frame in sample_frames(data, 8)]
     assert decoded == pytest.approx([25 + 50 * i for i in range(8)], abs=3.1)
     # Without an index, a jump may land one key frame late.
