@@ -71,7 +71,7 @@ def test_a_run_goes_on_where_it_was_cut_off(tiny, tmp_path, monkeypatch):
     again = CliRunner().invoke(app, [*arguments, "--resume", "--threads", "1"])
     assert again.exit_code == 0, again.output
     assert launched[3:] == ["single_stream", "accuracy"], "other settings are other measurements"
-    assert "name it by --out" in CliRunner().invoke(app, ["run", "--resume"]).output
+    assert "name the folder with --out" in CliRunner().invoke(app, ["run", "--resume"]).output
 
 
 def test_a_detector_without_weights_or_torch_is_skipped_with_the_reason(tiny):
