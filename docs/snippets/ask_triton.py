@@ -1,4 +1,4 @@
-"""python ask_triton.py URL MANIFEST.json FACE.png …: have a Triton server judge face crops."""
+"""python ask_triton.py URL MANIFEST.json FACE.png …: score face crops by a Triton server."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""python cut_faces.py MODEL PHOTO.jpg: write the faces of a picture as the model's network takes them."""
+"""python cut_faces.py MODEL PHOTO.jpg: cut the faces out of a picture, as input for the network."""
 
 import sys
 

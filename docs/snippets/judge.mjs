@@ -1,4 +1,4 @@
-// node judge.mjs FOLDER FACE.png …: judge face crops with onnxruntime-node and sharp.
+// node judge.mjs FOLDER FACE.png …: score face crops with onnxruntime-node and sharp.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import ort from "onnxruntime-node";

@@ -1,4 +1,4 @@
-"""python judge.py MODEL.onnx FACE.png …: judge face crops with onnxruntime, numpy and pillow alone."""
+"""python judge.py MODEL.onnx FACE.png …: score face crops with onnxruntime, numpy and pillow only."""
 
 import json
 import sys

@@ -28,13 +28,13 @@ from deepfake_registry.manifest import ModelManifest
 JSON = "parity.json"
 """Name of the file that holds the table as data."""
 HEAD = """\
-# Exports beside their networks
+# Exports compared with their networks
 
-Written by `dfbench parity`. Each file was run in its own runtime beside the network in torch; what did not agree was
-refused, and the reason stands in its place. Δlogit is the largest difference over edge cases and real inputs; ΔAUC and
-the mean change of the calibrated P(fake) are over the labelled inputs named at the end. Of `untrained` weights, which
-are random, ΔAUC says nothing and is no gate. Times are medians at batch 1 on the machine that made the table; × torch
-eager is the time of eager torch over them, taken in turns.
+`dfbench parity` writes this page. Each exported file was run in its own runtime and compared with the network in torch.
+A file that did not agree with it was refused, and its row gives the reason. Δlogit is the largest difference over edge
+cases and real inputs. ΔAUC and the mean change of the calibrated P(fake) are over the labelled inputs in the last
+column. ΔAUC is not checked for `untrained` weights, which are random. Times are medians at batch size 1 on the machine
+that made the table; × torch eager is the time of eager torch divided by this time, both measured in turns.
 
 | detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager | inputs |
 | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
