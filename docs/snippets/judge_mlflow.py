@@ -1,4 +1,4 @@
-"""python judge_mlflow.py MODEL FACE.png …: score face crops with an MLflow model, which is a folder or models:/NAME/VERSION."""
+"""python judge_mlflow.py MODEL FACE.png …: score face crops with an MLflow model: a folder, or models:/NAME/VERSION."""
 
 import json
 import sys
