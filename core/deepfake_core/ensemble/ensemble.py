@@ -19,8 +19,6 @@ from deepfake_core.discovery.artifacts import ENSEMBLE_FILE
 from deepfake_core.ensemble.file import Member, Stored, read_stored
 from deepfake_core.ensemble.members import check_members, distinct_cuts, ensemble_manifest, normalised
 from deepfake_core.ensemble.runtime import ARCHITECTURE, MEMBERS, EnsembleRuntime
-from deepfake_core.errors import InputError
-from deepfake_core.handle.explanation import Explanation
 from deepfake_core.handle.predictor import OutputOptions, Predictor
 from deepfake_core.runtimes.base import Outputs, sigmoid
 from deepfake_registry.files import write_atomic
@@ -29,9 +27,9 @@ from deepfake_registry.manifest import Calibration
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
     from deepfake_core.explainers.base import Target
+    from deepfake_core.explainers.sheets import HeatMap
     from deepfake_core.handle.results import FaceResult, Result
     from deepfake_core.inputs.prepare import Prepared
-    from deepfake_core.inputs.sources import Inputs
 
 
 class Ensemble(Predictor):
@@ -111,48 +109,6 @@ class Ensemble(Predictor):
         for member in self.members:
             member.close()
 
-    def explain(
-        self,
-        inputs: Inputs,
-        *,
-        method: str | None = None,
-        target: Target = "predicted",
-        every_face: bool = False,
-        frames: int = 16,
-        clips: int = 4,
-    ) -> list[Explanation]:
-        """Show where the members looked.
-
-        Where all take the same cut of a face, the score of the ensemble is explained as that of a single detector.
-        Otherwise the map is the mean of the members' maps by their weights. See :meth:`Predictor.explain` for arguments
-        and errors.
-        """
-        if len(self._cuts) == 1:
-            return super().explain(
-                inputs, method=method, target=target, every_face=every_face, frames=frames, clips=clips
-            )
-        from deepfake_core.ensemble.explain import combined_heat
-
-        found = []
-        for source in self.expand(inputs):
-            prepared = self.prepare(source, frames=frames, clips=clips)
-            (result,) = self._judge([prepared], self._batch, OutputOptions(evidence=False, crops=True))
-            if result.error:
-                raise InputError(result.source, result.error)
-            for face in result.faces if every_face else result.faces[:1]:
-                heat = combined_heat(
-                    self.members,
-                    self.weights,
-                    self._cut_of,
-                    prepared,
-                    _index_of(face, prepared),
-                    fake=face.p_fake >= self.manifest.calibration.threshold,
-                    method=method,
-                    target=target,
-                )
-                found.append(Explanation(result, face, heat))
-        return found
-
     def fit(self, data: str | Path | Dataset, *, frames: int = 16) -> Self:
         """Choose weights and calibration on labelled data that no member was trained on.
 
@@ -210,8 +166,13 @@ class Ensemble(Predictor):
             )
             yield dataclasses.replace(result, faces=tuple(faces))
 
+    def _heat(self, result: Result, face: FaceResult, method: str | None, target: Target) -> HeatMap:
+        """Explain the combined score where all members take one cut; else take the weighted mean of their maps."""
+        if len(self._cuts) == 1:
+            return super()._heat(result, face, method, target)
+        from deepfake_core.ensemble.explain import combined_heat
 
-def _index_of(face: FaceResult, prepared: Prepared) -> int:
-    """The number of a judged face among the prepared ones, which are in another order."""
-    places = zip(prepared.faces, prepared.times_s, strict=True)
-    return next(index for index, (one, time_s) in enumerate(places) if (one.box, time_s) == (face.box, face.time_s))
+        fake = face.p_fake >= self.manifest.calibration.threshold
+        return combined_heat(
+            self.members, self.weights, self._cut_of, result, face, fake=fake, method=method, target=target
+        )

@@ -16,7 +16,7 @@ from deepfake_core.inputs.crop import crop_square
 if TYPE_CHECKING:
     from deepfake_core.explainers.base import Target
     from deepfake_core.handle.loaded import LoadedDetector
-    from deepfake_core.inputs.prepare import Prepared
+    from deepfake_core.handle.results import FaceResult, Result
     from deepfake_registry.manifest import PreprocessSpec
 
 Rectangle = tuple[float, float, float, float]
@@ -27,8 +27,8 @@ def combined_heat(
     members: Sequence[LoadedDetector],
     weights: Sequence[float],
     cuts: Sequence[int],
-    prepared: Prepared,
-    index: int,
+    result: Result,
+    face: FaceResult,
     *,
     fake: bool,
     method: str | None,
@@ -40,8 +40,8 @@ def combined_heat(
         members: Members of the ensemble.
         weights: One for each member; they sum to 1.
         cuts: For each member, the index of the cut that it takes.
-        prepared: Picture, with its faces in all cuts.
-        index: Number of the face.
+        result: Result of the picture.
+        face: Face to explain, with its crops.
         fake: Whether the ensemble took the face for fake.
         method: Name of an explainer; by default one that suits each member.
         target: Class that the map argues for.
@@ -49,25 +49,26 @@ def combined_heat(
     Raises:
         DeepfakeError: A member does not have what the explainer needs.
     """
-    crops = (prepared.crops, *prepared.others)
-    frame = _rectangle(prepared, index, members[cuts.index(0)].manifest.preprocess)
-    height, width = crops[0].shape[1:3]
+    assert face.crop is not None
+    crops = (face.crop, *face.other_crops)
+    frame = _rectangle(result, face, members[cuts.index(0)].manifest.preprocess)
+    height, width = face.crop.shape[:2]
     total = np.zeros((height, width), np.float32)
     maps: list[HeatMap] = []
     for member, weight, cut in zip(members, weights, cuts, strict=True):
         sheets = Sheets(member, method or suitable_method(member, target), target)
-        maps.append(sheets.heat(crops[cut][index], 1.0 if fake else 0.0))
-        own = _rectangle(prepared, index, member.manifest.preprocess)
+        maps.append(sheets.heat(crops[cut], 1.0 if fake else 0.0))
+        own = _rectangle(result, face, member.manifest.preprocess)
         total += weight * _moved(maps[-1].values, own, frame, (width, height))
     methods = " + ".join(dict.fromkeys(heat.method for heat in maps))
-    return HeatMap(crops[0][index], total, methods, maps[0].target, maps[0].shows)
+    return HeatMap(face.crop, total, methods, maps[0].target, maps[0].shows)
 
 
-def _rectangle(prepared: Prepared, index: int, spec: PreprocessSpec) -> Rectangle:
+def _rectangle(result: Result, face: FaceResult, spec: PreprocessSpec) -> Rectangle:
     """The part of the picture that a cut shows."""
     if spec.crop.kind == "whole_image":
-        return 0.0, 0.0, float(prepared.width or 1), float(prepared.height or 1)
-    left, top, side = crop_square(prepared.faces[index].box, spec.crop)
+        return 0.0, 0.0, float(result.width or 1), float(result.height or 1)
+    left, top, side = crop_square(face.box, spec.crop)
     return float(left), float(top), float(side), float(side)
 
 

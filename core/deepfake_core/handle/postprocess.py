@@ -108,6 +108,7 @@ def _faces(
                 evidence=None if maps is None else sigmoid(maps[index]),
                 extra={name: values[index] for name, values in extra.items()},
                 crop=prepared.crops[index] if keep_crops else None,
+                other_crops=tuple(cut[index] for cut in prepared.others) if keep_crops else (),
             )
         )
     return tuple(results)

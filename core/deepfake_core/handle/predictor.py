@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import InputError
-from deepfake_core.handle.explanation import Explanation, explained
+from deepfake_core.explainers.choose import suitable_method
+from deepfake_core.explainers.sheets import HeatMap, Sheets
+from deepfake_core.handle.explanation import Explanation
 from deepfake_core.handle.postprocess import to_result
 from deepfake_core.handle.results import Results
 from deepfake_core.inputs.prepare import Prepared, Preparer
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.discovery.artifacts import Artifact
     from deepfake_core.explainers.base import Target
-    from deepfake_core.handle.results import Result
+    from deepfake_core.handle.results import FaceResult, Result
     from deepfake_core.inputs.sources import Inputs, OneInput
     from deepfake_registry.manifest import ModelManifest, PreprocessSpec
 
@@ -265,7 +267,31 @@ class Predictor(ABC):
             MissingExtra: A package that the explainer needs is not installed.
         """
         results = self.stream(inputs, keep_crops=True, frames=frames, clips=clips)
-        return list(explained(self, results, method, target, every_face=every_face))
+        return list(self.explain_results(results, method=method, target=target, every_face=every_face))
+
+    def explain_results(
+        self,
+        results: Iterable[Result],
+        *,
+        method: str | None = None,
+        target: Target = "predicted",
+        every_face: bool = False,
+    ) -> Iterator[Explanation]:
+        """Explain results that this detector gave with ``keep_crops=True``, as they are taken.
+
+        See :meth:`explain` for the other arguments and the errors.
+        """
+        for result in results:
+            if result.error:
+                raise InputError(result.source, result.error)
+            for face in result.faces if every_face else result.faces[:1]:
+                if face.crop is not None:
+                    yield Explanation(result, face, self._heat(result, face, method, target))
+
+    def _heat(self, result: Result, face: FaceResult, method: str | None, target: Target) -> HeatMap:  # noqa: ARG002
+        """Explain one face; ``result`` is what it is from."""
+        assert face.crop is not None
+        return Sheets(self, method or suitable_method(self, target), target).heat(face.crop, face.p_fake)
 
     # ── resources ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -54,6 +54,8 @@ class FaceResult:
             where evidence was not asked for.
         spread: Largest minus smallest P(fake) of the members of an ensemble; ``None`` for a single detector.
         crop: ``uint8 [H, W, 3]`` RGB, or a clip ``[T, H, W, 3]``, as the network saw it; ``None`` unless asked for.
+        other_crops: The same face in the further cuts that the members of an ensemble take, ``uint8 [H, W, 3]`` RGB
+            each; empty unless crops were asked for.
     """
 
     box: Box
@@ -67,6 +69,7 @@ class FaceResult:
     extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False, repr=False)
     spread: float | None = None
     crop: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    other_crops: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,8 @@ class Result:
         """Return a copy that JSON can hold, with keys in the order of the attributes.
 
         Args:
-            arrays: Whether to include ``evidence``, ``extra`` and ``crop`` of each face, as base64 text. With them,
-                :meth:`from_dict` gives back everything.
+            arrays: Whether to include ``evidence``, ``extra``, ``crop`` and ``other_crops`` of each face, as base64
+                text. With them, :meth:`from_dict` gives back everything.
         """
         return {
             "source": self.source,
@@ -189,6 +192,7 @@ def _face_to_dict(face: FaceResult, arrays: bool) -> dict[str, Any]:
         record["evidence"] = _to_text(face.evidence)
         record["extra"] = {name: _to_text(array) for name, array in face.extra.items()}
         record["crop"] = _to_text(face.crop)
+        record["other_crops"] = [_to_text(crop) for crop in face.other_crops]
     return record
 
 
@@ -198,6 +202,7 @@ def _face_from_dict(record: Mapping[str, Any]) -> FaceResult:
         "evidence": _to_array(record.get("evidence")),
         "extra": {name: _to_array(text) for name, text in record.get("extra", {}).items()},
         "crop": _to_array(record.get("crop")),
+        "other_crops": tuple(_to_array(text) for text in record.get("other_crops", ())),
     }
     return FaceResult(**{**record, **arrays, "box": Box(*record["box"]), "frames": frames})
 

@@ -71,3 +71,12 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path) -> None:
     together = Ensemble([member("a", 64, 1.2), member("b", 32, 2.0)])
     with pytest.raises(df.InputError, match=r"absent\.png"):
         together.explain(tmp_path / "absent.png")
+
+
+def test_a_stored_result_can_be_explained(picture) -> None:
+    together = Ensemble([member("a", 64, 1.2), member("b", 32, 2.0)])
+    (now,) = together.explain(picture, method="occlusion")
+    kept = together.predict(picture, keep_crops=True)
+    again = df.Result.from_dict(kept.to_dict(arrays=True))
+    (later,) = together.explain_results([again], method="occlusion")
+    np.testing.assert_array_equal(now.heat.values, later.heat.values)
