@@ -1,4 +1,4 @@
-"""A check names what is wrong, and says whether it matters."""
+"""Tests of the check of a dataset: its findings and their levels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepfake_core.errors import TrainingDataError
 
 
 class Listed(Dataset):
-    """Samples as they are given, for what no layout lets through."""
+    """Dataset of given samples, for cases that no layout lets through."""
 
     def __init__(self, root: Path, *samples: Sample) -> None:
         super().__init__(root)
@@ -33,7 +33,7 @@ def found(report: CheckReport, level: str) -> list[str]:
 
 
 def table(root: Path, *rows: tuple[object, ...]) -> Dataset:
-    """A CSV dataset with the columns ``path label group split identity``."""
+    """Return a CSV dataset with the columns ``path label group split identity``."""
     with (root / "t.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "group", "split", "identity"), *rows])
     return open_dataset(f"csv:{root / 't.csv'}")
@@ -83,7 +83,7 @@ def test_duplicates_are_pointed_out(tmp_path):
     files |= {"a/fake/copy.jpg": jpeg(0), "a/fake/only.jpg": jpeg(7), "a/fake/twin.jpg": jpeg(7)}
     report = check(ImageFolder(write(tmp_path, files)))
     assert not report.fit
-    # Dataset order: the first file with the bytes is the one that the others are said to copy.
+    # In the order of the dataset: the first file with the same bytes is reported as the original of the others.
     assert found(report, "error") == [
         "3 pairs of files have the same bytes but different labels; remove one: a/fake/copy.jpg = a/real/real0.jpg, "
         "a/fake/fake1.jpg = a/real/real1.jpg, a/fake/fake2.jpg = a/real/real2.jpg"
@@ -148,7 +148,7 @@ def test_missing_classes_are_pointed_out(tmp_path):
     assert found(report, "error") == [
         "the split 'valid' has no usable fake sample; divide the dataset anew by dfbench data split"
     ]
-    (tmp_path / "3.jpg").write_bytes(b"broken")  # what cannot be read is no sample
+    (tmp_path / "3.jpg").write_bytes(b"broken")  # an unreadable file does not count as a sample
     assert not check(table(tmp_path, *rows, ("3.jpg", 0, "d", "valid", "")), max_bad=1.0).fit
 
 

@@ -1,4 +1,4 @@
-"""A dataset is divided, written down, and read back without a leak."""
+"""Tests of the division of a dataset: it is written, read back, and leaks nothing."""
 
 from __future__ import annotations
 

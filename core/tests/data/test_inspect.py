@@ -1,4 +1,4 @@
-"""Every file is looked into once, whatever holds it, and a kill loses little."""
+"""Tests of the inspection of files: each file is read once, and a kill loses little work."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ else:
 
 
 def killed_midway(*arguments: object, log: Path, after: int) -> None:
-    """Run :data:`SLOW` and kill it when it has looked into some files."""
+    """Run :data:`SLOW` and kill it after it has inspected some files."""
     command = [sys.executable, "-c", SLOW, *map(str, arguments)]
     with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         deadline = time.monotonic() + 60
@@ -75,7 +75,7 @@ def test_a_kill_in_the_middle_loses_little(tmp_path, monkeypatch, command):  # 0
     else:
         with FactCache(out) as cache:
             assert check(ImageFolder(data), cache=cache).examined == 120
-    assert len(looked) <= 100  # the last few may not have been written down yet
+    assert len(looked) <= 100  # the last facts may not be committed yet
 
 
 def test_changed_files_are_looked_into_again(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_changed_files_are_looked_into_again(tmp_path, monkeypatch):
         second = list(inspect_all(data, Want(), cache=cache))
         assert looked == [str(path), str(broken)], "what could not be read may be whole the next time"
         assert next(row for row in zip(first, second, strict=True) if row[0] != row[1])[0][0].path == path
-        list(inspect_all(data, Want(face=True), cache=cache))  # more is wanted now
+        list(inspect_all(data, Want(face=True), cache=cache))  # more facts are wanted now
     assert len(looked) == 2 + 8
 
 

@@ -1,4 +1,4 @@
-"""What stands in two splits at once."""
+"""Tests of the search for leaks between splits."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def brute_force(hashes, splits, distance):
 @given(st.integers(0, 2**32), st.integers(0, 8), st.integers(1, 60))
 def test_near_duplicates_are_those_of_brute_force(seed, distance, count):
     rng = np.random.default_rng(seed)
-    # A few originals, and copies with some bits changed.
+    # Some original hashes, and copies with some bits changed.
     originals = rng.integers(0, 2**64, max(1, count // 6), np.uint64)
     hashes = rng.choice(originals, count)
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""The sha256 of every file, written down and verified."""
+"""Tests of manifests: the sha256 of every file is written and verified."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_changed_missing_added_and_moved_files_are_named(tmp_path):  # 001-32
     changed = bytearray((root / "a" / "fake" / "f0.jpg").read_bytes())
     changed[-5] ^= 1
     (root / "a" / "fake" / "f0.jpg").write_bytes(changed)
-    os.utime(root / "a" / "fake" / "f0.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))  # hidden from the clock
+    os.utime(
+        root / "a" / "fake" / "f0.jpg", ns=(status.st_atime_ns, status.st_mtime_ns)
+    )  # the modification time does not tell the change
     (root / "a" / "fake" / "f1.jpg").unlink()
     (root / "a" / "real" / "new.jpg").write_bytes(jpeg(5))
     shutil.move(root / "a" / "real" / "r0.jpg", root / "a" / "fake" / "r0.jpg")

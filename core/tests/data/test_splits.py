@@ -1,4 +1,4 @@
-"""Splits that share no video and no person."""
+"""Tests of splits that share no video and no person."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = st.lists(st.tuples(NAMES, st.lists(st.sampled_from("abcdefgh"), max_size=
 
 
 def face_swaps() -> tuple[list[str], list[tuple[str, ...]], list[str]]:
-    """Groups, identities and sources of a made set: face swaps, photographs of persons, single pictures."""
+    """Return groups, identities and sources of an artificial dataset: face swaps, photographs of persons, single pictures."""
     rows: list[tuple[str, tuple[str, ...], str]] = []
     for first in range(0, 60, 2):
         a, b = f"{first:03d}", f"{(first * 7 + 3) % 60:03d}"
@@ -44,7 +44,7 @@ def test_the_validation_split_of_trained_models_stays_as_it_was():
 def test_families_are_the_connected_groups(rows):
     groups = [group for group, _ in rows]
     found = families(groups, [identities for _, identities in rows])
-    # By brute force: spread the smallest label until nothing changes.
+    # Brute force: spread the smallest label until nothing changes.
     label = list(range(len(rows)))
     for _ in rows:
         for i, (group, identities) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Statistics point out what gives the class away besides the face."""
+"""Tests of the statistics: they report the properties of files that predict the class."""
 
 from __future__ import annotations
 

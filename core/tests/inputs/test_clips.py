@@ -1,4 +1,4 @@
-"""What a detector of clips is given: clips of videos, of folders of frames and of single pictures."""
+"""Tests of the clips that a detector of clips gets: from videos, folders of frames and single images."""
 
 import numpy as np
 import pytest

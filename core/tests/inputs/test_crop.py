@@ -74,7 +74,7 @@ def test_whole_image_and_no_box_take_the_whole_picture():
 
 
 def test_a_golden_crop():
-    """Pillow's and OpenCV's resampling are the contract with trained weights: a change in them must be seen."""
+    """Trained weights depend on the resampling of Pillow and OpenCV, so a change in it must be noticed."""
     crop = prepare_crop(blocks(200, 160), Box(90.4, 60.6, 61.3, 80.2), spec(height=8, width=8))
     assert crop[..., 0].tolist() == [
         [70, 198, 170, 137, 104, 70, 52, 100],
@@ -123,7 +123,7 @@ def test_a_huge_box_takes_little_memory():
 
 def test_a_large_border_is_filled_alike_at_either_scale():
     smooth = cv2.GaussianBlur(blocks(200, 200), (0, 0), 30)
-    # Just below and just above where the border is filled at a reduced scale.
+    # Just below and just above the size at which the border is filled at a reduced scale.
     below, above = (prepare_crop(smooth, Box(100 - s / 2, 100 - s / 2, s, s), spec()) for s in (306, 309))
     assert np.abs(below.astype(int) - above).mean() < 3
 

@@ -75,7 +75,7 @@ def test_heic_without_its_decoder_names_the_extra(monkeypatch):
         (IMAGE.convert("P"), "PNG", np.asarray(IMAGE.convert("P").convert("RGB")), 0),
         (IMAGE.convert("LA"), "PNG", GREY_RGB, 0),
         (IMAGE.convert("RGBA"), "PNG", PICTURE, 0),
-        (IMAGE.convert("CMYK"), "JPEG", PICTURE, 3),  # written the way Adobe does: inverted
+        (IMAGE.convert("CMYK"), "JPEG", PICTURE, 3),  # Adobe writes inverted values
         (IMAGE.convert("CMYK"), "TIFF", PICTURE, 1),
         (IMAGE.convert("YCbCr"), "JPEG", PICTURE, 8),
         (Image.fromarray(GREY.astype(np.uint16) * 257), "PNG", GREY_RGB, 0),
@@ -182,7 +182,7 @@ def test_truncated_files_are_errors_not_grey_pixels(format, options):
             pixels = decode(data[: int(len(data) * share)]).pixels
         except InputError:
             continue
-        # Only bytes that hold no pixels were lost.
+        # The lost bytes held no pixels.
         assert np.array_equal(pixels, whole), share
 
 
@@ -236,7 +236,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 @pytest.fixture
 def locked():
-    """A file that may not be read; the administrator, who may read every file, is somebody else meanwhile."""
+    """Make a file that may not be read; the superuser, who may read every file, acts as another user meanwhile."""
     me = os.geteuid()
     with TemporaryDirectory() as folder:
         path = Path(folder, "locked.png")
@@ -319,7 +319,7 @@ LIMIT = 200_000
 
 
 def survives(data):
-    """A picture within the limit, or an InputError; anything else fails the test by itself."""
+    """Decode an image within the limit, or accept an InputError; any other exception fails the test."""
     try:
         picture = decode(data, max_pixels=LIMIT, min_side=32)
     except InputError:
@@ -347,6 +347,6 @@ def test_any_bytes_give_a_picture_or_an_input_error(magic, rest):
 def test_damaged_files_give_a_picture_or_an_input_error(name, changes, kept):
     data = bytearray(SAMPLES[name])
     for place, value in changes:
-        # Squared, because headers at the front are what is interesting to break.
+        # Squared, so that most changes hit the headers at the start of the file.
         data[int(place**2 * len(data))] = value
     survives(bytes(data[: int(len(data) * kept)]))

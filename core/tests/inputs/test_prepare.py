@@ -65,7 +65,7 @@ def test_a_whole_image_detector_gets_the_whole_picture(portrait):
 @pytest.mark.parametrize(
     ("enlarged", "scales"),
     [
-        (3, [1.0]),  # too small to begin with a reduced decode
+        (3, [1.0]),  # too small for a reduced image
         (6, [0.5]),  # the crop is large enough at half the scale
         (12, [0.25]),
     ],
@@ -90,7 +90,7 @@ def test_large_jpegs_are_decoded_small_only_where_the_crop_stays_sharp(
     if network == 96:
         assert seen == scales
     assert seen[-1] == 1.0 or side * seen[-1] >= 2 * network
-    # The smallest of the scales at which that holds, or the first look.
+    # The smallest scale at which that holds, or the scale of the first look.
     assert seen[-1] == seen[0] or side * seen[-1] / 2 < 2 * network
     assert (prepared.width, prepared.height) == (512 * enlarged, 512 * enlarged)
     assert face.box.x == pytest.approx(178 * enlarged, abs=8 * enlarged)

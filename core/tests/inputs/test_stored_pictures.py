@@ -1,4 +1,4 @@
-"""A picture as its file stores it, beside the upright one that is judged."""
+"""Tests of images as their files store them, beside the upright images that detectors get."""
 
 import io
 

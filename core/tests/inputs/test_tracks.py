@@ -1,4 +1,4 @@
-"""Faces followed through the frames of a clip."""
+"""Tests of following faces through the frames of a clip."""
 
 import pytest
 

@@ -14,7 +14,7 @@ from deepfake_core.inputs.video_stream import VideoStream
 
 
 def levels(frames, total):
-    """Which of ``total`` grey frames each sampled frame is."""
+    """Return which of ``total`` grey frames each sampled frame is."""
     return [round((float(frame.pixels.mean()) - 20) * total / 200) for frame in frames]
 
 
@@ -51,7 +51,7 @@ def test_containers_that_state_no_duration(format, codec):
 
 
 def test_variable_frame_rate_is_sampled_by_time():
-    # Half of the frames pass in the first tenth of the clip.
+    # Half of the frames are shown in the first tenth of the clip.
     times = [i * 0.05 for i in range(20)] + [1 + i * 0.45 for i in range(20)]
     data = video_bytes(grey_frames(40), format="matroska", times=times)
     frames = list(sample_frames(data, 10))
@@ -77,7 +77,7 @@ def test_long_clips_are_sampled_by_seeking(format, gop, monkeypatch):
     monkeypatch.setattr(VideoStream, "_jump", lambda clip, target: jumps.append(target) or jump(clip, target))
     jumped = [frame.time_s for frame in sample_frames(data, 8)]
     if format != "mpegts":
-        # With one key frame in the whole clip, jumping would decode it over and over: tried once, then left.
+        # With one key frame in the whole clip, each jump would decode it again: it is tried once only.
         assert len(jumps) == (8 if gop == 10 else 1)
     monkeypatch.setattr(video_stream, "_SEEK_GAP_S", float("inf"))
     decoded = [frame.time_s for frame in sample_frames(data, 8)]
@@ -100,7 +100,7 @@ def test_truncated_videos_give_what_decodes():
     for format, options in (("mp4", {"movflags": "frag_keyframe+empty_moov"}), ("matroska", {}), ("avi", {})):
         data = video_bytes(noisy, format=format, **options)
         frames = list(sample_frames(data[: len(data) * 2 // 3], 8))
-        # Spread over the part that is there.
+        # The frames are spread over the part that exists.
         assert len(frames) >= 7, format
         assert 2.0 < frames[-1].time_s < 4.5, format
 

@@ -1,4 +1,4 @@
-"""From datasets to stores: what is cut, what is left out, and that a kill costs no finished shard."""
+"""Tests of making stores: the crops, the rejected samples, and that a kill loses no complete shard."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def rejected(store):
 
 @pytest.mark.parametrize("border", ["reflect", "replicate", "constant"])
 def test_a_stored_face_gives_the_detectors_crop_of_the_full_picture(tmp_path, border):
-    # The head is cut off by the picture's edge, where the detector's own filling must not be anticipated.
+    # The head is cut off by the edge of the image; the store must leave the filling to the detector.
     write_faces(tmp_path / "data", 1, 1)
     Image.fromarray(draw_face(5, 240)[30:]).save(tmp_path / "data" / "real" / "1.png")
     store = prepare(ImageFolder(tmp_path / "data"), tmp_path / "store", quality=None)
@@ -66,7 +66,7 @@ def test_large_faces_are_reduced_and_small_ones_not_enlarged(tmp_path):
 
 
 def test_a_reduced_decode_keeps_enough_for_the_crop(tmp_path):
-    # A small face in a large JPEG: the first look at a reduced scale must not be what is stored.
+    # A small face in a large JPEG: the reduced image of the first look must not be stored.
     picture = np.full((2400, 3200, 3), 120, np.uint8)
     picture[800:1200, 1000:1400] = draw_face(2, 400)
     for kind in ("real", "fake"):
@@ -211,7 +211,7 @@ def test_a_folder_with_other_things_is_never_touched(tmp_path):
 
 
 class Archive(Dataset):
-    """A layout that is read in one pass and refuses to be read otherwise."""
+    """Layout that can be read in one pass only."""
 
     def __iter__(self):
         return (sample for sample, _ in self.stream())
