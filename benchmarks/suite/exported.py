@@ -115,8 +115,8 @@ def processes(model: Path, threads: int) -> Iterator[Row]:
     name = model.name
     yield Row(f"{name}, `load()` alone, in a fresh process", load, "s", LOAD_S)
     yield Row(f"{name}, `import deepfake_core` and `load()`", both, "s")
-    yield Row(f"{name}, peak resident memory once it has judged a picture", mine, "MB")
-    yield Row("`transformers.pipeline`, likewise", other, "MB")
+    yield Row(f"{name}, peak resident memory once it has scored an image", mine, "MB")
+    yield Row("`transformers.pipeline`, peak resident memory once it has scored an image", other, "MB")
     yield Row(f"{name}, memory / `transformers.pipeline`", mine / other, goal=MEMORY)
 
 

@@ -22,9 +22,9 @@ from deepfake_bench.report.time_ratios import (
     Runs,
     Verdict,
     block_medians,
-    judge_times,
     least_effect,
     ratio_of_medians,
+    verdict_on_times,
 )
 
 Key: TypeAlias = tuple[str, str, str, int | None, str, str]
@@ -194,7 +194,7 @@ def _timed(
     reason = elsewhere
     if not elsewhere:
         least = least_effect(runs, size=size, in_turns=in_turns) if threshold is None else threshold
-        verdict, reason = judge_times(*runs, least, size=size, in_turns=in_turns)
+        verdict, reason = verdict_on_times(*runs, least, size=size, in_turns=in_turns)
         if least > THRESHOLD and verdict == "no change" != ratio.verdict(THRESHOLD, size=size):
             reason = BY_ITSELF
     return Comparison(row, metric, (medians[0], medians[1]), shown.change(), verdict, reason)

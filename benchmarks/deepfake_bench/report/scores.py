@@ -168,8 +168,8 @@ def subgroups(
     known = [pair for pair in pairs if values.get(pair[0].name)]
     if not known:
         raise TrainingDataError(
-            f"{metadata}: no row with a {column} is of a judged file, such as {pairs[0][0].name}; name the folder that "
-            "its paths are relative to by --root"
+            f"{metadata}: no row with a {column} is of a measured file, such as {pairs[0][0].name}; name the folder "
+            "that its paths are relative to by --root"
         )
     found: dict[str, list[SourceAccuracy]] = {}
     for level, at_level in by_level(known).items():

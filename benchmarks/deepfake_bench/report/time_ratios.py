@@ -84,7 +84,7 @@ def least_effect(runs: tuple[Runs, Runs], *, size: bool, in_turns: bool) -> floa
     return ALONE_MEMORY if size else ALONE
 
 
-def judge_times(
+def verdict_on_times(
     before: Runs, after: Runs, threshold: float, *, size: bool = False, in_turns: bool = False
 ) -> tuple[Verdict, str]:
     """Return the verdict on a time, and a remark on how far it can be trusted (empty for none).

@@ -17,8 +17,8 @@ from deepfake_bench.report.time_ratios import (
     BETWEEN_RUNS,
     THRESHOLD,
     drift,
-    judge_times,
     ratio_of_medians,
+    verdict_on_times,
 )
 
 PAIRS = 100
@@ -38,7 +38,7 @@ def share_found(slower: float, verdict: str, processes: int = 1, **machine) -> f
     found = 0
     for _ in range(PAIRS):
         runs = [[process(rng, factor, **machine) for _ in range(processes)] for factor in (1.0, slower)]
-        found += judge_times(*runs, THRESHOLD)[0] == verdict
+        found += verdict_on_times(*runs, THRESHOLD)[0] == verdict
     return found / PAIRS
 
 
@@ -68,7 +68,7 @@ def test_among_a_hundred_figures_none_differs_by_chance(between, rounds, in_turn
     rng = np.random.default_rng(11)
     levels = np.exp(between * rng.normal(size=(2, 2000, rounds, 1)))
     wrong = sum(
-        judge_times(before, after, THRESHOLD, in_turns=in_turns)[0] != "no change"
+        verdict_on_times(before, after, THRESHOLD, in_turns=in_turns)[0] != "no change"
         for before, after in zip(*levels.tolist(), strict=True)
     )
     assert wrong <= 2000 * 0.001 + 4 * np.sqrt(2000 * 0.001)
@@ -103,7 +103,7 @@ def test_two_processes_that_differ_much_tell_nothing(measured, report_of):
 def test_twenty_rounds_find_a_tenth_where_processes_differ_as_much():
     rng = np.random.default_rng(12)
     levels = np.exp(0.05 * rng.normal(size=(2, 200, 20, 1))) * [[[[1.0]]], [[[1.1]]]]
-    found = [judge_times(*pair, THRESHOLD, in_turns=True)[0] for pair in zip(*levels.tolist(), strict=True)]
+    found = [verdict_on_times(*pair, THRESHOLD, in_turns=True)[0] for pair in zip(*levels.tolist(), strict=True)]
     assert found.count("slower") >= 0.9 * len(found)
 
 
@@ -112,10 +112,10 @@ def test_what_drifts_between_rounds_falls_out_of_what_was_measured_in_turns():
     levels = [1.25, 1.25, 1.0, 1.25, 1.0, 1.0, 1.0]  # a machine that is slower for a while
     before = [process(rng, level) for level in levels]
     after = [process(rng, 1.1 * level) for level in levels]
-    assert judge_times(before, after, THRESHOLD)[0] == "no change"
-    assert judge_times(before, after, THRESHOLD, in_turns=True)[0] == "slower"
+    assert verdict_on_times(before, after, THRESHOLD)[0] == "no change"
+    assert verdict_on_times(before, after, THRESHOLD, in_turns=True)[0] == "slower"
     again = [process(rng, level) for level in levels]
-    assert judge_times(before, again, THRESHOLD, in_turns=True)[0] == "no change"
+    assert verdict_on_times(before, again, THRESHOLD, in_turns=True)[0] == "no change"
     ratio = ratio_of_medians(before, after, in_turns=True)
     assert ratio.low < 1.1 < ratio.high
     assert ratio.high - ratio.low < 0.1
@@ -160,10 +160,10 @@ def test_a_change_within_what_one_process_wandered_does_not_count():
     steady, risen = [10.0] * 300, [10.0] * 76 + [12.0] * 224
     assert drift(steady) == 1
     assert drift(risen) == pytest.approx(1.2)
-    verdict, reason = judge_times([steady], [risen], THRESHOLD)
+    verdict, reason = verdict_on_times([steady], [risen], THRESHOLD)
     assert verdict == "no change"
     assert "20%" in reason
-    assert judge_times([steady], [[12.5] * 300], THRESHOLD)[0] == "slower"
+    assert verdict_on_times([steady], [[12.5] * 300], THRESHOLD)[0] == "slower"
 
 
 def test_the_interval_of_several_processes_is_students():

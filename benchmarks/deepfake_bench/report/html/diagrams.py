@@ -15,15 +15,15 @@ MOST_VARIANTS = 10
 """Most columns of a diagram; where there are more variants, each family of them gets a diagram of its own."""
 
 
-def pareto(judged: Sequence[Entry], entries: Sequence[Entry]) -> str:
+def pareto(measured: Sequence[Entry], entries: Sequence[Entry]) -> str:
     """Return the diagram of AUC and latency on one dataset; a line joins the detectors that none beats in both.
 
     Args:
-        judged: Accuracy of each detector on the dataset.
+        measured: Accuracy of each detector on the dataset.
         entries: All measurements, among them the latencies.
     """
     points: list[tuple[Entry, float, Estimate]] = []
-    for entry in judged:
+    for entry in measured:
         latency = next((_latency(other) for other in entries if _alike(entry, other)), None)
         auc = mean_estimate(entry.row, "auc")
         if latency and auc.value is not None:
@@ -71,16 +71,16 @@ def _upper_axis(label: str, lows: Iterable[float]) -> Axis:
     return linear(label, max(0.0, math.floor((least - 0.02) * 10) / 10), 1.0)
 
 
-def curve_groups(judged: Sequence[Entry]) -> dict[str, list[str]]:
+def curve_groups(measured: Sequence[Entry]) -> dict[str, list[str]]:
     """Return ROC, DET and reliability diagrams by heading.
 
     Of one detector, all sources are in one diagram; of several detectors, each source has diagrams of its own.
     """
     groups: dict[str, list[tuple[str, SourceAccuracy, Curves]]] = {}
-    for entry in judged:
+    for entry in measured:
         for source in entry.row.sources:
             if source.curves is not None:
-                title, label = ("", source.source) if len(judged) == 1 else (source.source, entry.label)
+                title, label = ("", source.source) if len(measured) == 1 else (source.source, entry.label)
                 groups.setdefault(title, []).append((label, source, source.curves))
     return {title: list(_curves(lines)) for title, lines in groups.items()}
 

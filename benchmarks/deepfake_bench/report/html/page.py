@@ -119,20 +119,20 @@ def _speed(entries: Sequence[Entry]) -> str:
 
 
 def _accuracy(entries: Sequence[Entry]) -> str:
-    return "".join(_on_one_dataset(judged, entries) for judged in by_data(entries, "accuracy").values())
+    return "".join(_on_one_dataset(measured, entries) for measured in by_data(entries, "accuracy").values())
 
 
-def _on_one_dataset(judged: Sequence[Entry], entries: Sequence[Entry]) -> str:
-    data = judged[0].row.dataset
+def _on_one_dataset(measured: Sequence[Entry], entries: Sequence[Entry]) -> str:
+    data = measured[0].row.dataset
     assert data is not None, "accuracy is measured on a dataset"
     said = f"{data.samples:,} files, sha256 {data.sha256[:16]}{'; ' if data.note else ''}{data.note}"
     parts = [f"<h3>On {text_of(data.name)}</h3>", f'<p class="note">{text_of(said)}</p>']
-    rows = [row for entry in judged for row in _accuracy_cells(entry)]
+    rows = [row for entry in measured for row in _accuracy_cells(entry)]
     columns = ("detector", "source", *map(ACCURACY.__getitem__, _ACCURACY), "real/fake", "no face", "errors")
     parts.append(table(columns, rows, numbers=range(2, len(columns))))
-    if front := pareto(judged, entries):
+    if front := pareto(measured, entries):
         parts.append(f'<div class="figures one">{front}</div>')
-    groups = curve_groups(judged)
+    groups = curve_groups(measured)
     for place, (title, figures) in enumerate(groups.items()):
         block = f'<div class="figures">{"".join(figures)}</div>'
         if place < _OPEN_SOURCES:
@@ -162,29 +162,29 @@ def _shown(found: Mapping[str, Estimate]) -> list[str]:
 
 def _robustness(entries: Sequence[Entry]) -> str:
     parts = []
-    for judged in by_data(entries, "robustness").values():
-        data = judged[0].row.dataset
+    for measured in by_data(entries, "robustness").values():
+        data = measured[0].row.dataset
         assert data is not None, "robustness is measured on a dataset"
-        figures = "".join(map(robustness, judged))
+        figures = "".join(map(robustness, measured))
         parts.append(f'<h3>On {text_of(data.name)}</h3><div class="figures">{figures}</div>')
     return "".join(parts)
 
 
 def _attack(entries: Sequence[Entry]) -> str:
     parts = []
-    for judged in by_data(entries, "attack").values():
-        data = judged[0].row.dataset
+    for measured in by_data(entries, "attack").values():
+        data = measured[0].row.dataset
         assert data is not None, "an attack is measured on a dataset"
         said = (
             f"AUC of {data.samples:,} faces{'; ' if data.note else ''}{data.note}. Each was changed by up to so many "
             "levels of 255: at random, or by gradient descent on this very network (PGD); a better attack may do more."
         )
         parts.append(f'<h3>On {text_of(data.name)}</h3><p class="note">{text_of(said)}</p>')
-        names = list(dict.fromkeys(source.variant for entry in judged for source in entry.row.sources))
-        rows = [row for entry in judged for row in _attack_cells(entry, names)]
+        names = list(dict.fromkeys(source.variant for entry in measured for source in entry.row.sources))
+        rows = [row for entry in measured for row in _attack_cells(entry, names)]
         columns = ("detector", "source", "real/fake", *(variant_lines(name).replace("\n", " ") for name in names))
         parts.append(table(columns, rows, numbers=range(3, len(columns))))
-        parts.append(f'<div class="figures">{"".join(map(robustness, judged))}</div>')
+        parts.append(f'<div class="figures">{"".join(map(robustness, measured))}</div>')
     return "".join(parts)
 
 
