@@ -1,7 +1,8 @@
-"""What a published model is: its interface, its preprocessing and how its score is to be read.
+"""The manifest of a published model: its interface, its preprocessing and the meaning of its score.
 
 A :class:`ModelManifest` is embedded as JSON in every artefact (ONNX ``metadata_props``, safetensors metadata)
-under :data:`MANIFEST_KEY`, so a bare file is enough to run a model correctly.
+under :data:`MANIFEST_KEY`, so a bare file is enough to run a model correctly. The docstrings of the manifest's classes
+are the descriptions in its published JSON schema: a change of one changes the schema.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deepfake_registry.errors import ArtifactCorrupt
 
 MANIFEST_KEY = "deepfake.manifest"
+"""Key of the manifest in the metadata of an artefact."""
 MANIFEST_FILE = "manifest.json"
-"""Its name in the folder of a packaged model."""
+"""Name of the manifest in the folder of a packaged model."""
 SCHEMA_VERSION = 1
 
 WeightsStatus = Literal["trained", "pretrained", "untrained"]
@@ -144,7 +146,7 @@ class LabelMap(Frozen):
         """Read an ``id2label`` table such as ``{0: "Fake", 1: "Real"}``.
 
         Raises:
-            ValueError: Not exactly one name means real and one means fake.
+            ValueError: The table does not have exactly one name that means real and one that means fake.
         """
         found: dict[str, list[int]] = {"real": [], "fake": []}
         for index, name in names.items():
@@ -188,12 +190,12 @@ class Calibration(Frozen):
         return self
 
     def p_fake(self, logit: float) -> float:
-        """Calibrated probability in [0, 1] for one logit (positive = fake)."""
+        """Return the calibrated probability in [0, 1] for one logit (positive = fake)."""
         z = logit / self.temperature + self.bias
         return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
 
     def verdict(self, p_fake: float) -> Literal["fake", "real", "unsure"]:
-        """Verdict for a calibrated probability."""
+        """Return the verdict for a calibrated probability."""
         if self.unsure_low <= p_fake < self.unsure_high:
             return "unsure"
         return "fake" if p_fake >= self.threshold else "real"
@@ -253,7 +255,7 @@ class ModelManifest(Frozen):
     files: dict[str, FileRef] = {}
 
     def embedded(self) -> Self:
-        """The copy that goes inside an artefact: without the list of files, which would contain its own hash."""
+        """Return the copy that is stored in an artefact: without the list of files, which would hold its own hash."""
         return self.model_copy(update={"files": {}})
 
 
@@ -268,7 +270,18 @@ def manifest_of(
     extra_outputs: Iterable[TensorSpec] = (),
     **fields: Any,
 ) -> ModelManifest:
-    """Manifest of a detector, with its kind and the tensors that the contract prescribes filled in."""
+    """Make the manifest of a detector; its kind, its inputs and its outputs follow from the arguments.
+
+    Args:
+        name: Published name.
+        architecture: Detector plugin that builds the network.
+        preprocess: Preprocessing of the network.
+        weights: Status of the weights.
+        version: Version of the weights.
+        evidence: Height and width of the evidence map; ``None`` where the network has none.
+        extra_outputs: Outputs of the network besides the logit and the evidence map.
+        **fields: Other fields of :class:`ModelManifest`.
+    """
     outputs = [TensorSpec(name="logit", dtype="float32", shape=("N",))]
     if evidence is not None:
         outputs.append(TensorSpec(name="evidence", dtype="float32", shape=("N", *evidence)))
@@ -286,10 +299,14 @@ def manifest_of(
 
 
 def parse_manifest(text: str | bytes, source: str | Path) -> ModelManifest:
-    """Validate a manifest's JSON.
+    """Parse and validate the JSON of a manifest.
+
+    Args:
+        text: The JSON.
+        source: File that it was read from, for the message.
 
     Raises:
-        ArtifactCorrupt: It is not a manifest, or one of a newer version; ``source`` is named.
+        ArtifactCorrupt: The text is not a manifest, or is one of a newer version.
     """
     try:
         return ModelManifest.model_validate_json(text)
