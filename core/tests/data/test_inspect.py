@@ -16,8 +16,8 @@ from media import grey_frames, video_bytes
 from mini_sets import Tar, jpeg, pictures
 
 from deepfake_core.data import inspect as module
-from deepfake_core.data.inspect import Want, inspect, inspect_all
 from deepfake_core.data.fact_cache import FactCache, key_of
+from deepfake_core.data.inspect import Want, inspect, inspect_all
 from deepfake_core.datasets import Sample
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError

@@ -47,9 +47,7 @@ def test_changed_missing_added_and_moved_files_are_named(tmp_path):  # 001-32
     changed = bytearray((root / "a" / "fake" / "f0.jpg").read_bytes())
     changed[-5] ^= 1
     (root / "a" / "fake" / "f0.jpg").write_bytes(changed)
-    os.utime(
-        root / "a" / "fake" / "f0.jpg", ns=(status.st_atime_ns, status.st_mtime_ns)
-    )  # the modification time does not tell the change
+    os.utime(root / "a" / "fake" / "f0.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))  # same modification time
     (root / "a" / "fake" / "f1.jpg").unlink()
     (root / "a" / "real" / "new.jpg").write_bytes(jpeg(5))
     shutil.move(root / "a" / "real" / "r0.jpg", root / "a" / "fake" / "r0.jpg")

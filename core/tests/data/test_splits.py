@@ -18,7 +18,7 @@ ROWS = st.lists(st.tuples(NAMES, st.lists(st.sampled_from("abcdefgh"), max_size=
 
 
 def face_swaps() -> tuple[list[str], list[tuple[str, ...]], list[str]]:
-    """Return groups, identities and sources of an artificial dataset: face swaps, photographs of persons, single pictures."""
+    """Return groups, identities and sources of a made dataset: face swaps, photographs of persons, single pictures."""
     rows: list[tuple[str, tuple[str, ...], str]] = []
     for first in range(0, 60, 2):
         a, b = f"{first:03d}", f"{(first * 7 + 3) % 60:03d}"
