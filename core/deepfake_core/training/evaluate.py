@@ -50,7 +50,7 @@ def evaluate_test_split(
     """
     done = read_json(run.folder / "metrics_test.json")
     if done:
-        log.info("the test split was measured before; metrics_test.json stands")
+        log.info("the test split was measured before; metrics_test.json is kept")
         return done
     listed = list(samples)
     if not listed:

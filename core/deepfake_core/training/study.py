@@ -116,7 +116,7 @@ def requeue_interrupted(study: optuna.Study) -> None:
             run_dir = trial.user_attrs.get("run_dir", f"trial-{trial.number:04d}")
             attributes = {"run_dir": run_dir, "retry_of": trial.number, "attempt": attempt}
             study.enqueue_trial(trial.params, user_attrs=attributes)
-            log.info("trial %d was cut off, and is gone on with", trial.number)
+            log.info("trial %d was interrupted, and goes on under a new number", trial.number)
         study.tell(trial.number, state=TrialState.FAIL)
 
 

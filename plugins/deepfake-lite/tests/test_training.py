@@ -121,7 +121,7 @@ def test_a_finished_run_is_not_tested_again(tmp_path, pictures):  # 001-10
     (run / "metrics_test.json").write_text('{"auc": 0.123, "accuracy": 0.456}')
     status, output = dfbench("train", "lite", "--run-dir", run, "--resume", "--device", "cpu")
     assert status == 0, output
-    assert "metrics_test.json stands" in output
+    assert "metrics_test.json is kept" in output
     assert json.loads((run / "metrics.json").read_text())["test_metrics"] == {"auc": 0.123, "accuracy": 0.456}
 
 

@@ -87,7 +87,7 @@ def parse_space(texts: Sequence[str]) -> tuple[Dimension, ...]:
         raise DeepfakeError("there is nothing to search: --space KEY=log:1e-5..1e-2, for example")
     keys = [dimension.key for dimension in space]
     if repeated := next((key for key in keys if keys.count(key) > 1), None):
-        raise DeepfakeError(f"--space {repeated}: stands there twice")
+        raise DeepfakeError(f"--space {repeated}: occurs twice")
     return space
 
 
@@ -105,7 +105,7 @@ def _parsed(text: str) -> Dimension:
             f"--space {text}: is not KEY=log:LOW..HIGH, KEY=float:LOW..HIGH, KEY=int:LOW..HIGH or KEY=choice:A,B"
         )
     if any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
-        raise DeepfakeError(f"--space {key}: decides what trials are judged by, and must be the same for all of them")
+        raise DeepfakeError(f"--space {key}: decides how trials are compared, and must be the same for all of them")
     if kind == "choice":
         choices = parse_yaml(f"[{values}]", f"--space {text}")
         if not all(isinstance(choice, Scalar) for choice in choices):

@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = next((key for number, key in enumerate(keys) if key in keys[:number]), None)
         if repeated is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} stands here twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"{repeated!r} occurs twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_decimal(self, node: yaml.ScalarNode) -> int:

@@ -175,7 +175,7 @@ def test_a_file_may_start_from_a_named_recipe(tmp_path):
         ("phases:\n- {epochs: 1, shedule: {}}", "unknown setting phases.0.shedule; did you mean schedule"),
         ("base: two-phas", "base: unknown recipe 'two-phas'"),
         ("base: [two-phase]", "base: unknown recipe"),
-        ("seed: 1\nseed: 2", "'seed' stands here twice"),
+        ("seed: 1\nseed: 2", "'seed' occurs twice"),
         ("seed: [1", "line 1"),
         ("", "holds no settings"),
         ("- seed", "holds no settings"),

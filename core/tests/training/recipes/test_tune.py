@@ -93,7 +93,7 @@ def test_a_space_is_read_from_text():
         (["n=int:1..2.5"], "two whole numbers"),
         (["n=choice:[1],2"], "single values"),
         (["n=choice:{"], "cannot be read"),
-        (["ema=float:0..1", "ema=float:0..1"], "stands there twice"),
+        (["ema=float:0..1", "ema=float:0..1"], "occurs twice"),
     ],
 )
 def test_a_wrong_space_is_named(texts, words):
