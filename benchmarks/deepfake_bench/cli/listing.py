@@ -135,23 +135,12 @@ def _packaged(weights: str) -> dict[str, Any]:
 
 
 def _cached(repository: str) -> Path | None:
-    """Return the folder of a repository's revision in the cache of the Hugging Face Hub, if weights are in it.
+    """Return the folder of a repository's revision in the cache of the Hugging Face Hub, if weights are in it."""
+    from deepfake_core.discovery.hub_cache import cached_snapshot
 
-    The folder is found by the documented layout of the cache, because the library of the Hub takes long to import.
-    """
-    import os
-    from pathlib import Path
-
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub")
     name, _, revision = repository.partition("@")
-    folder = Path(hub).expanduser() / f"models--{name.replace('/', '--')}"
-    try:
-        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return None
-    snapshot = folder / "snapshots" / commit
-    return snapshot if any(snapshot.glob("*.safetensors")) else None
+    snapshot = cached_snapshot(name, revision or None)
+    return snapshot if snapshot is not None and any(snapshot.glob("*.safetensors")) else None
 
 
 def _described(weights: dict[str, Any]) -> str:

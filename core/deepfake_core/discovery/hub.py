@@ -5,10 +5,12 @@ Only the cache is read unless a download is asked for, and pickled weights are n
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from deepfake_core.contract.repository import CONFIG, INDEX, WEIGHTS, Repository
+from deepfake_core.discovery.hub_cache import cached_snapshot, hub_cache
 from deepfake_core.errors import InputError, MissingExtra, WeightsUnavailable
 
 DOWNLOADED = (CONFIG, "preprocessor_config.json", "README.md", WEIGHTS, INDEX, "model-*.safetensors")
@@ -22,9 +24,9 @@ def find_repository(
     """Find a repository on this machine; or download it, where that is asked for.
 
     Args:
-        name: A folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. A folder that exists goes first.
-        download: Ask the Hub, and download what is missing here.
-        install: The requirement that brings the Hub's library.
+        name: Folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. A folder that exists is taken first.
+        download: Whether to ask the Hub, and to download what is missing here.
+        install: Requirement that brings the Hub's library, for downloads.
         advice: What helps where it is not on this machine, and what else would; ``{fetch}`` stands for the command
             that downloads it.
 
@@ -37,49 +39,38 @@ def find_repository(
         return Repository(str(name), Path(name))
     text = str(name)
     parts = _ID.fullmatch(text)
-    if parts is None or text.startswith("."):
+    if parts is None or text.startswith(".") or "--" in parts["repo"] or ".." in text:
         raise InputError(text, "no such folder, and not a repository of the Hugging Face Hub (owner/name)")
-    try:
-        from huggingface_hub import constants
-    except ModuleNotFoundError:
-        raise MissingExtra("reading the Hugging Face cache", install) from None
     fetch = f"hf download {parts['repo']}" + (f" --revision {parts['revision']}" if parts["revision"] else "")
-    offline = "HF_HUB_OFFLINE=1 forbids downloads, unset it; then " if constants.HF_HUB_OFFLINE else ""
+    offline = "HF_HUB_OFFLINE=1 forbids downloads, unset it; then " if _offline() else ""
     first, *others = (remedy.format(fetch=fetch) for remedy in advice)
     advice = (offline + first, *others)
-    cache = Path(constants.HF_HUB_CACHE).expanduser()
-    kept = _snapshot(text, parts["repo"], parts["revision"], cache)
+    cache = hub_cache()
+    kept = cached_snapshot(parts["repo"], parts["revision"])
     folder = kept
     if download:
-        folder = _download(text, parts["repo"], parts["revision"], cache, advice)
+        folder = _download(text, parts["repo"], parts["revision"], cache, advice, install)
     if folder is None:
         raise WeightsUnavailable(f"{text} is not in the Hugging Face cache {cache}; {advice[0]}", *others)
     return Repository(text, folder, folder.name, cache, cached=folder == kept, advice=advice)
 
 
-def _snapshot(name: str, repo: str, revision: str | None, cache: Path) -> Path | None:
-    """The folder of a revision in the cache. That its files are there shows when they are read."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+def _offline() -> bool:
+    """Whether the environment forbids the Hub's library to use the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}
 
+
+def _download(name: str, repo: str, revision: str | None, cache: Path, advice: tuple[str, ...], install: str) -> Path:
     try:
-        # Only one file is asked for: the library takes a snapshot for incomplete where any other is absent.
-        found = snapshot_download(
-            repo, revision=revision, cache_dir=cache, allow_patterns=[CONFIG], local_files_only=True
-        )
-    except LocalEntryNotFoundError:
-        return None
-    except HFValidationError as error:
-        raise InputError(name, f"not a repository of the Hugging Face Hub: {error}") from error
-    return Path(found)
-
-
-def _download(name: str, repo: str, revision: str | None, cache: Path, advice: tuple[str, ...]) -> Path:
-    import httpx
-    from huggingface_hub import snapshot_download
-
+        import httpx
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError
+    except ModuleNotFoundError:
+        raise MissingExtra("downloading from the Hugging Face Hub", install) from None
     try:
         return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
-    except (OSError, httpx.HTTPError) as error:  # every error of the Hub's library is one of the two
+    except HFValidationError as error:
+        raise InputError(name, f"not a repository of the Hugging Face Hub: {error}") from error
+    except (OSError, httpx.HTTPError) as error:  # every other error of the Hub's library is one of the two
         reason = " ".join(str(error).split())
         raise WeightsUnavailable(f"{name} cannot be downloaded: {reason}; {advice[0]}", *advice[1:]) from error

@@ -48,8 +48,9 @@ def write_cache(cache: Path, repo: str, files: dict[str, bytes]) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "hub cache"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(False))
     return folder
 
 
@@ -93,6 +94,7 @@ def test_what_is_not_cached_says_where_it_looked_and_what_helps(
     cache: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(offline))
     for download in (False, True) if offline else (False,):
         with pytest.raises(WeightsUnavailable) as caught:
             hub.find_repository("org/tiny@v2", download=download)

@@ -61,7 +61,8 @@ def test_one_command_trains_tests_and_explains(tmp_path):  # 001-7, 001-9, 001-1
 
 def test_weights_that_cannot_be_had_say_what_to_do(tmp_path, monkeypatch):  # 001-1
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(True))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     write_drawn_dataset(tmp_path / "data")
     settings = ("--set", "config.image_size=64", "--set", "workers=0", "--device", "cpu")
     output = invoke("train", "cvt", "--data", tmp_path / "data", "--run-dir", tmp_path / "run", *settings, status=2)

@@ -166,7 +166,8 @@ def test_public_weights_leave_the_head_alone(repository):  # 001-1
 def test_weights_that_do_not_fit_or_are_not_there(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(True))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     for source, reason in ((tmp_path / "nowhere", "pretrained=false"), ("nobody/nothing", "cannot be had")):
         detector = small(pretrained_from=str(source))
         with pytest.raises(WeightsUnavailable, match=reason):

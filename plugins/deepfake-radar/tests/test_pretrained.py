@@ -92,7 +92,8 @@ def test_another_file_of_that_name_is_refused(tmp_path, monkeypatch):
 def cache(tmp_path, monkeypatch):
     """An empty cache of the Hub, offline."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(True))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     return tmp_path
 
 

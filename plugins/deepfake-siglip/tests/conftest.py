@@ -72,8 +72,9 @@ def cached(tmp_path, monkeypatch) -> Callable[[str, Path], Path]:
     from huggingface_hub import constants
 
     cache = tmp_path / "hub"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(True))
 
     def put(repo: str, folder: Path) -> Path:
         storage = cache / f"models--{repo.replace('/', '--')}"

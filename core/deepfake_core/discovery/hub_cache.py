@@ -1,0 +1,37 @@
+"""The cache of the Hugging Face Hub on this machine, by its documented layout (imports nothing heavy).
+
+``<cache>/models--owner--name/refs/<revision>`` holds a commit, and ``snapshots/<commit>/`` the files of that commit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def hub_cache() -> Path:
+    """Return the folder of the cache, as the environment variables of the Hub's library name it."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or Path(home, "hub")).expanduser()
+
+
+def cached_snapshot(repository: str, revision: str | None = None) -> Path | None:
+    """Return the folder of a revision in the cache; ``None`` where it is not there.
+
+    Args:
+        repository: ``owner/name``.
+        revision: Branch, tag or full commit; by default ``main``.
+    """
+    folder = hub_cache() / f"models--{repository.replace('/', '--')}"
+    commit = revision or "main"
+    if not _COMMIT.fullmatch(commit):
+        try:
+            commit = (folder / "refs" / commit).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+    snapshot = folder / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
