@@ -1,4 +1,4 @@
-"""From validation scores to a calibrated probability, a threshold and an abstention band."""
+"""Fit a calibration on validation scores: temperature, bias, threshold and abstention band."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from deepfake_registry.manifest import Calibration
 
 MAX_FALSE_ALARMS = 0.05
-"""Share of real faces that may be called fake, on the worst source of real faces."""
+"""Largest share of real faces with the verdict ``fake``, on the source of real faces where it is largest."""
 
 MAX_MISSED = 0.10
-"""Share of fakes that may be called real, over all kinds of fakes alike."""
+"""Largest share of fakes with the verdict ``real``, averaged over the families of fakes."""
 
 _LEAST_SCALE = 1e-3
-"""Slope of the fitted probability at which a score tells nothing; likelihood would make it 0 or negative."""
+"""Smallest slope of the fitted probability. The fit ends at this bound where the likelihood favours a slope of 0 or a
+negative one: the scores carry no information."""
 
 
 def fit_calibration(
@@ -24,20 +25,21 @@ def fit_calibration(
     fitted_on: str,
     fitted_on_sha256: tuple[str, ...] = (),
 ) -> Calibration:
-    """Fit temperature and bias by likelihood, then place the abstention band.
+    """Fit temperature and bias by maximum likelihood, then place the abstention band around the threshold 0.5.
 
-    Every family counts the same, and within a family both classes do, so that P(fake) is stated for even odds.
-    A verdict ``fake`` is given only above the score that at most 5 % of real faces exceed on the *worst* family:
-    one threshold for all sources together lets the false alarms of a single source rise far beyond that.
-    A verdict ``real`` is given only below the score that at most 10 % of fakes fall short of. A score that does not
-    tell fakes from real faces at all gives no verdict: everything is ``unsure``.
+    Both classes have the same weight, and so have all families within a class (:func:`balanced_weights`), so that
+    P(fake) is stated for even odds. The upper end of the band is the probability that at most 5 % of the real faces
+    exceed, on the family where it is highest; a limit over all sources together would let the false alarms of a single
+    source rise far beyond 5 %. The lower end is the probability that at most 10 % of the fakes fall below. Both ends
+    are clipped, to [0.5, 0.99] and [0.01, 0.5]. If the scores do not separate fakes from real faces, the band is
+    [0, 1], and every verdict is ``unsure``.
 
     Args:
-        logit: ``[N]``, positive = fake.
-        fake: ``[N]`` in {0, 1}.
-        family: ``[N]``: source or kind of the sample.
-        fitted_on: What the data are, for the record.
-        fitted_on_sha256: Their hashes, so that a benchmark on them can refuse what they would flatter.
+        logit: Logits float64 ``[N]``; positive means fake.
+        fake: Labels float64 ``[N]`` in {0, 1}; both classes must occur.
+        family: Source or kind of each sample, ``[N]``.
+        fitted_on: Description of the data, for the record.
+        fitted_on_sha256: Hashes of the data, so that a benchmark on the same data can leave out calibrated metrics.
     """
     weight = balanced_weights(fake, family)
     temperature, bias = _platt(logit, fake, weight)
@@ -61,7 +63,12 @@ def fit_calibration(
 
 
 def balanced_weights(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDArray[np.float64]:
-    """``float64 [N]``, summing to 1: both classes count alike, and within a class every family."""
+    """Compute weights ``float64 [N]`` that sum to 1, equal for both classes and for all families within a class.
+
+    Args:
+        fake: Labels float64 ``[N]`` in {0, 1}.
+        family: Source or kind of each sample, ``[N]``.
+    """
     weight = np.zeros_like(fake)
     for value in (0.0, 1.0):
         here = fake == value
@@ -73,7 +80,11 @@ def balanced_weights(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDA
 
 
 def _platt(logit: NDArray[np.float64], fake: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
-    """Temperature and bias of least weighted cross-entropy (Platt 1999; Guo et al. 2017), by Newton's method."""
+    """Minimise the weighted cross-entropy in temperature and bias by Newton's method (Platt 1999; Guo et al. 2017).
+
+    Returns:
+        Temperature and bias.
+    """
     scale, bias = 1.0, 0.0
     for _ in range(100):
         p = 1.0 / (1.0 + np.exp(-np.clip(scale * logit + bias, -60, 60)))

@@ -1,9 +1,16 @@
-"""Measures of a detector's scores, in NumPy alone: training validation and the benchmark use these.
+"""Metrics of a detector's scores and their confidence intervals, in NumPy alone.
 
-Every function takes ``fake`` [N] in {0, 1} and ``score`` [N] (higher = more likely fake; for the measures of
-probabilities, in [0, 1]) and returns a float. Tied scores are one threshold, never an order that happens to be.
-Where a measure is undefined the answer is ``nan``: the rank measures and the balanced accuracy need both classes,
-the measures of probabilities need one sample.
+The validation during training and the benchmark use the same functions. Their arguments are
+
+- ``fake``: ground truth, int, bool or float ``[N]`` in {0, 1}, where 1 means fake;
+- ``score``: scores, float ``[N]``; a higher score means more likely fake, on any scale;
+- ``p_fake``: predicted probabilities that the samples are fake, float ``[N]`` in [0, 1].
+
+Samples with equal scores share one threshold, so that no result depends on the order of the samples. An undefined
+metric is ``nan``: those of a ranking and the balanced accuracy need samples of both classes, the others one sample.
+
+All of them raise :class:`ValueError` if the arrays are not one-dimensional and equally long, if ``fake`` holds another
+value than 0 and 1, or if a score is not finite.
 """
 
 from __future__ import annotations
@@ -21,7 +28,10 @@ Metric = Callable[[Any, Any], float]
 
 
 def roc_auc(fake: ArrayLike, score: ArrayLike) -> float:
-    """Area under the ROC curve: P(score of a fake > score of a real) + half of P(equal)."""
+    """Compute the area under the ROC curve, in [0, 1], of scores ``[N]`` for labels ``[N]``.
+
+    It is the probability that a fake has a higher score than a real, where a tie counts half (Hanley & McNeil 1982).
+    """
     target, values = _checked(fake, score)
     if _one_class(target):
         return float("nan")
@@ -31,7 +41,11 @@ def roc_auc(fake: ArrayLike, score: ArrayLike) -> float:
 
 
 def average_precision(fake: ArrayLike, score: ArrayLike) -> float:
-    """Mean precision over the recall steps, ``Σ (R_k − R_{k−1}) P_k``, with fake as the positive class."""
+    """Compute the average precision, in [0, 1], of scores ``[N]`` for labels ``[N]``; fake is the positive class.
+
+    It is ``Σ (R_k − R_{k−1}) P_k`` with precision P_k and recall R_k at the k-th highest distinct score, without
+    interpolation: the definition of ``sklearn.metrics.average_precision_score``.
+    """
     target, values = _checked(fake, score)
     if _one_class(target):
         return float("nan")
@@ -41,19 +55,30 @@ def average_precision(fake: ArrayLike, score: ArrayLike) -> float:
 
 
 def eer(fake: ArrayLike, score: ArrayLike) -> float:
-    """Equal error rate in [0, 1]: where the (linearly interpolated) ROC curve has FPR = 1 − TPR."""
+    """Compute the equal error rate, in [0, 1], of scores ``[N]`` for labels ``[N]``.
+
+    It is the false positive rate at the point of the linearly interpolated ROC curve where FPR = 1 − TPR.
+    """
     target, values = _checked(fake, score)
     if _one_class(target):
         return float("nan")
     fpr, tpr = _rates(target, values)
-    gap = fpr + tpr - 1.0  # rises from −1 to 1, monotonically
+    gap = fpr + tpr - 1.0  # rises monotonically from −1 to 1
     above = int(np.searchsorted(gap, 0.0))
     share = -gap[above - 1] / (gap[above] - gap[above - 1])
     return float(fpr[above - 1] + share * (fpr[above] - fpr[above - 1]))
 
 
 def tpr_at_fpr(fake: ArrayLike, score: ArrayLike, fpr: float) -> float:
-    """Share of fakes found at the best threshold with at most ``fpr`` false alarms; not interpolated."""
+    """Compute the largest true positive rate, in [0, 1], with a false positive rate of at most ``fpr``.
+
+    Only thresholds that separate samples are considered; the ROC curve is not interpolated.
+
+    Args:
+        fake: Labels ``[N]`` in {0, 1}.
+        score: Scores float ``[N]``.
+        fpr: Largest false positive rate that is allowed, in [0, 1].
+    """
     target, values = _checked(fake, score)
     if _one_class(target):
         return float("nan")
@@ -62,7 +87,10 @@ def tpr_at_fpr(fake: ArrayLike, score: ArrayLike, fpr: float) -> float:
 
 
 def balanced_accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
-    """Mean of the shares of fakes and of reals judged rightly; ``score >= threshold`` says fake."""
+    """Compute the mean of the true positive rate and the true negative rate, in [0, 1] (Brodersen et al. 2010).
+
+    Samples of ``score`` [N] at or above ``threshold`` are classified as fake.
+    """
     target, values = _checked(fake, score)
     if _one_class(target):
         return float("nan")
@@ -71,13 +99,20 @@ def balanced_accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5)
 
 
 def accuracy(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> float:
-    """Share of samples judged rightly; ``score >= threshold`` says fake."""
+    """Compute the share of samples that are classified correctly, in [0, 1].
+
+    Samples of ``score`` [N] at or above ``threshold`` are classified as fake.
+    """
     target, values = _checked(fake, score)
     return float(np.mean((values >= threshold) == (target > 0.5))) if len(target) else math.nan
 
 
 def precision_recall_f1(fake: ArrayLike, score: ArrayLike, threshold: float = 0.5) -> tuple[float, float, float]:
-    """Precision, recall and their harmonic mean, with fake as the positive class; NaN where undefined."""
+    """Compute precision, recall and F1 score, each in [0, 1]; fake is the positive class.
+
+    Samples of ``score`` [N] at or above ``threshold`` are classified as fake. A value is ``nan`` if its denominator
+    is 0.
+    """
     target, values = _checked(fake, score)
     found = values >= threshold
     hits = float(np.sum(found & (target > 0.5)))
@@ -90,16 +125,19 @@ def precision_recall_f1(fake: ArrayLike, score: ArrayLike, threshold: float = 0.
 def reliability(
     fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Mean P(fake), share of fakes and share of all samples in each bin that holds any; ``float64 [B]`` each.
+    """Compute the points of a reliability diagram: three arrays ``float64 [B]`` for the B bins that hold a sample.
 
-    Bins hold equal numbers of samples (Nguyen & O'Connor 2015, arXiv 1508.05154), as far as ties allow: equal
-    probabilities always share a bin, so the order of the samples does not matter.
+    All bins have the same share of the samples (Nguyen & O'Connor 2015, arXiv 1508.05154), as far as ties allow: equal
+    probabilities are always in the same bin, so that the order of the samples does not matter.
 
     Args:
-        fake: int or float [N] in {0, 1}.
-        p_fake: float [N] in [0, 1].
-        bins: At most this many.
-        weight: float [N] > 0: how much each sample counts; all alike by default.
+        fake: Labels ``[N]`` in {0, 1}.
+        p_fake: Predicted probabilities float ``[N]`` in [0, 1].
+        bins: Largest number of bins.
+        weight: Positive weights of the samples, float ``[N]``; equal weights by default.
+
+    Returns:
+        Mean predicted probability, share of fakes, and share of all samples, in each bin.
     """
     target, values = _checked(fake, p_fake)
     mass = _mass(weight, len(values))
@@ -113,9 +151,10 @@ def reliability(
 
 
 def ece(fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | None = None) -> float:
-    """Expected calibration error: the mean gap between P(fake) and the share of fakes, over equal-mass bins.
+    """Compute the expected calibration error, in [0, 1], over bins of equal mass (Nguyen & O'Connor 2015).
 
-    The arguments are those of :func:`reliability`.
+    It is the mean over the bins, weighted by their share of the samples, of the absolute difference between the mean
+    predicted probability and the share of fakes. The arguments are those of :func:`reliability`.
     """
     if not np.size(fake):
         return float("nan")
@@ -124,7 +163,10 @@ def ece(fake: ArrayLike, p_fake: ArrayLike, bins: int = 15, weight: ArrayLike | 
 
 
 def brier(fake: ArrayLike, p_fake: ArrayLike, weight: ArrayLike | None = None) -> float:
-    """Mean squared error of P(fake) (Brier 1950); ``weight`` as for :func:`reliability`."""
+    """Compute the Brier score, in [0, 1]: the mean of ``(p_fake − fake)²`` (Brier 1950).
+
+    The arguments are those of :func:`reliability`.
+    """
     target, values = _checked(fake, p_fake)
     return (
         float(np.average((values - target) ** 2, weights=_mass(weight, len(values)))) if len(values) else float("nan")
@@ -132,7 +174,7 @@ def brier(fake: ArrayLike, p_fake: ArrayLike, weight: ArrayLike | None = None) -
 
 
 def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:
-    """Mean negative log-likelihood in nats; probabilities are kept 1e-12 away from 0 and 1."""
+    """Compute the mean negative log-likelihood in nats of ``p_fake`` [N], which is clipped to [1e-12, 1 − 1e-12]."""
     target, values = _checked(fake, p_fake)
     if not len(values):
         return float("nan")
@@ -141,10 +183,10 @@ def nll(fake: ArrayLike, p_fake: ArrayLike) -> float:
 
 
 def roc_curve(fake: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
-    """False and true positive rates ``float64 [K]`` at each distinct threshold, from (0, 0) to (1, 1).
+    """Compute false and true positive rates ``float64 [K]`` at each distinct threshold, from (0, 0) to (1, 1).
 
     Raises:
-        ValueError: One class only.
+        ValueError: The samples are not of both classes, or the arrays are not as the module describes them.
     """
     target, values = _checked(fake, score)
     if _one_class(target):
@@ -163,23 +205,26 @@ def grouped_bootstrap(
     *,
     rate: bool = True,
 ) -> tuple[float, float]:
-    """Interval of ``metric`` by how it varies when whole groups are drawn with replacement.
+    """Compute a confidence interval of ``metric`` by a bootstrap that draws whole groups with replacement.
 
-    Samples of one video or identity are not independent: drawing them one by one would make intervals too
-    narrow. Draws in which the metric is undefined (one class only) are left out.
+    Samples of one video or identity are not independent. An interval from samples that are drawn one by one would be
+    too narrow.
 
     Args:
-        fake: int or float [N] in {0, 1}.
-        score: float [N].
-        groups: [N], any type that sorts: video, sequence or identity.
-        metric: ``metric(fake, score) -> float``.
-        n: Draws.
-        seed: Of the draws.
-        level: Coverage.
+        fake: Labels ``[N]`` in {0, 1}.
+        score: Scores float ``[N]``.
+        groups: Group of each sample ``[N]``, of any type that can be sorted: video, sequence or identity.
+        metric: Function ``metric(fake, score) -> float``.
+        n: Number of bootstrap draws.
+        seed: Seed for the draws.
+        level: Coverage of the interval, in (0, 1).
         rate: Whether the metric lies in [0, 1], see :func:`interval`.
 
     Returns:
-        Lower and upper end; ``nan`` where fewer than two groups or no defined draw exist.
+        Lower and upper end of the interval; both are ``nan`` with fewer than two groups, or if no draw has a value.
+
+    Raises:
+        ValueError: The arrays are not as the module describes them.
     """
     drawn = grouped_draws(fake, score, groups, metric, n, seed)
     value = metric(*_checked(fake, score)) if len(drawn) else float("nan")
@@ -189,9 +234,13 @@ def grouped_bootstrap(
 def grouped_draws(
     fake: ArrayLike, score: ArrayLike, groups: ArrayLike, metric: Metric, n: int = 1000, seed: int = 0
 ) -> Floats:
-    """``float64 [≤ n]``: ``metric`` on each draw of whole groups, as :func:`grouped_bootstrap` makes them.
+    """Compute ``metric`` on each bootstrap draw of whole groups: ``float64 [D]``, D ≤ n.
 
-    Draws in which the metric is undefined are left out; with fewer than two groups there are none.
+    Draws in which the metric is undefined are left out, such as those of a single class. There are no draws, D = 0,
+    with fewer than two groups. The arguments are those of :func:`grouped_bootstrap`.
+
+    Raises:
+        ValueError: The arrays are not as the module describes them.
     """
     target, values = _checked(fake, score)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
@@ -200,7 +249,7 @@ def grouped_draws(
     count = int(group.max()) + 1 if len(group) else 0
     if count < 2:
         return np.empty(0)
-    # Drawn in the order of the scores, every draw is already sorted, and sorting it again is a single pass.
+    # The samples are sorted once, so that every draw is sorted already and the metric's own sort is a single pass.
     order = np.argsort(values, kind="stable")
     target, values, group = target[order], values[order], group[order]
     rng = np.random.default_rng(seed)
@@ -212,7 +261,10 @@ def grouped_draws(
 
 
 def independent(fake: ArrayLike, groups: ArrayLike) -> list[int]:
-    """Number of groups of each class that there is: as many say how much its scores vary."""
+    """Count the distinct groups of each class, in ``fake`` [N] and ``groups`` [N]: one number per class that occurs.
+
+    The groups, not the samples, are the independent observations of a class.
+    """
     target, group = np.asarray(fake), np.asarray(groups)
     return [len(np.unique(group[target == label])) for label in np.unique(target)]
 
@@ -220,25 +272,29 @@ def independent(fake: ArrayLike, groups: ArrayLike) -> list[int]:
 def interval(
     value: float, drawn: Floats, groups: Sequence[int], level: float = 0.95, *, rate: bool = False
 ) -> tuple[float, float]:
-    """Where a measure may lie, from the spread of its bootstrap draws.
+    """Compute a confidence interval of a metric from the spread of its bootstrap draws.
 
-    It is ``value ± t s``: s the standard deviation of the draws, times √(n / (n − 1)) because draws of n groups vary
-    less than new groups would, and t Student's quantile for n − 1 degrees of freedom of each class, n being the groups
-    of the smaller one. For a rate this is done on the scale of its logit, as a measure near 0 or 1 has more room on one
-    side. A rate of exactly 0 or 1, from which no draw can differ, reaches ``1 − ((1 − level) / 2) ^ (1 / n)`` away: for
-    a share this is exact (Clopper & Pearson 1934), for an AUC it is safe, since n pairs of groups without one in common
-    would all have to be in the right order.
+    Let n be the number of groups in the class that has fewer of them. The interval is ``value ± t · s``, where
+
+    - s is the standard deviation of the draws times √(n / (n − 1)), because draws from n groups vary less than new
+      groups would (narrowness bias, Hesterberg 2015);
+    - t is the quantile of Student's distribution with n − 1 degrees of freedom for each class.
+
+    The interval of a rate is computed on the scale of its logit, because a value near 0 or 1 has more room on one side.
+    If a rate is exactly 0 or 1, no draw differs from it. Its interval has the width
+    ``1 − ((1 − level) / 2) ^ (1 / n)``. This is exact for a share (Clopper & Pearson 1934) and conservative for an AUC,
+    since n disjoint pairs of groups would all have to be in the right order.
 
     Args:
-        value: The measure.
-        drawn: float64 [D], the draws.
-        groups: Of each class, see :func:`independent`.
-        level: Coverage.
-        rate: Whether the measure lies in [0, 1].
+        value: Value of the metric on all samples.
+        drawn: Values on the draws, float64 ``[D]``.
+        groups: Number of groups of each class, see :func:`independent`.
+        level: Coverage of the interval, in (0, 1).
+        rate: Whether the metric lies in [0, 1].
 
     Returns:
-        Lower and upper end; ``nan`` where there are fewer than two groups or draws, or all draws give the same rate
-        between 0 and 1.
+        Lower and upper end of the interval. Both are ``nan`` with fewer than two groups or draws, or if all draws give
+        the same rate between 0 and 1.
     """
     count = min(groups, default=0)
     if count < 2 or len(drawn) < 2 or math.isnan(value):
@@ -257,13 +313,13 @@ def interval(
 
 
 def student_quantile(share: float, freedom: float) -> float:
-    """Quantile of Student's distribution, of whole degrees of freedom: those below ``freedom`` are taken.
+    """Compute a quantile of Student's distribution, with ``freedom`` rounded down to whole degrees of freedom.
 
-    Up to 50 of them by bisection of the distribution (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4), beyond by Cornish
-    and Fisher's expansion (26.7.5), which is right to 1e-4 there.
+    Up to 50 degrees, the distribution function (Abramowitz & Stegun 1964, 26.7.3 and 26.7.4) is inverted by bisection.
+    Above, the expansion of Cornish and Fisher (26.7.5) has a relative error below 1e-4.
 
     Args:
-        share: In (0, 1).
+        share: Probability of a value below the quantile, in (0, 1).
         freedom: Degrees of freedom, at least 1.
     """
     degrees = math.floor(freedom + 1e-9)  # a whole number may have been computed a little short
@@ -275,7 +331,7 @@ def student_quantile(share: float, freedom: float) -> float:
             (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         )
         return z + math.fsum(term / degrees**power for power, term in enumerate(terms, start=1))
-    # The distribution is known by the angle whose tangent is t / sqrt(degrees).
+    # The distribution function has a closed form in the angle whose tangent is t / sqrt(degrees).
     wanted, low, high = abs(2 * share - 1), 0.0, math.pi / 2
     for _ in range(60):
         angle = (low + high) / 2
@@ -284,7 +340,7 @@ def student_quantile(share: float, freedom: float) -> float:
 
 
 def _within(angle: float, degrees: int) -> float:
-    """Share of Student's distribution between -t and t, ``t = tan(angle) sqrt(degrees)``."""
+    """Return the probability of Student's distribution between -t and t, where ``t = tan(angle) sqrt(degrees)``."""
     odd, cosine = degrees % 2, math.cos(angle)
     term, total = (cosine, cosine) if odd else (1.0, 1.0)
     for factor in range(2 + odd, degrees - 1, 2):
@@ -300,10 +356,10 @@ def _sigmoid(logit: float) -> float:
 
 
 def _checked(fake: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
-    """Both as float64 [N].
+    """Return labels and scores as float64 [N].
 
     Raises:
-        ValueError: Unequal shapes, a target other than 0 and 1, or a score that is not finite.
+        ValueError: The shapes differ, a label is neither 0 nor 1, or a score is not finite.
     """
     target, values = np.asarray(fake, dtype=np.float64), np.asarray(score, dtype=np.float64)
     if target.ndim != 1 or target.shape != values.shape:
@@ -324,7 +380,7 @@ def _one_class(target: Floats) -> bool:
 
 
 def _counts(target: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """False and true positives at each distinct threshold, from above all scores (0, 0) downwards."""
+    """Count false and true positives at each distinct threshold, the highest first; the first pair is (0, 0)."""
     order = np.argsort(values, kind="stable")[::-1]
     target, values = target[order], values[order]
     last_of_tie = np.append(np.diff(values) != 0, True)

@@ -1,7 +1,7 @@
-"""Whether one detector ranks better than another on the same files: difference of two AUCs, interval and p-value.
+"""Compare two detectors on the same files: difference of a metric, confidence interval and p-value.
 
-Both scores of a file are taken together. What makes a file hard makes it hard for both detectors, so the difference is
-known far better than either AUC, and intervals that overlap say nothing.
+The comparison is paired. A file that is hard for one detector tends to be hard for the other one too, so that the
+difference is known far better than either AUC. Whether the intervals of the two AUCs overlap says nothing about it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from deepfake_core.evaluation.metrics import Floats, Metric, grouped_draws, inde
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A measure of the second detector less that of the first, on the same files.
+    """Difference of a metric between two detectors on the same files: the second one minus the first one.
 
     Attributes:
-        value: The difference; positive where the second is better.
-        low, high: Ends of its interval; ``nan`` where there is none.
-        p_value: How probable a difference this large is, in either direction, where there is none; ``nan`` likewise.
-        method: ``DeLong`` or ``bootstrap``.
+        value: Difference; positive if the second detector has the higher value.
+        low: Lower end of the confidence interval; ``nan`` if there is no interval.
+        high: Upper end of the confidence interval; ``nan`` if there is no interval.
+        p_value: Two-sided p-value under the null hypothesis that the detectors do not differ; ``nan`` if there is none.
+        method: Method of interval and p-value, ``DeLong`` or ``bootstrap``.
     """
 
     value: float
@@ -38,14 +39,19 @@ class Difference:
 def auc_difference(
     fake: ArrayLike, first: ArrayLike, second: ArrayLike, groups: ArrayLike, level: float = 0.95
 ) -> Difference:
-    """ROC AUC of ``second`` less that of ``first``: DeLong's test, or the bootstrap where samples share a group.
+    """Compute the ROC AUC of ``second`` minus that of ``first``, with interval and p-value.
+
+    :func:`delong` is used if every sample has a group of its own, :func:`grouped_difference` otherwise.
 
     Args:
-        fake: int or float [N] in {0, 1}.
-        first: float [N], scores of one detector.
-        second: float [N], scores of the other one, on the same samples in the same order.
-        groups: [N], any type that sorts: video, sequence or identity.
-        level: Coverage of the interval.
+        fake: Labels ``[N]`` in {0, 1}, where 1 means fake.
+        first: Scores of the first detector, float ``[N]``.
+        second: Scores of the second detector, float ``[N]``, on the same samples in the same order.
+        groups: Group of each sample ``[N]``, of any type that can be sorted: video, sequence or identity.
+        level: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: A label is neither 0 nor 1, or a score is not finite.
     """
     if len(np.unique(np.asarray(groups))) == np.size(fake):
         return delong(fake, first, second, level)
@@ -53,16 +59,19 @@ def auc_difference(
 
 
 def delong(fake: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Difference:
-    """DeLong's test of two correlated AUCs (DeLong et al. 1988), by the algorithm of Sun & Xu (2014) in N log N.
+    """Compute the ROC AUC of ``second`` minus that of ``first``, and test it by the method of DeLong et al. (1988).
 
-    It holds for independent samples. With fewer than two samples in a class, or where the difference does not vary
-    at all, there is no interval.
+    The algorithm is that of Sun & Xu (2014), which takes O(N log N) time. The samples must be mutually independent.
+    Interval and p-value are ``nan`` with fewer than two samples in a class, or if the estimated variance is 0.
 
     Args:
-        fake: int or float [N] in {0, 1}.
-        first: float [N], scores of one detector.
-        second: float [N], of the other one.
-        level: Coverage of the interval.
+        fake: Labels ``[N]`` in {0, 1}, where 1 means fake.
+        first: Scores of the first detector, float ``[N]``.
+        second: Scores of the second detector, float ``[N]``, on the same samples in the same order.
+        level: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: The arrays differ in length, a label is neither 0 nor 1, or a score is not finite.
     """
     value = roc_auc(fake, second) - roc_auc(fake, first)
     target = np.asarray(fake) > 0.5
@@ -70,7 +79,7 @@ def delong(fake: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 
     if min(counts) < 2:
         return Difference(value, math.nan, math.nan, math.nan, "DeLong")
     components = [_components(target, np.asarray(score, dtype=np.float64)) for score in (first, second)]
-    # The variance of a difference is that of the samples' own differences.
+    # The variance of the difference follows from the difference of the two components of each sample.
     per_fake, per_real = (ours - theirs for theirs, ours in zip(*components, strict=True))
     variance = per_fake.var(ddof=1) / counts[0] + per_real.var(ddof=1) / counts[1]
     if variance <= 0:
@@ -82,7 +91,10 @@ def delong(fake: ArrayLike, first: ArrayLike, second: ArrayLike, level: float = 
 
 
 def _components(target: Any, score: Floats) -> tuple[Floats, Floats]:
-    """For each fake the share of reals that score below it, for each real the share of fakes above; ties are half."""
+    """Return DeLong's components float64 ``[fakes]`` and ``[reals]``; a tie counts half.
+
+    For each fake, this is the share of reals with a lower score; for each real, the share of fakes with a higher one.
+    """
     fakes, reals = score[target], score[~target]
     among_all = _midranks(np.concatenate([fakes, reals]))
     below = (among_all[: len(fakes)] - _midranks(fakes)) / len(reals)
@@ -91,7 +103,7 @@ def _components(target: Any, score: Floats) -> tuple[Floats, Floats]:
 
 
 def _midranks(values: Floats) -> Floats:
-    """Ranks from 1, equal values sharing the mean of theirs."""
+    """Return the ranks ``float64 [N]`` of values, counted from 1; equal values have the mean of their ranks."""
     _, index, count = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Floats = (np.cumsum(count) - (count - 1) / 2)[index]
     return ranks
@@ -106,24 +118,27 @@ def grouped_difference(
     n: int = 1000,
     level: float = 0.95,
 ) -> Difference:
-    """``metric`` of ``second`` less that of ``first``, when whole groups are drawn with replacement.
+    """Compute ``metric`` of ``second`` minus that of ``first``, with a bootstrap that draws whole groups.
 
-    The p-value counts the draws on the other side of zero, twice, with one more than there were so that it is never 0
-    (Davison & Hinkley 1997, chapter 4).
+    The two-sided p-value is ``2 (1 + k) / (1 + D)``, at most 1: D is the number of draws, and k the smaller one of the
+    numbers of draws with a difference ≤ 0 and ≥ 0. The added 1 keeps it above 0 (Davison & Hinkley 1997, chapter 4).
 
     Args:
-        fake: int or float [N] in {0, 1}.
-        first: float [N], scores of one detector.
-        second: float [N], of the other one.
-        groups: [N], any type that sorts: video, sequence or identity.
-        metric: ``metric(fake, score) -> float``.
-        n: Draws.
-        level: Coverage of the interval.
+        fake: Labels ``[N]`` in {0, 1}, where 1 means fake.
+        first: Scores of the first detector, float ``[N]``.
+        second: Scores of the second detector, float ``[N]``, on the same samples in the same order.
+        groups: Group of each sample ``[N]``, of any type that can be sorted: video, sequence or identity.
+        metric: Function ``metric(fake, score) -> float``.
+        n: Number of bootstrap draws.
+        level: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: A label is neither 0 nor 1, or a score is not finite.
     """
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
 
     def change(target: Any, place: Any) -> float:
-        """A bootstrap draws samples by their place, so that both scores of a sample are drawn together."""
+        """Return the difference on samples that are given by their index, so that both scores are drawn together."""
         index = np.asarray(place, dtype=np.intp)
         return metric(target, after[index]) - metric(target, before[index])
 

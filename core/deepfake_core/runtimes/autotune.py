@@ -1,4 +1,4 @@
-"""Find the backend that runs a model fastest on this machine: measured once, then remembered."""
+"""Find the backend that runs a model fastest on this machine; the measurement is made once and cached."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from deepfake_registry.files import cache_folder, write_atomic
 log = logging.getLogger("deepfake.backends")
 
 COMPARED: tuple[Literal["onnxruntime", "openvino"], ...] = ("onnxruntime", "openvino")
-"""Compared backends, the preferred one first; each is also the name of its distribution."""
+"""Names of the compared backends, the preferred one first; each is also the name of a distribution."""
 MARGIN = 0.95
-"""Another backend is taken only where it needs less than this share of the first one's time, against noise."""
+"""Largest share of the preferred backend's time at which another backend is chosen; below 1 because of noise."""
 TOLERANCE = 1e-3
-"""Largest difference of a logit between two runtimes, relative where it exceeds 1; real exports stay below 1e-4."""
+"""Largest difference of a logit between two runtimes, relative for logits above 1; real exports stay below 1e-4."""
 BUSY = 0.1
-"""Share of the processors' time that other work may take; above it, :data:`BRIEFLY_S` limits the result's life."""
+"""Share of the processors' time that other processes may take; above, the timings are valid for :data:`BRIEFLY_S`."""
 BRIEFLY_S = 600.0
-"""Time in seconds for which a measurement on a busy machine is remembered."""
+"""Time in seconds for which timings from a busy machine are valid."""
 _SHORTEST, _LONGEST, _BUDGET_S = 5, 50, 0.5
 
 
@@ -45,9 +45,9 @@ class Timing:
 
     Attributes:
         backend: Name of the backend.
-        ms: Median time of one input, in milliseconds; ``None`` where it failed or disagreed.
-        difference: Largest difference of its logit from the first backend's; ``None`` where it gave none.
-        reason: Reason why there is no time; empty otherwise.
+        ms: Median time of one input, in milliseconds; ``None`` if the backend failed or its logit differs too much.
+        difference: Largest difference of its logit from that of the first backend; ``None`` if it gave no logit.
+        reason: Reason why there is no time; empty if there is one.
     """
 
     backend: str
@@ -57,21 +57,21 @@ class Timing:
 
 
 def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int) -> str:
-    """Return the fastest backend, as remembered or measured now.
+    """Return the name of the fastest backend, from cached timings or from a measurement.
 
     Args:
-        open_runtime: Backend → function that opens it on this model, the preferred one first.
-        artifacts: Backend → the file that it runs.
+        open_runtime: Mapping of backend → function that opens it on this model, the preferred one first.
+        artifacts: Mapping of backend → file that it runs.
         threads: Number of threads of one inference.
     """
-    timings = remembered(artifacts, threads)
+    timings = cached_timings(artifacts, threads)
     if timings is None:
-        timings = measured(open_runtime, artifacts, threads)
+        timings = measure_and_cache(open_runtime, artifacts, threads)
     return best(timings)
 
 
 def best(timings: list[Timing]) -> str:
-    """Return the fastest backend; the first one where others are about as fast."""
+    """Return the name of the fastest backend; the first one if no other is clearly faster (:data:`MARGIN`)."""
     first = timings[0]
     others = [timing for timing in timings[1:] if timing.ms is not None]
     if first.ms is None or not others:
@@ -83,17 +83,20 @@ def best(timings: list[Timing]) -> str:
 def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
     """Time each runtime on the same input of noise, in turns: about half a second each, at least five runs.
 
-    The first runtime is the reference that the others' logits are compared with. Another one that cannot run the model
-    is left out.
+    The logits of all runtimes are compared with that of the first one. A runtime that differs or cannot run the model
+    gets no time.
+
+    Args:
+        open_runtime: Mapping of backend → function that opens it on this model, the preferred one first.
 
     Raises:
-        ArtifactCorrupt: The first one cannot load the file.
+        ArtifactCorrupt: The first backend cannot load the file.
     """
     first, *others = open_runtime
     runtimes = {first: open_runtime[first]()}
     shape = (1, *runtimes[first].manifest.preprocess.input_shape)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    reference = runtimes[first].run(image)  # which also warms it up
+    reference = runtimes[first].run(image)  # also warms the runtime up
     apart, refused = {first: 0.0}, {}
     for name in others:
         try:
@@ -120,16 +123,22 @@ def measure(open_runtime: Mapping[str, Callable[[], Runtime]]) -> list[Timing]:
     return [{**timed, **refused}[name] for name in open_runtime]
 
 
-def measured(
+def measure_and_cache(
     open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int
 ) -> list[Timing]:
-    """Measure as :func:`measure` does, and remember the result with the share of other work."""
+    """Measure as :func:`measure` does, and cache the timings with the share of time that other processes took.
+
+    The arguments are those of :func:`fastest`.
+
+    Raises:
+        ArtifactCorrupt: The first backend cannot load the file.
+    """
     others = CpuContention()
     timings = measure(open_runtime)
     share = others.share()
     if share > BUSY:
         log.info("backends were timed while other work took %.0f%% of the processors' time", 100 * share)
-    remember(artifacts, threads, timings, share)
+    cache_timings(artifacts, threads, timings, share)
     return timings
 
 
@@ -138,13 +147,20 @@ def _difference(one: Outputs, other: Outputs) -> float:
     return worst if np.isfinite(worst) else float("inf")
 
 
-# ── what is remembered ───────────────────────────────────────────────────────────────────────────────────────
+# ── cache of the timings ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] | None:
-    """Return an earlier measurement of these very files on this machine with these libraries; ``None`` without one.
+def cached_timings(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] | None:
+    """Return the cached timings of these files on this machine with these versions of the libraries, if there are any.
 
-    A measurement on a busy machine is forgotten after :data:`BRIEFLY_S`: it may have preferred the slower one.
+    Timings from a busy machine are valid for :data:`BRIEFLY_S` only, because they may favour the slower backend.
+
+    Args:
+        artifacts: Mapping of backend → file that it runs.
+        threads: Number of threads of one inference.
+
+    Returns:
+        Timings in the order of ``artifacts``; ``None`` if there are none, or if they cannot be read.
     """
     file = _file(artifacts, threads)
     try:
@@ -157,21 +173,25 @@ def remembered(artifacts: Mapping[str, Artifact], threads: int) -> list[Timing] 
     return timings if [timing.backend for timing in timings] == list(artifacts) else None
 
 
-def remember(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing], others: float) -> None:
-    """Store a measurement, during which other work took the share ``others`` of the processors' time.
+def cache_timings(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing], others: float) -> None:
+    """Write timings to the cache. If it cannot be written, the next process measures again.
 
-    Where the cache cannot be written, the next process measures again.
+    Args:
+        artifacts: Mapping of backend → file that it runs.
+        threads: Number of threads of one inference.
+        timings: Timings to cache.
+        others: Share of the processors' time that other processes took during the measurement, in [0, 1].
     """
     file = _file(artifacts, threads)
     found = {"timings": [asdict(timing) for timing in timings], "others": others}
     try:
         write_atomic(file, json.dumps(found, indent=1) + "\n")
     except (OSError, DeepfakeError) as error:
-        log.info("%s: not remembered (%s)", file, error)
+        log.info("%s: the timings cannot be cached (%s)", file, error)
 
 
 def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
-    """One file for each combination of model files, threads, machine and versions."""
+    """Return the cache file for this combination of model files, threads, processor and versions of libraries."""
     what = {
         "files": {name: artifact.sha256 for name, artifact in artifacts.items()},
         "versions": {name: version(name) for name in artifacts},
@@ -184,7 +204,7 @@ def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
 
 
 def version(backend: str) -> str | None:
-    """Return the version of the library behind a backend; ``None`` where it is not installed."""
+    """Return the version of the library of a backend; ``None`` if it is not installed."""
     try:
         return metadata.version(backend)
     except metadata.PackageNotFoundError:

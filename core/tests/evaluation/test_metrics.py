@@ -1,4 +1,4 @@
-"""The measures against scikit-learn and torchmetrics, on data with many ties."""
+"""Metrics are compared with scikit-learn and torchmetrics, on data with many ties."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ def test_measures_at_a_threshold_agree_with_scikit_learn(data, threshold):
     found = metrics.precision_recall_f1(fake, score, threshold)
     expected = sklearn_metrics.precision_recall_fscore_support(fake, said, average="binary", zero_division=math.nan)
     for ours, theirs, name in zip(found, expected[:3], ("precision", "recall", "f1"), strict=True):
-        if not (name == "f1" and math.isnan(theirs)):  # undefined there where either part is; here 0 / something is 0
+        if not (
+            name == "f1" and math.isnan(theirs)
+        ):  # theirs is undefined if precision or recall is, ours only if its denominator is 0
             assert ours == pytest.approx(theirs, nan_ok=True), name
 
 
 @pytest.fixture(scope="module")
 def torchmetrics():
-    """The functions of torchmetrics, which imports torchvision where there is one."""
+    """Functions of torchmetrics, which imports torchvision if it is installed."""
     from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 
     ensure_torchvision()
@@ -73,7 +75,7 @@ def test_measures_agree_with_torchmetrics(torchmetrics, data, step):
     assert metrics.roc_auc(fake, score) == pytest.approx(float(torchmetrics.binary_auroc(preds, target)), abs=1e-6)
     expected = float(torchmetrics.binary_average_precision(preds, target))
     assert metrics.average_precision(fake, score) == pytest.approx(expected, abs=1e-6)
-    between = (step + 0.5) / 8  # a score that equals the threshold is fake here, and real there
+    between = (step + 0.5) / 8  # a score that equals the threshold is fake for us and real for torchmetrics
     expected = float(torchmetrics.binary_accuracy(preds, target, threshold=between))
     assert metrics.accuracy(fake, score, between) == pytest.approx(expected, abs=1e-6)
 
@@ -89,7 +91,7 @@ def test_the_roc_curve_is_that_of_scikit_learn(data):
 
 @given(st.integers(1, 12).flatmap(lambda each: st.tuples(st.just(each), st.randoms(use_true_random=False))))
 def test_the_calibration_error_without_ties_is_that_of_equal_parts(data):
-    """Over 15 parts of equally many samples, as Nguyen & O'Connor 2015 define it; without ties nothing is arguable."""
+    """Nguyen & O'Connor 2015 define it over 15 parts of equal size, which are unique if there are no ties."""
     each, random = data
     score = np.array(random.sample(range(100_000), 15 * each)) / 100_000
     fake = np.array([random.random() < 0.5 for _ in score], dtype=int)
@@ -104,7 +106,7 @@ def test_eer_lies_on_the_roc_curve(data):
     rate = metrics.eer(fake, score)
     fpr, tpr, _ = sklearn_metrics.roc_curve(fake, score, drop_intermediate=False)
     steps = np.linspace(0, 1, 2001)
-    # On a dense walk along the curve's edges, the point nearest to FPR = 1 − TPR has that error rate.
+    # Among dense points along the edges of the curve, the one nearest to FPR = 1 − TPR has that error rate.
     x = np.concatenate([fpr[i] + steps * (fpr[i + 1] - fpr[i]) for i in range(len(fpr) - 1)])
     y = np.concatenate([tpr[i] + steps * (tpr[i + 1] - tpr[i]) for i in range(len(fpr) - 1)])
     assert rate == pytest.approx(x[np.argmin(np.abs(x + y - 1))], abs=1e-3)
@@ -173,7 +175,7 @@ def test_bootstrap_of_one_group_is_undefined():
 @pytest.mark.parametrize(("videos", "gap"), [(20, 1.2), (60, 0.5), (60, 3.0)])
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision", "eer", "balanced_accuracy", "brier"])
 def test_intervals_cover_at_their_stated_rate_on_grouped_data(name, videos, gap):
-    """Videos of 6 frames that are much alike; the truth is that of a very large draw of the same kind."""
+    """The frames of a video have similar scores; the true value comes from a very large sample of the same kind."""
     metric = getattr(metrics, name)
     rng = np.random.default_rng(7)
 
@@ -190,10 +192,10 @@ def test_intervals_cover_at_their_stated_rate_on_grouped_data(name, videos, gap)
         grouped += low <= truth <= high
         low, high = metrics.grouped_bootstrap(fake, score, np.arange(len(fake)), metric, n=100)
         single += low <= truth <= high
-    # Four binomial standard errors of that many trials are left to chance; to hold the truth too often is safe.
+    # The coverage may fall short by four binomial standard errors; a higher coverage is safe.
     least = 0.95 - 4 * math.sqrt(0.95 * 0.05 / trials)
     assert least <= grouped / trials
-    assert single / trials < least  # frames drawn one by one: too narrow, as the grouping is there to prevent
+    assert single / trials < least  # intervals from frames drawn one by one are too narrow
 
 
 def test_a_share_of_all_or_none_has_the_exact_interval():
@@ -226,7 +228,9 @@ def test_the_interval_of_a_mean_is_students():
     low, high = metrics.grouped_bootstrap(
         np.zeros(30), values, np.arange(30), lambda _, drawn: float(drawn.mean()), n=20_000, rate=False
     )
-    reach = 2.0452 * values.std(ddof=1) / math.sqrt(30)  # the quantile is that of any table, 29 degrees of freedom
+    reach = (
+        2.0452 * values.std(ddof=1) / math.sqrt(30)
+    )  # quantile of Student's distribution with 29 degrees of freedom, from a table
     assert [low, high] == pytest.approx([values.mean() - reach, values.mean() + reach], rel=0.01)
 
 

@@ -1,4 +1,4 @@
-"""The comparison of two detectors on the same files, against slow formulas and in simulation."""
+"""The comparison of two detectors on the same files is checked against slow formulas and in simulations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ both_classes = rows.filter(lambda data: 2 <= data[0].sum() <= len(data[0]) - 2)
 
 
 def slow_variance(fake, first, second) -> float:
-    """DeLong et al. 1988, equations 4 to 6, by comparing every fake with every real."""
+    """Compute DeLong's variance (DeLong et al. 1988, equations 4 to 6) by comparing every fake with every real."""
     variance = 0.0
     kernels = []
     for score in (first, second):
@@ -93,7 +93,7 @@ def test_samples_that_share_a_group_are_drawn_together():
 
 
 def binomial_band(rate: float, trials: int) -> tuple[float, float]:
-    """Where a share of that many trials falls but for one time in 10,000 or so."""
+    """Return the interval that a share of that many trials leaves about once in 10,000 times."""
     reach = 4 * math.sqrt(rate * (1 - rate) / trials)
     return rate - reach, rate + reach
 
@@ -123,4 +123,4 @@ def test_intervals_of_differences_cover_at_their_stated_rate_on_grouped_data():
         wrong = significance.delong(fake, first, second)
         singly += wrong.low <= 0 <= wrong.high
     assert binomial_band(0.95, trials)[0] < covered / trials <= 1
-    assert singly / trials < 0.85  # frames taken for independent samples: far too narrow
+    assert singly / trials < 0.85  # intervals that take frames for independent samples are far too narrow

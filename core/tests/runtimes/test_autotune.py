@@ -1,4 +1,4 @@
-"""Which backend runs: timed once for each model, machine and number of threads, then remembered."""
+"""The choice of a backend: by a fixed rule, or by timings that are cached for each model, machine and thread count."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_the_faster_one_is_taken_and_remembered(artifact, tmp_path, monkeypatch)
     assert min(runs) > 5
     assert autotune.fastest(openers, artifacts, 1) == "openvino"
     assert [runtime.runs for runtime in runtimes.values()] == runs
-    autotune.fastest(openers, artifacts, 2)  # another number of threads is another question
+    autotune.fastest(openers, artifacts, 2)  # another number of threads needs a measurement of its own
     assert all(runtime.runs > before for runtime, before in zip(runtimes.values(), runs, strict=True))
     for file in tmp_path.rglob("*.json"):
         file.write_text("{")
-    assert autotune.remembered(artifacts, 1) is None
+    assert autotune.cached_timings(artifacts, 1) is None
 
 
 @pytest.mark.parametrize(("share", "later"), [(0.05, "remembered"), (0.5, "measured again")])
@@ -99,8 +99,8 @@ def test_one_that_cannot_run_the_model_is_left_out(artifact, tmp_path, monkeypat
         artifacts = dict.fromkeys(("onnxruntime", f"other{number}"), artifact)
         openers = {"onnxruntime": lambda: Timed(artifact, 0.01), f"other{number}": opened}
         assert autotune.fastest(openers, artifacts, 1) == "onnxruntime"
-        assert autotune.remembered(artifacts, 1)[1].reason in ("cannot load it", "no such operator")
-    with pytest.raises(ArtifactCorrupt):  # a file that the first one cannot load is no good
+        assert autotune.cached_timings(artifacts, 1)[1].reason in ("cannot load it", "no such operator")
+    with pytest.raises(ArtifactCorrupt):  # a file that the first backend cannot load is an error
         autotune.measure({"onnxruntime": refuses, "openvino": lambda: Timed(artifact, 0.0)})
 
 

@@ -78,10 +78,10 @@ def _timings(name: str, threads: int, again: bool) -> list[Timing]:
                 raise
             failed.append(autotune.Timing(backend, None, None, str(error)))
     artifacts = {backend: detector.artifacts[0] for backend, detector in loaded.items()}
-    timings = None if again else autotune.remembered(artifacts, threads)
+    timings = None if again else autotune.cached_timings(artifacts, threads)
     if timings is None:
         openers = {backend: _opener(detector) for backend, detector in loaded.items()}
-        timings = autotune.measured(openers, artifacts, threads)
+        timings = autotune.measure_and_cache(openers, artifacts, threads)
     return [*timings, *failed]
 
 
