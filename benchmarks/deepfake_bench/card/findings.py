@@ -93,11 +93,12 @@ def score_validation(detector: str, data: str, cache_dir: Path, device: str = "c
         TrainingDataError: The data give other images than the model was trained on.
     """
     from deepfake_core.contract.detector import WithPreprocess
+    from deepfake_core.handle.loaded import single
     from deepfake_core.loading.load import load
     from deepfake_core.training.data.validation import validation_logits
     from deepfake_core.training.held_out import training_data_of
 
-    loaded = load(detector, backend="torch", device=device)
+    loaded = single(load(detector, backend="torch", device=device))
     where = next(loaded.network.parameters()).device
     held = training_data_of(loaded, data, cache_dir, where).validation
     logit = validation_logits(WithPreprocess(loaded.network, loaded.detector.preprocess).to(where), held.images)

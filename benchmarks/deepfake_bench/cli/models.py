@@ -21,7 +21,12 @@ def model_of(source: str) -> str:
 
 
 def trained_model(source: str, *, weights: str | None = None, download: bool = False) -> LoadedDetector:
-    """Load a detector's name, a model file or the folder of a run in torch."""
+    """Load a detector's name, a model file or the folder of a run in torch.
+
+    Raises:
+        DeepfakeError: It is an ensemble, which has no network of its own.
+    """
+    from deepfake_core.handle.loaded import single
     from deepfake_core.loading.load import load
 
-    return load(model_of(source), backend="torch", weights=weights, download=download)
+    return single(load(model_of(source), backend="torch", weights=weights, download=download))

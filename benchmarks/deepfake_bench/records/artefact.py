@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 
 
-def artefact_of(detector: LoadedDetector) -> tuple[str, int | None]:
+def artefact_of(detector: Predictor) -> tuple[str, int | None]:
     """Return hex sha256 and size in bytes of the model file that runs; ``("", None)`` when there is none.
 
     An ensemble has several files: then it is the sha256 over their digests, and the sum of their sizes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import Result
 from deepfake_core.timing import Stages
 
@@ -31,7 +31,7 @@ class StageTimes(Stages):
         self.spent_ms |= dict.fromkeys((*LOADING, *OF_FILES.values(), "results"), 0.0)
         self.spent_ms["import"] = 1e3 * (time.perf_counter() - start)
 
-    def loaded(self, detector: LoadedDetector) -> None:
+    def loaded(self, detector: Predictor) -> None:
         """Divide the time of the stage ``load`` into the stages that the detector itself measured."""
         for stage, spent in detector.load_ms.items():
             self.spent_ms[stage] += spent

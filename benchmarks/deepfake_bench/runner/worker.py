@@ -14,7 +14,7 @@ from deepfake_bench.scenarios.base import Scenario, ScenarioResult
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.loading.load import load
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import write_atomic
@@ -48,7 +48,7 @@ def run_job(job: Job) -> Measurement:
     return _run(scenario, detector, job)
 
 
-def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
+def _run(scenario: Scenario, detector: Predictor, job: Job) -> Measurement:
     try:
         outcome = scenario.measure(detector, job)
     except (MissingExtra, WeightsUnavailable) as error:
@@ -58,7 +58,7 @@ def _run(scenario: Scenario, detector: LoadedDetector, job: Job) -> Measurement:
     return _measured(job, detector, "measured", "", outcome)
 
 
-def open_detector(job: Job, *, untrained: bool = True) -> LoadedDetector:
+def open_detector(job: Job, *, untrained: bool = True) -> Predictor:
     """Load a detector with weights where there are any, otherwise untrained, where that is allowed.
 
     Args:
@@ -76,7 +76,7 @@ def open_detector(job: Job, *, untrained: bool = True) -> LoadedDetector:
         return load(job.detector, backend=job.backend, device=job.device, threads=job.threads, untrained=True)
 
 
-def _measured(job: Job, detector: LoadedDetector, status: str, reason: str, outcome: ScenarioResult) -> Measurement:
+def _measured(job: Job, detector: Predictor, status: str, reason: str, outcome: ScenarioResult) -> Measurement:
     manifest = detector.manifest
     measurement = Measurement.model_validate(
         {

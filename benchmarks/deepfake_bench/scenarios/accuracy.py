@@ -15,7 +15,7 @@ from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import level_means, source_accuracy
 from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
 from deepfake_core.evaluation.evaluate import evaluate
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.inputs.video import duration_s
 
 VIDEO_SPEED = (
@@ -24,7 +24,7 @@ VIDEO_SPEED = (
 )
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Score every sample; the mean over sources stands beside each source's own figures.
 
     Raises:

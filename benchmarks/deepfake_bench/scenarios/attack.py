@@ -25,7 +25,8 @@ from deepfake_bench.scenarios.robustness import paired_rows
 from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.evaluation.evaluate import evaluate
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.loaded import single
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.protect.attacks import pgd, shaken
 from deepfake_core.runtimes.base import sigmoid
 from deepfake_core.runtimes.threads import allowed_threads
@@ -48,7 +49,7 @@ CLEAN = "clean"
 _BATCH = 8
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Attack the deciding face of every image in torch, and score it with the backend that was asked for.
 
     Raises:
@@ -103,7 +104,7 @@ def _counted(shown: Sequence[Prediction], looked_at: int) -> str:
     return f"{len(shown)}, the deciding one of each file that has any, of {looked_at} files: {each}"
 
 
-def whole_network(detector: LoadedDetector, threads: int) -> nn.Module:
+def whole_network(detector: Predictor, threads: int) -> nn.Module:
     """Return the network behind its normalisation: ``float32 [N, H, W, 3]`` in [0, 255] → output, with gradients.
 
     Args:
@@ -121,7 +122,7 @@ def whole_network(detector: LoadedDetector, threads: int) -> nn.Module:
     except ModuleNotFoundError as error:
         raise MissingExtra("the scenario attack", "deepfake-core[torch]") from error
     torch.set_num_threads(threads)
-    network = detector.network
+    network = single(detector).network
     device = next(network.parameters()).device
     return WithPreprocess(network, detector.manifest.preprocess).to(device).eval()
 
@@ -157,7 +158,7 @@ def attacked(
     return pgd(fooled, crops, levels, steps=steps, batch=_BATCH, device=device, begin=weaker, about=about)
 
 
-def rescored(detector: LoadedDetector, shown: Sequence[Prediction], crops: NDArray[np.uint8]) -> list[Prediction]:
+def rescored(detector: Predictor, shown: Sequence[Prediction], crops: NDArray[np.uint8]) -> list[Prediction]:
     """Return the predictions with the score of another crop of the deciding face, and without other faces.
 
     Args:

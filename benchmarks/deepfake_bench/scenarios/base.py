@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from deepfake_bench.records.job import Job
     from deepfake_bench.records.report import DatasetInfo, SourceAccuracy
-    from deepfake_core.handle.loaded import LoadedDetector
+    from deepfake_core.handle.predictor import Predictor
 
 
 @dataclass(slots=True)
@@ -54,8 +54,8 @@ class Scenario:
         """Return whether it is part of a run on a device that names no scenario."""
         return device.startswith("cuda") if self.by_default == "cuda" else self.by_default
 
-    def measure(self, detector: LoadedDetector, job: Job) -> ScenarioResult:
+    def measure(self, detector: Predictor, job: Job) -> ScenarioResult:
         """Measure a detector."""
         module = import_module(f"deepfake_bench.scenarios.{self.module or self.name}")
-        run: Callable[[LoadedDetector, Job], ScenarioResult] = module.measure
+        run: Callable[[Predictor, Job], ScenarioResult] = module.measure
         return run(detector, job)

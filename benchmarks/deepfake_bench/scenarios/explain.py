@@ -25,7 +25,7 @@ from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import evaluate
 from deepfake_core.explainers import Explainer, load_explainer
 from deepfake_core.explainers.perturb import masked_logits
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import FaceResult
 from deepfake_core.runtimes.base import sigmoid
 
@@ -53,7 +53,7 @@ class Areas(NamedTuple):
         return self.insertion - self.deletion
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Explain the deciding face of every image by every method that the detector supports.
 
     Raises:
@@ -112,7 +112,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     )
 
 
-def supported(detector: LoadedDetector, face: FaceResult) -> tuple[dict[str, Explainer], dict[str, str]]:
+def supported(detector: Predictor, face: FaceResult) -> tuple[dict[str, Explainer], dict[str, str]]:
     """Return the explainers that can explain a face of this detector, and why the others cannot; each is run once."""
     assert face.crop is not None
     found: dict[str, Explainer] = {}
@@ -128,9 +128,7 @@ def supported(detector: LoadedDetector, face: FaceResult) -> tuple[dict[str, Exp
     return found, left_out
 
 
-def insertion_deletion(
-    detector: LoadedDetector, crop: NDArray[np.uint8], heat: NDArray[np.float32], target: str
-) -> Areas:
+def insertion_deletion(detector: Predictor, crop: NDArray[np.uint8], heat: NDArray[np.float32], target: str) -> Areas:
     """Return the areas under P(target) while the hottest places are shown, and while they are hidden.
 
     Args:

@@ -26,13 +26,13 @@ from deepfake_bench.scenarios.variants import Change, notes, variants
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
 from deepfake_core.evaluation.significance import grouped_difference
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.inputs.decode import decode
 
 _MEASURES = ("auc", "balanced_accuracy", "fakes_found", "reals_passed")
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Score every variant of every image; ``auc_change`` is paired with the images as they are.
 
     Raises:
@@ -86,7 +86,7 @@ def summary(rows: Sequence[SourceAccuracy]) -> dict[str, float]:
     return found | lowest
 
 
-def _predict(detector: LoadedDetector, dataset: Dataset, changes: Mapping[str, Change]) -> dict[str, list[Prediction]]:
+def _predict(detector: Predictor, dataset: Dataset, changes: Mapping[str, Change]) -> dict[str, list[Prediction]]:
     waiting: deque[Sample] = deque()
 
     def inputs() -> Iterator[Any]:

@@ -10,7 +10,7 @@ from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.samples import Subset, evenly
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 
 
 def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Subset:
@@ -36,7 +36,7 @@ def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: b
     return Subset(dataset, chosen)
 
 
-def refusal(detector: LoadedDetector, dataset: Subset, described: DatasetInfo) -> dict[str, str]:
+def refusal(detector: Predictor, dataset: Subset, described: DatasetInfo) -> dict[str, str]:
     """Return the reason why measures that depend on the calibration are left out; empty where they are not.
 
     They are left out where the calibration was fitted on this very set, or on a set that this one is part of.

@@ -21,7 +21,8 @@ from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets.layouts.sample import SampleFaces
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.loaded import single
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.training.data.batches import Batches, Part
 from deepfake_core.training.gather import gather
 from deepfake_core.training.loop.accelerator import make_accelerator
@@ -41,13 +42,13 @@ SIDE = {"cuda": 8192, "cpu": 2048}
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Train the last phase of the recipe, which usually trains the whole network, for a few seconds in each way.
 
     Raises:
         DeepfakeError: The recipe does not exist, or memory runs out.
     """
-    made = detector.detector
+    made = single(detector).detector
     recipe = resolve_recipe(made, job.recipe)
     device = make_accelerator(job.device).device
     bench = _Bench(made, recipe, job.device, job.seconds)

@@ -22,7 +22,8 @@ from deepfake_bench.scenarios.measures import means, source_accuracy
 from deepfake_bench.scenarios.samples import describe, read_dataset
 from deepfake_core.errors import MissingExtra
 from deepfake_core.evaluation.evaluate import evaluate
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.loaded import single
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import Verdict
 from deepfake_core.runtimes.torch_side import import_torch
 
@@ -39,7 +40,7 @@ THUMBNAIL = 16
 _BATCH = 32
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Measure the cross-validated AUC per source and probe; sources with fewer than 5 groups in a class have none.
 
     Raises:
@@ -125,7 +126,7 @@ def thumbnails(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack(reduced).astype(np.float32)
 
 
-def untrained_features(detector: LoadedDetector) -> Features | None:
+def untrained_features(detector: Predictor) -> Features | None:
     """Return a function from crops ``uint8 [N, H, W, 3]`` to features ``float32 [N, D]``.
 
     The features are the input of the last linear layer of the detector's network with random weights; ``None`` where
@@ -134,7 +135,7 @@ def untrained_features(detector: LoadedDetector) -> Features | None:
     Raises:
         MissingExtra: torch is absent.
     """
-    network = import_torch("untrained_network")(detector.detector, SEED)
+    network = import_torch("untrained_network")(single(detector).detector, SEED)
     import torch
 
     from deepfake_core.contract.detector import WithPreprocess

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deepfake_core.discovery.plugins import detector_spec, import_object
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
@@ -152,7 +152,7 @@ def single(model: Predictor) -> LoadedDetector:
     Raises:
         DeepfakeError: The model is an ensemble.
     """
-    if isinstance(model, LoadedDetector):
-        return model
-    members = ", ".join(part["name"] for part in model.manifest.config.get("members", ()))
-    raise DeepfakeError(f"an ensemble has no network of its own; train, export or protect with its members: {members}")
+    if hasattr(model, "members"):
+        members = ", ".join(part["name"] for part in model.manifest.config["members"])
+        raise DeepfakeError(f"an ensemble has no network of its own; name one of its members: {members}")
+    return cast("LoadedDetector", model)

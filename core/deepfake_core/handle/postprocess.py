@@ -1,4 +1,4 @@
-"""From raw outputs to a judgement: calibration, several faces, video."""
+"""Turn the raw outputs of a network into a result: calibration, verdict, and the score of several faces or frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 FRAME_LOGIT = "frame_logit"
-"""Name of an extra output float32 [N, T]: the logit after each frame of a clip."""
+"""Name of an extra output ``float32 [N, T]``: the logit after each frame of a clip."""
 
 
 def to_result(
@@ -30,18 +30,18 @@ def to_result(
     evidence: bool = False,
     keep_crops: bool = False,
 ) -> Result:
-    """Judge one input.
+    """Compute the result for one input from the outputs of the network.
 
-    The score of a picture is the maximum over its faces. The score of a video is the mean over its frames, or over its
-    clips, of each one's maximum; those without a face are left out.
+    The score of a picture is the highest score of its faces. For a video, the highest score of each frame or clip is
+    taken, and the score of the video is their mean; frames and clips without a face are left out.
 
     Args:
-        prepared: The input, and its n crops.
-        outputs: The network's answer to these n crops.
-        manifest: Of the model that gave them.
-        inference_ms: This input's share of the time spent in the network.
-        evidence: Keep each face's evidence map, and what else the network returned.
-        keep_crops: Keep each face's crop.
+        prepared: Prepared input with its n crops.
+        outputs: Outputs of the network for these n crops.
+        manifest: Manifest of the model that gave the outputs.
+        inference_ms: Time that the network spent on this input, in milliseconds.
+        evidence: Whether to keep the evidence map of each face, and the further outputs of the network.
+        keep_crops: Whether to keep the crop of each face.
     """
     error = prepared.error
     if not error and not np.isfinite(outputs.logit).all():
@@ -65,10 +65,10 @@ def to_result(
 
 
 def file_score(faces: tuple[FaceResult, ...]) -> float | None:
-    """P(fake) of a whole file: mean over frames or clips of the maximum over faces; ``None`` without a face."""
+    """Compute P(fake) of a file: the mean over frames or clips of the maximum over faces; ``None`` without a face."""
     frames: dict[tuple[float | None, int], float] = {}
     for face in faces:
-        # The frames of a clip may be pictures, which have a number but no time.
+        # The frames of a clip may come from pictures, which have a number but no time.
         place = face.time_s, face.frames[0].number if face.frames else 0
         frames[place] = max(face.p_fake, frames.get(place, 0.0))
     return math.fsum(frames.values()) / len(frames) if frames else None
@@ -77,7 +77,11 @@ def file_score(faces: tuple[FaceResult, ...]) -> float | None:
 def _frames(
     track: tuple[FrameBox, ...], logits: NDArray[np.float32] | None, index: int, calibration: Calibration
 ) -> tuple[FrameResult, ...]:
-    """A track with its scores; that of the last frame is the one after its last repetition."""
+    """Return the frames of a track with their scores.
+
+    A track that is shorter than the clip was filled up by repeating its last frame, whose score is the one after the
+    last repetition.
+    """
     own: list[float | None] = [None] * len(track)
     if logits is not None and track:
         own = [calibration.p_fake(float(logit)) for logit in (*logits[index][: len(track) - 1], logits[index][-1])]

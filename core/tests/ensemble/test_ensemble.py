@@ -177,7 +177,7 @@ def test_an_ensemble_has_no_network_of_its_own() -> None:
     together = Ensemble([member(0), member(1)])
     for name in ("network", "detector", "train", "export", "protect"):
         assert not hasattr(together, name)
-    with pytest.raises(DeepfakeError, match="its members: channel0, channel1"):
+    with pytest.raises(DeepfakeError, match="one of its members: channel0, channel1"):
         single(together)
     assert single(together.members[0]) is together.members[0]
 

@@ -33,13 +33,14 @@ def protect(
     """
     from deepfake_bench.printable import printable
     from deepfake_core.errors import InputError
+    from deepfake_core.handle.loaded import single
     from deepfake_core.inputs.sources import expand
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
     from deepfake_core.protect import protectors
 
     protectors.levels(epsilon)
-    loaded = load(detector, backend=backend.value, device=device, threads=threads)
+    loaded = single(load(detector, backend=backend.value, device=device, threads=threads))
     protectors.load_protector(loaded)
     sources = [source.data for source in expand(paths)]
     if not sources:

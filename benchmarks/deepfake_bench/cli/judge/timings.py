@@ -12,14 +12,14 @@ from rich.text import Text
 from deepfake_bench.cli.output.writers import deciding_face, wide_console
 from deepfake_bench.printable import printable
 from deepfake_bench.runner.stage_times import StageTimes
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import FaceResult, Result
 
 CLASS_LOGITS = "logits"
 """Further output, float32 [N, 2] with fake first, of a network that has a logit for each class."""
 
 
-def show_timings(times: StageTimes, detector: LoadedDetector, name: str) -> None:
+def show_timings(times: StageTimes, detector: Predictor, name: str) -> None:
     """Print where the time went to standard error, so that it never mixes with the results.
 
     Args:
@@ -74,7 +74,7 @@ def _classes(face: FaceResult | None) -> tuple[str, str]:
     return "{:.4f}, {:.4f}".format(*logits), "{:.2%}, {:.2%}".format(*shares)
 
 
-def _cache(detector: LoadedDetector, name: str) -> str:
+def _cache(detector: Predictor, name: str) -> str:
     """Say where the weights were, and whether they had been there before."""
     weights = detector.manifest.weights
     repository = detector.repository

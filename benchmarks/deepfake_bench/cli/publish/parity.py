@@ -101,9 +101,10 @@ def network_of(name: str, threads: int | None = None) -> LoadedDetector:
         threads: Number of threads for torch; by default torch chooses.
     """
     from deepfake_core.errors import WeightsUnavailable
+    from deepfake_core.handle.loaded import single
     from deepfake_core.loading.load import load
 
     try:
-        return load(model_of(name), backend="torch", device="cpu", threads=threads)
+        return single(load(model_of(name), backend="torch", device="cpu", threads=threads))
     except WeightsUnavailable:
         return load(name, backend="torch", device="cpu", threads=threads, untrained=True)

@@ -18,7 +18,7 @@ from deepfake_bench.scenarios.speed.energy import Energy
 from deepfake_bench.scenarios.speed.portrait import PICTURE, write_picture
 from deepfake_bench.scenarios.speed.sampling import ENOUGH_S, noise, percentiles
 from deepfake_core.errors import MissingExtra, PluginLoadError, UnknownDetector
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.timing import timed_ms
 
 REPEATS = 5
@@ -27,7 +27,7 @@ AT_LEAST = 2
 """Starts that are enough once they took ``ENOUGH_S``, and for untrained networks, whose weights are drawn anew."""
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Start the module ``probe`` of this package several times; the first start may meet a cold disk cache."""
     _, size_bytes = artefact_of(detector)
     with tempfile.TemporaryDirectory() as folder:

@@ -16,14 +16,14 @@ from deepfake_bench.scenarios.speed.energy import Energy
 from deepfake_bench.scenarios.speed.memory import peak_rss_mb
 from deepfake_bench.scenarios.speed.portrait import PICTURE, network_input, write_picture
 from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, noise, sample_ms
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.timing import timed_ms
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Measure the rate at the best batch size, by its median time, and the rate of files through ``stream``.
 
     Batches grow while one is expected to take less than half of the measuring time: larger batches of a large network
@@ -65,7 +65,7 @@ def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
     )
 
 
-def _batches_ms(detector: LoadedDetector, seconds: float) -> dict[int, list[list[float]]]:
+def _batches_ms(detector: Predictor, seconds: float) -> dict[int, list[list[float]]]:
     """Return times of whole batches in ms by their size, in blocks; the first block decides how large they get."""
     cuts = network_input(detector)
     share = seconds / len(BATCH_SIZES) / BLOCKS
@@ -88,7 +88,7 @@ def _per_s(blocks: dict[int, list[list[float]]]) -> dict[int, float]:
     return {size: size * 1e3 / float(np.median(list(chain.from_iterable(parts)))) for size, parts in blocks.items()}
 
 
-def _files_ms(detector: LoadedDetector, seconds: float, energy: Energy) -> tuple[int, list[list[float]]]:
+def _files_ms(detector: Predictor, seconds: float, energy: Energy) -> tuple[int, list[list[float]]]:
     """Return the number of files, and the mean time of a file in ms in each of :data:`BLOCKS` streams."""
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(Path(folder))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake_bench.records.dataset import DATA
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 
 PICTURE = "one 1920×1080 JPEG with one face"
 
@@ -24,7 +24,7 @@ def write_picture(folder: Path) -> Path:
     return target
 
 
-def network_input(detector: LoadedDetector) -> list[NDArray[np.uint8]]:
+def network_input(detector: Predictor) -> list[NDArray[np.uint8]]:
     """Return the portrait as the network takes it: ``[uint8 [1, H, W, 3]]`` RGB, or a clip ``[1, T, H, W, 3]``.
 
     An ensemble whose members cut faces in several ways takes one array for each.

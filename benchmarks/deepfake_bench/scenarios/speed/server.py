@@ -16,7 +16,7 @@ from deepfake_bench.scenarios.speed.open_loop import arrivals_s, respond
 from deepfake_bench.scenarios.speed.p99_search import SEED, rate_within_p99
 from deepfake_bench.scenarios.speed.portrait import PICTURE, write_picture
 from deepfake_bench.scenarios.speed.sampling import BLOCKS, ENOUGH_S, FEW, noise, percentiles, sample_ms
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 
 LOADS = (50, 80)
 """Offered load in per cent of the capacity."""
@@ -24,7 +24,7 @@ AT_LEAST = 200
 """Requests at each load, so that there is a p99; fewer where they would take longer than ``ENOUGH_S``."""
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Measure the capacity with requests back to back, then queue and service together at each load."""
     with tempfile.TemporaryDirectory() as folder:
         picture = write_picture(Path(folder)).read_bytes()

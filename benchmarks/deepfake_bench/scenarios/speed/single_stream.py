@@ -15,14 +15,14 @@ from deepfake_bench.scenarios.speed.energy import Energy
 from deepfake_bench.scenarios.speed.memory import peak_rss_mb
 from deepfake_bench.scenarios.speed.portrait import PICTURE, network_input, write_picture
 from deepfake_bench.scenarios.speed.sampling import BLOCKS, NOISE, noise, percentiles, sample_ms
-from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.handle.predictor import Predictor
 from deepfake_core.timing import timed_ms
 
 STEADY, GLANCE = 7, 3
 """Fewest calls of the network in a block, however long one takes; the second where less than a second is given."""
 
 
-def measure(detector: LoadedDetector, job: Job) -> ScenarioResult:
+def measure(detector: Predictor, job: Job) -> ScenarioResult:
     """Measure both latencies and keep their raw samples; the first calls and the warm-up are apart."""
     cuts = network_input(detector)
     with tempfile.TemporaryDirectory() as folder:
