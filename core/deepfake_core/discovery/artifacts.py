@@ -1,7 +1,7 @@
-"""Model files on disk: a package (a folder with ``manifest.json`` and artefacts), or a bare file.
+"""Read model files: packages (folders with ``manifest.json`` and artefacts) and bare files.
 
-A bare file carries its manifest inside. It is read here from the container format alone: no model is loaded, and
-neither onnx nor safetensors is needed.
+A bare file contains its manifest. It is read from the container format alone, so that no model is loaded and neither
+onnx nor safetensors is needed.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, FileRef, Mod
 from deepfake_registry.published import inside, read_manifest
 
 ENSEMBLE_FILE = "ensemble.json"
-"""What stands in a folder that :meth:`deepfake_core.ensemble.ensemble.Ensemble.save` wrote."""
+"""Name of the file in a folder that :meth:`deepfake_core.ensemble.ensemble.Ensemble.save` wrote."""
+
 FORMATS = {".onnx": "onnx", ".safetensors": "safetensors", ".xml": "openvino"}
-"""Suffix of a bare file that can be loaded → its format. The other formats are programs, for other programs."""
+"""Suffix of a bare file that can be loaded → its format. Files of the other export formats are for other programs."""
+
 WEIGHTS_FILE = {"openvino": "openvino-weights"}
-"""A format whose artefact is two files → what a manifest calls the second one."""
+"""Format whose artefact consists of two files → key of the second file in a manifest."""
 
 WEIGHTS_HASH = "weights_sha256"
-"""What an ``.xml`` file calls the hash of its weights, beside its manifest."""
+"""Key under which an ``.xml`` file stores the hash of its weights, beside its manifest."""
 
 _HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
-_METADATA_PROPS = 14
+_METADATA_PROPS = 14  # number of the field in onnx.proto
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One model file whose content has been verified where a hash of it is known.
+    """Model file in one format; its content has been verified if the manifest of a package states its hash.
 
     Attributes:
-        path: The file.
-        format: One of :data:`FORMATS`.
-        sha256: Hex digest of its content.
-        manifest: What it is.
-        weights: The file with its weights, where that is another one.
+        path: Path of the file.
+        format: Format, one of the values of :data:`FORMATS`.
+        sha256: SHA-256 of the content, in hexadecimal.
+        manifest: Description of the model.
+        weights: Path of the file with the weights, if they are in a file of their own.
     """
 
     path: Path
@@ -55,13 +57,18 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A packaged model."""
+    """Packaged model.
+
+    Attributes:
+        folder: Folder with the manifest and the files.
+        manifest: Description of the model and list of its files.
+    """
 
     folder: Path
     manifest: ModelManifest
 
     def artifact(self, format: str) -> Artifact | None:
-        """The file of one format, verified; ``None`` when the package has none of that format.
+        """Verify and return the file of one format; ``None`` if the package has none.
 
         Raises:
             ArtifactCorrupt: The file is missing, differs from its recorded size or sha256, or lies outside of
@@ -74,7 +81,7 @@ class Package:
         return Artifact(path, format, sha256, self.manifest, weights[0] if weights else None)
 
     def _file(self, key: str) -> tuple[Path, str] | None:
-        """A file of the manifest, verified, and its sha256."""
+        """Verify a file of the manifest, and return its path and its sha256; ``None`` if it is not listed."""
         reference = self.manifest.files.get(key)
         if reference is None:
             return None
@@ -90,9 +97,9 @@ class Package:
 
 
 def is_path(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether a model is named by its path: by a separator or a model file's suffix.
+    """Tell whether a model is given by its path: a string with a separator or the suffix of a model file, or no string.
 
-    A plain word is always a name: a folder of the same name in the working directory must not hide it.
+    A plain word is always a name, so that a folder of this name in the working directory does not hide a detector.
     """
     if not isinstance(name_or_path, str):
         return True
@@ -101,7 +108,7 @@ def is_path(name_or_path: str | os.PathLike[str]) -> bool:
 
 
 def read_package(folder: str | Path) -> Package:
-    """Read a packaged model; its files are verified when they are asked for.
+    """Read the manifest of a packaged model; each file is verified when :meth:`Package.artifact` returns it.
 
     Raises:
         ArtifactCorrupt: The manifest is missing or cannot be read.
@@ -111,15 +118,18 @@ def read_package(folder: str | Path) -> Package:
 
 
 def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[str, Path]) -> Package:
-    """Write a packaged model, replacing an older one in the same folder.
+    """Write a packaged model, and replace an older one in the same folder.
 
-    Files are named by their content and the manifest is written last, so that a reader finds the old model or
-    the new one, whole, whenever it looks and wherever the writer is killed.
+    Files are named by their content, and the manifest is written last. A reader therefore finds either the old model or
+    the new one, complete, even if the writer is killed.
 
     Args:
-        folder: Made when it does not exist.
-        manifest: Its ``files`` are replaced.
-        files: Format → the artefact, which is copied.
+        folder: Folder of the package; it is created if it does not exist.
+        manifest: Description of the model; its ``files`` are replaced.
+        files: Mapping of format → artefact, which is copied.
+
+    Returns:
+        The package, whose manifest lists the written files.
     """
     folder = Path(folder)
     references: dict[str, FileRef] = {}
@@ -139,11 +149,12 @@ def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[st
 
 
 def read_bare(path: str | Path) -> Artifact:
-    """Read a bare model file through the manifest inside it.
+    """Read the manifest inside of a bare model file, and hash the file.
 
     Raises:
-        InputError: The file does not exist or is of no known format.
-        ArtifactCorrupt: It cannot be read, or carries no manifest.
+        InputError: The file does not exist, or its suffix is none of :data:`FORMATS`.
+        ArtifactCorrupt: The file cannot be read or contains no manifest, or its weights in a second file are missing or
+            belong to another model.
     """
     path = Path(path)
     format = FORMATS.get(path.suffix.lower())
@@ -163,7 +174,7 @@ def read_bare(path: str | Path) -> Artifact:
 
 
 def _safetensors_metadata(path: Path) -> dict[str, str]:
-    """The free-form metadata in the file's header: 8 bytes little-endian length, then JSON."""
+    """Return the free-form metadata of a safetensors header: 8 bytes of little-endian length, followed by JSON."""
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
@@ -179,7 +190,7 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
 
 
 def _openvino_metadata(path: Path) -> dict[str, str]:
-    """What lies under ``deepfake`` in the runtime information, and the manifest by its usual key."""
+    """Return the entries under ``deepfake`` in the runtime information, with the manifest under its usual key, too."""
     metadata: dict[str, str] = {}
     trail: list[str] = []
 
@@ -204,7 +215,7 @@ def _openvino_metadata(path: Path) -> dict[str, str]:
 
 
 def _weights_of_openvino(path: Path, metadata: Mapping[str, str]) -> Path:
-    """The ``.bin`` file beside an ``.xml`` one, which knows its hash."""
+    """Return the ``.bin`` file beside an ``.xml`` file, after a check of the hash that the latter states."""
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ArtifactCorrupt(f"{weights}: missing; the weights of {path.name} belong beside it")
@@ -214,9 +225,9 @@ def _weights_of_openvino(path: Path, metadata: Mapping[str, str]) -> Path:
 
 
 def _onnx_metadata(path: Path) -> dict[str, str]:
-    """``ModelProto.metadata_props``: field 14 of the outermost protobuf message, entries of key (1) and value (2).
+    """Return ``ModelProto.metadata_props``: field 14 of the outer protobuf message, entries of key (1) and value (2).
 
-    Everything else, the weights above all, is skipped and not read.
+    All other fields, such as the weights, are skipped without being read.
     """
     metadata: dict[str, str] = {}
     try:
@@ -238,7 +249,7 @@ def _onnx_metadata(path: Path) -> dict[str, str]:
 
 
 def _next_field(stream: BinaryIO, end: int) -> tuple[int, int]:
-    """Number of the next protobuf field and bytes of content left to read; 0 bytes for a plain number."""
+    """Read the head of a protobuf field: its number, and the length of its content in bytes (0 for an integer)."""
     field, wire = divmod(_varint(stream), 8)
     length = _varint(stream)
     if field > 0 and wire == 0:

@@ -1,6 +1,6 @@
-"""Weights in repositories of the Hugging Face Hub: in its cache on this machine, or in any folder of that layout.
+"""Find repositories of the Hugging Face Hub with weights: in its cache on this machine, or in a local folder.
 
-Only the cache is read unless a download is asked for, and pickled weights are never opened.
+Nothing is downloaded unless a download is requested. Pickled weights are never opened.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ _ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 def find_repository(
     name: str | Path, *, download: bool = False, install: str = "huggingface_hub", advice: tuple[str, ...] = ADVICE
 ) -> Repository:
-    """Find a repository on this machine; or download it, where that is asked for.
+    """Find a repository on this machine, or download it on request.
 
     Args:
-        name: Folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. A folder that exists is taken first.
-        download: Whether to ask the Hub, and to download what is missing here.
-        install: Requirement that brings the Hub's library, for downloads.
-        advice: What helps where it is not on this machine, and what else would; ``{fetch}`` stands for the command
-            that downloads it.
+        name: Path of a folder, or ``owner/name`` or ``owner/name@revision`` on the Hub. An existing folder takes
+            precedence.
+        download: Whether to ask the Hub for the repository and download the files that are missing in the cache.
+        install: Requirement that installs the library of the Hub, which downloads need; for the error message.
+        advice: Remedies for the error message if the repository is not on this machine; ``{fetch}`` stands for the
+            command that downloads it.
 
     Raises:
-        WeightsUnavailable: It is not in the cache, or cannot be downloaded; the message says what would help.
-        InputError: There is no such folder, and this is no name on the Hub.
-        MissingExtra: The Hub's library is not installed.
+        WeightsUnavailable: The repository is not in the cache, or cannot be downloaded; the message lists remedies.
+        InputError: There is no such folder, and the name is not one that the Hub allows.
+        MissingExtra: A download is requested, and the library of the Hub is not installed.
     """
     if Path(name).is_dir():
         return Repository(str(name), Path(name))
@@ -56,7 +57,7 @@ def find_repository(
 
 
 def _offline() -> bool:
-    """Whether the environment forbids the Hub's library to use the network."""
+    """Tell whether the environment forbids the library of the Hub to use the network."""
     return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}
 
 
@@ -71,6 +72,6 @@ def _download(name: str, repo: str, revision: str | None, cache: Path, advice: t
         return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
     except HFValidationError as error:
         raise InputError(name, f"not a repository of the Hugging Face Hub: {error}") from error
-    except (OSError, httpx.HTTPError) as error:  # every other error of the Hub's library is one of the two
+    except (OSError, httpx.HTTPError) as error:  # all other errors of the Hub's library are of these types
         reason = " ".join(str(error).split())
         raise WeightsUnavailable(f"{name} cannot be downloaded: {reason}; {advice[0]}", *advice[1:]) from error

@@ -1,4 +1,4 @@
-"""Models of the registry, as packages whose files are fetched and verified when they are asked for."""
+"""Find models in a registry; they are packages whose files are fetched and verified on first use."""
 
 from __future__ import annotations
 
@@ -15,33 +15,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredPackage(Package):
-    """A version of a model in a registry; ``folder`` is where its manifest stands, which may be elsewhere."""
+    """Version of a model in a registry.
+
+    Attributes:
+        registry: Registry that holds the files; ``folder`` is its address, which may be on another machine.
+    """
 
     registry: Registry
 
     @property
     def reference(self) -> str:
-        """``name@version``, which always means this very model."""
+        """Reference ``name@version``, which always denotes the same model."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
     def _file(self, key: str) -> tuple[Path, str] | None:
-        """A file of the manifest on this machine, verified in the registry or in the cache, and its sha256."""
+        """Fetch and verify a file of the manifest, and return its local path and its sha256."""
         reference = self.manifest.files.get(key)
         return (self.registry.fetch(reference), reference.sha256) if reference is not None else None
 
 
 def is_registered_name(name_or_path: str | os.PathLike[str]) -> bool:
-    """Whether a model is named as one of the registry: ``name@version`` or ``name@alias``."""
+    """Tell whether a model is given as one of the registry: ``name@version`` or ``name@alias``."""
     return not is_path(name_or_path) and "@" in str(name_or_path)
 
 
 def find_registered(reference: str) -> RegisteredPackage:
-    """``name@version`` or ``name@alias`` in the registry that ``DEEPFAKE_REGISTRY`` names.
+    """Find a model in the registry that the environment variable ``DEEPFAKE_REGISTRY`` names.
+
+    Args:
+        reference: Reference of the form ``name@version`` or ``name@alias``.
 
     Raises:
         RegistryError: There is no such model, version or alias, or the registry cannot be reached.
-        SignatureRefused: ``DEEPFAKE_REGISTRY_KEY`` names a key that has not signed it.
-        ArtifactCorrupt: Its manifest is damaged.
+        SignatureRefused: ``DEEPFAKE_REGISTRY_KEY`` names a public key, and the model has no valid signature by it.
+        ArtifactCorrupt: The manifest of the model is damaged.
     """
     from deepfake_registry.store.opening import open_registry
 

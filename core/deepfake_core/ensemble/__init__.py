@@ -1,1 +1,1 @@
-"""Several detectors as one."""
+"""Ensembles: several detectors that give one score together."""

@@ -1,4 +1,4 @@
-"""How an ensemble is written down: ``ensemble.json`` names its members, whose model files stay where they are."""
+"""The file ``ensemble.json``, which names the members of an ensemble; their model files stay in their place."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class Member(Frozen):
-    """One member as it is written down.
+    """Entry of a member in ``ensemble.json``.
 
     Attributes:
-        origin: Arguments of :func:`deepfake_core.load`; a path is relative to the ensemble's folder.
-        name, version: Of its manifest.
-        files: sha256 of its model files, by format.
+        origin: Arguments of :func:`deepfake_core.load`; a path is relative to the folder of the ensemble.
+        name: Name in the manifest of the member.
+        version: Version in the manifest of the member.
+        files: SHA-256 of the model files of the member, by format.
     """
 
     origin: dict[str, str]
@@ -32,10 +33,10 @@ class Member(Frozen):
 
     @classmethod
     def of(cls, member: Predictor, folder: Path) -> Member:
-        """A member of the ensemble that is written to a folder.
+        """Describe a member for the ensemble that is written to a folder.
 
         Raises:
-            DeepfakeError: It was made by hand and cannot be loaded again.
+            DeepfakeError: The member was not loaded by name or path, so that it cannot be loaded again.
         """
         if not member.origin:
             raise DeepfakeError(
@@ -45,14 +46,14 @@ class Member(Frozen):
         return cls(origin=origin, name=member.manifest.name, version=member.manifest.version, files=hashes_of(member))
 
     def found_from(self, folder: Path) -> dict[str, str]:
-        """The arguments of :func:`deepfake_core.load`, for an ensemble in a folder."""
+        """Return the arguments of :func:`deepfake_core.load` for this member of an ensemble in a folder."""
         return {key: _from_file(value, folder) for key, value in self.origin.items()}
 
     def check(self, member: Predictor, folder: Path) -> None:
-        """Refuse what was loaded where it is another model by now.
+        """Check that a member that was loaded again is still the same model.
 
         Raises:
-            DeepfakeError: It is.
+            DeepfakeError: Its version or one of its model files has changed.
         """
         found = hashes_of(member)
         other = [format for format, sha256 in self.files.items() if found.get(format, sha256) != sha256]
@@ -65,7 +66,16 @@ class Member(Frozen):
 
 
 class Stored(Frozen):
-    """The content of ``ensemble.json``."""
+    """Content of ``ensemble.json``.
+
+    Attributes:
+        schema_version: Version of the file format.
+        name: Name of the ensemble.
+        members: Members of the ensemble, at least two.
+        weights: Weight of each member.
+        calibration: Calibration of the weighted mean of the members' calibrated logits.
+        metrics: Metrics of the fit; empty if the weights were not fitted.
+    """
 
     schema_version: Literal[1] = 1
     name: str
@@ -76,10 +86,10 @@ class Stored(Frozen):
 
 
 def read_stored(folder: Path) -> Stored:
-    """What ``ensemble.json`` says.
+    """Read ``ensemble.json`` in a folder.
 
     Raises:
-        ArtifactCorrupt: It is missing or cannot be read.
+        ArtifactCorrupt: The file is missing or cannot be read.
     """
     file = folder / ENSEMBLE_FILE
     try:
@@ -91,13 +101,13 @@ def read_stored(folder: Path) -> Stored:
 
 
 def hashes_of(member: Predictor) -> dict[str, str]:
-    """sha256 of a member's model files by format: all of its package, or the one file that runs."""
+    """Return the SHA-256 of a member's model files by format: of its whole package, or of the file that runs."""
     listed = {format: reference.sha256 for format, reference in member.manifest.files.items()}
     return listed or {artifact.format: artifact.sha256 for artifact in member.artifacts}
 
 
 def _to_file(value: str, folder: Path) -> str:
-    """A path relative to the ensemble's folder, so that both can be moved together; a name as it is."""
+    """Make an absolute path relative to the folder of the ensemble, so that both can be moved together; keep a name."""
     return f"./{Path(os.path.relpath(value, folder.resolve())).as_posix()}" if Path(value).is_absolute() else value
 
 

@@ -1,4 +1,4 @@
-"""Weights and calibration of an ensemble, from labelled data."""
+"""Fit the weights and the calibration of an ensemble on labelled data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 PULL = 0.01
-"""Pull of the weights towards equal ones, beside a mean cross-entropy: members that agree on what little data there
-is keep equal weights."""
+"""Strength of the penalty that pulls the weights towards equal ones, beside a mean cross-entropy. With few data, members
+that agree keep equal weights."""
 FOLDS = 5
 SEED = 0
 
@@ -37,13 +37,13 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Calibrated logits of members on labelled faces.
+    """Calibrated logits of the members on labelled faces.
 
     Attributes:
-        logit: ``[N, members]``.
-        fake: ``[N]`` in {0, 1}.
-        family: ``[N]``: the source of the sample.
-        group: ``[N]``: what must not be divided, such as a video.
+        logit: Calibrated logits, float64 ``[N, members]``.
+        fake: Labels, float64 ``[N]`` in {0, 1}.
+        family: Source of each sample, ``[N]``.
+        group: Group of each sample that a split must not divide, such as a video, ``[N]``.
     """
 
     logit: Floats
@@ -55,7 +55,21 @@ class Rows:
 def fitted(
     ensemble: Predictor, members: Sequence[Predictor], data: str | Path | Dataset, frames: int
 ) -> tuple[tuple[float, ...], Calibration, dict[str, Any]]:
-    """Weights, calibration and metrics of an ensemble; see :meth:`~deepfake_core.ensemble.ensemble.Ensemble.fit`."""
+    """Fit an ensemble on labelled data, see :meth:`~deepfake_core.ensemble.ensemble.Ensemble.fit`.
+
+    Args:
+        ensemble: Ensemble of the members, which judges the data.
+        members: Members of the ensemble.
+        data: Labelled dataset, or its path.
+        frames: Number of frames to judge of each video file.
+
+    Returns:
+        Weights of the members, which sum to 1; calibration; and metrics of the fit for the manifest.
+
+    Raises:
+        TrainingDataError: The data lack a class, a member ranks them the wrong way round, or no member is better than
+            chance.
+    """
     dataset = open_dataset(data) if isinstance(data, str | Path) else data
     rows = _rows(ensemble, len(members), dataset, frames)
     _check(rows, members, dataset)
@@ -72,20 +86,20 @@ def fitted(
 
 
 def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: float = PULL) -> Floats:
-    """Logistic regression with weights that are not negative, pulled towards equal ones.
+    """Fit a logistic regression with non-negative weights, which are pulled towards equal ones.
 
-    Minimises ``CE(Σ wᵢ zᵢ + b) + pull/2 Σ (wᵢ − 1/m)²`` over w ≥ 0 and b by projected gradient steps, whose length is
-    the inverse of the gradient's Lipschitz constant; the problem is convex, and strictly so in w. Both classes count
-    alike, and within a class every family.
+    ``CE(Σ wᵢ zᵢ + b) + pull/2 Σ (wᵢ − 1/m)²`` is minimised over w ≥ 0 and b by projected gradient descent. The length
+    of the steps is the inverse of the Lipschitz constant of the gradient. The problem is convex, and strictly convex in
+    w. Both classes have the same weight in the cross-entropy, and so have all families within a class.
 
     Args:
-        logit: ``[N, m]``, calibrated logits of the members.
-        fake: ``[N]`` in {0, 1}.
-        family: ``[N]``: source of the sample.
-        pull: Strength of the pull.
+        logit: Calibrated logits of the members, float64 ``[N, m]``.
+        fake: Labels float64 ``[N]`` in {0, 1}.
+        family: Source of each sample, ``[N]``.
+        pull: Strength of the penalty.
 
     Returns:
-        ``[m]``, not scaled; all zero where no member is better than chance.
+        Weights ``float64 [m]``, not normalised to a sum of 1; all are 0 if no member is better than chance.
     """
     count, members = logit.shape
     share = balanced_weights(fake, family)
@@ -107,7 +121,7 @@ def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: flo
 
 
 def _rows(ensemble: Predictor, members: int, dataset: Dataset, frames: int) -> Rows:
-    """One row for each picture, and for each judged moment of a video: its most prominent face."""
+    """Judge a dataset; return a row for the most prominent face of each picture and each judged moment of a video."""
     logit, fake, family, group = [], [], [], []
     for sample, result in evaluate(ensemble, dataset, evidence=True, frames=frames):
         moments = {face.time_s: face for face in sorted(result.faces, key=lambda face: face.confidence)}
@@ -136,7 +150,7 @@ def _check(rows: Rows, members: Sequence[Predictor], dataset: Dataset) -> None:
 
 
 def _aucs(rows: Rows, weights: Floats, members: Sequence[Predictor]) -> dict[str, Any]:
-    """AUC of each member alone and of equal weights, of fitted ones, and of weights fitted on the other folds."""
+    """Compute the AUC of each member, of equal weights, of the fitted weights, and of weights fitted on other folds."""
     alone = [
         {"name": member.manifest.name, "version": member.manifest.version, "auc": metrics.roc_auc(rows.fake, logit)}
         for member, logit in zip(members, rows.logit.T, strict=True)
@@ -150,7 +164,10 @@ def _aucs(rows: Rows, weights: Floats, members: Sequence[Predictor]) -> dict[str
 
 
 def _cross_validated(rows: Rows) -> float | None:
-    """AUC of scores from weights that were fitted without the sample's group; ``None`` with too few groups."""
+    """Compute the AUC of scores whose weights were fitted without the group of the sample.
+
+    It is ``None`` with too few groups, or if the samples outside of a fold are of one class.
+    """
     names, group = np.unique(rows.group, return_inverse=True)
     if len(names) < 2 * FOLDS:
         return None

@@ -39,7 +39,7 @@ def to_result(
         prepared: Prepared input with its n crops.
         outputs: Outputs of the network for these n crops.
         manifest: Manifest of the model that gave the outputs.
-        inference_ms: Time that the network spent on this input, in milliseconds.
+        inference_ms: This input's share of the time that the network took for its batch, in milliseconds.
         evidence: Whether to keep the evidence map of each face, and the further outputs of the network.
         keep_crops: Whether to keep the crop of each face.
     """

@@ -48,9 +48,7 @@ def test_measures_at_a_threshold_agree_with_scikit_learn(data, threshold):
     found = metrics.precision_recall_f1(fake, score, threshold)
     expected = sklearn_metrics.precision_recall_fscore_support(fake, said, average="binary", zero_division=math.nan)
     for ours, theirs, name in zip(found, expected[:3], ("precision", "recall", "f1"), strict=True):
-        if not (
-            name == "f1" and math.isnan(theirs)
-        ):  # theirs is undefined if precision or recall is, ours only if its denominator is 0
+        if not (name == "f1" and math.isnan(theirs)):  # their F1 is undefined if precision or recall is
             assert ours == pytest.approx(theirs, nan_ok=True), name
 
 
