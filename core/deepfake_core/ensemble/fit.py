@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 PULL = 0.01
-"""Strength of the penalty that pulls the weights towards equal ones, beside a mean cross-entropy. With few data, members
-that agree keep equal weights."""
+"""Strength of the penalty that pulls the weights towards equal ones, beside a mean cross-entropy: with few data,
+members that agree keep equal weights."""
 FOLDS = 5
+"""Number of folds of the cross-validation."""
 SEED = 0
 
 _STEPS = 20_000

@@ -1,1 +1,1 @@
-"""Runtimes: what executes a network."""
+"""Runtimes: the libraries that execute a network, and the choice between them."""

@@ -1,4 +1,4 @@
-"""The interface of all runtimes: uint8 pictures in, logits out."""
+"""The interface of all runtimes: they take uint8 images and return logits."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Outputs:
     """Raw outputs of a network.
 
     Attributes:
-        logit: ``float32 [N]``, positive = fake.
-        evidence: ``float32 [N, h, w]``, logits of "this cell was manipulated"; ``None`` where the network has
-            no such output.
+        logit: Logits ``float32 [N]``; positive means fake.
+        evidence: Logits ``float32 [N, h, w]`` of the evidence map, positive where a cell was manipulated; ``None`` if
+        the
+            network has no such output.
         extra: Further outputs by name, each ``float32 [N, …]``.
     """
 
@@ -37,20 +38,20 @@ class Outputs:
 
     @classmethod
     def named(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Outputs:
-        """Build from all outputs by their names; ``logit`` must be among them."""
+        """Create outputs from arrays ``float32 [N, …]`` by name; ``logit`` must be among them."""
         extra = {name: array for name, array in arrays.items() if name not in ("logit", "evidence")}
         return cls(arrays["logit"], arrays.get("evidence"), extra)
 
     @classmethod
     def joined(cls, parts: Sequence[Outputs]) -> Outputs:
-        """Concatenate the outputs of one network for several batches."""
+        """Concatenate the outputs of one network for several batches, along the first dimension."""
         if len(parts) == 1:
             return parts[0]
         tables = [part.by_name() for part in parts]
         return cls.named({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
 
     def by_name(self) -> dict[str, NDArray[np.float32]]:
-        """Return all outputs by their names."""
+        """Return all outputs by name: ``float32 [N, …]``."""
         evidence = {} if self.evidence is None else {"evidence": self.evidence}
         return {"logit": self.logit, **evidence, **self.extra}
 
@@ -59,7 +60,7 @@ class Outputs:
 
 
 class Runtime(ABC):
-    """A loaded network that is ready to run; safe to call from several threads.
+    """Loaded network that is ready to run; it can be called from several threads.
 
     Attributes:
         name: Name of the backend.
@@ -73,10 +74,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Normalise and run the network.
+        """Normalise images, run the network on them, and return its outputs for the N images.
 
         Args:
-            images: ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]``, N ≥ 1.
+            images: Crops ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]`` RGB, with N ≥ 1.
         """
 
 
@@ -84,7 +85,7 @@ def device_name(device: str | torch.device) -> str:
     """Return the name of a device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:
-        DeepfakeError: It is another one.
+        DeepfakeError: The device has another name.
     """
     name = str(device)
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps(:0)?", name) is None:
@@ -99,12 +100,21 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def worst_difference(want: NDArray[np.float32], got: NDArray[np.float32]) -> float:
-    """Return the largest difference of two arrays of one shape, relative where the wanted value exceeds 1."""
+    """Return the largest difference of two arrays ``float32`` of the same shape, relative to wanted values above 1.
+
+    The difference of two elements is ``|want − got| / max(1, |want|)``.
+    """
     return float(np.max(np.abs(want - got) / np.maximum(1.0, np.abs(want))))
 
 
 def other_tensors(artifact: Artifact, inputs: Collection[str], outputs: Collection[str]) -> ArtifactCorrupt:
-    """Return the error for a file whose tensor names are not those of its manifest."""
+    """Create the error for a file whose tensors have other names than its manifest states.
+
+    Args:
+        artifact: File and its manifest.
+        inputs: Names of the inputs in the file.
+        outputs: Names of the outputs in the file.
+    """
     manifest = artifact.manifest
     return ArtifactCorrupt(
         f"{artifact.path}: has the tensors {sorted(inputs)} → {sorted(outputs)}, but its manifest says "

@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs ``.onnx`` files, without torch."""
+"""Runtime for ``.onnx`` files, by ONNX Runtime; torch is not needed."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ _LOAD_ERRORS = (
     ort_errors.RuntimeException,
 )
 
-# A session is shared by everyone who loads the same file with the same settings, for as long as anyone uses it.
+# All callers that load the same file with the same settings share one session, which is freed after its last use.
 _sessions: WeakValueDictionary[tuple[str, int, str], ort.InferenceSession] = WeakValueDictionary()
 _lock = threading.Lock()
 
 
 class OnnxRuntime(Runtime):
-    """Runs an ``.onnx`` artefact.
+    """Runtime of an ``.onnx`` artefact.
 
     Args:
-        artifact: The file and its manifest.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA where this build of ONNX Runtime has it.
-        threads: Number of threads of one inference; by default what the machine allows.
+        artifact: Model file and its manifest.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA if this build of ONNX Runtime supports it, else
+            the CPU.
+        threads: Number of threads of one inference; by default the number that the machine allows.
 
     Raises:
-        ArtifactCorrupt: The file cannot be run, or its tensors are not the manifest's.
-        MissingExtra: CUDA was asked for and this build of ONNX Runtime has none.
+        ArtifactCorrupt: The file cannot be loaded, or its tensors are not those of its manifest.
+        MissingExtra: CUDA is requested, and this build of ONNX Runtime does not support it.
+        DeepfakeError: ONNX Runtime does not run on the device.
     """
 
     name: ClassVar[str] = "onnxruntime"
@@ -65,17 +67,17 @@ class OnnxRuntime(Runtime):
 
 
 def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int | None = None) -> ort.InferenceSession:
-    """Load a model file, or return the session that already runs it.
+    """Load a model file, or return the session that runs it already.
 
     Args:
-        path: The file.
-        sha256: Hash of its content, by which sessions are shared.
+        path: Path of the model file.
+        sha256: SHA-256 of its content; sessions of the same content, device and number of threads are shared.
         device: Device to run on.
-        threads: Number of threads of one inference; by default what the machine allows.
+        threads: Number of threads of one inference; by default the number that the machine allows.
 
     Raises:
         ArtifactCorrupt: ONNX Runtime cannot load the file.
-        DeepfakeError: The session does not run on the device that was asked for.
+        DeepfakeError: The session does not run on the requested device.
     """
     threads = threads or allowed_threads()
     key = (sha256, threads, device)
@@ -101,8 +103,8 @@ def _options(threads: int) -> ort.SessionOptions:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    # Threads that spin while they wait take processor time from decoding the next picture and from everything else
-    # on the machine: a busy one runs twice as fast without, an idle one as fast.
+    # Threads that spin while they wait take processor time from the decoding of the next picture and from all other
+    # work. Without spinning, inference is twice as fast on a busy machine, and equally fast on an idle one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

@@ -1,4 +1,4 @@
-"""OpenVINO: runs its own format and ONNX files on a CPU, without torch."""
+"""Runtime for files of OpenVINO and ONNX on a CPU, by OpenVINO; torch is not needed."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def computes_bf16() -> bool:
 
 
 class OpenVinoRuntime(Runtime):
-    """Runs an ``.xml`` artefact with its ``.bin``, or an ``.onnx`` artefact.
+    """Runtime of an ``.xml`` artefact with its ``.bin``, or of an ``.onnx`` artefact.
 
-    It computes in float32, or in bfloat16 where the file asks for it and the processor has instructions for it.
+    It computes in float32, or in bfloat16 if the file asks for it and the processor has instructions for it.
 
     Args:
-        artifact: The file and its manifest.
-        device: ``"cpu"`` or ``"auto"``, which mean the same here.
-        threads: Number of threads of one inference; by default what the machine allows.
+        artifact: Model file and its manifest.
+        device: ``"cpu"`` or ``"auto"``, which have the same meaning here.
+        threads: Number of threads of one inference; by default the number that the machine allows.
 
     Raises:
-        ArtifactCorrupt: OpenVINO cannot load the file, or its tensors are not the manifest's.
-        DeepfakeError: Another device was asked for.
+        ArtifactCorrupt: OpenVINO cannot load the file, or its tensors are not those of its manifest.
+        DeepfakeError: Another device is requested.
     """
 
     name: ClassVar[str] = "openvino"
@@ -60,7 +60,7 @@ class OpenVinoRuntime(Runtime):
             model = core.read_model(artifact.path, artifact.weights)
             key = [RT_INFO, COMPUTE]
             asks = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else "f32"
-            # Where the processor has bfloat16, OpenVINO would by itself round to it.
+            # By default OpenVINO computes in bfloat16 on any processor that has instructions for it.
             settings["INFERENCE_PRECISION_HINT"] = "bf16" if asks == "bf16" and computes_bf16() else "f32"
             self._model = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
@@ -72,7 +72,7 @@ class OpenVinoRuntime(Runtime):
         outputs = {name for port in self._model.outputs for name in port.get_names()}
         if self._input not in inputs or not outputs.issuperset(self._outputs):
             raise other_tensors(artifact, inputs, outputs)
-        self._own = threading.local()  # a request holds the buffers of one inference
+        self._own = threading.local()  # for each thread its request, with the buffers of one inference
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         request = getattr(self._own, "request", None)

@@ -15,9 +15,9 @@ def processor_name() -> str:
 
 
 def processor_id() -> str:
-    """Return vendor, family, model and stepping, which tell processors of one name apart (virtual machines have such).
+    """Return vendor, family, model and stepping of the processor; empty if the system does not state them.
 
-    Empty where the system does not say.
+    They tell processors with the same name apart, which occur in virtual machines.
     """
     known = processor_facts()
     found = [known[name] for name in ("vendor_id", "cpu family", "model", "stepping") if name in known]
@@ -26,9 +26,9 @@ def processor_id() -> str:
 
 @cache
 def processor_facts() -> Mapping[str, str]:
-    """Return what Linux says about the first processor; empty on other systems.
+    """Return the facts that Linux states about the first processor; empty on other systems.
 
-    It is read once, because the file is long where there are many processors.
+    They are read once, because the file is long on a machine with many processors.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

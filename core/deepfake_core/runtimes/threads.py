@@ -1,4 +1,4 @@
-"""How many threads this process may use: what the machine allows, not what it has."""
+"""Find the number of threads that this process is allowed to use, which can be less than the number of processors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from deepfake_core.errors import DeepfakeError
 
 VARIABLE = "DEEPFAKE_THREADS"
+"""Environment variable that sets the number of threads."""
 
 
 def allowed_threads() -> int:
-    """Threads that a computation should use, at least 1.
+    """Return the number of threads that a computation should use, at least 1.
 
-    ``DEEPFAKE_THREADS`` decides where it is set. Otherwise: the processors that this process may be scheduled
-    on, but no more than its control group's CPU quota (containers), rounded down, because a thread that is
-    throttled makes the others wait for it.
+    It is ``DEEPFAKE_THREADS`` if this variable is set. Otherwise it is the number of processors that this process may
+    be scheduled on, limited by the CPU quota of its control groups (in containers). The quota is rounded down, because
+    the other threads would wait for a thread that is throttled.
 
     Raises:
         DeepfakeError: ``DEEPFAKE_THREADS`` is not a positive integer.
@@ -32,14 +33,14 @@ def allowed_threads() -> int:
 
 
 def cgroup_quota(mounts: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Processors' worth of time that the control groups of this process allow, or ``None`` without a limit.
+    """Return the CPU quota of the control groups of this process, in processors; ``None`` without a quota.
 
-    A limit may be set on any ancestor, so the smallest one counts. Inside a container the listed path can be
-    the host's, which is not mounted here: what does not exist is passed over, up to the root of the mount.
+    Every ancestor of a group can have a quota; the smallest one counts. Inside of a container, the listed path can be
+    one of the host that is not mounted here. Folders that do not exist are skipped, up to the root of the mount.
 
     Args:
-        mounts: Where the control groups are mounted (version 1 or 2).
-        membership: The kernel's list of the groups of this process.
+        mounts: Folder where the control groups are mounted (version 1 or 2).
+        membership: File in which the kernel lists the groups of this process.
     """
     try:
         lines = membership.read_text().splitlines()

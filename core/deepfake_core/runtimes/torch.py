@@ -1,4 +1,4 @@
-"""torch: runs the network itself, with the weights of a ``.safetensors`` file or with random ones."""
+"""Runtime for networks in torch, with the weights of a ``.safetensors`` file or with random weights."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _LONGEST_REASON = 400  # characters; torch names every tensor that does not fit
 
 
 class TorchRuntime(Runtime):
-    """Runs a network in torch.
+    """Runtime of a network in torch.
 
     Args:
-        network: ``float32 [N, 3, H, W]`` normalised → logits ``[N]`` (and evidence logits ``[N, h, w]``); it is
-            moved to the device and put into evaluation mode.
-        manifest: Description of the model; the graph half of its preprocessing goes in front of the network.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or ``"auto"``: CUDA where there is a GPU, else the CPU.
-        threads: Number of threads of torch, which holds for the whole process; by default torch's own choice.
+        network: Network from normalised images ``float32 [N, 3, H, W]`` to logits ``[N]`` (and evidence logits
+            ``[N, h, w]``). It is moved to the device and put into evaluation mode.
+        manifest: Description of the model; the graph half of its preprocessing is put in front of the network.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or ``"auto"``: CUDA if there is a GPU, else the CPU.
+        threads: Number of threads of torch, which is set for the whole process; by default it is left as it is.
 
     Raises:
-        DeepfakeError: The device is not there.
+        DeepfakeError: The device is not available.
     """
 
     name: ClassVar[str] = "torch"
@@ -59,17 +59,17 @@ class TorchRuntime(Runtime):
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
-            # Crops can be read-only views, which torch warns about; they are never written to.
+            # torch warns about arrays that are read-only, as crops can be, though nothing is written to them here.
             pixels = torch.from_numpy(images if images.flags.writeable else images.copy()).to(self.device)
             output = self._module(pixels)
         return as_outputs(output, self.manifest)
 
 
 def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> Outputs:
-    """Name the outputs of a network as its manifest does.
+    """Convert the outputs of a network to float32 arrays, with the names of its manifest.
 
     Raises:
-        DeepfakeError: The network returned more or fewer outputs.
+        DeepfakeError: The network returned more or fewer outputs than the manifest names.
     """
     tensors = output if isinstance(output, tuple) else (output,)
     names = [spec.name for spec in manifest.outputs]
@@ -81,11 +81,11 @@ def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> 
 
 
 def detector_class(spec: DetectorSpec) -> type[Detector]:
-    """Import the class that a plugin's record names.
+    """Import the class that the record of a plugin names.
 
     Raises:
-        MissingExtra: A module that the detector needs is absent.
-        PluginLoadError: The record names no detector.
+        MissingExtra: A module that the detector needs is not installed.
+        PluginLoadError: The record does not name a subclass of :class:`Detector`.
     """
     ensure_torchvision()
     kind = import_object(spec.detector, install=spec.install)
@@ -95,15 +95,15 @@ def detector_class(spec: DetectorSpec) -> type[Detector]:
 
 
 def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None) -> Detector:
-    """Construct a plugin's detector, without weights.
+    """Construct the detector of a plugin, without weights.
 
     Args:
         spec: Record of the plugin.
-        config: Hyper-parameters as in the JSON of a manifest; by default the documented ones.
+        config: Hyper-parameters as in the JSON of a manifest; by default the defaults of the detector.
 
     Raises:
-        MissingExtra: A module that the detector needs is absent.
-        PluginLoadError: The record names no detector, or its configuration does not fit.
+        MissingExtra: A module that the detector needs is not installed.
+        PluginLoadError: The record does not name a subclass of :class:`Detector`, or the configuration is invalid.
     """
     kind = detector_class(spec)
     try:
@@ -113,10 +113,10 @@ def make_detector(spec: DetectorSpec, config: Mapping[str, object] | None = None
 
 
 def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
-    """Build the network and give it the weights of a ``.safetensors`` file, as float32 on the CPU.
+    """Build the network with the weights of a ``.safetensors`` file, as float32 on the CPU.
 
     Raises:
-        ArtifactCorrupt: The file cannot be read, or its tensors are not the network's.
+        ArtifactCorrupt: The file cannot be read, or its tensors do not fit the network.
     """
     try:
         stored = load_file(artifact.path)
@@ -127,11 +127,11 @@ def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
 
 
 def repository_network(kind: type[Detector], repository: Repository) -> tuple[Detector, nn.Module]:
-    """Read the detector that a repository of the Hugging Face Hub holds, and its network on the CPU.
+    """Read a detector from a repository of the Hugging Face Hub, and return it with its network on the CPU.
 
     Raises:
         WeightsUnavailable: A file is missing.
-        ArtifactCorrupt: A file is damaged, or it is a model of another kind.
+        ArtifactCorrupt: A file is damaged, or the model is of another kind.
     """
     config, state = kind.from_repository(repository)
     detector = kind(config)
@@ -139,7 +139,11 @@ def repository_network(kind: type[Detector], repository: Repository) -> tuple[De
 
 
 def _filled(detector: Detector, state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """Build the network and give it weights."""
+    """Build the network with the given weights.
+
+    Raises:
+        ArtifactCorrupt: The weights do not fit the network; the message names their ``source``.
+    """
     network = skeleton(detector)
     try:
         network.load_state_dict(state, assign=True)
@@ -150,7 +154,7 @@ def _filled(detector: Detector, state: Mapping[str, Tensor], source: str) -> nn.
 
 
 def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
-    """Build the network with random weights that depend on ``seed`` alone, on the CPU."""
+    """Build the network on the CPU, with random weights that depend on ``seed`` only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return detector.build()
@@ -159,8 +163,8 @@ def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
 def skeleton(detector: Detector) -> nn.Module:
     """Build the network without values for its weights.
 
-    On torch's meta device nothing is drawn at random, which makes loading many times faster. A network that
-    computes with tensors while it is built, or keeps constants that are not in its weights, is built as usual.
+    On the meta device of torch no random numbers are drawn, which makes loading many times faster. A network that
+    computes with tensors while it is built, or has constants that are not saved with its weights, is built as usual.
     """
     try:
         with torch.device("meta"):
@@ -174,10 +178,10 @@ def skeleton(detector: Detector) -> nn.Module:
 
 
 def torch_device(device: str | torch.device) -> str:
-    """Return the name of a device that is there; ``"auto"`` is CUDA where there is a GPU, else the CPU.
+    """Return the name of an available device; ``"auto"`` is CUDA if there is a GPU, else the CPU.
 
     Raises:
-        DeepfakeError: The device is not there.
+        DeepfakeError: The device is unknown or not available.
     """
     name = device_name(device)
     if name == "auto":
@@ -193,17 +197,17 @@ def torch_device(device: str | torch.device) -> str:
 def open_network(
     network: nn.Module, manifest: ModelManifest, device: str, threads: int | None, stages: Stages
 ) -> TorchRuntime:
-    """Move a network to a device and make it a runtime.
+    """Move a network to a device and wrap it in a runtime.
 
     Args:
         network: Network of a detector, on the CPU.
         manifest: Description of the model.
         device: Device to run on.
-        threads: Number of threads of torch; by default what the machine allows.
-        stages: Takes the time of each stage.
+        threads: Number of threads of torch; by default the number that the machine allows.
+        stages: Stopwatch that records the time of each stage.
 
     Raises:
-        DeepfakeError: The device is not there.
+        DeepfakeError: The device is not available.
     """
     with stages.timed("device"):
         chosen = torch_device(device)

@@ -1,9 +1,9 @@
-"""Let torchvision be imported beside a torch build that its compiled operators do not fit.
+"""Make torchvision importable beside a build of torch that its compiled operators do not fit.
 
-torchvision's wheels carry operators compiled for one torch build. Beside another one (typically a CUDA build of
-torchvision next to a CPU build of torch) the operators are absent, and importing torchvision fails with
-``operator torchvision::nms does not exist``, which takes timm and transformers down with it. Declaring the two
-schemas that torchvision registers fake kernels for is enough: nothing here ever calls them.
+The wheels of torchvision contain operators that were compiled for one build of torch. With another build (typically a
+CUDA build of torchvision beside a CPU build of torch) the operators cannot be loaded, and the import of torchvision
+fails with ``operator torchvision::nms does not exist``; so do those of timm and transformers. It is enough to declare
+the two schemas for which torchvision registers fake kernels, since this project never calls them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 @cache
 def ensure_torchvision() -> Any:
-    """Make ``import torchvision`` work; call it before importing timm, transformers or torchvision.
+    """Make ``import torchvision`` work; to be called before timm, transformers or torchvision is imported.
 
     Returns:
-        The library handle that keeps the schemas alive, or ``None`` where the compiled operators are in order.
+        Handle that keeps the schemas alive; ``None`` if the compiled operators work or torchvision is not installed.
     """
     import importlib.util
 
