@@ -1,4 +1,4 @@
-"""The project's errors, under the name that users import; the tree is drawn in :mod:`deepfake_registry.errors`."""
+"""Errors of this project, for users to import; :mod:`deepfake_registry.errors` defines them and their hierarchy."""
 
 from deepfake_registry.errors import (
     ArtifactCorrupt,

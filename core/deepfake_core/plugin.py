@@ -1,4 +1,4 @@
-"""What the core itself offers, through the same hooks as any plugin."""
+"""Datasets and explainers of the core itself, which it offers through the same hooks as any plugin."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deepfake_core.contract.specs import DatasetSpec, ExplainerSpec
 _DATASETS = (
     (
         "image-folder",
-        "real/… and fake/… folders of pictures, or <source>/{real,fake}/…",
+        "folders of pictures: real/… and fake/…, or <source>/{real,fake}/…",
         "layouts.image_folder:ImageFolder",
     ),
     (
         "frame-folders",
-        "real/<video>/*.jpg and fake/<video>/*.jpg: videos as folders of frames",
+        "videos as folders of frames: real/<video>/*.jpg and fake/<video>/*.jpg",
         "layouts.frame_folders:FrameFolders",
     ),
     (
@@ -38,36 +38,36 @@ _DATASETS = (
     ),
     ("dfdc", "Deepfake Detection Challenge: dfdc_train_part_N/metadata.json", "layouts.dfdc:Dfdc"),
     ("shards", "WebDataset tar shards: key.jpg beside key.json, key.cls or key.txt", "formats.shards:Shards"),
-    ("crops", "a store of face crops that dfbench data prepare made", "crop_store.dataset:StoredCrops"),
+    ("crops", "store of face crops, written by dfbench data prepare", "crop_store.dataset:StoredCrops"),
     ("parquet", "Parquet files with columns of pictures and labels", "formats.parquet:Parquet"),
-    ("hf", "any Hugging Face dataset, by its id or local path", "formats.hf:HuggingFace"),
-    ("sample", "forty drawn faces and their fakes, to see whether training runs", "layouts.sample:SampleFaces"),
+    ("hf", "any dataset of Hugging Face, by its id or local path", "formats.hf:HuggingFace"),
+    ("sample", "forty drawn faces and a fake of each, to check that training runs", "layouts.sample:SampleFaces"),
 )
 
 _EXPLAINERS = (
-    ("evidence", "the detector's own evidence map: where the face looks manipulated", "evidence:EvidenceMap", False),
-    ("gradcam", "GradCAM: where the network's activations argue for the class", "gradcam:GradCam", True),
+    ("evidence", "evidence map of the detector itself: places that look manipulated", "evidence:EvidenceMap", False),
+    ("gradcam", "GradCAM: places whose activations speak for the class", "gradcam:GradCam", True),
     ("gradcam++", "GradCAM++: GradCAM with weights for several places of one kind", "gradcam:GradCamPlusPlus", True),
     ("hirescam", "HiResCAM: GradCAM with the gradient of each place, not their mean", "gradcam:HiResCam", True),
     ("layercam", "LayerCAM: GradCAM with the positive gradients of each place", "gradcam:LayerCam", True),
     ("xgradcam", "XGradCAM: GradCAM with gradients weighted by activations", "gradcam:XGradCam", True),
-    ("eigencam", "EigenCAM: where activations vary most, whatever the class", "gradcam:EigenCam", True),
-    ("rollout", "attention rollout: where a vision transformer attends", "rollout:AttentionRollout", True),
-    ("occlusion", "how the score falls when a place is hidden; runs any model file", "perturb:Occlusion", False),
-    ("rise", "mean of random masks by their scores; runs any model file", "perturb:Rise", False),
+    ("eigencam", "EigenCAM: places where activations vary most, for any class", "gradcam:EigenCam", True),
+    ("rollout", "attention rollout: places that a vision transformer attends to", "rollout:AttentionRollout", True),
+    ("occlusion", "decrease of the score when a place is hidden; for any model file", "perturb:Occlusion", False),
+    ("rise", "mean of random masks, weighted by the score; for any model file", "perturb:Rise", False),
 )
 
 
 @hookimpl
 def deepfake_datasets() -> Iterable[DatasetSpec]:
-    """Layouts of datasets on disk and on the Hugging Face Hub."""
+    """Yield the layouts of datasets on disk and on the Hugging Face Hub."""
     for name, summary, home in _DATASETS:
         yield DatasetSpec(name=name, summary=summary, dataset=f"deepfake_core.datasets.{home}")
 
 
 @hookimpl
 def deepfake_explainers() -> Iterable[ExplainerSpec]:
-    """The network's own evidence map; what needs the network; what needs nothing but its score."""
+    """Yield the evidence map, the methods that need the network in torch, and those that need its score only."""
     for name, summary, home, needs_torch in _EXPLAINERS:
         yield ExplainerSpec(
             name=name, summary=summary, explainer=f"deepfake_core.explainers.{home}", needs_torch=needs_torch

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, nothing elsewhere."""
+"""Show the progress of long work by a bar, if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` with a progress bar on standard error, where that is a terminal."""
+    """Yield ``items`` and show a progress bar on standard error, if that is a terminal.
+
+    Args:
+        items: Items to yield.
+        description: Label of the bar.
+        total: Number of items; by default their length, if they have one.
+    """
     if not sys.stderr.isatty():
         yield from items
         return

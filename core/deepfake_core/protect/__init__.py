@@ -1,1 +1,1 @@
-"""Protect pictures of faces, attack detectors, and measure how much a picture changed."""
+"""Protect pictures of faces, attack detectors, and measure the change of a picture."""

@@ -1,4 +1,4 @@
-"""Adversarial changes of pictures by a few levels, and random ones to compare with."""
+"""Adversarial perturbations of images by a few levels, and random perturbations for comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Images: TypeAlias = NDArray[np.uint8]
 Gain: TypeAlias = "Callable[[Tensor, Tensor, slice], Tensor]"
-"""Function of clean and changed pictures ``float32 [N, 3, H, W]`` in [0, 1] and their places → objective ``[N]``."""
+"""Function of clean images, changed images (``float32 [N, 3, H, W]`` in [0, 1]) and their rows → objective ``[N]``."""
 
 
 def pgd(
@@ -30,24 +30,24 @@ def pgd(
     begin: Images | None = None,
     about: str = "attacking",
 ) -> Images:
-    """Change ``uint8 [N, H, W, 3]`` by at most ``levels`` of 255 in each channel, so that ``gain`` grows.
+    """Change images ``uint8 [N, H, W, 3]`` by at most ``levels`` of 255 in each channel, so that ``gain`` grows.
 
-    Projected gradient descent (Madry et al. 2018, arXiv 1706.06083): each step goes along the sign of the gradient; the
-    end is rounded to whole levels. Parameters of networks get no gradient.
+    The method is projected gradient descent (Madry et al. 2018, arXiv 1706.06083). Each step follows the sign of the
+    gradient, and the result is rounded to whole levels. No gradients are stored in the parameters of networks.
 
     Args:
         gain: Objective that is maximised.
-        images: Pictures ``uint8 [N, H, W, 3]`` RGB.
-        levels: Bound, in levels of 255.
-        steps: Number of steps, of 2.5 / steps of the bound each.
-        batch: Number of pictures in a batch.
+        images: Images ``uint8 [N, H, W, 3]`` RGB.
+        levels: Bound of the change, in levels of 255.
+        steps: Number of steps; the size of each is ``2.5 / steps`` of the bound.
+        batch: Number of images in a batch.
         device: Device on which ``gain`` is computed.
-        begin: Pictures changed within the bound, to start from; by default a random start, which depends on the place
-            of a batch only.
+        begin: Images within the bound from which the attack starts, ``uint8 [N, H, W, 3]``. By default the start is
+            random, and depends only on the position of the batch.
         about: Label of the progress bar.
 
     Returns:
-        Changed pictures ``uint8 [N, H, W, 3]`` RGB.
+        Changed images ``uint8 [N, H, W, 3]`` RGB.
 
     Raises:
         ModuleNotFoundError: torch is not installed.
@@ -80,11 +80,11 @@ def _tensor(images: Images, device: torch.device) -> Tensor:
 
 
 def shaken(images: Images, levels: int, seed: int = 0) -> Images:
-    """Change every channel of ``uint8 [N, H, W, 3]`` up or down by ``levels``, at random."""
+    """Change every channel of images ``uint8 [N, H, W, 3]`` by plus or minus ``levels`` of 255, at random."""
     return added(images, np.random.default_rng(seed).choice(np.array([-levels, levels], np.int16), images.shape))
 
 
 def added(images: Images, change: NDArray[np.int16]) -> Images:
-    """Add levels ``int16 [N, H, W, 3]`` to ``uint8 [N, H, W, 3]``, within the pixel range."""
+    """Add levels ``int16 [N, H, W, 3]`` to images ``uint8 [N, H, W, 3]``, and clip the sum to [0, 255]."""
     changed: Images = np.clip(images.astype(np.int16) + change, 0, 255).astype(np.uint8)
     return changed

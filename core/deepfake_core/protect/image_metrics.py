@@ -1,4 +1,4 @@
-"""Similarity of two pictures: PSNR and SSIM."""
+"""Measure the similarity of two images: PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _WINDOW, _SIGMA, _K1, _K2, _RANGE = 11, 1.5, 0.01, 0.03, 255.0
 
 
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Compute the peak signal-to-noise ratio in dB of two ``uint8`` arrays of one shape; infinite for equal ones."""
+    """Compute the peak signal-to-noise ratio of two ``uint8`` arrays of one shape, in dB; infinite for equal arrays."""
     error = float(np.mean(np.square(one.astype(np.float32) - other.astype(np.float32)), dtype=np.float64))
     return 10 * math.log10(_RANGE**2 / error) if error else math.inf
 
 
 def ssim(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Compute the mean structural similarity of the luminance of two ``uint8 [h, w, 3]`` RGB (Wang et al. 2004)."""
+    """Compute the mean structural similarity of the luminance of two images ``uint8 [H, W, 3]`` RGB (Wang et al. 2004).
+
+    It is at most 1, which equal images have.
+    """
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (one, other))
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:

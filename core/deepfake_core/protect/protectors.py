@@ -1,7 +1,8 @@
-"""Protectors: a small change of a picture that disturbs programs which manipulate faces.
+"""Protect pictures by a small perturbation, which disturbs programs that manipulate faces.
 
-A plugin computes the perturbation that protects a face, at the size of its network's input. The rest happens here: the
-position of faces, the full resolution of the picture, the bound, colour modes and files.
+A protector, which a plugin offers, computes the perturbation of a face at the input size of its network. All else is
+done
+here: the position of the faces, the full resolution of the picture, the bound, colour modes and files.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 EPSILON = 0.03
 """Largest change of a pixel's channel by default, in units of the pixel range [0, 1]."""
 
-# Share of a face's square along which its perturbation fades out, so that no edge is seen.
+# Share of the side of a face's square along which the perturbation fades out, so that no edge is visible.
 _FADE = 0.06
-# Rows that are enlarged at a time, to bound memory.
+# Number of rows that are enlarged at a time, which limits memory.
 _STRIP = 256
-# Saved so that nothing more is lost than the format takes.
+# Settings that lose as little as the format allows.
 _FORMATS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -51,19 +52,19 @@ _FORMATS: dict[str, dict[str, Any]] = {
 
 
 class Protector(ABC):
-    """Computes the perturbation that protects a face. It is constructed without arguments."""
+    """Computation of the perturbation that protects a face; the class is constructed without arguments."""
 
     @abstractmethod
     def perturbation(self, detector: LoadedDetector, crops: NDArray[np.uint8], epsilon: float) -> NDArray[np.float32]:
         """Compute the perturbation of N crops.
 
         Args:
-            detector: Detector whose network makes it.
-            crops: ``uint8 [N, H, W, 3]`` RGB, as the network sees them.
+            detector: Detector whose network computes the perturbation.
+            crops: Crops of faces ``uint8 [N, H, W, 3]`` RGB, at the size of the network's input.
             epsilon: Bound of the perturbation, for pixels in [0, 1].
 
         Returns:
-            ``float32 [N, H, W, 3]`` to be added to pixels in [0, 1], within ±epsilon.
+            Perturbation ``float32 [N, H, W, 3]`` within ±epsilon, which is to be added to pixels in [0, 1].
 
         Raises:
             DeepfakeError: The detector does not have what this protector needs.
@@ -74,7 +75,7 @@ def load_protector(detector: LoadedDetector) -> Protector:
     """Construct the protector that the plugin of a detector offers.
 
     Raises:
-        DeepfakeError: No plugin offers one for this detector.
+        DeepfakeError: No plugin offers a protector for this detector.
         MissingExtra: A package that the protector needs is not installed.
     """
     name = detector.manifest.architecture
@@ -94,26 +95,27 @@ def protect(
     *,
     save: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Add a small perturbation to a picture, which disturbs programs that would manipulate its faces.
+    """Add a small perturbation to a picture, which disturbs programs that manipulate its faces.
 
-    Every face is protected at the full resolution of the picture; where none is found, the picture as a whole. Size,
-    colour mode, transparency, EXIF data and colour profile stay; a palette becomes RGB.
+    Every face is protected at the full resolution of the picture. If no face is found, the picture is protected as a
+    whole. Size, colour mode, transparency, EXIF data and colour profile are kept; a picture with a palette becomes RGB.
 
     Args:
         detector: Detector whose plugin offers a protector.
         source: Path, bytes of a file, array ``uint8 [H, W, 3]`` RGB, or PIL image.
         epsilon: Largest change of any channel of a pixel, in units of the pixel range: at most ``floor(255 · epsilon)``
             levels.
-        save: File to write as well, with EXIF data and colour profile. The bound holds in the returned picture and in
-            lossless files; JPEG changes pixels once more.
+        save: File to which the picture is also written, with EXIF data and colour profile. The bound holds for the
+            returned picture and for lossless files; JPEG changes the pixels further.
 
     Returns:
         The protected picture. Its ``info["protection"]`` holds ``psnr_db`` and ``ssim`` against the original,
         ``epsilon``, the number of ``faces``, and the status of the ``weights``.
 
     Raises:
-        DeepfakeError: The detector is no protector, epsilon is not in (0, 1], or ``save`` is the source itself or
-            cannot hold the picture.
+        DeepfakeError: No plugin offers a protector for the detector, epsilon is not in (0, 1] or less than one level,
+        or
+            ``save`` is the source itself or a format that cannot hold the picture.
         InputError: The source cannot be read; the message names it.
     """
     if save is not None:
@@ -164,10 +166,10 @@ def _protected(protector: Protector, detector: LoadedDetector, source: PictureSo
 
 
 def levels(epsilon: float) -> int:
-    """Return the largest change in levels of an 8-bit picture.
+    """Return the largest change in levels of an 8-bit picture: ``floor(255 · epsilon)``.
 
     Raises:
-        DeepfakeError: The bound is not in (0, 1], or smaller than one level.
+        DeepfakeError: Epsilon is not in (0, 1], or less than one level.
     """
     if not 0 < epsilon <= 1:  # written so that NaN fails
         raise DeepfakeError(f"epsilon must be above 0 and at most 1, got {epsilon}; 0.03 is the default")
@@ -178,13 +180,16 @@ def levels(epsilon: float) -> int:
 
 
 def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture with the EXIF data and colour profile in its ``info``, whole or not at all.
+    """Write a picture atomically, with the EXIF data and the colour profile in its ``info``.
 
-    The suffix is one that :func:`check_target` lets pass. JPEG is written at quality 95 without halving chroma, WebP
-    without loss.
+    JPEG is written at quality 95 without chroma subsampling, WebP without loss.
+
+    Args:
+        image: Picture to write.
+        path: File to write; its suffix is one that :func:`check_target` accepts.
 
     Raises:
-        DeepfakeError: The format cannot hold the picture's mode.
+        DeepfakeError: The format cannot hold the colour mode of the picture.
     """
     path = Path(path)
     settings = _FORMATS[path.suffix.lower()]
@@ -202,10 +207,10 @@ def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 
 def check_target(source: PictureSource, target: str | os.PathLike[str]) -> None:
-    """Refuse a target that must not, or cannot, be written, before any work.
+    """Check, before any work, that a picture can and may be written to the target.
 
     Raises:
-        DeepfakeError: The target is the source itself, or its suffix names no format.
+        DeepfakeError: The target is the source itself, or its suffix is not that of a supported format.
     """
     target = Path(target)
     if target.suffix.lower() not in _FORMATS:
@@ -215,7 +220,7 @@ def check_target(source: PictureSource, target: str | os.PathLike[str]) -> None:
 
 
 def output_suffix(source: str) -> str:
-    """Return a suffix under which a picture from this file can be written: its own one where that works."""
+    """Return a suffix for a picture from this file: its own one if that format is supported, otherwise ``.png``."""
     suffix = Path(source).suffix
     return suffix if suffix.lower() in _FORMATS else ".png"
 
@@ -226,16 +231,17 @@ def _rectangle(box: Box, spec: FaceCrop) -> tuple[int, int, int, int]:
 
 
 def _fading(side: int) -> NDArray[np.float32]:
-    """Weights ``float32 [side, side]``: 1 inside, falling to 0 along the edges."""
+    """Return weights ``float32 [side, side]`` that are 1 inside and fall towards 0 along the edges."""
     ramp = np.minimum(1.0, (0.5 + np.arange(side)) / max(1.0, _FADE * side)).astype(np.float32)
     edge = np.minimum(ramp, ramp[::-1])
     return np.asarray(np.minimum(edge[:, None], edge), np.float32)
 
 
 def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tuple[int, int, int, int]) -> None:
-    """Enlarge ``float32 [H, W, 3]`` to a rectangle (left, top, width, height), and add what lies in the field.
+    """Resize a change ``float32 [h, w, 3]`` to a rectangle (left, top, width, height) of the field, and add it there.
 
-    The kernels only average, so that the bound holds.
+    Parts of the rectangle outside of the field ``float32 [H, W, 3]`` are left out. Both ways of resizing compute
+    averages only, so that the bound holds.
     """
     left, top, width, height = rectangle
     x0, y0 = max(left, 0), max(top, 0)
@@ -247,7 +253,7 @@ def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tup
         size = min(width, change.shape[1]), min(height, change.shape[0])
         change = np.asarray(cv2.resize(change, size, interpolation=cv2.INTER_AREA), np.float32)
         scale_x, scale_y = change.shape[1] / width, change.shape[0] / height
-    # Only the part inside of the picture is computed: a face's square can be much larger than the picture.
+    # Only the part inside of the picture is computed, because the square of a face can be much larger than the picture.
     wide = _between(change.swapaxes(0, 1), (np.arange(x0, x1) - left + 0.5) * scale_x - 0.5).swapaxes(0, 1)
     rows = (np.arange(y0, y1) - top + 0.5) * scale_y - 0.5
     for start in range(0, len(rows), _STRIP):
@@ -255,7 +261,7 @@ def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tup
 
 
 def _between(values: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows of ``float32 [n, …]`` at places between them, by linear interpolation: ``float32 [len(places), …]``."""
+    """Interpolate rows of ``float32 [n, w, 3]`` linearly at fractional places ``[m]``: ``float32 [m, w, 3]``."""
     places = places.clip(0, len(values) - 1)
     low = np.minimum(places.astype(np.intp), max(len(values) - 2, 0))
     share = (places - low).astype(np.float32)[:, None, None]
@@ -264,10 +270,10 @@ def _between(values: NDArray[np.float32], places: NDArray[np.float64]) -> NDArra
 
 
 def _changed(stored: Image.Image, change: NDArray[np.int16], name: str) -> Image.Image:
-    """Add levels ``int16 [h, w, 3]`` to a picture in its own mode; a mode that holds no small changes becomes RGB.
+    """Add levels ``int16 [H, W, 3]`` to a picture in its own mode; a mode that cannot hold small changes becomes RGB.
 
     Raises:
-        InputError: The mode has no levels to speak of.
+        InputError: The pixels of this mode have no fixed range.
     """
     mode = stored.mode
     if mode in ("I", "F"):
