@@ -26,7 +26,7 @@ def loaded_by(code: str) -> set[str]:
         "import deepfake_core",
         "import deepfake_core; deepfake_core.__version__; deepfake_core.Result; deepfake_core.InputError",
         "import deepfake_core; deepfake_core.list_detectors('*')",
-        "from deepfake_core import plugins; plugins.detectors(), plugins.failures(), plugins.explainers()",
+        "from deepfake_core.discovery import plugins; plugins.detectors(), plugins.failures(), plugins.explainers()",
     ],
 )
 def test_start_up_imports_nothing_heavy(code: str) -> None:

@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub: in its cache, in a folder, and from a server that speaks as the Hub does."""
+"""Repositories of the Hugging Face Hub: in its cache, in a folder, and from a server with the interface of the Hub."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES = {
 
 
 def write_cache(cache: Path, repo: str, files: dict[str, bytes]) -> Path:
-    """A repository as the Hub's library caches it: content-addressed blobs, links to them, a branch."""
+    """Write a repository as the library of the Hub caches it: content-addressed blobs, links to them, and a branch."""
     storage = cache / f"models--{repo.replace('/', '--')}"
     snapshot = storage / "snapshots" / COMMIT
     for folder in (storage / "blobs", storage / "refs", snapshot):
@@ -173,7 +173,7 @@ def test_a_detector_that_reads_no_repositories_says_so(tiny: Path, cache: Path) 
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The part of the Hub's interface that a download of one repository uses."""
+    """Server with the part of the Hub's interface that a download of one repository uses."""
 
     requests: list[str] = []
 
@@ -257,7 +257,7 @@ def test_the_network_is_used_only_when_it_is_asked_for(tmp_path: Path, server: s
     assert "org/tiny is not in the Hugging Face cache" in fetch("org/tiny", server, tmp_path, how="no")
     assert "HF_HUB_OFFLINE=1 forbids downloads" in fetch("org/tiny", server, tmp_path, offline="1")
     assert not Hub.requests
-    everything = "README.md config.json model.safetensors 1"  # and nothing pickled, nothing of other formats
+    everything = "README.md config.json model.safetensors 1"  # no pickled file, and no other format
     assert fetch("org/tiny", server, tmp_path) == f"False {everything}"
     assert fetch("org/tiny", server, tmp_path) == f"True {everything}"
     Hub.requests.clear()

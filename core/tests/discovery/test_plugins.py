@@ -26,7 +26,7 @@ def deepfake_detectors():
 
 @pytest.fixture
 def install(fresh_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Write a distribution with one plugin module, as pip would install it."""
+    """Return a function that writes a distribution with one plugin module, as pip would install it."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(distribution: str, *names: str, code: str = GOOD, api: int = 1, entry_point: str = "") -> None:
@@ -118,7 +118,7 @@ def test_one_name_from_two_distributions(install: Install, monkeypatch: pytest.M
     install("first-plugin", "sonar", "other")
     install("second-plugin", "sonar", "third")
     assert {"other", "third"} <= set(plugins.detectors())
-    assert "sonar" not in plugins.detectors(), "which of the two would run is not for us to guess"
+    assert "sonar" not in plugins.detectors(), "it is ambiguous which of the two should run"
     assert any(failure.distribution == "first-plugin and second-plugin" for failure in plugins.failures())
     with pytest.raises(DuplicatePlugin, match="offered by first-plugin and second-plugin"):
         detector_spec("sonar")

@@ -1,4 +1,4 @@
-"""Models of the registry: ``load("name@alias")``, which the base install can do."""
+"""Models of the registry, loaded by ``load("name@alias")``, for which the base installation is enough."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CROPS = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8
 
 @pytest.fixture
 def registry(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry, which the environment names, with ``tiny@1``, ``tiny@2`` (onnx alone) and two aliases."""
+    """Registry named by the environment, with ``tiny@1``, ``tiny@2`` (which has onnx only) and two aliases."""
     monkeypatch.setenv("DEEPFAKE_REGISTRY", str(tmp_path / "registry"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DEEPFAKE_REGISTRY_KEY", raising=False)
@@ -82,7 +82,7 @@ def test_files_from_elsewhere_go_through_the_cache(
     fill(open_registry(), tiny, tmp_path)
     (artifact,) = load("tiny@production").artifacts
     assert artifact.path.is_relative_to(tmp_path / "cache")
-    assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 1  # what runs, and no more
+    assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 1  # only the file that runs
     data = artifact.path.read_bytes()
     artifact.path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(ArtifactCorrupt, match="delete this copy"):

@@ -1,4 +1,4 @@
-"""Ensembles of detectors that score the red, green or blue of a picture, and of two real ones."""
+"""Ensembles of detectors that score the red, green or blue of a picture, and ensembles of two real detectors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PORTRAIT = Path(__file__).parents[3] / "benchmarks" / "deepfake_bench" / "data" 
 
 
 class Channel(Runtime):
-    """Its logit is the mean of one colour, from -4 to 4."""
+    """Runtime whose logit is the mean of one colour channel, from -4 to 4."""
 
     name = "channel"
     device = "cpu"
@@ -63,7 +63,7 @@ def member(channel: int, side: int = 16, crop: FaceCrop | WholeImage | None = No
 
 
 def coloured(folder: Path, rows: Sequence[tuple[bool, Sequence[int]]], group: int = 1) -> Path:
-    """``real|fake/<n>.png`` of one colour each."""
+    """Write pictures ``real|fake/<n>.png`` of one colour each."""
     for number, (fake, colour) in enumerate(rows):
         target = folder / ("fake" if fake else "real") / f"{number:03}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def coloured(folder: Path, rows: Sequence[tuple[bool, Sequence[int]]], group: in
 
 
 def noisy(count: int, gaps: Sequence[float]) -> list[tuple[bool, Sequence[int]]]:
-    """Colours whose mean lies ``gap`` higher for fakes."""
+    """Return labels and random colours; the mean of each channel is higher by its gap for fakes."""
     rng = np.random.default_rng(0)
     fakes = [number % 2 == 1 for number in range(count)]
     return [(fake, [int(np.clip(rng.normal(128 + gap * fake, 25), 0, 255)) for gap in gaps]) for fake in fakes]
@@ -261,7 +261,7 @@ def test_save_and_load_give_the_same_judgements(tmp_path: Path, model: Path) -> 
     assert one == other
     assert one.detector == f"pair {together.manifest.version}"
     assert one.faces[0].spread > 0
-    # Both may be moved together.
+    # The ensemble and its members can be moved together.
     (tmp_path / "elsewhere").mkdir()
     for path in (model, folder):
         shutil.move(path, tmp_path / "elsewhere" / path.name)

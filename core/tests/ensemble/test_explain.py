@@ -1,4 +1,4 @@
-"""Explanations of ensembles: as a single detector's where members share a cut, combined in one frame elsewhere."""
+"""Explanations of ensembles: as for a single detector if the members share their crop, otherwise combined in one crop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resi
 
 
 class RedSpot(Runtime):
-    """Its logit follows the reddest pixel."""
+    """Runtime whose logit grows with the redness of the reddest pixel."""
 
     name = "spot"
     device = "cpu"
@@ -40,7 +40,7 @@ def member(name: str, side: int, margin: float) -> LoadedDetector:
 
 @pytest.fixture
 def picture() -> NDArray[np.uint8]:
-    """A drawn face with a red spot on its cheek, at (150, 140)."""
+    """Drawn face with a red spot on its cheek, at (150, 140)."""
     pixels = draw_face(0).copy()
     pixels[132:148, 142:158] = (255, 0, 0)
     return pixels

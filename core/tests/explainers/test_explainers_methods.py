@@ -1,4 +1,4 @@
-"""What each explainer points at, on detectors whose answer is known."""
+"""Explainers mark the right places, on detectors for which these are known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 48
 
 
 def stripes(frames: int = 0) -> NDArray[np.uint8]:
-    """Fine stripes on grey: at the top left, which speaks for a fake, and at the bottom right, for a real face."""
+    """Return fine stripes on grey: those at the top left speak for a fake, those at the bottom right for a real face."""
     picture = np.full((SIDE, SIDE, 3), 128, np.uint8)
     picture[8:16, 8:16:2] = 255
     picture[32:40, 32:40:2] = 255
@@ -28,7 +28,7 @@ def stripes(frames: int = 0) -> NDArray[np.uint8]:
 
 
 class Detail:
-    """A detector without a network, as an exported file is: contrast at two places."""
+    """Detector without a network, like an exported file: its logit is the difference in contrast between two places."""
 
     manifest = SimpleNamespace(name="detail", outputs=())
     spec = None
@@ -123,7 +123,7 @@ def test_rollout_by_hand() -> None:
     attends = [[0.0, 1.0], [0.0, 1.0]]
     np.testing.assert_allclose(rolled(attends), [[0.5]])
     np.testing.assert_allclose(rolled(attends, attends), [[0.75]])
-    # Without a class token, the mean over all places: everybody attends to the second of four.
+    # Without a class token, the mean over all places is taken: each of the four places attends to the second one.
     everybody = [[0.0, 1.0, 0.0, 0.0]] * 4
     np.testing.assert_allclose(rolled(everybody), np.array([[1, 5], [1, 1]]) / 8)
 

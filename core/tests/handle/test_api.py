@@ -1,4 +1,4 @@
-"""What a caller of the Python interface relies on, beside the verdicts themselves."""
+"""Properties that callers of the Python interface rely on, apart from the verdicts."""
 
 from __future__ import annotations
 

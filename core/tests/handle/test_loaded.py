@@ -26,7 +26,7 @@ def detector(tiny: Path) -> LoadedDetector:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five faces, with a damaged file and a picture without a face in their midst."""
+    """Folder of five faces, with a damaged file and a picture without a face among them."""
     for seed in range(5):
         Image.fromarray(draw_face(seed)).save(tmp_path / f"{seed}.png")
     (tmp_path / "2a.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
@@ -114,7 +114,7 @@ def test_detector_can_be_used_from_several_threads(detector: LoadedDetector, fol
 
 
 class _Recorder(Runtime):
-    """Answers with the brightness of each crop, and remembers the size of every batch."""
+    """Runtime that returns the brightness of each crop and records the size of every batch."""
 
     name = "recorder"
 
@@ -128,7 +128,7 @@ class _Recorder(Runtime):
 
 
 class _Slow(Preparer):
-    """Prepares without looking; the inputs with an even number take longer. Counts what was started."""
+    """Preparer that returns black crops and counts its calls; inputs with an even number take longer."""
 
     started = 0
 
@@ -170,7 +170,7 @@ def test_only_so_much_is_prepared_ahead(recorded: tuple[LoadedDetector, _Recorde
     loaded, _, preparer = recorded
     stream = loaded.stream(pictures(200), batch_size=3, workers=2)
     next(stream)
-    time.sleep(0.2)  # time enough to prepare far more, if nothing held it back
+    time.sleep(0.2)  # enough time to prepare far more inputs if there were no limit
     assert preparer.started <= 3 + (3 + 2)
     stream.close()
     started = preparer.started

@@ -1,4 +1,4 @@
-"""Loading without torch: what the base install can do. The torch side is in test_torch.py."""
+"""Loading with the base installation, without torch; test_torch.py covers loading with torch."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_corrupt_package_is_never_run(tiny: Path, tmp_path: Path) -> None:
 
 def test_graph_that_onnx_runtime_refuses(tiny: Path, tmp_path: Path) -> None:
     (model,) = tiny.glob("*.onnx")
-    # The manifest is readable, the graph's operators are not ones that exist.
+    # The manifest can be read, but the graph has operators that do not exist.
     (tmp_path / "model.onnx").write_bytes(model.read_bytes().replace(b"Conv", b"Kohl"))
     with pytest.raises(ArtifactCorrupt, match=r"model\.onnx: ONNX Runtime cannot load it"):
         load(tmp_path / "model.onnx")

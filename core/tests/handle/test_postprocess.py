@@ -53,7 +53,7 @@ def test_picture_takes_its_most_suspicious_face() -> None:
 
 
 def test_video_is_the_mean_over_frames_of_the_maximum_over_faces() -> None:
-    # Four frames were judged: two faces at 0 s, none at 1 s, one each at 2 s and 3 s.
+    # Four frames were judged: two faces at 0 s, no face at 1 s, one face each at 2 s and 3 s.
     item = prepared([0.0, 0.0, 2.0, 3.0], frames=4)
     result = to_result(item, outputs(-1.0, 2.0, 0.0, -3.0), MANIFEST)
     assert result.p_fake == pytest.approx((p(2.0) + p(0.0) + p(-3.0)) / 3)

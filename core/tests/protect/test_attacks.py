@@ -1,4 +1,4 @@
-"""Attacks: bounded, the same each time, and as strong as can be where the strongest is known."""
+"""Attacks keep their bound, are reproducible, and reach the strongest perturbation where it is known."""
 
 from __future__ import annotations
 

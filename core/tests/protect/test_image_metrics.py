@@ -1,4 +1,4 @@
-"""How alike two pictures are."""
+"""PSNR and SSIM follow their formulas."""
 
 import math
 
@@ -21,7 +21,7 @@ def test_psnr_is_its_formula():
 
 
 def test_ssim_is_its_formula_on_flat_pictures():
-    # Without variance only the comparison of luminance is left: (2·x·y + c1) / (x² + y² + c1).
+    # Without variance, SSIM is the comparison of luminance: (2·x·y + c1) / (x² + y² + c1).
     dark, light = np.full((32, 32, 3), 50, np.uint8), np.full((32, 32, 3), 100, np.uint8)
     c1 = (0.01 * 255) ** 2
     assert ssim(dark, light) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1), rel=1e-4)

@@ -23,7 +23,7 @@ def artifact(tiny: Path):
 
 
 class Timed(Runtime):
-    """Sleeps, then answers with a constant."""
+    """Runtime that sleeps, then returns a constant logit."""
 
     name = "timed"
     device = "cpu"

@@ -1,4 +1,4 @@
-"""The torch side of loading: the same answers, untrained networks, and errors that name the remedy."""
+"""Models in torch: the same outputs as in ONNX Runtime, untrained networks, and errors that name a remedy."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_weights_that_do_not_fit(tiny: Path, tmp_path: Path) -> None:
 
 
 class _WithConstant(nn.Module):
-    """Holds a constant that is not among its weights, which a skeleton without memory would lose."""
+    """Network with a constant that is not saved with its weights, and that a network on the meta device would lose."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _WithConstant(nn.Module):
 
 
 class _ComputesWhileBuilt(nn.Module):
-    """Reads a tensor's value in its constructor, which torch's meta device refuses."""
+    """Network that reads the value of a tensor in its constructor, which the meta device of torch refuses."""
 
     def __init__(self) -> None:
         super().__init__()
