@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
     from deepfake_core.discovery.hub import find_repository
     from deepfake_core.discovery.plugins import import_object, list_detectors
+    from deepfake_core.ensemble.ensemble import Ensemble
     from deepfake_core.errors import (
         ArtifactCorrupt,
         DeepfakeError,
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from deepfake_core.explainers import Explainer
+    from deepfake_core.handle.explanation import Explanation
     from deepfake_core.handle.loaded import LoadedDetector
-    from deepfake_core.handle.results import FaceResult, Result
+    from deepfake_core.handle.results import FaceResult, Result, Results
     from deepfake_core.inputs.boxes import Box, Face
     from deepfake_core.loading.load import load
     from deepfake_core.protect.protectors import Protector
@@ -81,8 +83,10 @@ __all__ = [
     "DeepfakeError",
     "DetectorSpec",
     "DuplicatePlugin",
+    "Ensemble",
     "Explainer",
     "ExplainerSpec",
+    "Explanation",
     "ExporterSpec",
     "Face",
     "FaceCrop",
@@ -106,6 +110,7 @@ __all__ = [
     "Repository",
     "Resize",
     "Result",
+    "Results",
     "Sample",
     "Schedule",
     "SignatureRefused",
@@ -164,7 +169,9 @@ _NAMES = {
     ),
     "deepfake_core.explainers": ("Explainer",),
     "deepfake_core.handle.loaded": ("LoadedDetector",),
-    "deepfake_core.handle.results": ("FaceResult", "Result"),
+    "deepfake_core.ensemble.ensemble": ("Ensemble",),
+    "deepfake_core.handle.explanation": ("Explanation",),
+    "deepfake_core.handle.results": ("FaceResult", "Result", "Results"),
     "deepfake_core.inputs.boxes": ("Box", "Face"),
     "deepfake_core.loading.load": ("load",),
     "deepfake_core.protect.protectors": ("Protector",),

@@ -40,7 +40,9 @@ class Scripted:
             text = source.data.decode() if isinstance(source.data, bytes) else Path(source.data).read_text()
             p_fake = None if text.isalpha() or "_" in text else float(text)
             verdict = text if p_fake is None else self.manifest.calibration.verdict(p_fake)
-            yield Result(source.name, verdict, p_fake, (), "scripted 1", "trained", error="cut short" * (text == "error"))
+            yield Result(
+                source.name, verdict, p_fake, (), "scripted 1", "trained", error="cut short" * (text == "error")
+            )
 
 
 def write(root: Path, answers: dict[str, object]) -> DatasetRef:

@@ -23,7 +23,7 @@ class Target:
         scenario: Benchmark scenario that measures the metric.
         comparison: Relation of the measured value to ``value``: ``"<="`` or ``">="``.
         value: The documented number, in the unit that the metric's name carries.
-        source: Document that states the number: a paper, or the ID of a requirement.
+        source: Document that states the number: a paper, or the documentation of a system.
         condition: Hardware, dataset or setting that the number was stated for; empty where it holds anywhere.
         note: Exact statement of the document, where the other fields leave it open.
     """

@@ -1,4 +1,4 @@
-"""Explanations of ensembles: as for a single detector if the members share their crop, otherwise combined in one crop."""
+"""Explanations of ensembles: as for a single detector if the members share their crop, otherwise combined."""
 
 from __future__ import annotations
 

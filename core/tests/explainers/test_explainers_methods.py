@@ -20,7 +20,7 @@ SIDE = 48
 
 
 def stripes(frames: int = 0) -> NDArray[np.uint8]:
-    """Return fine stripes on grey: those at the top left speak for a fake, those at the bottom right for a real face."""
+    """Return fine stripes on grey: the top left ones speak for a fake, the bottom right ones for a real face."""
     picture = np.full((SIDE, SIDE, 3), 128, np.uint8)
     picture[8:16, 8:16:2] = 255
     picture[32:40, 32:40:2] = 255
