@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ def medians_ms(calls: Mapping[str, Callable[[], object]], turns: int) -> dict[st
 
     In its turn each is called twice and timed the second time: what the call before left in the caches does not count.
     """
+    import statistics  # few callers need it, and judging a picture does not
+
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(turns):
         for name, call in calls.items():

@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import InputError
-from deepfake_core.explainers.choose import suitable_method
-from deepfake_core.explainers.sheets import HeatMap, Sheets
-from deepfake_core.handle.explanation import Explanation
 from deepfake_core.handle.postprocess import to_result
 from deepfake_core.handle.results import Results
 from deepfake_core.inputs.prepare import Prepared, Preparer
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.discovery.artifacts import Artifact
     from deepfake_core.explainers.base import Target
+    from deepfake_core.explainers.sheets import HeatMap
+    from deepfake_core.handle.explanation import Explanation
     from deepfake_core.handle.results import FaceResult, Result
     from deepfake_core.inputs.sources import Inputs, OneInput
     from deepfake_registry.manifest import ModelManifest, PreprocessSpec
@@ -281,6 +280,8 @@ class Predictor(ABC):
 
         See :meth:`explain` for the other arguments and the errors.
         """
+        from deepfake_core.handle.explanation import Explanation
+
         for result in results:
             if result.error:
                 raise InputError(result.source, result.error)
@@ -290,6 +291,9 @@ class Predictor(ABC):
 
     def _heat(self, result: Result, face: FaceResult, method: str | None, target: Target) -> HeatMap:  # noqa: ARG002
         """Explain one face; ``result`` is what it is from."""
+        from deepfake_core.explainers.choose import suitable_method
+        from deepfake_core.explainers.sheets import Sheets
+
         assert face.crop is not None
         return Sheets(self, method or suitable_method(self, target), target).heat(face.crop, face.p_fake)
 

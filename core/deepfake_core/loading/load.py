@@ -15,7 +15,6 @@ from deepfake_core.discovery.registry_source import find_registered, is_register
 from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.backends import Backend, candidates, check_backend, fastest, open_runtime
-from deepfake_core.loading.networks import load_repository, load_untrained
 from deepfake_core.runtimes.base import device_name
 from deepfake_core.timing import Stages
 from deepfake_registry.manifest import MANIFEST_FILE
@@ -83,6 +82,8 @@ def load(
             f"{'untrained=True' if untrained else f'the model {os.fspath(name_or_path)}'}"
         )
     if untrained:
+        from deepfake_core.loading.networks import load_untrained
+
         return load_untrained(detector_spec(os.fspath(name_or_path)), backend, device, threads, seed, config)
     if config is not None:
         raise DeepfakeError("config is for untrained networks; a trained one brings its own")
@@ -95,6 +96,8 @@ def load(
     elif not is_path(name_or_path):
         spec = detector_spec(str(name_or_path))
         if (repository := weights or (None if spec.weights else spec.hub)) is not None:
+            from deepfake_core.loading.networks import load_repository
+
             return load_repository(spec, repository, download, backend, device, threads)
         source = read_package(_packaged_weights(spec))
     elif (path := Path(name_or_path)).is_dir():
