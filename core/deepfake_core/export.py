@@ -23,12 +23,12 @@ def export_detector(
     """Write a detector's network in another format, once the exported file has been shown to agree with it.
 
     Args:
-        detector: A detector whose network is at hand.
+        detector: Detector whose network is at hand.
         format: Format of an installed exporter, such as ``"onnx"``.
         precision: ``"fp32"``, or a smaller one that the format offers.
-        out: The file to write.
-        **options: Passed on to the exporter, such as ``calibration_images`` (``uint8 [N, H, W, 3]`` RGB) and
-            ``labels`` (``int64 [N]``, 1 is fake).
+        out: File to write.
+        **options: Options that are passed on to the exporter, such as ``calibration_images``
+            (``uint8 [N, H, W, 3]`` RGB) and ``labels`` (``int64 [N]``, 1 is fake).
 
     Returns:
         Path of the file that was written.

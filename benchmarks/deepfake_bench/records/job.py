@@ -1,4 +1,4 @@
-"""What the launcher asks of a worker process, as data."""
+"""The job that the launcher gives to a worker process, as data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the benchmark adds to the registry: promotion by targets, and its index page."""
+"""Additions to the registry: promotion by targets, and its index page."""

@@ -1,4 +1,4 @@
-"""What a scenario is, and what it finds."""
+"""Base classes: a scenario, and its result."""
 
 from __future__ import annotations
 

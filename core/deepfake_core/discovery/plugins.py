@@ -59,9 +59,9 @@ class Failure:
     """A plugin, or one of its records, that cannot be used.
 
     Attributes:
-        name: The entry point's name, or the name that is claimed twice.
-        distribution: Where it came from.
-        reason: What is wrong, in one line.
+        name: Name of the entry point, or the name that is claimed twice.
+        distribution: Distribution that it came from.
+        reason: Reason why it cannot be used, in one line.
     """
 
     name: str
@@ -153,7 +153,7 @@ def discover(found: Iterable[EntryPoint], *, strict: bool = False) -> Catalogue:
 
     Args:
         found: Entry points that name plugin modules.
-        strict: Raise instead of listing what failed.
+        strict: Whether to raise an error instead of listing a failure.
 
     Raises:
         PluginLoadError: ``strict``, and a plugin could not be imported or registered.
@@ -174,23 +174,23 @@ def discover(found: Iterable[EntryPoint], *, strict: bool = False) -> Catalogue:
 
 @cache
 def catalogue() -> Catalogue:
-    """What is installed; discovered once per process (``catalogue.cache_clear()`` looks again)."""
+    """Return what is installed, discovered once for each process; ``catalogue.cache_clear()`` makes it look again."""
     strict = os.environ.get(STRICT, "").strip().lower() not in {"", "0", "false", "no"}
     return discover(entry_points(group=GROUP), strict=strict)
 
 
 def detectors() -> Mapping[str, Registered[DetectorSpec]]:
-    """Installed detectors by name, in alphabetical order."""
+    """Return the installed detectors by name, in alphabetical order."""
     return catalogue().detectors
 
 
 def datasets() -> Mapping[str, Registered[DatasetSpec]]:
-    """Installed dataset layouts by name, in alphabetical order."""
+    """Return the installed dataset layouts by name, in alphabetical order."""
     return catalogue().datasets
 
 
 def explainers() -> Mapping[str, Registered[ExplainerSpec]]:
-    """Installed explainers by name, in alphabetical order."""
+    """Return the installed explainers by name, in alphabetical order."""
     return catalogue().explainers
 
 
@@ -205,17 +205,17 @@ def exporters() -> Mapping[str, Registered[ExporterSpec]]:
 
 
 def failures() -> tuple[Failure, ...]:
-    """Plugins that could not be used, and names that two distributions claim."""
+    """Return the plugins that could not be used, and the names that two distributions claim."""
     return catalogue().failures
 
 
 def list_detectors(pattern: str = "*") -> list[str]:
-    """Names of the installed detectors that match a shell pattern, in alphabetical order."""
+    """Return the names of the installed detectors that match a shell pattern, in alphabetical order."""
     return fnmatch.filter(detectors(), pattern)
 
 
 def detector_spec(name: str) -> DetectorSpec:
-    """The record of one detector.
+    """Return the record of one detector.
 
     Raises:
         UnknownDetector: No plugin offers the name; close matches are suggested.
@@ -231,7 +231,7 @@ def detector_spec(name: str) -> DetectorSpec:
 
 
 def dataset_spec(name: str) -> DatasetSpec:
-    """The record of one dataset layout.
+    """Return the record of one dataset layout.
 
     Raises:
         TrainingDataError: No plugin offers the name; close matches are suggested.
@@ -277,8 +277,8 @@ def import_object(target: str, *, install: str = "") -> Any:
     """Import ``"package.module:name"``.
 
     Args:
-        target: What to import.
-        install: The requirement that brings its optional dependencies, such as ``"deepfake-lite[torch]"``.
+        target: Name of the object, with its module.
+        install: Requirement that brings its optional dependencies, such as ``"deepfake-lite[torch]"``.
 
     Raises:
         MissingExtra: A third-party module that it needs is absent, and ``install`` says what brings it.

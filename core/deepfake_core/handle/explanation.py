@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Where a detector looked in one face.
+    """Explanation of one judged face.
 
     Attributes:
         result: Result of the input that the face is from.

@@ -1,4 +1,4 @@
-"""Where a face is: boxes, faces that the face finder found, and a face's place in one frame of a video."""
+"""Positions of faces: boxes, faces that the face finder found, and the position of a face in a frame of a video."""
 
 from __future__ import annotations
 

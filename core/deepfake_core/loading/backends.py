@@ -20,7 +20,7 @@ from deepfake_core.timing import Stages
 log = logging.getLogger("deepfake.backends")
 
 Backend = Literal["auto", "fastest", "onnxruntime", "openvino", "torch"]
-"""What :func:`deepfake_core.load` takes for ``backend``."""
+"""Values of the argument ``backend`` of :func:`deepfake_core.load`."""
 BACKEND_VARIABLE = "DEEPFAKE_BACKEND"
 TORCH_FORMAT = "safetensors"
 

@@ -26,9 +26,8 @@ class Outputs:
 
     Attributes:
         logit: Logits ``float32 [N]``; positive means fake.
-        evidence: Logits ``float32 [N, h, w]`` of the evidence map, positive where a cell was manipulated; ``None`` if
-        the
-            network has no such output.
+        evidence: Logits ``float32 [N, h, w]`` of the evidence map, positive where a cell was manipulated; ``None``
+            if the network has no such output.
         extra: Further outputs by name, each ``float32 [N, …]``.
     """
 

@@ -41,7 +41,7 @@ def open_study(
     Args:
         file: SQLite file of the study.
         mode: Whether the metric is better when higher (``max``) or lower (``min``).
-        pruner: What ends weak trials early.
+        pruner: Rule that ends weak trials early.
         identity: Plain values that must be the same for trials to be comparable, such as the data and the recipe.
 
     Raises:

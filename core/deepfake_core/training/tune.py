@@ -74,7 +74,7 @@ class Search:
         space: Settings that trials vary.
         identity: Further values that must be the same for trials to be comparable, such as the data: name → value.
         trials: Number of finished trials that are wanted in all, including those of earlier calls.
-        pruner: What ends weak trials early.
+        pruner: Rule that ends weak trials early.
         timeout_s: Time after which no trial starts, in seconds; ``None`` for no limit.
         seed: Seed for the suggested settings.
     """

@@ -1,4 +1,4 @@
-"""What two splits of a dataset must not share: groups and identities."""
+"""Groups and identities, which two splits of a dataset must not share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run trains on and validates on."""
+"""The data that a training run trains on and validates on."""
 
 from __future__ import annotations
 

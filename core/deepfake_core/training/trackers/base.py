@@ -12,7 +12,7 @@ from deepfake_core.training.runs.files import read_json
 from deepfake_registry.files import write_atomic
 
 Ending = Literal["finished", "failed"]
-"""How a run ended."""
+"""State in which a run ended."""
 
 IDS = "trackers.json"
 """Name of the file in a run's folder that holds the trackers' run ids."""
