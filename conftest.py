@@ -19,7 +19,9 @@ TORCH_SIDE = (
     "sklearn",
     "timm",
     "torch",
+    "crop_stores",  # a maker of test files, which prepares stores of crops
     "deepfake_core.contract.detector",
+    "deepfake_core.data.crops",
     "deepfake_core.runtimes.torch",
     "deepfake_core.testing",
     "deepfake_core.training",

@@ -114,8 +114,7 @@ def protect(
 
     Raises:
         DeepfakeError: No plugin offers a protector for the detector, epsilon is not in (0, 1] or less than one level,
-        or
-            ``save`` is the source itself or a format that cannot hold the picture.
+            or ``save`` is the source itself or a format that cannot hold the picture.
         InputError: The source cannot be read; the message names it.
     """
     if save is not None:

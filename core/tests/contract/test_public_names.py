@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_every_name_says_where_it_is_and_is_there():
     assert set(deepfake_core._HOMES) == {*deepfake_core.__all__, *TORCH_SIDE} - {"__version__"}
     assert not TORCH_SIDE & set(deepfake_core.__all__)
     assert set(dir(deepfake_core)) >= set(deepfake_core._HOMES)
-    for name in deepfake_core._HOMES:
+    for name in deepfake_core._HOMES if find_spec("torch") else set(deepfake_core.__all__) - {"__version__"}:
         assert getattr(deepfake_core, name) is not None
 
 

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.recipes.yaml_files import to_yaml
 from deepfake_core.training.runs.files import finite, read_csv, read_history, read_json, to_csv
 from deepfake_core.training.runs.locks import LOCK, lock_run
 from deepfake_core.training.runs.runlog import Note, log_to
@@ -160,6 +159,7 @@ class RunDir:
         """
         if not self.writes:
             return
+        from deepfake_core.training.recipes.yaml_files import to_yaml  # the base install has no writer of YAML
         from deepfake_core.training.runs.environment import frozen_requirements, git_state, system_state
 
         text = to_yaml(settings)

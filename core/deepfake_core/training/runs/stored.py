@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.recipes.settings import validated
-from deepfake_core.training.recipes.yaml_files import parse_stored_yaml
 from deepfake_core.training.runs.files import first_line
 
 
@@ -70,6 +69,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise DeepfakeError(f"{folder}: holds no run (no {file.name}); name the folder of a run") from None
     except (OSError, ValueError) as error:
         raise DeepfakeError(f"{file}: cannot be read ({first_line(error)}); restore it, or begin a new run") from error
+    # Imported here: what lists and removes runs works in the base install, which has no reader of YAML.
+    from deepfake_core.training.recipes.yaml_files import parse_stored_yaml
+
     try:
         found = parse_stored_yaml(text, str(file))
     except DeepfakeError as error:
