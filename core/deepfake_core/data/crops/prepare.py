@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from deepfake_core.data.crops.cutter import Cutter, Reader
@@ -31,12 +30,17 @@ from deepfake_core.datasets.crop_store.store import (
     StoreSpec,
     read_record,
 )
-from deepfake_core.errors import TrainingDataError
+from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Clip
+
+try:
+    from filelock import FileLock
+except ModuleNotFoundError:
+    raise MissingExtra("preparing a store of face crops", "deepfake-core[torch]") from None
 
 log = logging.getLogger("deepfake.training")
 
