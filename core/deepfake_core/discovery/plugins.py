@@ -195,12 +195,12 @@ def explainers() -> Mapping[str, Registered[ExplainerSpec]]:
 
 
 def protectors() -> Mapping[str, Registered[ProtectorSpec]]:
-    """Installed protectors by the name of their detector, in alphabetical order."""
+    """Return the installed protectors by the name of their detector, in alphabetical order."""
     return catalogue().protectors
 
 
 def exporters() -> Mapping[str, Registered[ExporterSpec]]:
-    """Installed exporters by the name of their format, in alphabetical order."""
+    """Return the installed exporters by the name of their format, in alphabetical order."""
     return catalogue().exporters
 
 
@@ -245,7 +245,7 @@ def dataset_spec(name: str) -> DatasetSpec:
 
 
 def exporter_spec(name: str) -> ExporterSpec:
-    """The record of one exporter.
+    """Return the record of one exporter.
 
     Raises:
         DeepfakeError: No plugin offers the format; close matches are suggested.

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.explainers.base import Explainable, Explainer, Target, with_network
+from deepfake_core.runtimes.torch_side import install_of
 
 
 def load_explainer(name: str, detector: Explainable) -> Explainer:
@@ -23,8 +24,7 @@ def load_explainer(name: str, detector: Explainable) -> Explainer:
     known = plugins.explainers()
     if name not in known:
         raise DeepfakeError(f"unknown explainer {name!r}; installed: {', '.join(known)}")
-    install = detector.spec.install if detector.spec is not None else "deepfake-core[torch]"
-    explainer: Explainer = plugins.import_object(known[name].spec.explainer, install=install)()
+    explainer: Explainer = plugins.import_object(known[name].spec.explainer, install=install_of(detector.spec))()
     return explainer
 
 

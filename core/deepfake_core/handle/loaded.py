@@ -12,7 +12,7 @@ from deepfake_core.discovery.plugins import detector_spec, import_object
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.runtimes.base import Outputs, Runtime
-from deepfake_core.runtimes.torch_side import TORCH_EXTRA, import_torch
+from deepfake_core.runtimes.torch_side import TORCH_EXTRA, import_torch, install_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,8 +120,7 @@ class LoadedDetector(Predictor):
         ``start=detector`` goes on from the weights of a loaded detector instead. See
         :func:`deepfake_core.training.train.train_detector` for arguments and errors.
         """
-        install = self.spec.install if self.spec else TORCH_EXTRA
-        train = import_object("deepfake_core.training.train:train_detector", install=install)
+        train = import_object("deepfake_core.training.train:train_detector", install=install_of(self.spec))
         trained: LoadedDetector = train(self, data, recipe, run_dir, **options)
         return trained
 

@@ -22,6 +22,7 @@ from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.crop import crop_square, prepare_crop
 from deepfake_core.inputs.decode import decode, name_of, one_line, stored_picture, turned_back
 from deepfake_core.protect.image_metrics import psnr, ssim
+from deepfake_core.runtimes.torch_side import install_of
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import FaceCrop
 
@@ -83,8 +84,7 @@ def load_protector(detector: LoadedDetector) -> Protector:
     if name not in known:
         offered = f"protectors are {', '.join(known)}" if known else "none is installed; run: pip install deepfake-unet"
         raise DeepfakeError(f"detector {name!r} is no protector; {offered}")
-    install = detector.spec.install if detector.spec is not None else "deepfake-core[torch]"
-    protector: Protector = plugins.import_object(known[name].spec.protector, install=install)()
+    protector: Protector = plugins.import_object(known[name].spec.protector, install=install_of(detector.spec))()
     return protector
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfake_core.discovery.plugins import import_object
 
+if TYPE_CHECKING:
+    from deepfake_core.contract.specs import DetectorSpec
+
 TORCH_EXTRA = "deepfake-core[torch]"
+
+
+def install_of(spec: DetectorSpec | None) -> str:
+    """Return the requirement that brings torch for a detector; that of the core where no plugin stands behind it."""
+    return spec.install if spec is not None else TORCH_EXTRA
 
 
 def import_torch(name: str, install: str = TORCH_EXTRA) -> Any:

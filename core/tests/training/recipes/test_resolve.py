@@ -240,7 +240,7 @@ def test_the_changes_in_the_documentation_are_possible():
 
 def test_the_documentation_names_every_preset():
     for name in PRESETS:
-        assert f"`{name}`" in PAGE or f"`-{name.removeprefix('two-phase-')}`" in PAGE, name
+        assert f"`{name}`" in PAGE, name
 
 
 # ── round trip ───────────────────────────────────────────────────────────────────────────────────────────────────
