@@ -60,6 +60,7 @@ def to_result(
         mode=prepared.mode,
         frames=prepared.frames,
         error=error,
+        warnings=prepared.warnings,
         timings_ms={**prepared.timings_ms, "inference": inference_ms},
     )
 

@@ -89,6 +89,7 @@ class Result:
         mode: Pillow's name for the colour mode of the file, such as ``"RGB"`` or ``"CMYK"``.
         frames: Number of frames that were judged; 1 for a picture.
         error: Reason why there is no score; empty otherwise.
+        warnings: What limits the judgement, one sentence each: parts of the input that were damaged, or left out.
         timings_ms: Time spent on this input, in milliseconds, by stage (``decode``, ``faces``, ``crop``,
             ``inference``).
     """
@@ -104,6 +105,7 @@ class Result:
     mode: str = ""
     frames: int = 1
     error: str = ""
+    warnings: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
@@ -125,6 +127,7 @@ class Result:
             "mode": self.mode,
             "frames": self.frames,
             "error": self.error,
+            "warnings": list(self.warnings),
             "timings_ms": dict(self.timings_ms),
         }
 
@@ -135,7 +138,8 @@ class Result:
         Raises:
             KeyError, TypeError, ValueError: The record is not one of a result.
         """
-        return cls(**{**record, "faces": tuple(_face_from_dict(face) for face in record["faces"])})
+        faces = tuple(_face_from_dict(face) for face in record["faces"])
+        return cls(**{**record, "faces": faces, "warnings": tuple(record.get("warnings", ()))})
 
 
 class Results(list[Result]):
@@ -145,8 +149,9 @@ class Results(list[Result]):
         """Return one row for each input.
 
         The columns are ``source``, ``verdict``, ``p_fake``, ``logit``, ``faces`` (their number), ``x``, ``y``,
-        ``box_width``, ``box_height`` (pixels), ``frames``, ``time_s``, ``detector``, ``weights`` and ``error``. Logit,
-        box and time are those of the most suspicious face, and empty where there is none.
+        ``box_width``, ``box_height`` (pixels), ``frames``, ``time_s``, ``detector``, ``weights``, ``error`` and
+        ``warnings``, joined by ``"; "``. Logit, box and time are those of the most suspicious face, and empty where
+        there is none.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -160,13 +165,13 @@ class Results(list[Result]):
 
 _COLUMNS = (
     "source", "verdict", "p_fake", "logit", "faces", "x", "y", "box_width", "box_height", "frames", "time_s",
-    "detector", "weights", "error",
+    "detector", "weights", "error", "warnings",
 )  # fmt: skip
 
 
 def _row(result: Result) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS if name in Result.__slots__}
-    row["faces"] = len(result.faces)
+    row |= {"faces": len(result.faces), "warnings": "; ".join(result.warnings)}
     if result.faces:
         face = result.faces[0]
         row |= {"logit": face.logit, "time_s": face.time_s, "x": face.box.x, "y": face.box.y}

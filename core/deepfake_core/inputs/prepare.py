@@ -53,6 +53,7 @@ class Prepared:
         others: Crops of the same faces for further detectors, ``uint8 [n, H, W, 3]`` RGB each.
         tracks: For each clip, the position of the face in its frames, which are fewer than T if the video is shorter;
             empty for images.
+        warnings: What limits the judgement of this input, one sentence each: parts that were damaged, or left out.
     """
 
     source: str
@@ -67,6 +68,7 @@ class Prepared:
     timings_ms: dict[str, float]
     others: tuple[NDArray[np.uint8], ...] = ()
     tracks: tuple[tuple[FrameBox, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class _Work:
     faces: list[Face] = field(default_factory=list)
     times_s: list[float | None] = field(default_factory=list)
     tracks: list[tuple[FrameBox, ...]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     frames: int = 0
     stages: Stages = field(default_factory=lambda: Stages("decode", "faces", "crop"))
 
@@ -157,7 +160,7 @@ class Preparer:
                 self._prepare_picture(single.data, work)
         except InputError as problem:
             # Frames that were read before a video failed are dropped.
-            return self._prepared(_Work(work.source, stages=work.stages), problem.reason)
+            return self._prepared(_Work(work.source, stages=work.stages, warnings=work.warnings), problem.reason)
         return self._prepared(work)
 
     def _prepared(self, work: _Work, error: str = "") -> Prepared:
@@ -178,6 +181,7 @@ class Preparer:
             timings_ms=work.stages.spent_ms,
             others=tuple(others),
             tracks=tuple(work.tracks),
+            warnings=tuple(work.warnings),
         )
 
     def _prepare_picture(self, data: Any, work: _Work) -> None:

@@ -76,7 +76,7 @@ class Csv(Writer):
 
     COLUMNS = (
         "source", "verdict", "p_fake", "logit", "faces", "x", "y", "width", "height", "frames", "time_s", "detector",
-        "weights", "error",
+        "weights", "error", "warnings",
     )  # fmt: skip
 
     def __init__(self, stream: TextIO) -> None:
@@ -103,6 +103,7 @@ class Csv(Writer):
                 result.detector,
                 result.weights,
                 self.shown(result.error),
+                self.shown("; ".join(result.warnings)),
             )
         )
         self.stream.flush()
@@ -128,7 +129,7 @@ class Table(Writer):
             has_spread = any(face.spread is not None for result in self.results for face in result.faces)
             for name in ("verdict", "P(fake)", *(["spread"] if has_spread else []), "faces", "box"):
                 table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-            if any(result.error for result in self.results):
+            if any(result.error or result.warnings for result in self.results):
                 table.add_column("reason", overflow="fold")
             for result in self.results:
                 face = deciding_face(result)
@@ -140,7 +141,7 @@ class Table(Writer):
                     Text(str(len(result.faces))),
                     Text("" if face is None else box_text(face)),
                 ]
-                reason = [Text(printable(result.error))] if len(table.columns) > len(cells) else []
+                reason = [Text(printable("; ".join(filter(None, (result.error, *result.warnings)))))] if len(table.columns) > len(cells) else []
                 table.add_row(*cells, *reason)
             wide_console(self.stream).print(table)
         if any(result.weights == "untrained" for result in self.results):
