@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import Result
@@ -19,14 +20,16 @@ class StageTimes(Stages):
 
     Args:
         start: ``time.perf_counter()`` at the start of the program; the time since then was spent on importing.
+        keep: Whether to keep the results whose times are added.
 
     Attributes:
-        results: Results whose times were added.
+        results: Results that were kept, each with the deciding face alone and without its images.
     """
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, *, keep: bool) -> None:
         super().__init__()
         self.start = start
+        self.keep = keep
         self.results: list[Result] = []
         self.spent_ms |= dict.fromkeys((*LOADING, *OF_FILES.values(), "results"), 0.0)
         self.spent_ms["import"] = 1e3 * (time.perf_counter() - start)
@@ -39,7 +42,9 @@ class StageTimes(Stages):
 
     def add(self, result: Result) -> None:
         """Add the stages of one file."""
-        self.results.append(result)
+        if self.keep:
+            face = (replace(face, evidence=None, crop=None, other_crops=(), frames=()) for face in result.faces[:1])
+            self.results.append(replace(result, faces=tuple(face)))
         for stage, spent in result.timings_ms.items():
             self.spent_ms[OF_FILES.get(stage, stage)] += spent
 

@@ -128,7 +128,7 @@ def divide_dataset(
             f"{dataset.root}: its own splits leak: {some([str(leak) for leak in leaks])}; {accept}correct them, or "
             "divide anew by --ignore-splits"
         )
-    repeated = {sha256 for sha256, count in Counter(digests).items() if count > 1 and sha256}
+    repeated = {sha256: count for sha256, count in Counter(digests).items() if count > 1 and sha256}
     ties = [
         (*(sample.identities if by != "group" else ()), *([f"bytes {sha256}"] if sha256 in repeated else []))
         for sample, sha256 in zip(samples, digests, strict=True)
@@ -141,7 +141,7 @@ def divide_dataset(
     given = [sample.split if keep else "" for sample in samples]
     splits = complete_splits(family, strata, given, {"valid": valid, "test": test}, seed=seed)
     divided = tuple(replace(sample, split=split) for sample, split in zip(samples, splits, strict=True))
-    copies = sum(Counter(digests)[sha256] - 1 for sha256 in repeated)
+    copies = sum(count - 1 for count in repeated.values())
     asked = ("train", *(split for split, share in (("valid", valid), ("test", test)) if share))
     return Division(root, divided, asked, copies, tuple(find_leaks(divided, digests, root)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +22,9 @@ from deepfake_bench.cli.output.options import (
     Threads,
     Weights,
 )
+
+_LISTED = 10_000
+"""Inputs that are listed before the first one is judged, so that the progress bar knows their number."""
 
 
 class Format(enum.StrEnum):
@@ -79,23 +82,25 @@ def predict(
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
 
-    times = StageTimes(start)
+    times = StageTimes(start, keep=timings)
     with times.timed("load"):
         loaded = load(
             detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download
         )
     times.loaded(loaded)
     explanations = Explanations(explain, loaded, method) if explain is not None else None
-    sources = list(loaded.expand(paths))
-    if not sources:
+    sources = loaded.expand(paths)
+    first = list(islice(sources, _LISTED))
+    if not first:
         typer.echo(f"dfbench: no images or videos in {', '.join(map(printable, paths))}", err=True)
     # With one file at a time nothing overlaps, so that the stages of --timings add up.
-    batches = [[source] for source in sources] if timings else [sources]
+    everything = chain(first, sources)
+    batches = ([source] for source in everything) if timings else (everything,)
     judge = partial(loaded.stream, frames=frames, clips=clips, keep_crops=explain is not None, evidence=timings)
     results = chain.from_iterable(map(judge, batches))
     judged = 0
     with open_writer(output.value) as writer:
-        for result in track(results, "judging", total=len(sources)):
+        for result in track(results, "judging", total=len(first) if len(first) < _LISTED else None):
             judged += result.p_fake is not None
             times.add(result)
             with times.timed("results"):

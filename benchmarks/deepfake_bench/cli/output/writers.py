@@ -110,41 +110,58 @@ class Csv(Writer):
 
 
 class Table(Writer):
-    """Writer of an aligned table, printed at the end because its widths depend on every row."""
+    """Writer of an aligned table, printed at the end because its widths depend on every row.
+
+    Of each result only the text of its cells is kept.
+    """
+
+    COLUMNS = ("file", "verdict", "P(fake)", "spread", "faces", "box", "reason")
+    OPTIONAL = ("spread", "reason")
+    """Columns that are left out where they would be empty."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self.results: list[Result] = []
+        self.rows: list[tuple[str, ...]] = []
+        self.untrained = False
 
     def row(self, result: Result) -> None:
-        self.results.append(result)
+        face = deciding_face(result)
+        self.rows.append(
+            (
+                printable(result.source),
+                result.verdict,
+                "" if result.p_fake is None else f"{result.p_fake:.1%}",
+                _spread(face),
+                str(len(result.faces)),
+                "" if face is None else box_text(face),
+                printable("; ".join(filter(None, (result.error, *result.warnings)))),
+            )
+        )
+        self.untrained |= result.weights == "untrained"
 
     def finish(self) -> None:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        if self.results:
+        if self.rows:
+            shown = [
+                place
+                for place, name in enumerate(self.COLUMNS)
+                if name not in self.OPTIONAL or any(row[place] for row in self.rows)
+            ]
             table = RichTable(box=None, header_style="bold", pad_edge=False)
-            table.add_column("file", overflow="fold")
-            has_spread = any(face.spread is not None for result in self.results for face in result.faces)
-            for name in ("verdict", "P(fake)", *(["spread"] if has_spread else []), "faces", "box"):
-                table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-            if any(result.error or result.warnings for result in self.results):
-                table.add_column("reason", overflow="fold")
-            for result in self.results:
-                face = deciding_face(result)
-                cells = [
-                    Text(printable(result.source)),
-                    Text(result.verdict, style=STYLES[result.verdict]),
-                    Text("" if result.p_fake is None else f"{result.p_fake:.1%}"),
-                    *([Text(_spread(face))] if has_spread else []),
-                    Text(str(len(result.faces))),
-                    Text("" if face is None else box_text(face)),
-                ]
-                reason = [Text(printable("; ".join(filter(None, (result.error, *result.warnings)))))] if len(table.columns) > len(cells) else []
-                table.add_row(*cells, *reason)
+            for name in (self.COLUMNS[place] for place in shown):
+                folds = name in ("file", "reason")
+                table.add_column(
+                    name,
+                    overflow="fold" if folds else "ellipsis",
+                    no_wrap=not folds,
+                    justify="left" if folds or name == "verdict" else "right",
+                )
+            for row in self.rows:
+                table.add_row(*(Text(row[place], style=STYLES[row[1]] if place == 1 else "") for place in shown))
             wide_console(self.stream).print(table)
-        if any(result.weights == "untrained" for result in self.results):
+        if self.untrained:
             self.stream.write("The weights are untrained: these scores mean nothing.\n")
         super().finish()
 
