@@ -19,7 +19,10 @@ from PIL import Image
 
 import deepfake_core as df
 from deepfake_bench.cli import app
+from deepfake_bench.records.targets import dataset_of
+from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.contract import hookspecs
+from deepfake_core.contract.specs import Target
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
@@ -132,3 +135,10 @@ def test_links_in_the_readme_lead_somewhere():
     assert links
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_the_targets_of_the_guide_are_targets():
+    text = blocks(ROOT / "docs" / "write-a-detector.md", "toml")[-1]
+    targets = [Target(**table) for table in tomllib.loads(text)["target"]]
+    assert {target.scenario for target in targets} <= SCENARIOS.keys()
+    assert dataset_of(targets[0]) == "evaluation"

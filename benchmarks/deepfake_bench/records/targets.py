@@ -79,6 +79,11 @@ def documented(check: TargetCheck) -> str:
     return said + (f" ({check.condition})" if check.condition else "")
 
 
+def no_value(metric: str) -> str:
+    """Return the reason of a check that only the missing value prevents."""
+    return f"{metric} has no value here"
+
+
 def clauses(condition: str) -> list[str]:
     """Return the clauses of a condition."""
     return [clause.strip() for clause in condition.split(";") if clause.strip()]
@@ -122,7 +127,7 @@ def _obstacle(target: Target, measurement: Measurement, value: float | None) -> 
     unmet = next((obstacle for obstacle in obstacles if obstacle), "")
     if unmet:
         return unmet
-    return "" if value is not None else f"{target.metric} has no value here"
+    return "" if value is not None else no_value(target.metric)
 
 
 def _unmet_clause(clause: str, measurement: Measurement) -> str:

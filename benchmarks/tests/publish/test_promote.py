@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_core.contract.specs import Target
 from deepfake_core.discovery.artifacts import read_bare, write_package
 from deepfake_registry.store.opening import open_registry
 
@@ -192,3 +194,87 @@ def test_a_report_is_kept_with_a_push_when_it_is_about_the_model(promote, good, 
     done = CliRunner().invoke(app, push)
     assert done.exit_code == 2
     assert "measures no file of tiny@2" in done.output
+
+
+def untargeted(monkeypatch, *targets):
+    """Let the plugin document these targets only."""
+    from deepfake_core.discovery.plugins import detector_spec
+
+    spec = dataclasses.replace(detector_spec("tiny"), targets=targets)
+    monkeypatch.setattr("deepfake_core.discovery.plugins.detector_spec", lambda _name: spec)
+
+
+def shown(done):
+    return " ".join(done.output.split())
+
+
+def test_not_when_no_target_is_documented(promote, good, monkeypatch):
+    untargeted(monkeypatch)
+    done = promote(good)
+    assert done.exit_code == 2
+    assert "no documented target of 'tiny' was measured" in shown(done)
+    assert no_alias()
+    assert promote(good, "--override", "the only one there is").exit_code == 0
+    (move,) = history()
+    assert (move.how, move.reason) == ("override", "the only one there is")
+    assert move.problems[0].startswith("no documented target")
+
+
+@pytest.mark.parametrize("condition", ["GPU: A40", "preset: large"])
+def test_not_when_no_target_could_be_measured(promote, good, monkeypatch, condition):
+    target = Target(
+        metric="file_mb", scenario="cold_start", comparison="<=", value=9.0, source="t", condition=condition
+    )
+    untargeted(monkeypatch, target)
+    done = promote(good)
+    assert done.exit_code == 2
+    assert "none of its documented targets could be measured (file_mb: stated for" in shown(done)
+    assert no_alias()
+
+
+@pytest.mark.parametrize("auc", [0.458, 0.5])
+def test_not_what_ranks_like_a_coin(promote, good, monkeypatch, auc):
+    untargeted(monkeypatch, Target(metric="file_mb", scenario="cold_start", comparison="<=", value=9.0, source="t"))
+    assert promote(good).exit_code == 0
+    done = promote(changed(good, "accuracy", metrics={"auc": auc}))
+    assert done.exit_code == 2
+    assert f"auc is {auc:g} on elsewhere, which is no better than chance" in shown(done)
+
+
+def test_not_by_a_source_that_it_ranks_the_wrong_way_round(promote, good):
+    (row,) = [row for row in good["measurements"] if row["scenario"] == "accuracy"]
+    (source,) = row["sources"]
+    turned = source | {"metrics": source["metrics"] | {"auc": {"value": 0.2, "low": 0.1, "high": 0.3}}}
+    done = promote(changed(good, "accuracy", sources=[source, turned]))
+    assert done.exit_code == 2
+    assert "ranks the real samples of plumbing (elsewhere) above the fakes" in shown(done)
+
+
+def test_not_without_a_measure_of_accuracy(promote, good, monkeypatch):
+    untargeted(monkeypatch, Target(metric="file_mb", scenario="cold_start", comparison="<=", value=9.0, source="t"))
+    rows = [row for row in good["measurements"] if row["scenario"] != "accuracy"]
+    done = promote(good | {"measurements": rows})
+    assert done.exit_code == 2
+    assert "its accuracy was not measured: dfbench run --scenario accuracy" in shown(done)
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_figure_without_a_value_meets_no_target(promote, good, value):
+    done = promote(changed(good, "accuracy", metrics={"auc": value}))
+    assert done.exit_code == 2
+    assert "auc should be >= 0.9 and has no value in accuracy on elsewhere" in shown(done)
+    assert "its AUC on elsewhere is undefined" in shown(done)
+
+
+@pytest.mark.parametrize("few", [{"fake": 3}, {"no_face_rate": 0.5, "error_rate": 0.2}])
+def test_a_figure_on_few_samples_meets_no_target(promote, good, few):
+    (row,) = [row for row in good["measurements"] if row["scenario"] == "accuracy"]
+    done = promote(changed(good, "accuracy", sources=[row["sources"][0] | few]))
+    assert done.exit_code == 2
+    assert "samples of a class, which are too few to hold against a target" in shown(done)
+
+
+def test_the_plumbing_check_does_not_count_beside_another_dataset(promote, good):
+    (row,) = [row for row in good["measurements"] if row["scenario"] == "accuracy"]
+    plumbing = row | {"dataset": row["dataset"] | {"name": "plumbing-check"}, "metrics": {"auc": 0.4}}
+    assert promote(good | {"measurements": [*good["measurements"], plumbing]}).exit_code == 0

@@ -30,9 +30,9 @@ class AliasMove(Frozen):
         manifest_sha256: Hex digest of the manifest of this version, so that the alias names its exact content.
         created: Time of the move: UTC, ISO 8601.
         reason: Reason for the move, in the words of the person who made it.
-        how: ``alias`` for a plain move; ``promote`` when the documented targets were met; ``override`` when they were
-            not met and the alias was moved nevertheless.
-        problems: Targets that were not met, in words.
+        how: ``alias`` for a plain move; ``promote`` when the documented targets were met; ``override`` when something
+            spoke against the model and the alias was moved nevertheless.
+        problems: What spoke against the model, such as targets that were not met, in words.
         report_sha256: Hex digest of the benchmark report that the move rests on, which is kept with the version; empty
             without a report.
     """

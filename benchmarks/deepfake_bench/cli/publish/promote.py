@@ -29,7 +29,8 @@ def promote(
     override: Annotated[
         str | None,
         typer.Option(
-            metavar="REASON", help="Promote the model although it misses targets; the reason is kept in the history."
+            metavar="REASON",
+            help="Promote the model although something speaks against it; the history keeps the reason.",
         ),
     ] = None,
     output: Output = Format.table,
@@ -38,8 +39,9 @@ def promote(
 ) -> None:
     """Point an alias at a model that meets its targets.
 
-    The report must have measured this very model, by its sha256; every target that could be measured must be met, and
-    none may be left out. Exit status: 0; 2 when the model is not promoted.
+    The report must have measured this very model, by its sha256. At least one documented target must be met, every
+    target that could be measured too, and none may be left out; the model must rank better than chance. Exit status:
+    0; 2 when the model is not promoted.
     """
     from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import check_again, obstacles, own_measurements, summary
