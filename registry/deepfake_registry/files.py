@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +15,8 @@ from pathlib import Path
 
 from deepfake_registry.errors import DeepfakeError
 
-CACHE_VARIABLE = "DEEPFAKE_CACHE"
-"""Environment variable with the cache folder."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LONGEST = 40  # characters of a target's name in that of its temporary file; file systems allow 255 bytes
 
 
 @contextmanager
@@ -26,19 +27,22 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     old file or the new one. After an error the temporary file is deleted.
 
     Raises:
-        DeepfakeError: The disk is full; the file that was there before is unchanged.
+        DeepfakeError: The file cannot be written, or the disk is full; the file that was there before is unchanged.
     """
     target = Path(target)
     temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        with _refused(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _empty_file(target)
+            mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
-        _settle(temporary)
-        temporary.replace(target)
-        _sync_directory(target.parent)
+        with _refused(target):
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:  # a library made the file anew, for its owner alone
+                temporary.chmod(mode)
+            _flush(temporary)
+            temporary.replace(target)
+            _flush_folder(target.parent)
     except Exception as error:
         if not _no_room(error, target.parent):
             raise
@@ -56,26 +60,29 @@ def new_folder(target: str | Path) -> Iterator[Path]:
     After an error the temporary folder is deleted.
 
     Raises:
-        DeepfakeError: ``target`` exists and is not an empty folder (it stays unchanged), or the disk is full.
+        DeepfakeError: ``target`` exists and is not an empty folder (it stays unchanged), it cannot be written, or the
+            disk is full.
     """
     target = Path(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise DeepfakeError(f"{target}: is there already; remove it, or write to another folder")
     temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-        folder = temporary / target.name
-        folder.mkdir()  # this folder has the usual permissions, which the temporary one has not
+        with _refused(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            prefix = f".{target.name[:_LONGEST]}."
+            temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=target.parent))
+            folder = temporary / target.name
+            folder.mkdir()  # this folder has the usual permissions, which the temporary one has not
         yield folder
-        for path in folder.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        if target.is_dir():
-            target.rmdir()
-        folder.replace(target)
-        _sync_directory(target.parent)
+        with _refused(target):
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            if target.is_dir():
+                target.rmdir()
+            folder.replace(target)
+            _flush_folder(target.parent)
     except Exception as error:
         if not _no_room(error, target.parent):
             raise
@@ -89,7 +96,7 @@ def write_atomic(target: str | Path, data: bytes | str) -> None:
     """Write ``data`` to ``target``, whole or not at all.
 
     Raises:
-        DeepfakeError: The disk is full; the file that was there before is unchanged.
+        DeepfakeError: The file cannot be written, or the disk is full; the file that was there before is unchanged.
     """
     with atomic_path(target) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -103,24 +110,14 @@ def write_new(target: str | Path, data: bytes) -> None:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
+    temporary = _empty_file(target)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        _settle(temporary)
-        os.link(temporary, target)  # unlike a rename, this atomic step never replaces a file
-        _sync_directory(target.parent)
+        temporary.write_bytes(data)
+        _flush(temporary)
+        _rename_to_new(temporary, target)
+        _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def cache_folder() -> Path:
-    """Return the folder of files that can be fetched or made again: ``DEEPFAKE_CACHE``, or the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    setting = os.environ.get(CACHE_VARIABLE, "").strip()
-    return Path(setting) if setting else user_cache_path("deepfake-core")
 
 
 def sha256_file(path: str | Path) -> str:
@@ -141,21 +138,62 @@ def _no_room(error: Exception, folder: Path) -> bool:
         return False
 
 
-def _settle(temporary: Path) -> None:
-    """Flush a temporary file to disk and give it ordinary permissions."""
-    with temporary.open("rb") as stream:
+@contextmanager
+def _refused(target: Path) -> Iterator[None]:
+    """Turn an error of the file system into one line about the target, except for a full disk, which has its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise DeepfakeError(
+            f"{target}: cannot be written ({error.strerror}); close the programs that use it, allow writing to its "
+            "folder, or name another place"
+        ) from error
+
+
+def _empty_file(target: Path) -> Path:
+    """Make an empty temporary file beside a target, with the permissions that the system gives to any new file.
+
+    The process's umask is neither read nor changed: other threads may be making files at the same time.
+    """
+    while True:
+        temporary = target.with_name(f".{target.name[:_LONGEST]}.{secrets.token_hex(4)}.tmp")
+        try:
+            temporary.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return temporary
+
+
+def _flush(path: Path) -> None:
+    """Flush a file to disk; Windows does so only for a file that is open for writing."""
+    try:
+        stream = path.open("r+b")
+    except PermissionError:  # a file that a library made read-only
+        stream = path.open("rb")
+    with stream:
         os.fsync(stream.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
 
 
-def _sync_directory(path: Path) -> None:
-    """Flush a directory to disk, so that a rename in it survives a crash."""
-    if os.name == "nt":
+def _flush_folder(path: Path) -> None:
+    """Flush a folder to disk, so that a rename in it survives a crash, where the system can open and flush folders."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written but not listed, and every folder of Windows
         return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that flush no folders
+            raise
     finally:
         os.close(descriptor)
+
+
+def _rename_to_new(temporary: Path, target: Path) -> None:
+    """Give a file its name in one step that fails with FileExistsError where the name is taken."""
+    if os.name == "nt":
+        temporary.rename(target)  # never replaces a file there, and not every file system has hard links
+    else:
+        target.hardlink_to(temporary)

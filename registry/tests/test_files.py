@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -169,3 +172,99 @@ def test_a_new_file_is_written_once(tmp_path):
     beside.touch()
     assert target.stat().st_mode == beside.stat().st_mode
     assert sorted(path.name for path in target.parent.iterdir()) == ["beside", "record.json"]
+
+
+@pytest.mark.parametrize("write", [write_atomic, write_new])
+def test_the_umask_of_the_process_is_not_touched(tmp_path, monkeypatch, write):
+    def refuse(_mask):
+        raise AssertionError("another thread may be making a file at this moment")
+
+    monkeypatch.setattr("os.umask", refuse)
+    write(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+
+
+def test_files_of_other_threads_keep_their_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    modes, over = set(), threading.Event()
+
+    def make_files():
+        while not over.is_set():
+            other = tmp_path / "other"
+            other.touch()
+            modes.add(other.stat().st_mode)
+            other.unlink()
+
+    thread = threading.Thread(target=make_files)
+    thread.start()
+    for _ in range(100):
+        write_atomic(tmp_path / "x", b"content")
+    over.set()
+    thread.join()
+    assert modes == {(tmp_path / "usual").stat().st_mode}
+
+
+def test_a_file_that_a_library_made_for_its_owner_alone_gets_ordinary_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    with atomic_path(tmp_path / "x") as temporary:
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_only_what_is_open_for_writing_is_flushed(tmp_path, monkeypatch):
+    """Windows refuses ``fsync`` of a file that is open for reading only, and cannot open a folder at all."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def fsync(descriptor):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    really_open = os.open
+
+    def open_(path, *arguments, **options):
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really_open(path, *arguments, **options)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr("os.open", open_)
+    write_atomic(tmp_path / "x", b"content")
+    write_new(tmp_path / "y", b"content")
+    with new_folder(tmp_path / "folder") as folder:
+        (folder / "z").write_bytes(b"content")
+    assert all(path.read_bytes() == b"content" for path in tmp_path.rglob("[xyz]"))
+
+
+def test_a_file_system_that_flushes_no_folders_is_written_to(tmp_path, monkeypatch):
+    really_flush = os.fsync
+
+    def fsync(descriptor):
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        really_flush(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    write_atomic(tmp_path / "x", b"content")
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    for name in ("x" * 255, "é" * 127):
+        write_atomic(tmp_path / name, b"content")
+        (tmp_path / name).unlink()
+        with new_folder(tmp_path / name):
+            pass
+
+
+def test_a_place_that_cannot_be_written_is_one_error_that_names_it(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DeepfakeError, match="file/below/x: cannot be written"):
+        write_atomic(tmp_path / "file" / "below" / "x", b"content")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DeepfakeError, match="folder: cannot be written"):
+        write_atomic(tmp_path / "folder", b"content")
+    with pytest.raises(DeepfakeError, match="file/below: cannot be written"), new_folder(tmp_path / "file" / "below"):
+        pass
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x"):
+        (tmp_path / "missing").read_bytes()  # an error of the block is no error of the target
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

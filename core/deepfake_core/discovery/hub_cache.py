@@ -9,14 +9,21 @@ import os
 import re
 from pathlib import Path
 
+from deepfake_core.errors import DeepfakeError
+from deepfake_registry.folders import expanded
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def hub_cache() -> Path:
-    """Return the folder of the cache, as the environment variables of the Hub's library name it."""
+    """Return the folder of the cache, as the environment variables of the Hub's library name it.
+
+    Raises:
+        DeepfakeError: No variable names it, and the home folder is unknown.
+    """
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(named or Path(home, "hub")).expanduser()
+    return expanded(named or Path(home, "hub"))
 
 
 def cached_snapshot(repository: str, revision: str | None = None) -> Path | None:
@@ -26,7 +33,10 @@ def cached_snapshot(repository: str, revision: str | None = None) -> Path | None
         repository: ``owner/name``.
         revision: Branch, tag or full commit; by default ``main``.
     """
-    folder = hub_cache() / f"models--{repository.replace('/', '--')}"
+    try:
+        folder = hub_cache() / f"models--{repository.replace('/', '--')}"
+    except DeepfakeError:  # without a home folder there is no cache
+        return None
     commit = revision or "main"
     if not _COMMIT.fullmatch(commit):
         try:

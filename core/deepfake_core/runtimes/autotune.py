@@ -22,7 +22,8 @@ from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
 from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_core.runtimes.processor import processor_id, processor_name
 from deepfake_core.timing import timed_ms
-from deepfake_registry.files import cache_folder, write_atomic
+from deepfake_registry.files import write_atomic
+from deepfake_registry.folders import cache_folder
 
 log = logging.getLogger("deepfake.backends")
 
@@ -200,7 +201,8 @@ def _file(artifacts: Mapping[str, Artifact], threads: int) -> Path:
         "core": metadata.version("deepfake-core"),
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "backends" / f"{digest[:32]}.json"
+    entry = f"backends/{digest[:32]}.json"
+    return cache_folder(entry) / entry
 
 
 def version(backend: str) -> str | None:

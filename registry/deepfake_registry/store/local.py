@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from deepfake_registry.errors import RegistryError
 from deepfake_registry.files import atomic_path, write_new
+from deepfake_registry.folders import expanded
 from deepfake_registry.manifest import FileRef
 from deepfake_registry.names import is_safe_path
 from deepfake_registry.store.storage import Stat, Storage, copy_checked
@@ -19,10 +20,13 @@ class LocalStorage(Storage):
 
     Args:
         root: The folder.
+
+    Raises:
+        DeepfakeError: The path begins with ``~``, and the home folder is unknown.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = self.folder = Path(root).expanduser().absolute()
+        self.root = self.folder = expanded(root).absolute()
         self.url = str(self.root)
 
     def where(self, path: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 from deepfake_registry.errors import DeepfakeError
+from deepfake_registry.folders import data_folder, expanded
 from deepfake_registry.store.local import LocalStorage
 from deepfake_registry.store.registry import Registry
 from deepfake_registry.store.remote import RemoteStorage
@@ -28,13 +29,14 @@ def open_registry(url: str | os.PathLike[str] | None = None, *, key: str | os.Pa
     Raises:
         MissingExtra: The library for this kind of place is not installed.
         RegistryError: The URL is of no known kind.
-        DeepfakeError: The file of the key does not exist.
+        DeepfakeError: The file of the key does not exist, or there is no folder for the default registry.
     """
     chosen = url or os.environ.get(URL_VARIABLE) or default_folder()
     trusted = key or os.environ.get(KEY_VARIABLE) or None
-    if trusted is not None and not Path(trusted).expanduser().is_file():
-        raise DeepfakeError(f"{os.fspath(trusted)}: no such file; {KEY_VARIABLE} or --key names a public key")
-    return Registry(open_storage(chosen), key=Path(trusted).expanduser() if trusted is not None else None)
+    public_key = expanded(trusted) if trusted is not None else None
+    if public_key is not None and not public_key.is_file():
+        raise DeepfakeError(f"{public_key}: no such file; {KEY_VARIABLE} or --key names a public key")
+    return Registry(open_storage(chosen), key=public_key)
 
 
 def open_storage(url: str | os.PathLike[str]) -> Storage:
@@ -54,7 +56,12 @@ def open_storage(url: str | os.PathLike[str]) -> Storage:
 
 
 def default_folder() -> Path:
-    """Return the folder of the registry that is used when the user chose none."""
-    from platformdirs import user_data_path
+    """Return the folder of the registry that is used when the user chose none.
 
-    return user_data_path("deepfake-core") / "registry"
+    Raises:
+        DeepfakeError: The home folder is unknown.
+    """
+    try:
+        return data_folder() / "registry"
+    except DeepfakeError as error:
+        raise DeepfakeError(f"{error}, or name the registry: --registry or {URL_VARIABLE}") from error

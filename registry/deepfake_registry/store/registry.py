@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
-from deepfake_registry.files import cache_folder, new_folder
+from deepfake_registry.files import new_folder
+from deepfake_registry.folders import cache_folder
 from deepfake_registry.manifest import MANIFEST_FILE, FileRef, parse_manifest
 from deepfake_registry.names import check_name, check_paths, is_name, split_reference
 from deepfake_registry.published import Published, inside, manifest_path, read_package, same
@@ -200,7 +201,7 @@ class Registry:
         if self.storage.folder is not None:
             self.blobs.verify(file)
             return self.storage.folder / path
-        cache = LocalStorage(self._cache or cache_folder() / "registry")
+        cache = LocalStorage(self._cache or cache_folder(f"registry/{path}") / "registry")
         if cache.exists(path):
             Blobs(cache, "delete this copy, it will be fetched again").verify(file)
         else:

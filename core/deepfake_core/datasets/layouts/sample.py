@@ -14,11 +14,11 @@ from PIL import Image, ImageFilter
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import TrainingDataError
-from deepfake_registry.files import cache_folder
+from deepfake_registry.folders import cache_folder
 
 PERSONS = 40
 _SOURCE = "sample"
-_VERSION = "1"
+_FOLDER = "sample-1"  # with the version of the drawings
 _SPLITS = ("train", "train", "train", "train", "train", "train", "train", "valid", "valid", "test")
 _SIDE = 256
 
@@ -35,10 +35,10 @@ class SampleFaces(Dataset):
     """
 
     def __init__(self, root: str | Path = "") -> None:
-        super().__init__(root or cache_folder())
+        super().__init__(root or cache_folder(_FOLDER))
 
     def __iter__(self) -> Iterator[Sample]:
-        folder = self.root / f"sample-{_VERSION}"
+        folder = self.root / _FOLDER
         if not folder.is_dir():
             _draw(folder)
         for person in range(PERSONS):
