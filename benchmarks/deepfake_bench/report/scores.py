@@ -19,6 +19,7 @@ from deepfake_core.datasets.labels import some
 from deepfake_core.datasets.tables import rows
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.grouping import codes
 from deepfake_core.evaluation.significance import Difference, auc_difference
 
 SUBGROUP_MEASURES = ("auc", "fakes_found", "reals_passed")
@@ -94,7 +95,7 @@ def _compared(
 ) -> RankingComparison:
     scored = [(sample, one, two) for sample, one, two in both if one is not None and two is not None]
     fake = np.array([sample.is_fake for sample, _, _ in scored], dtype=np.int64)
-    groups = np.array([sample.group for sample, _, _ in scored], dtype=str)
+    groups = codes([sample.group for sample, _, _ in scored])
     first, second = (np.array([row[place] for row in scored], dtype=np.float64) for place in (1, 2))
     return RankingComparison(
         source,

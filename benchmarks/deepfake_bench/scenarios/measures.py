@@ -12,6 +12,7 @@ import numpy as np
 from deepfake_bench.records.predictions import Prediction
 from deepfake_bench.records.report import Curves, Estimate, SourceAccuracy
 from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.grouping import codes
 
 CALIBRATED = ("accuracy", "balanced_accuracy", "fakes_found", "reals_passed", "ece", "brier")
 """Measures that depend on the calibration or the threshold; the others are of the ranking alone."""
@@ -40,7 +41,7 @@ def source_accuracy(
     scored = [(sample, result.p_fake) for sample, result in predictions if result.p_fake is not None]
     fake = np.array([sample.is_fake for sample, _ in scored], dtype=np.int64)
     p_fake = np.array([score for _, score in scored], dtype=np.float64)
-    groups = np.array([sample.group for sample, _ in scored], dtype=str)
+    groups = codes([sample.group for sample, _ in scored])
     measures: dict[str, metrics.Metric] = {
         "auc": metrics.roc_auc,
         "average_precision": metrics.average_precision,
@@ -119,8 +120,8 @@ def _share(hits: Any) -> float:
 
 
 def _by_group(fake: Any, score: Any, groups: Any) -> tuple[Any, Any, Any]:
-    """Return label, mean score and name of each group of a class, such as the frames of one video."""
-    keys = np.char.add(fake.astype(str), groups) if len(fake) else groups
+    """Return label, mean score and number of each group of a class, such as the frames of one video."""
+    keys = fake * (groups.max(initial=0) + 1) + groups
     _, first, index = np.unique(keys, return_index=True, return_inverse=True)
     mean = np.bincount(index, weights=score) / np.bincount(index) if len(fake) else score
     return fake[first], mean, groups[first]

@@ -51,8 +51,9 @@ def auc_difference(
         level: Coverage of the interval, in (0, 1).
 
     Raises:
-        ValueError: A label is neither 0 nor 1, or a score is not finite.
+        ValueError: The arrays differ in length, a label is neither 0 nor 1, or a score is not finite.
     """
+    _check_lengths(fake, first, second, groups)
     if len(np.unique(np.asarray(groups))) == np.size(fake):
         return delong(fake, first, second, level)
     return grouped_difference(fake, first, second, groups, level=level)
@@ -133,8 +134,9 @@ def grouped_difference(
         level: Coverage of the interval, in (0, 1).
 
     Raises:
-        ValueError: A label is neither 0 nor 1, or a score is not finite.
+        ValueError: The arrays differ in length, a label is neither 0 nor 1, or a score is not finite.
     """
+    _check_lengths(fake, first, second, groups)
     before, after = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
 
     def change(target: Any, place: Any) -> float:
@@ -149,3 +151,9 @@ def grouped_difference(
         p_value = min(1.0, 2 * (1 + min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))) / (len(drawn) + 1))
     value = change(fake, places)
     return Difference(value, *interval(value, drawn, independent(fake, groups), level), p_value, "bootstrap")
+
+
+def _check_lengths(fake: ArrayLike, first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> None:
+    shapes = [np.shape(array) for array in (fake, first, second, groups)]
+    if len(shapes[0]) != 1 or len(set(shapes)) > 1:
+        raise ValueError(f"fake, first, second and groups must be one-dimensional and equally long, got {shapes}")

@@ -13,6 +13,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import evaluate_units
+from deepfake_core.evaluation.grouping import places
 from deepfake_core.evaluation.samples import Subset
 from deepfake_core.inputs.sources import has_video_suffix
 from deepfake_core.progress import track
@@ -85,7 +86,7 @@ def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
 
     Args:
         rows: Rows of ``predictions.csv``.
-        threshold: Threshold on P(fake), which the calibration chose on validation data.
+        threshold: Threshold on P(fake), that of the calibration.
     """
     scored = [row for row in rows if row["p_fake"] != ""]
     fake = np.array([row["fake"] for row in scored], float)
@@ -105,10 +106,7 @@ def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
         "no_face": sum(row["verdict"] == "no_face" for row in rows),
         "error": sum(row["verdict"] == "error" for row in rows),
         "sources": {
-            name: {
-                "auc": metrics.roc_auc(fake[source == name], p_fake[source == name]),
-                "count": int((source == name).sum()),
-            }
-            for name in np.unique(source).tolist()
+            name: {"auc": metrics.roc_auc(fake[here], p_fake[here]), "count": len(here)}
+            for name, here in places(source).items()
         },
     }

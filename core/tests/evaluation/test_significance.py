@@ -124,3 +124,12 @@ def test_intervals_of_differences_cover_at_their_stated_rate_on_grouped_data():
         singly += wrong.low <= 0 <= wrong.high
     assert binomial_band(0.95, trials)[0] < covered / trials <= 1
     assert singly / trials < 0.85  # intervals that take frames for independent samples are far too narrow
+
+
+@pytest.mark.parametrize("short", range(4))
+@pytest.mark.parametrize("compare", [significance.auc_difference, significance.grouped_difference])
+def test_arrays_of_different_lengths_are_refused(compare, short):
+    arrays = [np.arange(8) % 2, np.linspace(0, 1, 8), np.linspace(1, 0, 8), np.arange(8) // 2]
+    arrays[short] = arrays[short][:-1]
+    with pytest.raises(ValueError, match="equally long"):
+        compare(*arrays)

@@ -14,6 +14,7 @@ from torch import nn
 
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.grouping import places
 
 
 class Images(Protocol):
@@ -101,8 +102,7 @@ def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) ->
     p_fake = 0.5 * (1.0 + np.tanh(0.5 * logit))
     precision, recall, f1 = metrics.precision_recall_f1(fake, p_fake)
     by_family = {}
-    for name in np.unique(validation.family).tolist():
-        here = validation.family == name
+    for name, here in places(validation.family).items():
         if len(np.unique(fake[here])) == 2:
             by_family[f"auc_{name}"] = metrics.roc_auc(fake[here], logit[here])
     auc = metrics.roc_auc(fake, logit)

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.grouping import places
 from deepfake_core.training.data.degrade import Image
 from deepfake_core.training.pairs.blend import composite, self_blend
 from deepfake_core.training.pairs.face_table import FaceTable
 
 NEIGHBOURS = 40
 """Number of faces of the most similar shape from which the donor of a composite is drawn."""
+
+COMPARED = 16_384
+"""Most faces whose shape a face is compared with: the time grows with the number of faces, not with its square."""
 
 FAMILIES = ("self_blend", "composite", "reconstruct", "labelled")
 """Families of fakes, as :class:`~deepfake_core.contract.recipe.PseudoFakes` names them."""
@@ -55,14 +59,13 @@ class PairMaker:
         self.source = source
         table, rows = source.table, source.rows
         self.real = rows[table.fake[rows] == 0]
-        fake = rows[table.fake[rows] == 1]
         if len(self.real) == 0:
             raise TrainingDataError("there are no real faces to train on")
         self._place = {int(row): place for place, row in enumerate(source.reconstructed_rows)}
         self._reconstructed = np.intersect1d(self.real, source.reconstructed_rows)
         self._by_source = {
-            name: (self.real[table.sources[self.real] == name], fake[table.sources[fake] == name])
-            for name in np.unique(table.sources[rows]).tolist()
+            name: (here[table.fake[here] == 0], here[table.fake[here] == 1])
+            for name, here in ((name, rows[found]) for name, found in places(table.sources[rows]).items())
         }
         # A source's weight is the square root of its size, so that a large source does not outweigh all others.
         self._real_weights = normalised({name: len(real) ** 0.5 for name, (real, _) in self._by_source.items()})
@@ -112,21 +115,33 @@ class PairMaker:
         return np.asarray(self.source.reconstructions[decoder][self._place[row]])
 
 
-def _similar_shapes(points: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Return, for each of N faces, the ``count`` faces of the most similar shape, ``intp [N, count]``.
+def _similar_shapes(points: NDArray[np.float32], count: int, most: int = COMPARED) -> NDArray[np.int32]:
+    """Return, for each of N faces, the ``count`` faces of the most similar shape, ``int32 [N, count]``.
 
-    Shapes are compared by the cosine similarity of the landmarks ``float32 [N, P, 2]``, centred and scaled.
+    Shapes are compared by the cosine similarity of the landmarks ``float32 [N, P, 2]``, centred and scaled. Of more
+    than ``most`` faces, each is compared with ``most`` that are evenly spread over all.
     """
+    others = np.arange(len(points)) if len(points) <= most else np.linspace(0, len(points) - 1, most).astype(np.intp)
+    place = np.full(len(points), -1)
+    place[others] = np.arange(len(others))
+    compared = _normed(points[others])
+    nearest = np.empty((len(points), min(count, max(len(others) - 1, 1))), np.int32)
+    for start in range(0, len(points), 1024):
+        similarity = _normed(points[start : start + 1024]) @ compared.T
+        own = place[start : start + 1024]
+        itself = np.flatnonzero(own >= 0)
+        similarity[itself, own[itself]] = -np.inf
+        nearest[start : start + 1024] = others[
+            np.argpartition(-similarity, nearest.shape[1] - 1)[:, : nearest.shape[1]]
+        ]
+    return nearest
+
+
+def _normed(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centre and scale shapes ``float32 [n, P, 2]``, and return them as rows ``float32 [n, 2·P]``."""
     shapes = points - points.mean(1, keepdims=True)
     shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
-    flat = shapes.reshape(len(points), -1)
-    nearest = np.empty((len(flat), min(count, max(len(flat) - 1, 1))), np.intp)
-    for start in range(0, len(flat), 1024):
-        similarity = flat[start : start + 1024] @ flat.T
-        for offset in range(len(similarity)):
-            similarity[offset, start + offset] = -np.inf
-        nearest[start : start + 1024] = np.argpartition(-similarity, nearest.shape[1] - 1)[:, : nearest.shape[1]]
-    return nearest
+    return shapes.reshape(len(points), -1)
 
 
 def normalised(weights: dict[str, float]) -> dict[str, float]:

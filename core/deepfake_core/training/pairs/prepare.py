@@ -20,6 +20,7 @@ from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import subset_by_group
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.grouping import places
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.training_data import TrainingData, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
@@ -174,8 +175,8 @@ def _pair_validation(
 def _per_source(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """Return at most ``most`` rows of every source and class, evenly spread."""
     kept = []
-    for source in np.unique(table.sources[rows]):
+    for found in places(table.sources[rows]).values():
         for fake in (0, 1):
-            here = rows[(table.sources[rows] == source) & (table.fake[rows] == fake)]
+            here = rows[found][table.fake[rows[found]] == fake]
             kept.append(here[:: max(1, -(-len(here) // most))])
     return np.sort(np.concatenate(kept))

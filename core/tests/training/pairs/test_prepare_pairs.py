@@ -9,7 +9,7 @@ from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import gather as gather_module
-from deepfake_core.training.pairs import prepare
+from deepfake_core.training.pairs import maker, prepare
 from deepfake_core.training.pairs.face_table import FaceTable
 
 pytestmark = pytest.mark.torch
@@ -101,3 +101,28 @@ def test_what_pairs_cannot_do_is_said_before_faces_are_looked_for(tmp_path, foun
     with pytest.raises(TrainingDataError, match="leave out --valid"):
         gather_module.gather(Faces(), leaking, leaking, PAIRS, tmp_path, torch.device("cpu"))
     assert not found
+
+
+def test_similar_shapes_are_the_most_similar_ones_and_no_face_is_its_own_neighbour():
+    points = np.random.default_rng(0).normal(size=(60, 5, 2)).astype(np.float32)
+    flat = (points - points.mean(1, keepdims=True)).reshape(60, -1)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    similarity = flat @ flat.T
+    np.fill_diagonal(similarity, -np.inf)
+    wanted = np.argsort(-similarity, axis=1)[:, :7]
+    np.testing.assert_array_equal(np.sort(maker._similar_shapes(points, 7)), np.sort(wanted))
+
+
+def test_the_number_of_compared_shapes_grows_with_the_number_of_faces(monkeypatch):
+    compared = []
+    argpartition = np.argpartition
+    monkeypatch.setattr(np, "argpartition", lambda values, k: compared.append(values.size) or argpartition(values, k))
+    counts = []
+    for size in (1000, 4000):
+        compared.clear()
+        points = np.random.default_rng(0).normal(size=(size, 4, 2)).astype(np.float32)
+        nearest = maker._similar_shapes(points, 10, most=200)
+        assert nearest.shape == (size, 10)
+        assert not (nearest == np.arange(size)[:, None]).any()
+        counts.append(sum(compared))
+    assert counts[1] == 4 * counts[0]
