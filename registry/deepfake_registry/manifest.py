@@ -169,12 +169,13 @@ class Calibration(Frozen):
 
     ``p_fake = sigmoid(logit / temperature + bias)`` (temperature scaling, Guo et al. 2017, arXiv 1706.04599,
     with an optional bias). A score within ``[unsure_low, unsure_high)`` gives the verdict ``unsure``; otherwise
-    ``threshold`` decides. ``fitted_on`` names the data, and is empty when nothing was fitted; ``fitted_on_sha256``
-    are the hashes that ``dfbench run`` gives for them, whole or the part that was used, where they are known.
+    ``threshold`` decides, which training does not fit: it writes 0.5. ``fitted_on`` names the data of the other
+    numbers, and is empty when nothing was fitted; ``fitted_on_sha256`` are the hashes that ``dfbench run`` gives for
+    them, whole or the part that was used, where they are known.
     """
 
-    temperature: float = Field(1.0, gt=0)
-    bias: float = 0.0
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    bias: float = Field(0.0, allow_inf_nan=False)
     threshold: float = Field(0.5, gt=0, lt=1)
     unsure_low: float = Field(0.5, ge=0, le=1)
     unsure_high: float = Field(0.5, ge=0, le=1)

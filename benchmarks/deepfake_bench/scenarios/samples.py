@@ -50,8 +50,8 @@ def refusal(detector: Predictor, dataset: Subset, described: DatasetInfo) -> dic
     if here.isdisjoint(known):
         return {}
     return {
-        "refused": f"{', '.join(CALIBRATED)}: calibration and threshold were fitted on this very set, which flatters "
-        "them; measure on other files. Ranking measures do not depend on either"
+        "refused": f"{', '.join(CALIBRATED)}: the calibration was fitted on this very set, which flatters them; "
+        "measure on other files. Ranking measures do not depend on it"
     }
 
 

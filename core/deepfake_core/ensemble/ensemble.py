@@ -1,8 +1,8 @@
 """Several detectors as one: a weighted mean of their logits, judged, calibrated and measured like a single detector.
 
-The logit of each member is first brought to its own calibrated scale, ``z = logit / temperature + bias``; the logit of
-the ensemble is ``Σ wᵢ zᵢ`` with weights that are not negative and sum to 1. Without :meth:`Ensemble.fit` they are
-equal.
+The logit of each member is first brought to its own calibrated scale, ``z = logit / temperature + bias``, where what
+goes beyond ±6 counts by its logarithm; the logit of the ensemble is ``Σ wᵢ zᵢ`` with weights that are not negative and
+sum to 1. Without :meth:`Ensemble.fit` they are equal.
 """
 
 from __future__ import annotations

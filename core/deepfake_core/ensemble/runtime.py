@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "ensemble"
 MEMBERS = "members"
-"""Name of the further output that holds the calibrated logits of the members, ``float32 [N, members]``."""
+"""Name of the further output that holds the calibrated and bounded logits of the members, ``float32 [N, members]``."""
+
+CERTAIN = 6.0
+"""Log-odds, 400 to 1, up to which a member's calibrated logit counts in full."""
+
+
+def bounded(logit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return calibrated logits, float64 of any shape; what goes beyond :data:`CERTAIN` counts by its logarithm.
+
+    No validation set supports odds of a billion to one. A member whose temperature came out far too small would
+    otherwise outweigh all others. The order of logits stays as it is.
+    """
+    size = np.abs(logit)
+    return np.sign(logit) * (np.minimum(size, CERTAIN) + np.log1p(np.maximum(size - CERTAIN, 0.0)))
 
 
 class EnsembleRuntime(Runtime):
@@ -51,6 +64,6 @@ class EnsembleRuntime(Runtime):
         for member, index in zip(self.members, self.cuts, strict=True):
             calibration = member.manifest.calibration
             logit = member.runtime.run(cuts[index]).logit.astype(np.float64)
-            columns.append(logit / calibration.temperature + calibration.bias)
+            columns.append(bounded(logit / calibration.temperature + calibration.bias))
         calibrated = np.stack(columns, axis=1)
         return Outputs((calibrated @ self.weights).astype(np.float32), extra={MEMBERS: calibrated.astype(np.float32)})

@@ -1,11 +1,16 @@
-"""Fit a calibration on validation scores: temperature, bias, threshold and abstention band."""
+"""Fit a calibration on validation scores: temperature, bias and the abstention band around the threshold 0.5."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.errors import TrainingDataError
 from deepfake_registry.manifest import Calibration
+
+Floats = NDArray[np.float64]
 
 MAX_FALSE_ALARMS = 0.05
 """Largest share of real faces with the verdict ``fake``, on the source of real faces where it is largest."""
@@ -14,8 +19,14 @@ MAX_MISSED = 0.10
 """Largest share of fakes with the verdict ``real``, averaged over the families of fakes."""
 
 _LEAST_SCALE = 1e-3
-"""Smallest slope of the fitted probability. The fit ends at this bound where the likelihood favours a slope of 0 or a
-negative one: the scores carry no information."""
+"""Smallest slope of the fitted log-odds, over logits of unit spread. The fit ends at this bound where the likelihood
+favours a slope of 0 or a negative one: the scores carry no information."""
+
+_CONSTANT = 1e-12
+"""Spread of logits, relative to the largest one, below which they are all the same."""
+
+_FARTHEST = 20.0
+"""Distance from the median, in median distances, beyond which a logit counts as one at this distance in the fit."""
 
 
 def fit_calibration(
@@ -28,11 +39,16 @@ def fit_calibration(
     """Fit temperature and bias by maximum likelihood, then place the abstention band around the threshold 0.5.
 
     Both classes have the same weight, and so have all families within a class (:func:`balanced_weights`), so that
-    P(fake) is stated for even odds. The upper end of the band is the probability that at most 5 % of the real faces
-    exceed, on the family where it is highest; a limit over all sources together would let the false alarms of a single
-    source rise far beyond 5 %. The lower end is the probability that at most 10 % of the fakes fall below. Both ends
-    are clipped, to [0.5, 0.99] and [0.01, 0.5]. If the scores do not separate fakes from real faces, the band is
-    [0, 1], and every verdict is ``unsure``.
+    P(fake) is stated for even odds; the threshold 0.5, which is not fitted, is then the one with the fewest errors. The
+    targets of the fit are Platt's: ``(n₊ + 1) / (n₊ + 2)`` for each of the n₊ fakes and ``1 / (n₋ + 2)`` for each of
+    the n₋ real samples, so that few samples, or samples that a logit separates, give no certainty (Platt 1999). The
+    temperature is bounded: from a class' median to the other one's, the log-odds rise by no more than the targets do.
+
+    The upper end of the band is the probability that at most 5 % of the real faces exceed, on the family where it is
+    highest; a limit over all sources together would let the false alarms of a single source rise far beyond 5 %. The
+    lower end is the probability that at most 10 % of the fakes fall below. Both ends are clipped, to [0.5, 0.99] and
+    [0.01, 0.5]. If the scores do not separate fakes from real faces, the band is [0, 1], and every verdict is
+    ``unsure``.
 
     Args:
         logit: Logits float64 ``[N]``; positive means fake.
@@ -40,20 +56,32 @@ def fit_calibration(
         family: Source or kind of each sample, ``[N]``.
         fitted_on: Description of the data, for the record.
         fitted_on_sha256: Hashes of the data, so that a benchmark on the same data can leave out calibrated metrics.
+
+    Raises:
+        TrainingDataError: A class is missing, or a logit is not finite.
     """
+    fakes = int(fake.sum())
+    if not 0 < fakes < len(fake):
+        raise TrainingDataError(
+            f"{fitted_on or 'the validation data'}: {fakes} fakes and {len(fake) - fakes} real samples; a calibration "
+            "needs samples of both classes"
+        )
+    if not np.isfinite(logit).all():
+        raise TrainingDataError(
+            f"{fitted_on or 'the validation data'}: the network gives logits that are not finite, which nothing can be "
+            "calibrated on; lower the learning rate, and train again"
+        )
     weight = balanced_weights(fake, family)
-    temperature, bias = _platt(logit, fake, weight)
-    p = 1.0 / (1.0 + np.exp(-(logit / temperature + bias)))
+    temperature, bias, informative = _platt(logit, fake, weight)
+    p = _sigmoid(logit / temperature + bias)
     real = fake < 0.5
     alarms = [np.quantile(p[real & (family == name)], 1 - MAX_FALSE_ALARMS) for name in np.unique(family[real])]
     missed = _weighted_quantile(p[~real], weight[~real], MAX_MISSED)
-    high = float(np.clip(max(alarms), 0.5, 0.99))
-    low = float(np.clip(missed, 0.01, 0.5))
-    if temperature >= 1 / _LEAST_SCALE:
-        low, high = 0.0, 1.0
+    high = float(np.clip(max(alarms), 0.5, 0.99)) if informative else 1.0
+    low = float(np.clip(missed, 0.01, 0.5)) if informative else 0.0
     return Calibration(
-        temperature=round(temperature, 4),
-        bias=round(bias, 4),
+        temperature=temperature,
+        bias=bias,
         threshold=0.5,
         unsure_low=round(low, 4),
         unsure_high=round(high, 4),
@@ -79,26 +107,71 @@ def balanced_weights(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDA
     return weight
 
 
-def _platt(logit: NDArray[np.float64], fake: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
-    """Minimise the weighted cross-entropy in temperature and bias by Newton's method (Platt 1999; Guo et al. 2017).
+def _platt(logit: Floats, fake: Floats, weight: Floats) -> tuple[float, float, bool]:
+    """Minimise the weighted cross-entropy to Platt's targets in temperature and bias (Platt 1999; Lin et al. 2007).
 
     Returns:
-        Temperature and bias.
+        Temperature, bias, and whether the scores separate the classes at all.
     """
-    scale, bias = 1.0, 0.0
+    fakes = fake > 0.5
+    count, others = int(fakes.sum()), int((~fakes).sum())
+    target = np.where(fakes, (count + 1) / (count + 2), 1 / (others + 2))
+    # Logits of any size are brought to median 0 and spread 1 first. Nothing is squared before it was divided by the
+    # largest one. A single logit far away would decide the fit, because its target is short of certainty.
+    peak = float(np.abs(logit).max()) or 1.0
+    unit = logit / peak
+    centre = float(np.median(unit))
+    if np.ptp(unit) < _CONSTANT:
+        return 1 / _LEAST_SCALE, -centre * peak * _LEAST_SCALE, False
+    spread = float(np.median(np.abs(unit - centre)))
+    spread = spread if spread > _CONSTANT else float(np.std(unit))
+    unit = np.clip((unit - centre) / spread, -_FARTHEST, _FARTHEST)
+    scale, bias = _newton(np.column_stack([unit, np.ones_like(unit)]), np.zeros_like(unit), target, weight)
+    gap = _weighted_quantile(unit[fakes], weight[fakes], 0.5) - _weighted_quantile(unit[~fakes], weight[~fakes], 0.5)
+    most = (math.log(count + 1) + math.log(others + 1)) / gap if gap > 0 else math.inf
+    informative = scale > _LEAST_SCALE
+    if not informative or scale > most:
+        scale = most if informative else _LEAST_SCALE
+        (bias,) = _newton(np.ones((len(unit), 1)), scale * unit, target, weight)
+    temperature = float(f"{np.clip(spread * peak / scale, 1e-300, 1e300):.5g}")
+    return temperature, round(float(bias - centre * peak / temperature), 4), informative
+
+
+def _newton(table: Floats, offset: Floats, target: Floats, weight: Floats) -> Floats:
+    """Fit a weighted logistic regression by Newton's method with backtracking (Lin, Lin and Weng 2007).
+
+    Args:
+        table: Columns of the regression, float64 ``[N, K]``.
+        offset: Log-odds that are added to the fitted ones, float64 ``[N]``.
+        target: Targets within (0, 1), float64 ``[N]``.
+        weight: Weights, float64 ``[N]``.
+
+    Returns:
+        Coefficients, float64 ``[K]``.
+    """
+
+    def loss(coefficients: Floats) -> float:
+        odds = offset + table @ coefficients
+        return float(weight @ (np.logaddexp(0.0, odds) - target * odds))
+
+    found = np.zeros(table.shape[1])
     for _ in range(100):
-        p = 1.0 / (1.0 + np.exp(-np.clip(scale * logit + bias, -60, 60)))
-        error = weight * (p - fake)
-        curvature = weight * p * (1 - p) + 1e-12
-        gradient = np.array([(error * logit).sum(), error.sum()])
-        hessian = np.array(
-            [[(curvature * logit**2).sum(), (curvature * logit).sum()], [(curvature * logit).sum(), curvature.sum()]]
-        ) + 1e-9 * np.eye(2)
-        step = np.clip(np.linalg.solve(hessian, gradient), -0.5, 0.5)
-        scale, bias = max(scale - step[0], _LEAST_SCALE), bias - step[1]
-        if np.abs(step).max() < 1e-8:
+        p = _sigmoid(offset + table @ found)
+        gradient = table.T @ (weight * (p - target))
+        if np.abs(gradient).max() < 1e-10:
             break
-    return float(1.0 / scale), float(bias)
+        curvature = (table * (weight * p * (1 - p))[:, None]).T @ table
+        step = np.linalg.solve(curvature + 1e-12 * np.eye(len(found)), gradient)
+        length, slope = 1.0, float(gradient @ step)
+        while length > 1e-10 and loss(found - length * step) > loss(found) - 1e-4 * length * slope:
+            length /= 2
+        found = found - length * step
+    return found
+
+
+def _sigmoid(odds: Floats) -> Floats:
+    """Map log-odds to probabilities, float64 of any shape, without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * odds))
 
 
 def _weighted_quantile(values: NDArray[np.float64], weight: NDArray[np.float64], q: float) -> float:

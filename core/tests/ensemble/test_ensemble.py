@@ -15,6 +15,7 @@ from PIL import Image
 from deepfake_core import load
 from deepfake_core.ensemble.ensemble import MEMBERS, Ensemble
 from deepfake_core.ensemble.fit import fit_weights
+from deepfake_core.ensemble.runtime import CERTAIN, bounded
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError, TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.handle.loaded import LoadedDetector, single
@@ -298,3 +299,23 @@ def test_what_cannot_be_found_again_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(DeepfakeError, match="not loaded by name or path"):
         Ensemble([member(0), member(1)]).save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_member_whose_temperature_is_far_too_small_does_not_outweigh_the_others() -> None:
+    sure = member(0, calibration=Calibration(temperature=0.0218))
+    together = Ensemble([sure, member(1), member(2)])
+    (face,) = together.predict(Image.new("RGB", (20, 20), (255, 48, 48)), evidence=True).faces
+    strongest, *others = np.abs(face.extra[MEMBERS])
+    assert strongest < 5 * min(others)  # 180 without a bound, beside 2.5
+    alone = [sure.predict(Image.new("RGB", (20, 20), (red, 0, 0))).faces[0].logit for red in (100, 140, 200, 255)]
+    shown = [
+        together.predict(Image.new("RGB", (20, 20), (red, 0, 0)), evidence=True).faces[0].extra[MEMBERS][0]
+        for red in (100, 140, 200, 255)
+    ]
+    assert np.argsort(shown).tolist() == np.argsort(alone).tolist()
+
+
+def test_logits_that_are_not_certain_are_not_changed() -> None:
+    values = np.linspace(-CERTAIN, CERTAIN, 25)
+    np.testing.assert_array_equal(bounded(values), values)
+    assert (np.diff(bounded(np.linspace(-500, 500, 999))) > 0).all()
