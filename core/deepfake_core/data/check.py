@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,7 @@ from deepfake_core.data.inspect import Facts, Want, digest, inspect_all
 from deepfake_core.data.leaks import LeakFinder, near_duplicates
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.samples import Subset
 from deepfake_core.progress import track
 
 if TYPE_CHECKING:
@@ -192,8 +193,12 @@ def check(
     if not rows.names:
         raise TrainingDataError(f"{dataset.root}: no samples at all; name another folder or layout")
     same_size = [video for videos in rows.videos.values() if len(videos) > 1 for video in videos]
-    for row, sample in track(same_size, "comparing videos of equal size", total=len(same_size)):
-        sha256 = digest(dataset.read(sample))
+    rows_of: dict[Sample, deque[int]] = defaultdict(deque)
+    for row, sample in same_size:
+        rows_of[sample].append(row)
+    videos = Subset(dataset, (sample for _, sample in same_size)).stream() if same_size else ()
+    for sample, data in track(videos, "comparing videos of equal size", total=len(same_size)):
+        row, sha256 = rows_of[sample].popleft(), digest(data)
         rows.leaks.add(sample, rows.names[row], sha256)
         rows.file(row, sha256)
     for key, cell in rows.cells.items():

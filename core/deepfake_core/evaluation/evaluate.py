@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.evaluation.samples import as_input, whole_videos
+from deepfake_core.evaluation.samples import inputs_of_videos
 from deepfake_core.inputs.sources import as_source
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def evaluate_units(
     def inputs() -> Iterator[Source]:
         try:
             if detector.manifest.preprocess.clip is not None:
-                for unit in whole_videos(dataset):
+                for unit, source in inputs_of_videos(dataset):
                     waiting.append(unit)
-                    yield as_input(dataset, unit)
+                    yield source
                 return
             for sample, data in dataset.stream():
                 waiting.append([sample])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import Frames, Source, as_source
 
 if TYPE_CHECKING:
     from deepfake_core.inputs.sources import Picture
+
+Reader: TypeAlias = "Callable[[], Path | bytes]"
+"""Function that returns the path of a sample's file, or its bytes."""
 
 
 class Subset(Dataset):
@@ -30,13 +36,42 @@ class Subset(Dataset):
         return iter(self.samples)
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
-        if type(self.dataset).stream is Dataset.stream:
+        if in_any_order(self.dataset) or all(sample.span is not None for sample in self.samples):
             return super().stream()
         wanted = frozenset(self.samples)
         return ((sample, data) for sample, data in self.dataset.stream() if sample in wanted)
 
     def read(self, sample: Sample) -> Path | bytes:
         return self.dataset.read(sample)
+
+
+def in_any_order(dataset: Dataset) -> bool:
+    """Return whether each sample can be read by itself at no further cost, as from files of its own.
+
+    From a compressed archive or a table, a call of :meth:`Dataset.read` costs as much as reading all that lies before
+    the sample: such a dataset is read by :meth:`Dataset.stream`.
+    """
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return type(dataset).stream is Dataset.stream
+
+
+def readers(dataset: Dataset) -> Iterator[tuple[Sample, Reader]]:
+    """Yield every sample with the function that reads it, in the order of :meth:`Dataset.stream`.
+
+    Files of their own are read by the thread that calls the function, everything else before its sample is yielded.
+
+    Raises:
+        TrainingDataError: Labels are missing or ambiguous, or an archive is damaged.
+        OSError: An archive cannot be read.
+    """
+    if in_any_order(dataset):
+        return ((sample, partial(dataset.read, sample)) for sample in dataset)
+    return ((sample, partial(_given, data)) for sample, data in dataset.stream())
+
+
+def _given(data: Path | bytes) -> Path | bytes:
+    return data
 
 
 def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
@@ -63,6 +98,40 @@ def whole_videos(samples: Iterable[Sample]) -> list[list[Sample]]:
         one = (sample.group, sample.source, sample.is_fake) if sample.frame >= 0 else sample.name
         found.setdefault(one, []).append(sample)
     return [sorted(unit, key=lambda sample: sample.frame) for unit in found.values()]
+
+
+def inputs_of_videos(dataset: Dataset) -> Iterator[tuple[list[Sample], Source]]:
+    """Yield each group of :func:`whole_videos` with its input; an archive is read once, however many groups it holds.
+
+    Frames that can be read by themselves are read when they are needed. Those of a compressed archive are read in the
+    archive's order, and a video is yielded when all of its frames were read.
+
+    Raises:
+        TrainingDataError: An archive is damaged, or lacks a sample that it had when it was listed.
+        OSError: The archive of a sample cannot be read.
+    """
+    alone = in_any_order(dataset)
+    waiting: dict[Sample, list[Sample]] = {}
+    for unit in whole_videos(dataset):
+        if alone or all(sample.span is not None for sample in unit):
+            yield unit, as_input(dataset, unit)
+        else:
+            waiting.update((sample, unit) for sample in unit)
+    missing = Counter(id(unit) for unit in waiting.values())
+    found: dict[Sample, Path | bytes] = {}
+    for sample, data in Subset(dataset, waiting).stream() if waiting else ():
+        if sample not in waiting:
+            continue  # listed twice
+        unit = waiting.pop(sample)
+        found[sample] = data
+        missing[id(unit)] -= 1
+        if not missing[id(unit)]:
+            content = [found[frame] for frame in unit]
+            for frame in unit:
+                found.pop(frame, None)
+            yield unit, as_source(content[0] if unit[0].frame < 0 else Source(unit[0].group, Frames(content)))
+    if waiting:
+        raise TrainingDataError(f"{next(iter(waiting)).name}: is gone since the dataset was listed; restore it")
 
 
 def as_input(dataset: Dataset, unit: Sequence[Sample]) -> Source:

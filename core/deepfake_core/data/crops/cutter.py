@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,10 +18,12 @@ from deepfake_core.data.inspect import Facts, at_once
 from deepfake_core.datasets import Sample
 from deepfake_core.datasets.crop_store.store import StoreSpec
 from deepfake_core.errors import InputError
+from deepfake_core.evaluation.samples import Reader
 from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_side, resize, scale_box
-from deepfake_core.inputs.decode import decode, is_video, one_line
+from deepfake_core.inputs.decode import decode, one_line
 from deepfake_core.inputs.faces import FaceFinder
+from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.inputs.video import Frame, sample_clips, sample_frames
 from deepfake_registry.manifest import FaceCrop, Resize
 
@@ -32,8 +34,8 @@ _FIRST_LOOK_SIDE = 1280
 NO_FACE = "no face found"
 """Reason why an image or a frame that can be read is left out."""
 
-Reader = Callable[[], Path | bytes]
-"""Function that returns the path of a sample's file, or its bytes."""
+DAMAGED = "damaged frame of a video"
+"""Reason why a frame is left out that may be smeared."""
 
 
 class Cutter:
@@ -88,7 +90,9 @@ class Cutter:
         crops: list[Crop] = []
         rejected: list[tuple[int, str]] = []
         for frame in self._frames(data, name):
-            if self.spec.crop == "whole":
+            if frame.is_damaged:
+                rejected.append((frame.index, DAMAGED))
+            elif self.spec.crop == "whole":
                 crops.append(self._whole(frame.pixels, frame.index))
             elif (box := self._largest(frame.pixels)) is None:
                 rejected.append((frame.index, NO_FACE))

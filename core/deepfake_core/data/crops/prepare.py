@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from deepfake_core.data.crops.cutter import Cutter, Reader
+from deepfake_core.data.crops.cutter import Cutter
 from deepfake_core.data.crops.index import PARTS
 from deepfake_core.data.crops.writer import SampleCrops, ShardWriter
 from deepfake_core.data.fact_cache import locked_cache
@@ -31,6 +31,7 @@ from deepfake_core.datasets.crop_store.store import (
     read_record,
 )
 from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.evaluation.samples import Reader, readers
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
@@ -231,12 +232,7 @@ def _origin(sample: Sample, dataset: Dataset) -> str:
 
 def _selected(dataset: Dataset, max_images: int | None) -> tuple[Iterator[tuple[Sample, Reader]], int | None]:
     """Return the samples to store, each with the function that reads it, and their number where it is known."""
-    items: Iterator[tuple[Sample, Reader]]
-    if type(dataset).stream is Dataset.stream:
-        # Plain files: each thread reads its own.
-        items = ((sample, lambda sample=sample: dataset.read(sample)) for sample in dataset)  # type: ignore[misc]
-    else:
-        items = ((sample, lambda data=data: data) for sample, data in dataset.stream())  # type: ignore[misc]
+    items = readers(dataset)
     if max_images is None:
         return items, None
     total = sum(1 for _ in dataset)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from deepfake_core.data.inspect import Facts, at_once, remember
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import families
 from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.evaluation.samples import Reader, Subset, readers
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.inputs.decode import decode, one_line
@@ -47,16 +49,25 @@ def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: FactCach
         hashes: Cache that receives the hash of every file that is read.
 
     Raises:
-        TrainingDataError: No sample has a usable face.
+        TrainingDataError: No sample has a usable face, or the dataset has lost a sample.
     """
     samples = list(samples)
     root = data if isinstance(data, Path) else folder_of(data)
     rows: list[tuple[Sample, _Found | str]] = []
-    with closing(ordered_map(lambda sample: _find_one(sample, data), samples, workers=allowed_threads())) as found:
-        for sample, (row, file, facts) in track(zip(samples, found, strict=True), "finding faces", total=len(samples)):
+    items: Iterator[tuple[Sample, Reader]]
+    if isinstance(data, Path):
+        items = ((sample, partial(Path, sample.path)) for sample in samples)
+    else:
+        items = readers(Subset(data, samples))
+    with closing(ordered_map(_find_one, items, workers=allowed_threads())) as found:
+        for sample, row, file, facts in track(found, "finding faces", total=len(samples)):
             rows.append((sample, row))
             if hashes is not None:
                 remember(hashes, file, facts)
+    if len(rows) < len(samples):
+        raise TrainingDataError(
+            f"{root}: has lost {len(samples) - len(rows)} samples since it was listed; restore them"
+        )
     kept = [(sample, row) for sample, row in rows if not isinstance(row, str)]
     if not kept:
         raise TrainingDataError(f"{root}: none of {len(samples)} pictures has a usable face")
@@ -98,15 +109,13 @@ def load_crops(
     if not path.exists():
         with atomic_path(path) as temporary:
             out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            read = _reader(table, data)
-            faces = zip(table.paths.tolist(), (Box(*box) for box in table.boxes.tolist()), strict=True)
 
-            def cut(face: tuple[str, Box]) -> NDArray[np.uint8]:
-                name, box = face
-                return prepare_crop(decode(read(name)).pixels, box, spec)
+            def cut(item: tuple[int, Reader]) -> tuple[int, NDArray[np.uint8]]:
+                row, read = item
+                return row, prepare_crop(decode(read()).pixels, Box(*table.boxes[row].tolist()), spec)
 
-            with closing(ordered_map(cut, faces, workers=allowed_threads())) as crops:
-                for row, crop in enumerate(track(crops, "cutting faces", total=len(table))):
+            with closing(ordered_map(cut, _pictures(table, data), workers=allowed_threads())) as crops:
+                for row, crop in track(crops, "cutting faces", total=len(table)):
                     out[row] = crop
             out.flush()
             del out
@@ -114,37 +123,44 @@ def load_crops(
     return stored
 
 
-def _reader(table: FaceTable, data: Dataset | Path) -> Callable[[str], Path | bytes]:
-    """Return the function that maps a name in the table to what :func:`decode` takes."""
+def _pictures(table: FaceTable, data: Dataset | Path) -> Iterator[tuple[int, Reader]]:
+    """Yield every row of the table with the function that reads its picture, in the order that is cheapest to read."""
+    names: list[str] = table.paths.tolist()
     if isinstance(data, Path):
-        return lambda name: data / name
+        yield from ((row, partial(data.joinpath, name)) for row, name in enumerate(names))
+        return
     root = folder_of(data)
-    wanted = set(table.paths.tolist())
+    wanted: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        wanted.setdefault(name, []).append(row)
     samples = {name: sample for sample in data if (name := relative_name(sample, root)) in wanted}
-    if len(samples) < len(wanted):
-        lost = min(wanted - samples.keys())
+    if len(samples) == len(wanted):
+        for sample, read in readers(Subset(data, samples.values())):
+            yield from ((row, read) for row in wanted.pop(relative_name(sample, root), ()))
+    if wanted:
+        lost = min(wanted.keys() - samples.keys(), default=min(wanted))
         raise TrainingDataError(f"{data.root}: {lost} is gone; restore it, or find the faces again in another cache")
-    return lambda name: data.read(samples[name])
 
 
-def _find_one(sample: Sample, data: Dataset | Path) -> tuple[_Found | str, Key | None, Facts | None]:
+def _find_one(item: tuple[Sample, Reader]) -> tuple[Sample, _Found | str, Key | None, Facts | None]:
     """Find the largest face of a sample.
 
     Returns:
-        The box and the landmarks in the stored crop, or the reason why there are none; the key of the file in a cache
-        of facts, and the facts that reading the file gave.
+        The sample; the box and the landmarks in the stored crop, or the reason why there are none; the key of the file
+        in a cache of facts, and the facts that reading the file gave.
     """
+    sample, read = item
     file, facts = key_of(sample), None
     finder, mesh = _tools()
     try:
-        read, facts = at_once(sample.path if isinstance(data, Path) else data.read(sample), sample.name)
-        pixels = decode(read, name=sample.name).pixels
+        data, facts = at_once(read(), sample.name)
+        pixels = decode(data, name=sample.name).pixels
         faces: Sequence[Face] = finder.find(pixels)
     except InputError as error:
-        return error.reason, file, facts
+        return sample, error.reason, file, facts
     except (OSError, cv2.error) as error:
-        return f"cannot be read: {one_line(error)}", file, facts
-    return _landmarks(mesh, pixels, faces), file, facts
+        return sample, f"cannot be read: {one_line(error)}", file, facts
+    return sample, _landmarks(mesh, pixels, faces), file, facts
 
 
 def _landmarks(mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> _Found | str:

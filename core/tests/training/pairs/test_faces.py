@@ -83,7 +83,7 @@ def test_what_opencv_cannot_look_at_is_left_out(tmp_path, monkeypatch):  # 001-2
     (tmp_path / "real").mkdir()
     Image.fromarray(draw_face(0)).save(tmp_path / "real" / "0.png")
     (sample,) = ImageFolder(tmp_path)
-    assert faces._find_one(sample, tmp_path)[0] == "cannot be read: too small"
+    assert faces._find_one((sample, lambda: sample.path))[1] == "cannot be read: too small"
 
 
 def test_hashes_are_found_with_the_faces(tmp_path):
