@@ -9,6 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def is_shown() -> bool:
+    """Return whether progress is shown at all, so that it is worth counting the items beforehand."""
+    return sys.stderr.isatty()
+
+
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
     """Yield ``items`` and show a progress bar on standard error, if that is a terminal.
 
@@ -17,7 +22,7 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
         description: Label of the bar.
         total: Number of items; by default their length, if they have one.
     """
-    if not sys.stderr.isatty():
+    if not is_shown():
         yield from items
         return
     from rich.console import Console

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from deepfake_core.data.fact_cache import FactCache, Key, key_of
 from deepfake_core.datasets import Dataset
 from deepfake_core.errors import InputError, MissingExtra
+from deepfake_core.evaluation.samples import in_any_order
 from deepfake_core.inputs.decode import decode, one_line, open_stream, read_head
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.inputs.sniff import sniff
 from deepfake_core.inputs.video import end_frames
 from deepfake_core.parallel import ordered_map
-from deepfake_core.progress import track
+from deepfake_core.progress import is_shown, track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import sha256_file
 
@@ -177,8 +178,8 @@ def inspect_all(
     """
     threads = threads or allowed_threads()
     # Listing is cheap, except for datasets that have to decompress everything for it.
-    listed = type(dataset).stream is Dataset.stream
-    total = sum(1 for _ in dataset) if listed or max_images is not None else None
+    is_counted = max_images is not None or (is_shown() and in_any_order(dataset))
+    total = sum(1 for _ in dataset) if is_counted else None
 
     def items() -> Iterator[_Item]:
         for row, (sample, data) in enumerate(track(dataset.stream(), description, total=total)):

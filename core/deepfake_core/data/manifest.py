@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ class Entry:
 
 COLUMNS = tuple(field.name for field in fields(Entry))
 """Columns of the CSV file, in order."""
+
+_CELLS: Callable[[Entry], tuple[str, ...]] = attrgetter(*COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def write_manifest(
             if entry.path in seen:
                 raise TrainingDataError(f"{dataset.root}: {entry.path} is listed twice; keep one row")
             seen.add(entry.path)
-            writer.writerow(astuple(entry))
+            writer.writerow(_CELLS(entry))
             hashes.append(_digest(entry))
     if cache is None:
         kept.unlink(missing_ok=True)
@@ -221,14 +224,19 @@ def held_out_hashes(dataset: Dataset, known: Path | None = None) -> tuple[str, .
         known: File of a :class:`~deepfake_core.data.fact_cache.FactCache` with the hashes of files that were read
             before; new hashes are added. By default every file is read.
     """
+    every: list[bytes] = []
+    held_out: list[bytes] = []
+    unnamed: list[bytes] = []
     try:
         with locked_cache(known) if known is not None else nullcontext() as cache:
-            every = list(entries(dataset, cache=cache))
+            for entry in entries(dataset, cache=cache):
+                every.append(_digest(entry))
+                if entry.split == "valid":
+                    held_out.append(every[-1])
+                    unnamed.append(_digest(replace(entry, split="")))
     except TrainingDataError:
         return ()
-    held_out = [entry for entry in every if entry.split == "valid"]
-    unnamed = [replace(entry, split="") for entry in held_out]
-    return tuple(hash_of(part) for part in (every, held_out, unnamed) if part)
+    return tuple(_combined(part) for part in (every, held_out, unnamed) if part)
 
 
 def hash_of(manifest: Iterable[Entry]) -> str:
@@ -240,7 +248,7 @@ def _digest(entry: Entry) -> bytes:
     path = PurePosixPath(entry.path)
     # The folder of a file outside of the dataset's folder is a property of this machine and not of the data.
     name = path.name if path.is_absolute() else entry.path
-    return hashlib.sha256(json.dumps([name, *astuple(entry)[1:]]).encode()).digest()
+    return hashlib.sha256(json.dumps([name, *_CELLS(entry)[1:]]).encode()).digest()
 
 
 def _combined(hashes: list[bytes]) -> str:
