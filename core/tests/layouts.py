@@ -56,7 +56,7 @@ def frame_folders(root: Path) -> str:
 
 def csv_file(root: Path) -> str:
     write(root, {f"pictures/{kind}{n}.png": picture(kind, n) for n in range(2) for kind in LEVELS})
-    rows = [f"{int(kind == 'real')},pictures/{kind}{n}.png,{n}" for n in range(2) for kind in LEVELS]
+    rows = [f"{kind},pictures/{kind}{n}.png,{n}" for n in range(2) for kind in LEVELS]
     write(root, {"all.csv": "\n".join(["label,path,extra", *rows])})
     return f"csv:{root / 'all.csv'}"
 

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from deepfake_bench.records.report import Record
 from deepfake_core.datasets import Dataset
-from deepfake_core.datasets.opening import Address, open_address, resolved
+from deepfake_core.datasets.address import Address
+from deepfake_core.datasets.opening import open_address, resolved
 
 DATA = Path(__file__).parents[1] / "data"
 """Folder of the embedded images."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from sys import intern
 from typing import TypeAlias, cast, get_args
 
 from deepfake_core.datasets import Sample
+from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.datasets.tables import rows
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.handle.results import Result, Verdict
@@ -42,10 +45,19 @@ def by_level(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
 
 
 def by_source(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
-    """Group predictions by the source of the sample; sources are in alphabetical order."""
+    """Group predictions by the source of the sample; sources are in alphabetical order.
+
+    The fakes of a part of a collection, such as one manipulation of FaceForensics++, are joined by the real samples of
+    the collection: see :func:`~deepfake_core.datasets.sources.shared_reals`.
+    """
     found: dict[str, list[Prediction]] = {}
+    reals: dict[str, list[Prediction]] = {}
     for pair in predictions:
         found.setdefault(pair[0].source, []).append(pair)
+        if not pair[0].is_fake:
+            reals.setdefault(pair[0].source, []).append(pair)
+    for name, shared in shared_reals(reals, found).items():
+        found[name] = [*chain.from_iterable(reals[source] for source in shared), *found[name]]
     return dict(sorted(found.items()))
 
 
@@ -73,13 +85,13 @@ def read_predictions(file: Path) -> Predictions:
         TrainingDataError: The file is no such file, or lists a sample twice.
     """
     found: Predictions = {}
-    seen: set[tuple[str, str]] = set()
+    seen: dict[str, set[str]] = {}
     for line, cells in rows(file, COLUMNS_READ):
         where = f"{file}: row {line}"
-        key = cells["variant"], cells["path"]
-        if key in seen:
+        of_variant = seen.setdefault(cells["variant"], set())
+        if cells["path"] in of_variant:
             raise TrainingDataError(f"{where}: {cells['path']} is there twice; write it anew by dfbench run --out")
-        seen.add(key)
+        of_variant.add(cells["path"])
         if cells["fake"] not in ("0", "1") or cells["verdict"] not in get_args(Verdict):
             raise TrainingDataError(f"{where}: is no prediction; write it anew by dfbench run --out")
         found.setdefault(cells["variant"], []).append(_prediction(cells, where))
@@ -95,6 +107,7 @@ def _prediction(cells: Mapping[str, str], where: str) -> Prediction:
         raise TrainingDataError(f"{where}: p_fake is {cells['p_fake']!r}; expected a number or nothing") from None
     if p_fake is not None and not 0 <= p_fake <= 1:
         raise TrainingDataError(f"{where}: p_fake is {p_fake:g}; expected a number from 0 to 1")
-    sample = Sample(Path(cells["path"]), cells["fake"] == "1", cells["source"], cells["group"])
-    verdict = cast("Verdict", cells["verdict"])
-    return sample, Result(cells["path"], verdict, p_fake, (), "", "", error=cells["error"])
+    # Texts that many rows share are kept once.
+    source, group, verdict, error = (intern(cells[name]) for name in ("source", "group", "verdict", "error"))
+    sample = Sample(Path(cells["path"]), cells["fake"] == "1", source, group)
+    return sample, Result(cells["path"], cast("Verdict", verdict), p_fake, (), "", "", error=error)

@@ -62,7 +62,7 @@ class Division:
         return sorted(split for split, classes in seen.items() if len(classes) < len(LABELS))
 
     def write(self, path: Path) -> None:
-        """Write the CSV file that the layout ``csv`` reads; in its column ``label`` 1 is real.
+        """Write the CSV file that the layout ``csv`` reads; its labels are the words ``real`` and ``fake``.
 
         Args:
             path: File to write, as a whole or not at all.
@@ -78,7 +78,7 @@ class Division:
                 if not name.isprintable() or name != name.strip():
                     raise TrainingDataError(f"{name!a}: cannot be written to a CSV file; rename the file")
                 identity = ";".join(person.replace(";", ",") for person in sample.identities)
-                cells = (name, int(not sample.is_fake), sample.source, sample.group, sample.split, identity)
+                cells = (name, LABELS[sample.is_fake], sample.source, sample.group, sample.split, identity)
                 writer.writerow(cells)
 
 

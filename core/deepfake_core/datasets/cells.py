@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from deepfake_core.errors import TrainingDataError
 
 
-def picture(cell: Any, where: str) -> Path | bytes:
+def picture(cell: Any, where: str, advised: Callable[..., str]) -> Path | bytes:
     """Return the bytes of an encoded image, or the path of an image file on this machine.
 
     Args:
         cell: Bytes, or a dictionary with ``bytes`` and ``path`` as Hugging Face writes it.
         where: Name of the row in an error message.
+        advised: Function that writes the address of the dataset with other options.
 
     Raises:
         TrainingDataError: The cell contains neither.
@@ -24,7 +25,9 @@ def picture(cell: Any, where: str) -> Path | bytes:
         return content
     if isinstance(path, str) and Path(path).is_file():
         return Path(path)
-    raise TrainingDataError(f"{where}: holds no bytes of a picture; choose the column by image=NAME")
+    raise TrainingDataError(
+        f"{where}: holds no bytes of a picture; choose the column by image=NAME: {advised(image='NAME')}"
+    )
 
 
 def class_name(value: Any, names: Sequence[str], where: str) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepfake_core.datasets.address import Address
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -24,6 +26,8 @@ class Sample:
         member: Name or row of the sample within ``path``, if that is an archive or a table.
         frame: Index of the sample in its video, if the group is the frames of one video; otherwise -1. Files and
             archives may hold the frames in another order.
+        label: The dataset's own label, as text: a word or number of a table, or the name of a folder. Commands show how
+            each of them was read; empty where the dataset does not tell it.
     """
 
     path: Path
@@ -35,6 +39,7 @@ class Sample:
     span: tuple[int, int] | None = None
     member: str = ""
     frame: int = -1
+    label: str = ""
 
     @property
     def name(self) -> str:
@@ -53,7 +58,13 @@ class Dataset(ABC):
         root: Folder of the dataset, or its only file. A subclass may take further keyword arguments; users give them
             after the path, as in ``NAME:PATH?key=value``
             (see :func:`~deepfake_core.datasets.opening.open_dataset`).
+
+    Attributes:
+        root: The folder or file that was given.
+        address: Address by which a user opened the dataset; ``None`` if it was opened by its class.
     """
+
+    address: Address | None = None
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -80,6 +91,10 @@ class Dataset(ABC):
         By default there is no limit (``None``). A dataset that is too large to be prepared in whole overrides this.
         """
         return None
+
+    def advised(self, **options: str) -> str:
+        """Return the address of this dataset with other options, in quotes, as the remedy that a message names."""
+        return f'"{(self.address or Address("", str(self.root))).changed(**options)}"'
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
         """Yield every sample with the result of :meth:`read`, in the order that is cheapest to read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from deepfake_core.errors import TrainingDataError
@@ -23,6 +23,9 @@ LABELS: Mapping[str, int] = MappingProxyType(
 It contains the words that mean the same in every dataset.
 """
 
+TRUTH_COLUMNS: Mapping[str, bool] = MappingProxyType({"is_fake": True, "fake": True, "is_real": False, "real": False})
+"""Map from the name of a column, in any case, to whether a yes (1, true) in it means fake: the name says it."""
+
 SPLITS: Mapping[str, str] = MappingProxyType(
     {
         "": "",
@@ -39,6 +42,8 @@ SPLITS: Mapping[str, str] = MappingProxyType(
 """Map from the spellings of a split to ``"train"``, ``"valid"``, ``"test"``, or ``""`` for no split."""
 
 _MEANINGS = {"real": 0, "fake": 1}
+# Pairs of yes and no. In one dataset a yes means fake, in another real, so that neither has a meaning of its own.
+_PAIRS = (("1", "0"), ("1.0", "0.0"), ("True", "False"), ("yes", "no"), ("t", "f"), ("y", "n"))
 # A sequence of frames of a FaceForensics++ video is named METHOD_TARGET[_DONOR]_PART.
 _SEQUENCE = re.compile(r"[A-Za-z0-9]+_(\d{3})(?:_(\d{3}))?_\d+")
 # In Celeb-DF, idA_NNNN is real, and idA_idB_NNNN shows the face of B on A.
@@ -71,26 +76,102 @@ def known_meaning(text: str, labels: Mapping[str, int]) -> bool | None:
     return found.pop() if len(found) == 1 else None
 
 
-def meaning_of(value: object, labels: Mapping[str, int], where: str) -> bool:
+def meaning_of(value: object, labels: Mapping[str, int], where: str, advised: Callable[..., str] | None = None) -> bool:
     """Return whether a dataset's label means fake.
 
     Args:
         value: The dataset's own label. It is looked up as text, first exactly, then in any case.
         labels: Map from a label to 1 for fake or 0 for real.
         where: Name of the place in an error message: the file, with the row or the key.
+        advised: Function that writes the address of the dataset with other options
+            (:meth:`Dataset.advised <deepfake_core.datasets.Dataset.advised>`), if it has the option ``labels``.
 
     Raises:
-        TrainingDataError: The map does not contain the label.
+        TrainingDataError: The map does not contain the label. The message says how to state what the label means.
     """
     text = str(value).strip()
     is_fake = known_meaning(text, labels)
     if is_fake is not None:
         return is_fake
     known = ", ".join(f"{name}:{'fake' if fake else 'real'}" for name, fake in labels.items()) or "empty"
+    problem = f"{where}: label {text!r} is not in the label map ({known})"
+    if advised is None:
+        raise TrainingDataError(f"{problem}; correct it")
+    problem += "; correct it, or say what every label means by labels=VALUE:fake,VALUE:real"
+    pair = next((pair for pair in _PAIRS if text.casefold() in map(str.casefold, pair)), None)
+    if pair is None or any(known_meaning(part, labels) is not None for part in pair):
+        raise TrainingDataError(f"{problem}: {advised(labels='VALUE:fake,VALUE:real')}")
+    yes, no = pair
     raise TrainingDataError(
-        f"{where}: label {text!r} is not in the label map ({known}); correct it, or say what every label means by "
-        "labels=VALUE:fake,VALUE:real"
+        f"{problem}. In some datasets {yes} means fake, in others real: if it means fake here, write "
+        f"{advised(labels=f'{yes}:fake,{no}:real')}; if it means real, write {advised(labels=f'{yes}:real,{no}:fake')}"
     )
+
+
+class LabelReader:
+    """Reader of the labels of one column or file. Each label is looked up once and remembered.
+
+    Args:
+        labels: Map from a label to 1 for fake or 0 for real.
+        advised: See :func:`meaning_of`.
+        column: Name of the column. Where the map is :data:`LABELS` and the name is one of :data:`TRUTH_COLUMNS`, yes
+            and no (1 and 0, true and false) are understood too.
+    """
+
+    def __init__(self, labels: Mapping[str, int], advised: Callable[..., str] | None = None, column: str = "") -> None:
+        says_fake = TRUTH_COLUMNS.get(column.casefold())
+        if says_fake is not None and dict(labels) == dict(LABELS):
+            pairs = {yes: int(says_fake) for yes, _ in _PAIRS} | {no: int(not says_fake) for _, no in _PAIRS}
+            labels = {**LABELS, **pairs}
+        self.labels, self._advised = labels, advised
+        self._known: dict[str, tuple[bool, str]] = {}
+
+    def __call__(self, value: object, where: str) -> tuple[bool, str]:
+        """Return whether a label means fake, and the label as text.
+
+        Raises:
+            TrainingDataError: The map does not contain the label.
+        """
+        text = str(value).strip()
+        if text not in self._known:
+            self._known[text] = meaning_of(text, self.labels, where, self._advised), text
+        return self._known[text]
+
+
+def label_column(columns: Iterable[str], where: str, advised: Callable[..., str]) -> str:
+    """Return the column that holds the labels: ``label``, or else the only one of :data:`TRUTH_COLUMNS`.
+
+    Args:
+        columns: Names of all columns.
+        where: Name of the file in an error message.
+        advised: Function that writes the address of the dataset with other options.
+
+    Raises:
+        TrainingDataError: Several columns could be it.
+    """
+    found = {name.casefold(): name for name in columns if name.casefold() in {"label", *TRUTH_COLUMNS}}
+    if "label" in found or not found:
+        return found.get("label", "label")
+    if len(found) > 1:
+        first = next(iter(found.values()))
+        raise TrainingDataError(
+            f"{where}: columns {' and '.join(map(repr, found.values()))} could be the label; choose: "
+            f"{advised(label=first)}"
+        )
+    return next(iter(found.values()))
+
+
+def labels_read(counts: Mapping[tuple[str, bool], int]) -> str:
+    """Describe how labels were read: ``labels: '0' → real (10), '1' → fake (12)``.
+
+    Args:
+        counts: Number of samples of each label and meaning: ``(label, is_fake)`` → number.
+    """
+    parts = [
+        f"{f'{label!r} → ' if label else ''}{'fake' if is_fake else 'real'} ({count:,})"
+        for (label, is_fake), count in sorted(counts.items(), key=lambda item: (item[0][1], item[0][0]))
+    ]
+    return f"labels: {some(parts, 20)}" if parts else "labels: none"
 
 
 def split_of(value: object, where: str) -> str:
@@ -125,6 +206,6 @@ def video_identities(name: str) -> tuple[str, ...]:
     return tuple(person for person in match.groups() if person) if match else ()
 
 
-def some(names: Sequence[str]) -> str:
-    """Return the first five of many names for a message, with the number of the others."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of many names for a message, ``most`` at most, with the number of the others."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

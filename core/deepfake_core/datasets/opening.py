@@ -8,12 +8,13 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 from urllib.parse import unquote
 
 from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.address import Address
 from deepfake_core.datasets.files import exists
 from deepfake_core.datasets.labels import parse_labels
 from deepfake_core.discovery.plugins import dataset_spec, datasets, import_object
@@ -23,21 +24,6 @@ from deepfake_core.errors import MissingExtra, PluginLoadError, TrainingDataErro
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]+):(?!//)(?P<rest>.*)", re.DOTALL)
 FALLBACK = "image-folder"
 """Layout of a folder that no layout recognises."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """The parts of an address that a user typed.
-
-    Attributes:
-        name: Name of the layout; empty if the layout is to be recognised.
-        path: Path of the dataset; may be empty if the layout needs none.
-        options: Keyword arguments for the class of the layout, as text.
-    """
-
-    name: str
-    path: str
-    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(spec: str | Path) -> Address:
@@ -72,11 +58,6 @@ def parse(spec: str | Path) -> Address:
     if not match and path in datasets():
         return Address(path, "", options)
     return Address(name, path, options)
-
-
-def as_option(value: str) -> str:
-    """Return the value of an option as it is written in an address, so that :func:`parse` restores it."""
-    return value.replace("%", "%25").replace("&", "%26").replace("?", "%3F")
 
 
 def open_dataset(spec: str | Path) -> Dataset:
@@ -118,7 +99,9 @@ def open_address(address: Address) -> Dataset:
         DuplicatePlugin, PluginLoadError: The plugin of the layout cannot be used.
     """
     kind: type[Dataset] = import_object(dataset_spec(address.name).dataset)
-    return kind(*[address.path] if address.path else [], **_options(address.name, kind, address))
+    dataset = kind(*[address.path] if address.path else [], **_options(address.name, kind, address))
+    dataset.address = address
+    return dataset
 
 
 def _recognise(path: str) -> str:

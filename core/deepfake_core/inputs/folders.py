@@ -66,10 +66,11 @@ def _visible(folder: str) -> list[tuple[str, bool]]:
     """Return ``(name, whether it is a folder)`` for everything in a folder that is not hidden, in no order."""
     with os.scandir(folder) as entries:
         # Names are kept rather than paths, because a folder may hold a million files.
-        return [(entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
+        return [(entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # such as a link to itself

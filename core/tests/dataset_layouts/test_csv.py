@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake_core.datasets.formats.csv_table import CsvTable
+from deepfake_core.datasets.labels import LABELS
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.datasets.tables import rows
 from deepfake_core.errors import TrainingDataError
@@ -27,12 +29,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+REAL_IS_1 = {"1": 0, "0": 1}
+
+
 def table(root: Path, text: str, **options: object) -> CsvTable:
     (root / "t.csv").write_text(text, encoding="utf-8")
-    return CsvTable(root / "t.csv", **options)  # type: ignore[arg-type]
+    return CsvTable(root / "t.csv", **{"labels": REAL_IS_1, **options})  # type: ignore[arg-type]
 
 
-def test_1_is_real_and_other_columns_are_ignored(root: Path) -> None:  # 001-2
+def test_other_columns_are_ignored(root: Path) -> None:  # 001-2
     samples = list(table(root, "extra,label,path\n9,1,a.jpg\n9,0,sub/c.jpg\n"))
     assert [(s.path, s.is_fake) for s in samples] == [(root / "a.jpg", 0), (root / "sub/c.jpg", 1)]
     assert [(s.source, s.group, s.split, s.identities) for s in samples] == [
@@ -43,7 +48,7 @@ def test_1_is_real_and_other_columns_are_ignored(root: Path) -> None:  # 001-2
 
 def test_root_and_absolute_paths(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:  # 001-2
     elsewhere = tmp_path_factory.mktemp("tables") / "t.csv"
-    elsewhere.write_text(f"path,label\nb.jpg,1\n{root / 'a.jpg'},0\n")
+    elsewhere.write_text(f"path,label\nb.jpg,real\n{root / 'a.jpg'},fake\n")
     samples = list(open_dataset(f"csv:{elsewhere}?root={root}"))
     assert [s.path for s in samples] == [root / "b.jpg", root / "a.jpg"]
 
@@ -73,7 +78,7 @@ def test_own_label_map(root: Path) -> None:  # resolution 1
 
 
 def test_words_as_labels(root: Path) -> None:
-    assert [s.is_fake for s in table(root, "path,label\na.jpg,REAL\nb.jpg,Fake\n")] == [0, 1]
+    assert [s.is_fake for s in table(root, "path,label\na.jpg,REAL\nb.jpg,Fake\n", labels=LABELS)] == [0, 1]
 
 
 def test_byte_order_mark_quotes_and_blank_lines(root: Path) -> None:
@@ -82,15 +87,49 @@ def test_byte_order_mark_quotes_and_blank_lines(root: Path) -> None:
     assert samples[0].path == root / 'q,"1.jpg'
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_separators_encodings_and_the_case_of_columns(root: Path, separator: str, encoding: str) -> None:
+    lines = [["Path", "LABEL", "Identity"], ["sub/c.jpg", "fake", '"é;b"']]
+    (root / "t.csv").write_text("\n".join(map(separator.join, lines)), encoding=encoding)
+    (sample,) = open_dataset(root / "t.csv")
+    assert (sample.path, sample.is_fake, sample.identities) == (root / "sub/c.jpg", True, ("é", "b"))
+
+
+def test_line_breaks_within_quotes_and_columns_that_differ_in_case(root: Path) -> None:
+    (root / "x\ny.jpg").touch()
+    (sample,) = table(root, 'path,label\n"x\ny.jpg",1\n')
+    assert sample.path == root / "x\ny.jpg"
+    with pytest.raises(TrainingDataError, match="column 'label' is there twice"):
+        list(table(root, "path,label,Label\na.jpg,1,0\n"))
+
+
+@pytest.mark.skipif(os.sep != "/", reason="on Windows, a backslash separates folders")
+def test_backslashes_and_paths_of_windows(root: Path) -> None:
+    (root / "odd\\name.jpg").touch()
+    paths = [s.path for s in table(root, "path,label\nsub\\c.jpg,1\n.\\a.jpg,0\nodd\\name.jpg,0\n")]
+    assert paths == [root / "sub/c.jpg", root / "a.jpg", root / "odd\\name.jpg"]
+    for path in ("C:\\data\\a.jpg", "c:/data/a.jpg", "\\\\server\\share\\a.jpg"):
+        with pytest.raises(TrainingDataError, match=r"row 2: .* is an absolute path of Windows; .*\?.*root=FOLDER"):
+            list(table(root, f"path,label\n{path},1\n"))
+    with pytest.raises(TrainingDataError, match=r"row 2: .* leads outside"):
+        list(table(root, "path,label\n..\\x.jpg,1\n"))
+
+
+def test_absolute_paths_that_are_not_there_are_not_a_matter_of_the_root(root: Path) -> None:
+    with pytest.raises(TrainingDataError, match=r"make its absolute paths relative to a folder, and name it: .*root="):
+        list(table(root, "path,label\n/gone/a.jpg,1\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "is empty; expected the columns path, label"),
         ("path,label\n", "has no rows"),
         ("file,label\na.jpg,1\n", "no column 'path'; its columns are 'file', 'label'"),
-        ("path;label\na.jpg;1\n", "no column 'path' and no column 'label'; its columns are 'path;label'"),
+        ("path label\na.jpg 1\n", "no column 'path' and no column 'label'; its columns are 'path label'"),
         ("path,label,label\na.jpg,1,0\n", "column 'label' is there twice"),
-        ("path,label\na.jpg,1\nb.jpg,2\n", r"row 3: label '2' is not in the label map \(1:real, 0:fake"),
+        ("path,label\na.jpg,1\nb.jpg,2\n", r"row 3: label '2' is not in the label map \(1:real, 0:fake\)"),
         ("path,label\na.jpg,\n", "row 2: label ''"),
         ("path,label\na.jpg,1.0\n", "row 2: label '1.0'"),
         ("path,label\na.jpg,1\n../x.jpg,0\n", "row 3: path '../x.jpg' leads outside"),
@@ -117,6 +156,9 @@ def test_bad_tables_are_errors_that_name_the_row(root: Path, text: str, message:
 def test_not_a_text_file(root: Path) -> None:
     (root / "t.csv").write_bytes(b"path,label\n\xff\xfe,1\n")
     with pytest.raises(TrainingDataError, match="is not UTF-8"):
+        list(CsvTable(root / "t.csv"))
+    (root / "t.csv").write_bytes("path,label\na.jpg,1\n".encode("utf-16-le"))
+    with pytest.raises(TrainingDataError, match="perhaps UTF-16 without a mark; save it as UTF-8"):
         list(CsvTable(root / "t.csv"))
     with pytest.raises(TrainingDataError, match=r"absent.csv: cannot be read"):
         list(CsvTable(root / "absent.csv"))

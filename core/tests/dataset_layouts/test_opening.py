@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from layouts import csv_file, image_folder, kaggle, picture, shards, write
 
 from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.address import Address
 from deepfake_core.datasets.formats.csv_table import CsvTable
 from deepfake_core.datasets.labels import LABELS, parse_labels
 from deepfake_core.datasets.layouts.celeb_df import CelebDF
 from deepfake_core.datasets.layouts.faceforensics import FaceForensics
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.datasets.layouts.sample import SampleFaces
-from deepfake_core.datasets.opening import Address, open_dataset, parse
+from deepfake_core.datasets.opening import open_dataset, parse
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import TrainingDataError
 

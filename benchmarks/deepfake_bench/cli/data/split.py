@@ -48,8 +48,8 @@ def split(
     made. Every source and class gives its share.
     """
     from deepfake_core.data.divide import divide_dataset
+    from deepfake_core.datasets.address import as_option
     from deepfake_core.datasets.labels import some
-    from deepfake_core.datasets.opening import as_option
 
     dataset = opened(data)
     division = divide_dataset(

@@ -52,6 +52,7 @@ class StoredCrops(Dataset):
                 span=(offset, length),
                 member=f"{row:08d}.{extension}",
                 frame=int(store.frames[row]),
+                label="fake" if store.fake[row] else "real",
             )
 
     @classmethod

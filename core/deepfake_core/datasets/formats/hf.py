@@ -8,7 +8,7 @@ from typing import Any
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.cells import class_name, persons, picture, text
-from deepfake_core.datasets.labels import LABELS, SPLITS, meaning_of
+from deepfake_core.datasets.labels import LABELS, SPLITS, LabelReader, label_column
 from deepfake_core.errors import MissingExtra, TrainingDataError
 
 _SAVED = ("dataset_dict.json", "state.json")
@@ -76,7 +76,7 @@ class HuggingFace(Dataset):
         image, _ = self._columns(part)
         part = _undecoded(part, image).select_columns([image])
         cells = next(iter(part.skip(int(row)))) if self.streaming else part[int(row)]
-        return picture(cells[image], sample.name)
+        return picture(cells[image], sample.name, self.advised)
 
     def _rows(self, *, with_bytes: bool) -> Iterator[tuple[Sample, Path | bytes]]:
         for name, part in self._splits().items():
@@ -85,15 +85,15 @@ class HuggingFace(Dataset):
             kept = [label, *(column for column in ("source", "group", "identity") if column in _names(part))]
             part = _undecoded(part, image).select_columns([*kept, image] if with_bytes else kept)
             split = SPLITS.get(str(name).lower(), "")
+            read = LabelReader(self.labels, self.advised, label)
             for row, cells in enumerate(part):
                 where = f"{self.root}: split {name} row {row}"
-                is_fake = meaning_of(class_name(cells[label], names, where), self.labels, where)
+                is_fake, word = read(class_name(cells[label], names, where), where)
                 source = text(cells.get("source"), self.root.name)
                 group = text(cells.get("group"), f"{source}/{name}/{row}")
-                sample = Sample(
-                    self.root, is_fake, source, group, split, persons(cells.get("identity")), None, f"{name}/{row}"
-                )
-                yield sample, picture(cells[image], where) if with_bytes else b""
+                named, member = persons(cells.get("identity")), f"{name}/{row}"
+                sample = Sample(self.root, is_fake, source, group, split, named, None, member, label=word)
+                yield sample, picture(cells[image], where, self.advised) if with_bytes else b""
 
     def _columns(self, part: Any) -> tuple[str, str]:
         """Return the names of the column of images and the column of labels."""
@@ -110,8 +110,12 @@ class HuggingFace(Dataset):
             return typed[0]
         if not typed and what in names:
             return what
+        if not typed and what == "label" and (found := label_column(names, str(self.root), self.advised)) in names:
+            return found
         found = f"columns {', '.join(typed)} could be it" if typed else f"its columns are {', '.join(names)}"
-        raise TrainingDataError(f"{self.root}: which column is the {what}? {found}: choose by {what}=NAME")
+        raise TrainingDataError(
+            f"{self.root}: which column is the {what}? {found}: choose by {what}=NAME: {self.advised(**{what: 'NAME'})}"
+        )
 
     def _splits(self) -> dict[str, Any]:
         if self._loaded is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.cells import class_name, persons, picture, text
 from deepfake_core.datasets.files import files_below
-from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
+from deepfake_core.datasets.labels import LABELS, LabelReader, label_column, split_of
 from deepfake_core.errors import MissingExtra, TrainingDataError
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ class Parquet(Dataset):
     Args:
         root: Parquet file, or a folder of such files.
         image: Name of the column of images.
-        label: Name of the column of labels.
+        label: Name of the column of labels; by default ``label``, or one of
+            :data:`~deepfake_core.datasets.labels.TRUTH_COLUMNS`, whose name says what a 1 in it means.
         labels: Map from a label or a class name to 1 for fake or 0 for real; by default it contains only ``real`` and
             ``fake``.
     """
 
     def __init__(
-        self, root: str | Path, image: str = "image", label: str = "label", labels: Mapping[str, int] = LABELS
+        self, root: str | Path, image: str = "image", label: str | None = None, labels: Mapping[str, int] = LABELS
     ) -> None:
         super().__init__(root)
         self.image = image
@@ -61,7 +62,7 @@ class Parquet(Dataset):
                 count = file.metadata.row_group(number).num_rows
                 if row < count:
                     cells = file.read_row_group(number, columns=[self.image]).column(self.image)
-                    return picture(cells[row].as_py(), f"{sample.path}: row {sample.member}")
+                    return picture(cells[row].as_py(), f"{sample.path}: row {sample.member}", self.advised)
                 row -= count
         raise TrainingDataError(f"{sample.path}: has no row {sample.member}; it has changed since it was listed")
 
@@ -78,14 +79,16 @@ class Parquet(Dataset):
 
     def _file(self, path: Path, file: ParquetFile, *, with_bytes: bool) -> Iterator[tuple[Sample, Path | bytes]]:
         there = file.schema_arrow.names
-        missing = [name for name in (self.image, self.label) if name not in there]
+        label = self.label if self.label is not None else label_column(there, str(path), self.advised)
+        missing = [name for name in (self.image, label) if name not in there]
         if missing:
             raise TrainingDataError(
                 f"{path}: no column {missing[0]!r}; its columns are {', '.join(there)}: choose by image=NAME, "
-                "label=NAME"
+                f"label=NAME: {self.advised(image='NAME', label='NAME')}"
             )
-        columns = [self.label, *({"source", "group", "split", "identity"} & set(there) - {self.label, self.image})]
-        names = _class_names(file.schema_arrow.metadata, self.label)
+        columns = [label, *({"source", "group", "split", "identity"} & set(there) - {label, self.image})]
+        names = _class_names(file.schema_arrow.metadata, label)
+        read = LabelReader(self.labels, self.advised, label)
         root = self.root.resolve().name.partition(".")[0]
         # The folder is part of the group's name, because files in two folders may have one name.
         inner = path.relative_to(self.root if self.root.is_dir() else self.root.parent).with_suffix("").as_posix()
@@ -96,15 +99,13 @@ class Parquet(Dataset):
         for batch in batches:
             for cells in batch.to_pylist():
                 where = f"{path}: row {row}"
-                is_fake = meaning_of(class_name(cells[self.label], names, where), self.labels, where)
+                is_fake, word = read(class_name(cells[label], names, where), where)
                 source = text(cells.get("source"), root)
                 group = text(cells.get("group"), f"{source}/{inner}/{row}")
                 split = split_of(text(cells.get("split")), where)
-                content = picture(cells[self.image], where) if with_bytes else b""
-                yield (
-                    Sample(path, is_fake, source, group, split, persons(cells.get("identity")), None, str(row)),
-                    content,
-                )
+                content = picture(cells[self.image], where, self.advised) if with_bytes else b""
+                named = persons(cells.get("identity"))
+                yield Sample(path, is_fake, source, group, split, named, None, str(row), label=word), content
                 row += 1
 
 

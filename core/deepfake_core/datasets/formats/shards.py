@@ -12,7 +12,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, members, read_member
 from deepfake_core.datasets.cells import persons, text
 from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below
-from deepfake_core.datasets.labels import LABELS, meaning_of, split_of
+from deepfake_core.datasets.labels import LABELS, LabelReader, split_of
 from deepfake_core.errors import TrainingDataError
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
@@ -59,18 +59,19 @@ class Shards(Dataset):
         if not files:
             raise TrainingDataError(f"{self.root}: no .tar archives; name one, or a folder of them")
         source = self.root.resolve().name.partition(".")[0]
+        read = LabelReader(self.labels, self.advised)
         empty = True
         for file in files:
             for record in _records(file, with_bytes=with_bytes):
                 if record.picture:
                     empty = False
-                    yield self._sample(file, record, source), record.content
+                    yield self._sample(file, record, source, read), record.content
                 elif record.notes and not record.others:
                     raise TrainingDataError(f"{file}: {record.key!r} has a label and no picture; remove it")
         if empty:
             raise TrainingDataError(f"{self.root}: no pictures or videos in {len(files)} archives")
 
-    def _sample(self, file: Path, record: _Record, root: str) -> Sample:
+    def _sample(self, file: Path, record: _Record, root: str, read: LabelReader) -> Sample:
         where = f"{file}: {record.key!r}"
         facts = _facts(record, where)
         if "label" not in facts:
@@ -79,9 +80,10 @@ class Shards(Dataset):
         # The folder is part of the group's name, because archives in two folders may have one name.
         inner = file.relative_to(self.root if self.root.is_dir() else self.root.parent).with_suffix("").as_posix()
         assert record.picture is not None
+        is_fake, label = read(facts["label"], where)
         return Sample(
             file,
-            meaning_of(facts["label"], self.labels, where),
+            is_fake,
             source,
             text(facts.get("group"), f"{source}/{inner}/{record.key}"),
             split_of(text(facts.get("split")), where),
@@ -89,6 +91,7 @@ class Shards(Dataset):
             record.picture.span,
             record.picture.name,
             facts.get("frame", -1),
+            label,
         )
 
 

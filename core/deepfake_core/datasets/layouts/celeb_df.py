@@ -42,8 +42,9 @@ class CelebDF(Dataset):
             raise TrainingDataError(
                 f"{self.root}: none of the folders {', '.join(_FOLDERS)}; name the folder that holds them"
             )
+        entered: set[str] = set()
         for name in present:
-            for path in files_below(self.root / name):
+            for path in files_below(self.root / name, entered=entered):
                 if not has_video_suffix(path):
                     continue
                 inner = path.relative_to(self.root)
@@ -51,7 +52,7 @@ class CelebDF(Dataset):
                 persons = video_identities(path.stem) if name != "YouTube-real" else ()
                 group = f"{SOURCE}/{inner.with_suffix('').as_posix()}"
                 identities = tuple(f"{SOURCE}/{person}" for person in persons)
-                yield Sample(path, _FOLDERS[name], SOURCE, group, split, identities)
+                yield Sample(path, _FOLDERS[name], SOURCE, group, split, identities, label=name)
 
     def _testing(self) -> set[Path] | None:
         """Return the paths of the test videos relative to the root, or ``None`` if there is no list."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import exists, inside, read_json
+from deepfake_core.datasets.files import exists, inside, matching, read_json
 from deepfake_core.datasets.labels import LABELS, meaning_of, some, split_of
 from deepfake_core.errors import TrainingDataError
 
@@ -34,7 +34,7 @@ class Dfdc(Dataset):
         return part or any(root.glob("dfdc_train_part_*"))
 
     def __iter__(self) -> Iterator[Sample]:
-        files = [file for depth in _DEPTHS for file in sorted(self.root.glob(depth))]
+        files = matching(self.root, *_DEPTHS)
         if not files:
             raise TrainingDataError(f"{self.root}: no metadata.json; name a folder of dfdc_train_part_N folders")
         absent: list[str] = []
@@ -59,9 +59,8 @@ class Dfdc(Dataset):
         path = inside(file.parent, name, where)
         original = entry.get("original") or name
         group = f"{SOURCE}/{Path(str(original)).stem}"
-        return Sample(
-            path, meaning_of(entry["label"], LABELS, where), SOURCE, group, split_of(entry.get("split", ""), where)
-        )
+        is_fake, split = meaning_of(entry["label"], LABELS, where), split_of(entry.get("split", ""), where)
+        return Sample(path, is_fake, SOURCE, group, split, label=str(entry["label"]))
 
 
 def _read(file: Path) -> dict[str, Any]:

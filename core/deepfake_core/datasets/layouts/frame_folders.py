@@ -30,7 +30,9 @@ class FrameFolders(ImageFolder):
     def recognises(cls, root: Path) -> bool:  # noqa: ARG003 - an image folder looks the same
         return False
 
-    def _class(self, folder: Path, is_fake: bool, source: str, prefix: str, split: str) -> Iterator[Sample]:
+    def _class(
+        self, folder: Path, is_fake: bool, source: str, prefix: str, split: str, entered: set[str]
+    ) -> Iterator[Sample]:
         loose = [path.name for path in listed(folder) if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
         if loose:
             raise TrainingDataError(
@@ -46,13 +48,23 @@ class FrameFolders(ImageFolder):
                 f"{prefix}/{folder.name}/{video.name}",
                 split,
                 identities or (f"{prefix}/{video.name}",),
+                folder.name,
+                entered,
             )
 
 
 def frames(
-    folder: Path, is_fake: bool, source: str, group: str, split: str, identities: tuple[str, ...]
+    folder: Path,
+    is_fake: bool,
+    source: str,
+    group: str,
+    split: str,
+    identities: tuple[str, ...],
+    label: str,
+    entered: set[str] | None = None,
 ) -> Iterator[Sample]:
     """Yield the frames of one video, in the order of their numbers."""
-    pictures = (path for path in files_below(folder, by_number) if path.suffix.lower() in PICTURE_SUFFIXES)
+    files = files_below(folder, by_number, entered=entered)
+    pictures = (path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
     for number, path in enumerate(pictures):
-        yield Sample(path, is_fake, source, group, split, identities, frame=number)
+        yield Sample(path, is_fake, source, group, split, identities, frame=number, label=label)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below, folders
-from deepfake_core.datasets.labels import LABELS, SPLITS, known_meaning, sequence_identities
+from deepfake_core.datasets.labels import LABELS, SPLITS, known_meaning, sequence_identities, video_identities
+from deepfake_core.datasets.layouts.manipulations import FOLDERS
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.sources import has_video_suffix
 
 
 class ImageFolder(Dataset):
@@ -20,15 +25,25 @@ class ImageFolder(Dataset):
     together. A group named like a FaceForensics++ sequence, ``METHOD_ID[_ID]_PART``, gives the identities. Hidden files
     are skipped, and so are files whose suffix is neither that of an image nor that of a video.
 
+    With a label map, several folders may mean the same class. Each is then a part, whose files have the source
+    ``<source>/<folder>``. Parts are also the sub-folders of a class folder of which at least one has the name of a
+    folder of FaceForensics++ (``fake/Deepfakes``, ``fake/FaceSwap``). Beside such names, videos that are named as in
+    FaceForensics++ give identities: ``000_003`` shows the persons 000 and 003.
+
     If all folders that contain class folders have names of splits (``root/{train,valid,test}/{real,fake}``, also
     ``val`` and similar), they are the splits of one source. Then groups are named
     ``<source>/<split>/<folder or stem>``.
+
+    Each real folder is read once, whatever links lead to it.
 
     Args:
         root: Folder of the dataset.
         labels: Map from the name of a class folder to 1 for fake or 0 for real, in place of
             :data:`~deepfake_core.datasets.labels.LABELS`.
     """
+
+    fakes_are_sources = False
+    """Whether each folder of fakes is a source of its own, even if there is only one."""
 
     def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
         super().__init__(root)
@@ -42,44 +57,62 @@ class ImageFolder(Dataset):
         return _has_classes(inner) or any(_has_classes(folders(folder)) for folder in inner[:20])
 
     def __iter__(self) -> Iterator[Sample]:
-        inner = folders(self.root)
-        name = self.root.resolve().name
+        inner = self._class_folders()
+        name = self._name()
+        entered: set[str] = set()
         if any(self._meaning(folder) is not None for folder in inner):
-            yield from self._source(name, "", self.root, inner)
+            yield from self._source(name, "", self.root, inner, entered)
             return
         if not inner:
             raise TrainingDataError(f"{self.root}: no class folders; expected {self._expected()}")
-        if all(folder.name.lower() in SPLITS for folder in inner):
-            for folder in inner:
-                yield from self._source(name, SPLITS[folder.name.lower()], folder, folders(folder))
-            return
+        splits = all(folder.name.lower() in SPLITS for folder in inner)
+        below = chain.from_iterable(map(folders, inner))
+        if not splits and not any(self._meaning(folder) is not None for folder in below):
+            raise self._strange(self.root, inner, "no class folders; ")
         for folder in inner:
-            yield from self._source(folder.resolve().name, "", folder, folders(folder))
+            split = SPLITS[folder.name.lower()] if splits else ""
+            yield from self._source(name if splits else folder.resolve().name, split, folder, folders(folder), entered)
 
-    def _source(self, name: str, split: str, source: Path, inner: list[Path]) -> Iterator[Sample]:
-        strange = [folder.name for folder in inner if self._meaning(folder) is None]
-        if strange or not inner:
-            named = f"folder {strange[0]!r} is no known class" if strange else "no class folders"
-            raise TrainingDataError(f"{source}: {named}; expected {self._expected()}, or pass labels=")
-        taken: dict[bool, str] = {}
+    def _name(self) -> str:
+        return self.root.resolve().name
+
+    def _class_folders(self) -> list[Path]:
+        """Return the folders in the root: class folders, sources or splits."""
+        return folders(self.root)
+
+    def _source(self, name: str, split: str, source: Path, inner: list[Path], entered: set[str]) -> Iterator[Sample]:
+        if not inner:
+            raise TrainingDataError(f"{source}: no class folders; expected {self._expected()}")
+        if any(self._meaning(folder) is None for folder in inner):
+            raise self._strange(source, inner)
+        count = Counter(self._meaning(folder) for folder in inner)
+        for is_fake in (False, True):
+            if count[is_fake] > 1 and self.labels == LABELS:
+                raise self._several(source, [folder for folder in inner if self._meaning(folder) == is_fake], inner)
+        prefix = f"{name}/{source.name}" if split else name
+        parts = {folder: _parts(folder, bool(self._meaning(folder))) for folder in inner}
+        named = any(FOLDERS.get(path.name.lower()) for path in [*inner, *chain.from_iterable(parts.values())])
         for folder in inner:
-            is_fake = self._meaning(folder)
-            assert is_fake is not None
-            if is_fake in taken:
-                label = "fake" if is_fake else "real"
-                raise TrainingDataError(f"{source}: {taken[is_fake]!r} and {folder.name!r} both mean {label}; keep one")
-            taken[is_fake] = folder.name
-            prefix = f"{name}/{source.name}" if split else name
+            is_fake = bool(self._meaning(folder))
             empty = True
-            for sample in self._class(folder, is_fake, name, prefix, split):
-                empty = False
-                yield sample
+            # The class folder comes last: of it, the files outside of its parts are left.
+            for part in (*parts[folder], folder):
+                own = part != folder or count[is_fake] > 1 or (is_fake and self.fakes_are_sources)
+                part_source = f"{name}/{part.name}" if own else name
+                for sample in self._class(part, is_fake, part_source, prefix, split, entered):
+                    empty = False
+                    sample = replace(sample, label=folder.name)
+                    yield _of_faceforensics(sample, prefix) if named else sample
             if empty:
-                raise TrainingDataError(f"{folder}: no pictures or videos; add some, or remove the folder")
+                raise TrainingDataError(
+                    f"{folder}: no pictures or videos that no other folder has; add some, or remove the folder"
+                )
 
-    def _class(self, folder: Path, is_fake: bool, source: str, prefix: str, split: str) -> Iterator[Sample]:
-        """Yield the samples of one class folder; the names of its groups begin with ``prefix``."""
-        for path in files_below(folder):
+    def _class(
+        self, folder: Path, is_fake: bool, source: str, prefix: str, split: str, entered: set[str]
+    ) -> Iterator[Sample]:
+        """Yield the samples of one class folder or part; the names of its groups begin with ``prefix``."""
+        for path in files_below(folder, entered=entered):
             if path.suffix.lower() in MEDIA_SUFFIXES:
                 inner = path.parent.relative_to(folder).as_posix()
                 group = f"{prefix}/{path.stem if inner == '.' else inner}"
@@ -90,6 +123,44 @@ class ImageFolder(Dataset):
 
     def _expected(self) -> str:
         return "/".join(sorted(self.labels))
+
+    def _strange(self, source: Path, inner: list[Path], problem: str = "") -> TrainingDataError:
+        strange = next(folder.name for folder in inner if self._meaning(folder) is None)
+        return TrainingDataError(
+            f"{source}: {problem}folder {strange!r} is no known class; expected {self._expected()}, or say what every "
+            f"folder means: {self._with_map(inner)}"
+        )
+
+    def _several(self, source: Path, same: list[Path], inner: list[Path]) -> TrainingDataError:
+        meaning = "fake" if self._meaning(same[0]) else "real"
+        return TrainingDataError(
+            f"{source}: {same[0].name!r} and {same[1].name!r} both mean {meaning}; keep one, or say what every folder "
+            f"means: {self._with_map(inner)}"
+        )
+
+    def _with_map(self, inner: list[Path]) -> str:
+        """Return the address with a label map of all folders; ``fake|real`` stands where the user has to choose."""
+        meanings = {}
+        for folder in inner:
+            known = self._meaning(folder)
+            fake = FOLDERS.get(folder.name.lower()) if known is None else known
+            meanings[folder.name] = "fake|real" if fake is None else "fake" if fake else "real"
+        return self.advised(labels=",".join(f"{name}:{meaning}" for name, meaning in meanings.items()))
+
+
+def _parts(folder: Path, is_fake: bool) -> list[Path]:
+    """Return the sub-folders of a class folder if one of them has a name of FaceForensics++; otherwise none."""
+    inner = folders(folder)
+    return inner if any(FOLDERS.get(path.name.lower()) == is_fake for path in inner) else []
+
+
+def _of_faceforensics(sample: Sample, prefix: str) -> Sample:
+    """Return a sample with the identities in the name of its video; a video file is a group, wherever it lies."""
+    group = f"{prefix}/{sample.path.stem}" if has_video_suffix(sample.path) else sample.group
+    persons = video_identities(group.rpartition("/")[2])
+    return replace(
+        sample, group=group, identities=sample.identities or tuple(f"{prefix}/{person}" for person in persons)
+    )
 
 
 def _has_classes(inner: list[Path]) -> bool:

@@ -47,7 +47,7 @@ class Kaggle140k(Dataset):
             yield _picture(sample.path, inner, sample.is_fake, sample.split)
 
     def _rows(self, table: Path, inner: Path) -> Iterator[Sample]:
-        for line, cells in rows(table, ("path", "label")):
+        for line, cells in rows(table, ("path", "label"), any_case=True):
             where = f"{table}: row {line}"
             path = inside(inner, cells["path"], where)
             is_fake = meaning_of(cells["label"], _LABELS, where)
@@ -61,4 +61,5 @@ class Kaggle140k(Dataset):
 
 
 def _picture(path: Path, inner: Path, is_fake: bool, split: str) -> Sample:
-    return Sample(path, is_fake, "140k", f"140k/{path.relative_to(inner).with_suffix('').as_posix()}", split)
+    group = f"140k/{path.relative_to(inner).with_suffix('').as_posix()}"
+    return Sample(path, is_fake, "140k", group, split, label="fake" if is_fake else "real")

@@ -46,7 +46,8 @@ class SampleFaces(Dataset):
                 path = folder / kind / f"{person:02}.jpg"
                 shown = (person, _other(person)) if is_fake and not _blurred(person) else (person,)
                 identities = tuple(f"{_SOURCE}/{number:02}" for number in shown)
-                yield Sample(path, is_fake, _SOURCE, identities[0], _SPLITS[person % len(_SPLITS)], identities)
+                split = _SPLITS[person % len(_SPLITS)]
+                yield Sample(path, is_fake, _SOURCE, identities[0], split, identities, label=kind)
 
 
 def _draw(folder: Path) -> None:

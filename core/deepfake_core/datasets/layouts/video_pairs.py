@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.address import Address
 from deepfake_core.datasets.files import exists, inside
 from deepfake_core.datasets.labels import some, split_of
 from deepfake_core.datasets.layouts.frame_folders import frames
@@ -36,10 +37,11 @@ class VideoPairs(Dataset):
     def __init__(self, table: str | Path, root: str | Path | None = None) -> None:
         self.table = Path(table)
         super().__init__(root if root is not None else self.table.parent)
+        self.address = Address("video-pairs", str(table), {} if root is None else {"root": str(root)})
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return root.suffix.lower() == ".csv" and {"real", "fake"} <= set(header(root))
+        return root.suffix.lower() == ".csv" and _CLASSES.keys() <= {name.lower() for name in header(root)}
 
     def __iter__(self) -> Iterator[Sample]:
         source = self.root.resolve().name
@@ -47,13 +49,13 @@ class VideoPairs(Dataset):
             group, path = f"{source}/{kind}/{name}", self.root / kind / name
             identities = tuple(f"{source}/{real}" for real in video.reals)
             if exists(path) and path.is_dir():
-                found = frames(path, _CLASSES[kind], source, group, video.split, identities)
+                found = frames(path, _CLASSES[kind], source, group, video.split, identities, kind)
             elif exists(path) and has_video_suffix(path):
-                found = iter((Sample(path, _CLASSES[kind], source, group, video.split, identities),))
+                found = iter((Sample(path, _CLASSES[kind], source, group, video.split, identities, label=kind),))
             else:
                 raise TrainingDataError(
                     f"{self.table}: row {video.line}: {path} is neither a folder of frames nor a video; correct the "
-                    "row, or say where real/ and fake/ are by root=FOLDER"
+                    f"row, or say where real/ and fake/ are: {self.advised(root='FOLDER')}"
                 )
             empty = True
             for sample in found:
@@ -67,7 +69,7 @@ class VideoPairs(Dataset):
         videos: dict[tuple[str, str], _Video] = {}
         pairs: set[tuple[str, str]] = set()
         repeated: list[str] = []
-        for line, cells in rows(self.table, tuple(_CLASSES)):
+        for line, cells in rows(self.table, tuple(_CLASSES), any_case=True):
             where = f"{self.table}: row {line}"
             names = {kind: self._name(cells[kind], kind, where) for kind in _CLASSES}
             split = split_of(cells.get("split", ""), where)

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, Opener, members, read_member
+from deepfake_core.datasets.files import matching
 from deepfake_core.datasets.labels import LABELS
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
@@ -75,10 +76,9 @@ class WildDeepfake(Dataset):
         if self.url:
             names = [Path(name) for name in _remote(self.url)]
         else:
-            tops = [top for top in (self.root, self.root / _TOP) if top.is_dir()]
-            names = [path for top in tops for path in top.glob("*_t*/*.tar.gz") if path.is_file()]
+            names = matching(self.root, "*_t*/*.tar.gz", f"{_TOP}/*_t*/*.tar.gz")
         for path in sorted(names, key=lambda path: (path.parent.name, by_number(path.name))):
-            if path.parent.name in _FOLDERS and not path.name.startswith("."):
+            if path.parent.name in _FOLDERS:
                 yield path.parent.name, path
 
     def _opener(self, archive: Path) -> Opener | None:
@@ -106,7 +106,8 @@ def _sample(archive: Path, folder: str, member: Member) -> Sample:
         raise TrainingDataError(f"{where}: is {kind!r} in a folder {folder!r}; get the archive again")
     video = f"{SOURCE}/{folder}/{archive.name.partition('.')[0]}"
     frame = int(path.stem) if path.stem.isdecimal() else -1
-    return Sample(archive, is_fake, SOURCE, f"{video}/{sequence}", split, (video,), None, member.name, frame)
+    group = f"{video}/{sequence}"
+    return Sample(archive, is_fake, SOURCE, group, split, (video,), None, member.name, frame, kind)
 
 
 def _remote(url: str) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
 from deepfake_core.training.data.degrade import Image
@@ -69,10 +70,13 @@ class PairMaker:
         }
         # A source's weight is the square root of its size, so that a large source does not outweigh all others.
         self._real_weights = normalised({name: len(real) ** 0.5 for name, (real, _) in self._by_source.items()})
-        # Labelled fakes of a source without real faces are left out: the source alone would tell that they are fake.
-        self._labelled_weights = normalised(
-            {name: len(fake) ** 0.5 for name, (real, fake) in self._by_source.items() if len(real) and len(fake)}
-        )
+        # Labelled fakes without real faces of their source, or of the collection that their source is a part of, are
+        # left out: the source alone would tell that they are fake.
+        self._labelled = {name: both for name, both in self._by_source.items() if all(map(len, both))}
+        reals = {name: real for name, (real, _) in self._by_source.items() if len(real)}
+        for name, shared in shared_reals(reals, self._by_source).items():
+            self._labelled[name] = np.concatenate([reals[part] for part in shared]), self._by_source[name][1]
+        self._labelled_weights = normalised({name: len(fake) ** 0.5 for name, (_, fake) in self._labelled.items()})
         self._neighbours = _similar_shapes(table.points[self.real], NEIGHBOURS)
 
     def families(self) -> tuple[str, ...]:
@@ -95,7 +99,7 @@ class PairMaker:
         """
         pixels, points = self.source.pixels, self.source.table.points
         if family == "labelled":
-            real, fake = self._by_source[draw(self._labelled_weights, rng)]
+            real, fake = self._labelled[draw(self._labelled_weights, rng)]
             unknown = np.full(pixels.shape[1:3], np.nan, np.float32)
             return pixels[rng.choice(real)], pixels[rng.choice(fake)], unknown
         if family == "reconstruct":
