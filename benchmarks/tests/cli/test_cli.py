@@ -128,7 +128,9 @@ def test_predict_exit_status(invoke, arguments, status):
 def test_an_empty_folder_is_said_to_be_empty(invoke, tmp_path):
     done = invoke("predict", tmp_path, "--detector", "tiny")
     assert done.exit_code == 3
-    assert "no images or videos" in done.stderr
+    assert "is a folder; name a file in it" in done.stdout
+    both = invoke("predict", tmp_path, PORTRAIT, "--detector", "tiny", "--format", "jsonl")
+    assert [json.loads(line)["verdict"] == "error" for line in both.stdout.splitlines()] == [True, False]
 
 
 def test_an_error_is_one_line_and_debug_shows_the_traceback(dfbench):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.handle.results import FaceResult, FrameResult, Result
+from deepfake_core.handle.results import FaceResult, FrameResult, Result, Verdict
 from deepfake_core.runtimes.base import Outputs, sigmoid
 from deepfake_registry.manifest import Calibration, ModelManifest
 
@@ -35,6 +35,11 @@ def to_result(
     The score of a picture is the highest score of its faces. For a video, the highest score of each frame or clip is
     taken, and the score of the video is their mean; frames and clips without a face are left out.
 
+    Where faces were left out by a limit, the verdict is ``unsure`` rather than ``real``: one of them may be fake.
+
+    A face that carries the mark of protection has the verdict ``unsure`` and no part in the score. The verdict of such
+    an input is ``fake`` where its other faces have that verdict, and ``unsure`` otherwise.
+
     Args:
         prepared: Prepared input with its n crops.
         outputs: Outputs of the network for these n crops.
@@ -48,27 +53,45 @@ def to_result(
         error = f"the model {manifest.name!r} gave a score that is not a number; its file may be damaged"
     faces = () if error else _faces(prepared, outputs, manifest.calibration, evidence, keep_crops)
     p_fake = file_score(faces)
+    verdict: Verdict = manifest.calibration.verdict(p_fake) if p_fake is not None else "no_face"
+    if prepared.faces_left_out and verdict == "real":
+        verdict = "unsure"
+    warnings = prepared.warnings
+    if not error and (hidden := sum(face.protected for face in faces)):
+        verdict = "fake" if verdict == "fake" else "unsure"
+        warnings += (_protected(hidden, len(faces)),)
     return Result(
         source=prepared.source,
-        verdict="error" if error else "no_face" if p_fake is None else manifest.calibration.verdict(p_fake),
+        verdict="error" if error else verdict,
         p_fake=p_fake,
-        faces=tuple(sorted(faces, key=lambda face: -face.p_fake)),
+        faces=tuple(sorted(faces, key=lambda face: (face.protected, -face.p_fake))),
         detector=f"{manifest.name} {manifest.version}",
         weights=manifest.weights,
         width=prepared.width,
         height=prepared.height,
         mode=prepared.mode,
         frames=prepared.frames,
+        faces_left_out=prepared.faces_left_out,
         error=error,
-        warnings=prepared.warnings,
+        warnings=warnings,
         timings_ms={**prepared.timings_ms, "inference": inference_ms},
     )
 
 
+def _protected(hidden: int, count: int) -> str:
+    which = "the face carries" if count == 1 else f"{hidden} of {count} faces carry"
+    return f"protected: {which} the mark of dfbench protect and cannot be judged"
+
+
 def file_score(faces: tuple[FaceResult, ...]) -> float | None:
-    """Compute P(fake) of a file: the mean over frames or clips of the maximum over faces; ``None`` without a face."""
+    """Compute P(fake) of a file: the mean over frames or clips of the maximum over faces; ``None`` without a face.
+
+    Faces that carry the mark of protection are left out.
+    """
     frames: dict[tuple[float | None, int], float] = {}
     for face in faces:
+        if face.protected:
+            continue
         # The frames of a clip may come from pictures, which have a number but no time.
         place = face.time_s, face.frames[0].number if face.frames else 0
         frames[place] = max(face.p_fake, frames.get(place, 0.0))
@@ -98,6 +121,7 @@ def _faces(
     extra = outputs.extra if evidence else {}
     results = []
     tracks = prepared.tracks or ((),) * len(prepared.faces)
+    protected = prepared.protected or (False,) * len(prepared.faces)
     for index, (face, time_s, track) in enumerate(zip(prepared.faces, prepared.times_s, tracks, strict=True)):
         logit = float(outputs.logit[index])
         p_fake = calibration.p_fake(logit)
@@ -107,7 +131,8 @@ def _faces(
                 confidence=face.confidence,
                 logit=logit,
                 p_fake=p_fake,
-                verdict=calibration.verdict(p_fake),
+                verdict="unsure" if protected[index] else calibration.verdict(p_fake),
+                protected=protected[index],
                 time_s=time_s,
                 frames=_frames(track, outputs.extra.get(FRAME_LOGIT), index, calibration),
                 evidence=None if maps is None else sigmoid(maps[index]),

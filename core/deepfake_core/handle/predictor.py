@@ -7,20 +7,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import InputError
+from deepfake_core.handle.mark import protected_faces
 from deepfake_core.handle.postprocess import to_result
 from deepfake_core.handle.results import Results
-from deepfake_core.inputs.prepare import Prepared, Preparer
+from deepfake_core.inputs.prepare import Prepared, PrepareOptions, Preparer
 from deepfake_core.inputs.sources import Source, expand, is_one_input
 from deepfake_core.parallel import ordered_groups
 from deepfake_core.runtimes.base import Outputs, Runtime
+from deepfake_core.runtimes.forks import renew_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
 
 if TYPE_CHECKING:
@@ -93,8 +97,9 @@ class Predictor(ABC):
         self._cuts = tuple(cuts)
         self._batch = _BATCH[runtime.device.partition(":")[0]]
         self._lock = Lock()
-        self._preparers: dict[tuple[int, int], Preparer] = {}
+        self._preparers: dict[tuple[tuple[str, object], ...], Preparer] = {}
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        renew_after_fork(self)
 
     def __repr__(self) -> str:
         manifest = self.manifest
@@ -121,7 +126,7 @@ class Predictor(ABC):
 
     @overload
     def predict(  # type: ignore[overload-overlap] # text and files can be iterated, too, and are one input
-        self, inputs: OneInput, *, evidence: bool = ..., keep_crops: bool = ..., frames: int = ..., clips: int = ...
+        self, inputs: OneInput, *, evidence: bool = ..., keep_crops: bool = ..., **options: Unpack[PrepareOptions]
     ) -> Result: ...
     @overload
     def predict(
@@ -130,32 +135,38 @@ class Predictor(ABC):
         *,
         evidence: bool = ...,
         keep_crops: bool = ...,
-        frames: int = ...,
-        clips: int = ...,
+        **options: Unpack[PrepareOptions],
     ) -> Results: ...
     def predict(
-        self, inputs: Inputs, *, evidence: bool = False, keep_crops: bool = False, frames: int = 16, clips: int = 4
+        self, inputs: Inputs, *, evidence: bool = False, keep_crops: bool = False, **options: Unpack[PrepareOptions]
     ) -> Result | Results:
         """Judge pictures or videos. An input that cannot be read gives a result with the verdict ``error``.
 
         Args:
             inputs: One input gives one :class:`~deepfake_core.Result`: the path of a file, its ``bytes``, a binary file
-                object, an array ``uint8 [H, W, 3]`` RGB or a PIL image. Several give :class:`~deepfake_core.Results`,
-                which is a list: a list of any of these, an array ``uint8 [N, H, W, 3]``, and at run time also the path
-                of a folder and a glob pattern. A detector of clips takes a folder that holds pictures itself, and an
-                array ``uint8 [T, H, W, 3]``, for one video.
+                object or an upload, an array ``[H, W, 3]`` RGB or ``[3, H, W]`` of uint8 or float in [0, 1], also of a
+                library such as torch, or a PIL image. Several give :class:`~deepfake_core.Results`, which is a list: a
+                list of any of these, an array with one more axis, and at run time also the path of a folder and a glob
+                pattern. A detector of clips takes a folder that holds pictures itself, and an array ``[T, H, W, 3]``,
+                for one video.
             evidence: Whether to keep the evidence map of each face.
             keep_crops: Whether to keep the crop of each face, as the network saw it.
-            frames: Number of frames to judge of each video, spread evenly over it.
-            clips: Number of clips to judge of each video; for detectors of clips, instead of ``frames``.
+            **options: ``frames=16`` to judge of each video, spread evenly over it, or ``clips=4`` for detectors of
+                clips; ``max_faces=None`` to judge of each picture, frame or clip, the largest ones, or all; and
+                ``max_pixels=64_000_000`` to decode of one file. See
+                :class:`~deepfake_core.inputs.prepare.PrepareOptions`.
+
+        Raises:
+            TypeError: Something among the inputs is none, such as a dictionary.
+            DeepfakeError: An option has a value that it cannot have.
         """
-        options = OutputOptions(evidence, keep_crops)
-        preparer = self._preparer(frames, clips)
+        output = OutputOptions(evidence, keep_crops)
+        preparer = self._preparer(options)
         sources = list(self.expand(inputs)) if isinstance(inputs, str | os.PathLike) else self.expand(inputs)
         if is_one_input(inputs, sources, clips=self._takes_clips):
-            (result,) = self._judge([preparer.prepare(source) for source in sources], self._batch, options)
+            (result,) = self._judge([self._prepared(preparer, source) for source in sources], self._batch, output)
             return result
-        return Results(self._stream(iter(sources), preparer, self._batch, allowed_threads(), options))
+        return Results(self._stream(iter(sources), preparer, self._batch, allowed_threads(), output))
 
     __call__ = predict
 
@@ -171,8 +182,7 @@ class Predictor(ABC):
         workers: int | None = None,
         evidence: bool = False,
         keep_crops: bool = False,
-        frames: int = 16,
-        clips: int = 4,
+        **options: Unpack[PrepareOptions],
     ) -> Iterator[Result]:
         """Judge many inputs in their order, and decode the next ones while the network runs.
 
@@ -185,14 +195,11 @@ class Predictor(ABC):
             workers: Number of threads that decode, find faces and crop; by default what the machine allows.
             evidence: Whether to keep the evidence map of each face.
             keep_crops: Whether to keep the crop of each face, as the network saw it.
-            frames: Number of frames to judge of each video, spread evenly over it.
-            clips: Number of clips to judge of each video; for detectors of clips, instead of ``frames``.
+            **options: As for :meth:`predict`.
         """
-        options = OutputOptions(evidence, keep_crops)
+        output = OutputOptions(evidence, keep_crops)
         threads = workers or allowed_threads()
-        return self._stream(
-            self.expand(inputs), self._preparer(frames, clips), batch_size or self._batch, threads, options
-        )
+        return self._stream(self.expand(inputs), self._preparer(options), batch_size or self._batch, threads, output)
 
     def score(self, images: NDArray[np.uint8], *others: NDArray[np.uint8], batch_size: int | None = None) -> Outputs:
         """Run the network on prepared crops.
@@ -224,7 +231,7 @@ class Predictor(ABC):
         starts = range(0, len(images), step)
         return Outputs.joined([self._run([cut[start : start + step] for cut in cuts]) for start in starts])
 
-    def prepare(self, source: OneInput, *, frames: int = 16, clips: int = 4) -> Prepared:
+    def prepare(self, source: OneInput, **options: Unpack[PrepareOptions]) -> Prepared:
         """Decode one input and cut its faces as the network takes them, without judging it.
 
         ``score(prepared.crops, *prepared.others)`` judges it. An input that cannot be read has ``error`` set, and
@@ -232,10 +239,9 @@ class Predictor(ABC):
 
         Args:
             source: One input, as :meth:`predict` takes it.
-            frames: Number of frames to take of a video.
-            clips: Number of clips to take of a video; for detectors of clips, instead of ``frames``.
+            **options: As for :meth:`predict`.
         """
-        return self._preparer(frames, clips).prepare(source)
+        return self._prepared(self._preparer(options), source)
 
     def explain(
         self,
@@ -244,8 +250,7 @@ class Predictor(ABC):
         method: str | None = None,
         target: Target = "predicted",
         every_face: bool = False,
-        frames: int = 16,
-        clips: int = 4,
+        **options: Unpack[PrepareOptions],
     ) -> list[Explanation]:
         """Show where the detector looked.
 
@@ -254,8 +259,7 @@ class Predictor(ABC):
             method: Name of an installed explainer; by default the detector's evidence map, GradCAM, or occlusion.
             target: Class that the heat maps argue for.
             every_face: Whether to explain all faces of an input, rather than the most suspicious one.
-            frames: Number of frames to judge of each video.
-            clips: Number of clips to judge of each video; for detectors of clips, instead of ``frames``.
+            **options: As for :meth:`predict`.
 
         Returns:
             One explanation for each explained face, in the order of the inputs; an input without a face has none.
@@ -265,7 +269,7 @@ class Predictor(ABC):
             DeepfakeError: No plugin offers the explainer, or the detector lacks what it needs.
             MissingExtra: A package that the explainer needs is not installed.
         """
-        results = self.stream(inputs, keep_crops=True, frames=frames, clips=clips)
+        results = self.stream(inputs, keep_crops=True, **options)
         return list(self.explain_results(results, method=method, target=target, every_face=every_face))
 
     def explain_results(
@@ -306,6 +310,10 @@ class Predictor(ABC):
         for pool in pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def after_fork(self) -> None:
+        """Take new threads and face finders in a process that was forked, which does not have those of its parent."""
+        self._lock, self._preparers, self._pools = Lock(), {}, {}
+
     def __enter__(self) -> Self:
         return self
 
@@ -320,12 +328,17 @@ class Predictor(ABC):
     def _takes_clips(self) -> bool:
         return self.manifest.preprocess.clip is not None
 
-    def _preparer(self, frames: int, clips: int) -> Preparer:
+    def _preparer(self, options: PrepareOptions) -> Preparer:
+        key = tuple(sorted(options.items()))
         with self._lock:
-            if (frames, clips) not in self._preparers:
+            if key not in self._preparers:
                 first, *others = self._cuts
-                self._preparers[frames, clips] = Preparer(first, others=others, frames=frames, clips=clips)
-            return self._preparers[frames, clips]
+                self._preparers[key] = Preparer(first, others=others, **options)
+            return self._preparers[key]
+
+    def _prepared(self, preparer: Preparer, source: OneInput) -> Prepared:
+        prepared = preparer.prepare(source)
+        return replace(prepared, protected=protected_faces(prepared, self._cuts[0]))
 
     def _pool(self, workers: int) -> ThreadPoolExecutor:
         """The threads for a number of workers, which are kept: starting them anew costs as much as a small picture."""
@@ -343,7 +356,7 @@ class Predictor(ABC):
         options: OutputOptions,
     ) -> Iterator[Result]:
         groups = ordered_groups(
-            preparer.prepare,
+            partial(self._prepared, preparer),
             sources,
             workers=workers,
             ahead=workers + batch_size,
@@ -361,7 +374,9 @@ class Predictor(ABC):
         outputs = Outputs(np.zeros(0, np.float32))
         if total := sum(counts):
             cuts = zip(*((item.crops, *item.others) for item in group if len(item.crops)), strict=True)
-            outputs = self.score(*(np.concatenate(cut) for cut in cuts), batch_size=batch_size)
+            # The crops of a crowd are not copied.
+            joined = (cut[0] if len(cut) == 1 else np.concatenate(cut) for cut in cuts)
+            outputs = self.score(*joined, batch_size=batch_size)
         each_ms = 1000.0 * (perf_counter() - start) / max(total, 1)
         first = 0
         for prepared, count in zip(group, counts, strict=True):

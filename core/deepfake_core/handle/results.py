@@ -45,7 +45,7 @@ class FaceResult:
         confidence: Score of the face finder in [0, 1].
         logit: Raw output of the network; positive = fake.
         p_fake: Calibrated probability in [0, 1].
-        verdict: Verdict by the threshold and the band of the model.
+        verdict: Verdict by the threshold and the band of the model; ``unsure`` for a protected face.
         time_s: Position in the video in seconds; for a clip, of its first frame; ``None`` for a picture.
         frames: Judgement of each frame of a clip; empty for a picture.
         evidence: ``float32 [h, w]`` in [0, 1]: where the crop looks manipulated; ``None`` where the network has no such
@@ -56,6 +56,7 @@ class FaceResult:
         crop: ``uint8 [H, W, 3]`` RGB, or a clip ``[T, H, W, 3]``, as the network saw it; ``None`` unless asked for.
         other_crops: The same face in the further cuts that the members of an ensemble take, ``uint8 [H, W, 3]`` RGB
             each; empty unless crops were asked for.
+        protected: Whether the face carries the mark of protection: logit and probability then mean nothing.
     """
 
     box: Box
@@ -70,6 +71,7 @@ class FaceResult:
     spread: float | None = None
     crop: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     other_crops: tuple[NDArray[np.uint8], ...] = field(default=(), compare=False, repr=False)
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ class Result:
         source: Name of the input, as the user gave it.
         verdict: ``fake``, ``real``, ``unsure``, ``no_face`` or ``error``.
         p_fake: For a picture the maximum over its faces; for a video the mean over frames, or over clips, of the
-            maximum over faces. ``None`` for ``no_face`` and ``error``: there is no made-up 0.5.
-        faces: Judgement of each face, the most suspicious first.
+            maximum over faces, without protected faces. ``None`` for ``no_face`` and ``error``, and where every face is
+            protected: there is no made-up 0.5.
+        faces: Judgement of each face, the most suspicious first and protected ones last.
         detector: Name and version of the model.
         weights: Status of its weights; scores of ``untrained`` weights mean nothing.
         width: Width of the picture as shown, in pixels; ``None`` where it could not be read.
@@ -90,6 +93,8 @@ class Result:
         frames: Number of frames that were judged; 1 for a picture.
         error: Reason why there is no score; empty otherwise.
         warnings: What limits the judgement, one sentence each: parts of the input that were damaged, or left out.
+        faces_left_out: Number of faces that were found and not judged, because of ``max_faces``; of a video, the sum
+            over its frames or clips. The verdict is then never ``real``.
         timings_ms: Time spent on this input, in milliseconds, by stage (``decode``, ``faces``, ``crop``,
             ``inference``).
     """
@@ -106,6 +111,7 @@ class Result:
     frames: int = 1
     error: str = ""
     warnings: tuple[str, ...] = ()
+    faces_left_out: int = 0
     timings_ms: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
@@ -128,6 +134,7 @@ class Result:
             "frames": self.frames,
             "error": self.error,
             "warnings": list(self.warnings),
+            "faces_left_out": self.faces_left_out,
             "timings_ms": dict(self.timings_ms),
         }
 
@@ -149,9 +156,9 @@ class Results(list[Result]):
         """Return one row for each input.
 
         The columns are ``source``, ``verdict``, ``p_fake``, ``logit``, ``faces`` (their number), ``x``, ``y``,
-        ``box_width``, ``box_height`` (pixels), ``frames``, ``time_s``, ``detector``, ``weights``, ``error`` and
-        ``warnings``, joined by ``"; "``. Logit, box and time are those of the most suspicious face, and empty where
-        there is none.
+        ``box_width``, ``box_height`` (pixels), ``frames``, ``time_s``, ``detector``, ``weights``, ``error``,
+        ``warnings``, joined by ``"; "``, and ``faces_left_out``. Logit, box and time are those of the most suspicious
+        face, and empty where there is none.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -165,7 +172,7 @@ class Results(list[Result]):
 
 _COLUMNS = (
     "source", "verdict", "p_fake", "logit", "faces", "x", "y", "box_width", "box_height", "frames", "time_s",
-    "detector", "weights", "error", "warnings",
+    "detector", "weights", "error", "warnings", "faces_left_out",
 )  # fmt: skip
 
 
@@ -192,6 +199,7 @@ def _face_to_dict(face: FaceResult, arrays: bool) -> dict[str, Any]:
             for frame in face.frames
         ],
         "spread": face.spread,
+        "protected": face.protected,
     }
     if arrays:
         record["evidence"] = _to_text(face.evidence)

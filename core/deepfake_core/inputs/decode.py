@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +19,25 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from deepfake_core.errors import InputError
+from deepfake_core.inputs.reading.limits import MAX_PIXELS as MAX_PIXELS
+from deepfake_core.inputs.reading.limits import limit_decoding, pixel_limit, refuse_large
+from deepfake_core.inputs.reading.memory import (
+    as_array,
+    as_bytes,
+    is_array,
+    is_file_object,
+    read_file,
+    refusal,
+)
+from deepfake_core.inputs.reading.paths import why_missing
+from deepfake_core.inputs.reading.pixels import array_to_rgb, to_rgb
+from deepfake_core.inputs.reading.tiff import UnreadablePhotograph, open_photograph
 from deepfake_core.inputs.sniff import HEAD_BYTES, Kind, sniff
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     PictureSource: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
-
-MAX_PIXELS = 64_000_000
-"""Default limit of pixels: larger images are refused by their header, before they are decoded.
-
-Decoding takes about 7 bytes per pixel at its peak, which is 450 MB at this limit.
-"""
 
 _ORIENTATION_TAG = 0x0112
 # Operation that makes an image upright, for each value of the EXIF orientation tag.
@@ -56,6 +63,7 @@ class Picture:
         mode: Pillow's name for the colour mode of the file, such as ``"RGB"`` or ``"CMYK"``.
         width: Width of the full image as shown, in pixels.
         height: Height of the full image as shown, in pixels.
+        warnings: What a judgement should say of this input, one sentence each, such as which of its pictures it is.
     """
 
     pixels: NDArray[np.uint8]
@@ -63,6 +71,7 @@ class Picture:
     mode: str
     width: int
     height: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -82,37 +91,71 @@ def name_of(source: PictureSource) -> str:
     return "<array>" if isinstance(source, np.ndarray) else "<image>"
 
 
+def in_memory(source: Any) -> tuple[str, str | bytes | NDArray[Any] | Image.Image]:
+    """Return a single input in the form in which it is decoded, with its name: a path stays a path.
+
+    Open files are read to their end; buffers become bytes, and arrays of other libraries NumPy arrays.
+
+    Raises:
+        InputError: A file object cannot be read, or this is nothing that holds a picture.
+    """
+    if isinstance(source, str | os.PathLike):
+        return name_of(source), os.fsdecode(source)
+    if isinstance(source, bytes | np.ndarray | Image.Image):
+        return name_of(source), source
+    if isinstance(source, bytearray | memoryview):
+        return "<bytes>", as_bytes(source)
+    if is_file_object(source):
+        return read_file(source)
+    if is_array(source):
+        return "<array>", as_array(source)
+    raise InputError(f"<{type(source).__name__}>", refusal(source))
+
+
 def decode(
-    source: PictureSource, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None, name: str | None = None
+    source: PictureSource, *, max_pixels: int | None = None, min_side: int | None = None, name: str | None = None
 ) -> Picture:
     """Read one image as upright ``uint8 [h, w, 3]`` RGB.
 
     Args:
-        source: Path, bytes of a file, array (``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` RGB or ``[H, W, 4]`` RGBA, of
-            uint8, uint16 or float in [0, 1]) or PIL image.
-        max_pixels: Images with more pixels are refused before they are decoded.
+        source: Path, bytes of a file, array (``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` RGB or ``[H, W, 4]`` RGBA, or
+            ``[1, H, W]`` or ``[3, H, W]``, of uint8, uint16 or float in [0, 1]) or PIL image; also a binary file
+            object, a buffer, or an array of another library.
+        max_pixels: Most pixels that are decoded of a file: a larger JPEG file is decoded at a reduced size, and any
+            other larger file is refused. By default the limit of
+            :func:`~deepfake_core.inputs.reading.limits.pixel_limit`. Arrays and PIL images that are decoded already
+            have none.
         min_side: Number of pixels that the longer side must keep when a JPEG is decoded at 1/2, 1/4 or 1/8 of its
-            size; ``None`` decodes every image in full.
+            size, if the limit allows it; ``None`` decodes as much as the limit allows.
         name: Name of the input in messages; by default that of :func:`name_of`.
 
     Raises:
         InputError: The input is not a complete image of a known format within the limit.
     """
-    name = name_of(source) if name is None else name
-    if isinstance(source, np.ndarray):
-        return _from_array(source, name, max_pixels)
-    if isinstance(source, Image.Image):
-        return _from_image(source, name, max_pixels, None)
-    with _opened(source, name, max_pixels) as image:
-        return _from_image(image, name, max_pixels, min_side)
+    own_name, data = in_memory(source)
+    name = own_name if name is None else name
+    if isinstance(data, np.ndarray):
+        pixels, mode = array_to_rgb(data, name)
+        return Picture(pixels, name, mode, pixels.shape[1], pixels.shape[0])
+    limit = pixel_limit(max_pixels)
+    if isinstance(data, Image.Image):
+        # The image of a file that Pillow has not decoded yet has tiles. It is the user's, and is not reduced.
+        if isinstance(data, ImageFile.ImageFile) and data.tile:
+            refuse_large(data, name, limit)
+        return _from_image(data, name, data.size)
+    with _opened(data, name) as (image, warnings):
+        full = image.size
+        limit_decoding(image, name, limit, min_side)
+        return _from_image(image, name, full, warnings)
 
 
-def stored_picture(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
+def stored_picture(source: PictureSource, *, max_pixels: int | None = None) -> tuple[Image.Image, int]:
     """Load an image as it is stored: in its own colour mode, not turned upright, and with the metadata of its file.
 
     Args:
-        source: Input as for :func:`decode`, which must have read it without an error.
-        max_pixels: Images with more pixels are refused before they are decoded.
+        source: Input as for :func:`decode`, which must have read it without an error; a file object must not have been
+            read before.
+        max_pixels: Most pixels that are decoded of a file, which is never reduced here.
 
     Returns:
         The image, for an animation its first one, and its EXIF orientation, which is 1 for an upright image.
@@ -120,13 +163,13 @@ def stored_picture(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tu
     Raises:
         InputError: The input is not a complete image of a known format within the limit.
     """
-    name = name_of(source)
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(_from_array(source, name, max_pixels).pixels), 1
-    if isinstance(source, Image.Image):
-        return source.copy(), _orientation(source)
-    with _opened(source, name, max_pixels) as image:
-        _check_size(image.width, image.height, name, max_pixels)
+    name, data = in_memory(source)
+    if isinstance(data, np.ndarray):
+        return Image.fromarray(array_to_rgb(data, name)[0]), 1
+    if isinstance(data, Image.Image):
+        return data.copy(), _orientation(data)
+    with _opened(data, name) as (image, _):
+        refuse_large(image, name, pixel_limit(max_pixels))
         try:
             image.load()
         except Exception as error:
@@ -150,21 +193,34 @@ def turned_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | bytes, name: str, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a file and read its header with the decoder of its format."""
-    if not isinstance(source, str | bytes | os.PathLike):
-        raise InputError(name, f"cannot read a picture from {type(source).__name__}; pass a path, bytes or an array")
+def _opened(source: str | bytes, name: str) -> Iterator[tuple[Image.Image, tuple[str, ...]]]:
+    """Open a file and read its header with the decoder of its format; say which of several pictures is meant."""
     with open_stream(source, name) as stream:
         kind = sniff(read_head(stream, name))
         _check_kind(kind, name)
+        said = ""
         try:
-            # No other decoder may try: Pillow has some that start programs (EPS) or are rarely exercised.
-            image = Image.open(stream, formats=[kind.pillow])
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise InputError(name, f"more pixels than the limit of {max_pixels:,}; reduce the picture") from error
+            if kind.pillow == "TIFF":
+                image, said = open_photograph(stream)
+            else:
+                image = image_factory(kind.pillow)(stream, "")
+        except UnreadablePhotograph as error:
+            raise InputError(name, str(error)) from error
         except Exception as error:
             raise InputError(name, f"damaged or incomplete; get the file again ({one_line(error)})") from error
-        yield image
+        yield image, (said,) if said else ()
+
+
+def image_factory(format: str) -> Callable[[IO[bytes], str], ImageFile.ImageFile]:
+    """Return the decoder of one format.
+
+    ``Image.open`` is not used: other decoders must not try, some of which start programs (EPS), and its own limit of
+    pixels, which is one for the whole process, does not know of reduced sizes.
+    """
+    Image.preinit()
+    if format not in Image.OPEN:
+        Image.init()
+    return Image.OPEN[format][0]
 
 
 def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractContextManager[IO[bytes]]:
@@ -185,7 +241,9 @@ def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractCo
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(name, "is a folder; name a file in it, or let the batch functions expand it")
+            raise InputError(
+                name, "is a folder; name a file in it (those with suffixes such as .jpg and .mp4 are found)"
+            )
         if not stat.S_ISREG(status.st_mode):
             # Opening a pipe or a device could wait or read for ever.
             raise InputError(name, "is not a regular file")
@@ -193,7 +251,7 @@ def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractCo
             raise InputError(name, "is empty (0 bytes); get the file again")
         return path.open("rb")
     except FileNotFoundError:
-        raise InputError(name, "no such file; check the path") from None
+        raise InputError(name, why_missing(os.fsdecode(path))) from None
     except PermissionError:
         raise InputError(name, "no permission to read it; check its owner and mode") from None
     except (OSError, ValueError) as error:
@@ -218,19 +276,6 @@ def read_head(stream: IO[bytes], name: str) -> bytes:
     return head
 
 
-def is_video(source: str | os.PathLike[str] | bytes) -> bool:
-    """Return whether a file, or the bytes of one, is a video by its content; false if it cannot be read.
-
-    Listings that open nothing use :func:`~deepfake_core.inputs.sources.has_video_suffix` instead.
-    """
-    name = name_of(source)
-    try:
-        with open_stream(source, name) as stream:
-            return sniff(read_head(stream, name)).family == "video"
-    except InputError:
-        return False
-
-
 def _check_kind(kind: Kind, name: str) -> None:
     """Raise an error that names the kind of a file that is no image; register the HEIF decoder for a HEIF file."""
     if kind.family == "heif":
@@ -241,20 +286,14 @@ def _check_kind(kind: Kind, name: str) -> None:
         pillow_heif.register_heif_opener()
     elif kind.family == "video":
         raise InputError(name, f"looks like a video ({kind.name}), not a picture; sample its frames instead")
-    elif kind.family == "other":
+    elif kind.family != "picture":
         raise InputError(name, f"not a picture that can be read: looks like {kind.name}")
 
 
-def _from_image(image: Image.Image, name: str, max_pixels: int, min_side: int | None) -> Picture:
-    """Decode an opened file, or convert a PIL image of the user."""
+def _from_image(image: Image.Image, name: str, full: tuple[int, int], warnings: tuple[str, ...] = ()) -> Picture:
+    """Decode a file that was opened, or convert a PIL image of the user, whose full size is given."""
     mode = image.mode
-    _check_size(image.width, image.height, name, max_pixels)
     try:
-        full = image.size
-        if min_side is not None and isinstance(image, ImageFile.ImageFile):
-            shrink = min(1.0, min_side / max(full))
-            # Only JPEG supports it; its scale is the smallest of 1/2, 1/4 and 1/8 that keeps both sides.
-            image.draft(None, (max(1, round(full[0] * shrink)), max(1, round(full[1] * shrink))))
         reduced = image.size != full
         image.load()
         # Pillow turns a TIFF while it loads, so the sides are known only now.
@@ -264,10 +303,10 @@ def _from_image(image: Image.Image, name: str, max_pixels: int, min_side: int | 
             image = image.transpose(_UPRIGHT[orientation])
         if orientation in _SIDEWAYS:
             width, height = height, width
-        pixels = _to_rgb(image)
+        pixels = to_rgb(image)
     except Exception as error:
         raise InputError(name, _decode_failure(mode, error)) from error
-    return Picture(pixels, name, mode, width, height)
+    return Picture(pixels, name, mode, width, height, warnings)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -275,65 +314,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 - a damaged EXIF block does not make the pixels unreadable
         return 1
-
-
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert a loaded image of any mode to ``uint8 [h, w, 3]`` RGB."""
-    if image.mode.startswith("I;16"):
-        return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return _grey_to_rgb(_wide_grey(np.asarray(image, np.float64)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _wide_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Convert grey ``float64 [h, w]`` to ``uint8 [h, w]``; its range is the smallest of 1, 255 and 65535 that fits."""
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    peak = float(values.max())
-    top = next((limit for limit in (1.0, 255.0, 65535.0) if peak <= limit), peak)
-    return np.asarray((values.clip(0, top) * (255.0 / top)).round(), np.uint8)
-
-
-def _grey_to_rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
-def _from_array(array: NDArray[Any], name: str, max_pixels: int) -> Picture:
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
-        raise InputError(name, f"array of shape {array.shape}; pass [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]")
-    height, width = array.shape[:2]
-    _check_size(width, height, name, max_pixels)
-    if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
-    elif np.issubdtype(array.dtype, np.floating):
-        # The condition is negated so that NaN fails too.
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise InputError(name, "float array outside of [0, 1]; divide by its peak, or pass uint8")
-        array = (array * 255).round().astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise InputError(name, f"array of {array.dtype}; pass uint8, uint16 or float in [0, 1]")
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-    if channels == 1:
-        pixels = _grey_to_rgb(array.reshape(height, width))
-    elif channels == 4:
-        pixels = _to_rgb(Image.fromarray(np.ascontiguousarray(array)))
-    else:
-        pixels = np.ascontiguousarray(array)
-    return Picture(pixels, name, mode, width, height)
-
-
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise InputError(name, f"an empty picture ({width} × {height} pixels)")
-    if width * height > max_pixels:
-        raise InputError(
-            name, f"{width} × {height} pixels, more than the limit of {max_pixels:,}; reduce it or raise max_pixels"
-        )
 
 
 def _decode_failure(mode: str, error: Exception) -> str:

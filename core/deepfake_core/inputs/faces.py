@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from importlib import resources
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -29,6 +29,20 @@ _MIN_FACE_SIDE = 16
 # A face below half the size of the largest one is mostly blurred background or a mistake, so it needs more confidence.
 _SMALL_FACE_RATIO = 0.5
 _SMALL_FACE_CONFIDENCE = 0.8
+
+
+class Found(NamedTuple):
+    """Result of a search for faces.
+
+    Attributes:
+        faces: Faces, the most confident first.
+        tiny: Number of faces that were dropped because a side is below 16 px.
+        uncertain: Number of small areas that were dropped because the finder is not certain that they are faces.
+    """
+
+    faces: list[Face]
+    tiny: int = 0
+    uncertain: int = 0
 
 
 class FaceFinder:
@@ -56,6 +70,13 @@ class FaceFinder:
     def find(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """Find faces in ``uint8 [H, W, 3]`` RGB; the most confident comes first, in pixels of this image.
 
+        See :meth:`search`, which also counts what was dropped.
+        """
+        return self.search(pixels).faces
+
+    def search(self, pixels: NDArray[np.uint8]) -> Found:
+        """Find faces in ``uint8 [H, W, 3]`` RGB, in pixels of this image.
+
         Faces with a side below 16 px are dropped, and an image with such a side holds none. Faces smaller than half
         of the largest one are dropped if their confidence is below 0.8. If nothing is found, the image is searched
         once more at a small scale with a border around it, which finds faces that fill the image.
@@ -65,12 +86,17 @@ class FaceFinder:
         """
         height, width = pixels.shape[:2]
         if min(height, width) < _MIN_FACE_SIDE:
-            return []  # a strip of pixels holds no face, and the network would return noise
+            return Found([])  # a strip of pixels holds no face, and the network would return noise
         longer = max(height, width)
-        faces = self._detect(pixels, min(1.0, self.max_side / longer), border=0) if longer >= _SECOND_LOOK_SIDE else []
+        found: list[Face] = []
+        if longer >= _SECOND_LOOK_SIDE:
+            found = self._detect(pixels, min(1.0, self.max_side / longer), border=0)
+        faces = _large(found)
         if not faces:
-            faces = self._detect(pixels, _SECOND_LOOK_SIDE / longer, border=_SECOND_LOOK_BORDER)
-        return _without_uncertain(faces)
+            found += self._detect(pixels, _SECOND_LOOK_SIDE / longer, border=_SECOND_LOOK_BORDER)
+            faces = _large(found)
+        certain = _without_uncertain(faces)
+        return Found(certain, tiny=len(found) - len(faces), uncertain=len(faces) - len(certain))
 
     def _detect(self, pixels: NDArray[np.uint8], scale: float, border: int) -> list[Face]:
         """Search ``uint8 [H, W, 3]`` RGB for faces at ``scale`` with a black border of ``border`` scaled pixels."""
@@ -91,8 +117,7 @@ class FaceFinder:
             xs = [(x - border) / scale_x for x in row[0:14:2]]
             ys = [(y - border) / scale_y for y in row[1:14:2]]
             box = Box(xs[0], ys[0], row[2] / scale_x, row[3] / scale_y)
-            if min(box.width, box.height) >= _MIN_FACE_SIDE:
-                faces.append(Face(box, min(row[14], 1.0), tuple(zip(xs[2:], ys[2:], strict=True))))
+            faces.append(Face(box, min(row[14], 1.0), tuple(zip(xs[2:], ys[2:], strict=True))))
         return sorted(faces, key=lambda face: -face.confidence)
 
     def _detector(self) -> Any:
@@ -116,8 +141,12 @@ def _as_buffer(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
 
 
+def _large(faces: list[Face]) -> list[Face]:
+    return [face for face in faces if min(face.box.width, face.box.height) >= _MIN_FACE_SIDE]
+
+
 def _without_uncertain(faces: list[Face]) -> list[Face]:
-    """Drop uncertain faces below half the size of the largest one."""
+    """Return the faces without uncertain ones below half the size of the largest one."""
     if not faces:
         return faces
     floor = _SMALL_FACE_RATIO * max(_side(face) for face in faces)

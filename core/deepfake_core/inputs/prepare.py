@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
 from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.boxes import Box, Face, FrameBox
 from deepfake_core.inputs.crop import crop_side, prepare_crop, scale_box
-from deepfake_core.inputs.decode import MAX_PIXELS, Picture, decode, is_video
+from deepfake_core.inputs.decode import Picture, decode
 from deepfake_core.inputs.faces import FaceFinder
+from deepfake_core.inputs.reading.limits import pixel_limit
 from deepfake_core.inputs.sources import Frames, as_source
+from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.inputs.tracks import Track, follow
 from deepfake_core.timing import Stages
 
@@ -26,12 +29,31 @@ if TYPE_CHECKING:
     from deepfake_registry.manifest import Clip, PreprocessSpec
 
 T = TypeVar("T")
+F = TypeVar("F", Face, Track)
 
 # A large JPEG is first decoded at a reduced scale whose longer side has at least this many pixels: twice the size at
 # which the face finder works, so that most faces can be cut from it as well.
 _FIRST_LOOK_SIDE = 1280
 # A crop is cut from a reduced image only if it has there at least this many times the size of the network's input.
 _ENOUGH = 2.0
+# The crops of one input take no more memory than this; so many faces are a crowd of thousands.
+_MOST_CROP_BYTES = 512 << 20
+
+
+class PrepareOptions(TypedDict, total=False):
+    """Options of :class:`Preparer` that the verbs of a detector take, with the same defaults.
+
+    Attributes:
+        frames: Number of frames to take of a video, spread evenly over it; 16.
+        clips: Number of clips to take of a video, by a detector of clips; 4.
+        max_faces: Most faces to take of a picture, a frame or a clip, the largest ones; ``None``, for all.
+        max_pixels: Most pixels to decode of one file; what ``DEEPFAKE_MAX_PIXELS`` says, or 64 million.
+    """
+
+    frames: int
+    clips: int
+    max_faces: int | None
+    max_pixels: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +76,8 @@ class Prepared:
         tracks: For each clip, the position of the face in its frames, which are fewer than T if the video is shorter;
             empty for images.
         warnings: What limits the judgement of this input, one sentence each: parts that were damaged, or left out.
+        protected: For each crop, whether its face carries the mark of protection and cannot be judged; empty where
+            that was not read.
     """
 
     source: str
@@ -69,6 +93,8 @@ class Prepared:
     others: tuple[NDArray[np.uint8], ...] = ()
     tracks: tuple[tuple[FrameBox, ...], ...] = ()
     warnings: tuple[str, ...] = ()
+    faces_left_out: int = 0
+    protected: tuple[bool, ...] = ()
 
 
 @dataclass(slots=True)
@@ -85,6 +111,10 @@ class _Work:
     tracks: list[tuple[FrameBox, ...]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     frames: int = 0
+    left_out: int = 0
+    tiny: int = 0
+    uncertain: int = 0
+    passing: int = 0
     stages: Stages = field(default_factory=lambda: Stages("decode", "faces", "crop"))
 
     def decoded(self, samples: Iterator[T]) -> Iterator[T]:
@@ -104,14 +134,16 @@ class Preparer:
         spec: Preprocessing to follow.
         others: Preprocessing of further detectors, for which the same faces are cut too. All detectors take images, or
             all take the same clips.
-        max_pixels: Images and frames with more pixels are refused.
         frames: Number of frames that are sampled from a video.
         clips: Number of clips that are sampled from a video instead, for a detector of clips.
-        max_faces: Most faces that are kept per image or frame, the most confident ones.
+        max_faces: Most faces that are cut of an image, a frame or a clip, the largest ones; ``None`` for all. The crops
+            of one input take 512 MB at most in any case, which is thousands of faces.
+        max_pixels: Most pixels that are decoded of an image: a larger JPEG file is decoded at a reduced size, other
+            larger files and frames are refused. By default what ``DEEPFAKE_MAX_PIXELS`` says, or 64 million.
         finder: Face finder to use; by default one with default settings.
 
     Raises:
-        DeepfakeError: The detectors take different clips, or some take images and others clips.
+        DeepfakeError: The detectors take different clips, or some take images and others clips; or a limit is below 1.
     """
 
     def __init__(
@@ -119,17 +151,19 @@ class Preparer:
         spec: PreprocessSpec,
         *,
         others: Sequence[PreprocessSpec] = (),
-        max_pixels: int = MAX_PIXELS,
         frames: int = 16,
         clips: int = 4,
-        max_faces: int = 16,
+        max_faces: int | None = None,
+        max_pixels: int | None = None,
         finder: FaceFinder | None = None,
     ) -> None:
         if any(other.clip != spec.clip for other in others):
             raise DeepfakeError("these detectors take different clips, or some take pictures: they cannot share faces")
+        if max_faces is not None and max_faces < 1:
+            raise DeepfakeError(f"max_faces is {max_faces}; it must be at least 1, or None for all faces")
         self.spec = spec
         self.specs = (spec, *others)
-        self.max_pixels = max_pixels
+        self.max_pixels = pixel_limit(max_pixels)
         self.frames = frames
         self.clips = clips
         self.max_faces = max_faces
@@ -181,8 +215,21 @@ class Preparer:
             timings_ms=work.stages.spent_ms,
             others=tuple(others),
             tracks=tuple(work.tracks),
-            warnings=tuple(work.warnings),
+            warnings=(*work.warnings, *self._said(work)),
+            faces_left_out=work.left_out,
         )
+
+    def _said(self, work: _Work) -> Iterator[str]:
+        """Yield a sentence for each reason for which something that looks like a face was not cut."""
+        if work.left_out:
+            limit = "512 MB of crops" if self.max_faces is None else f"max_faces={self.max_faces}"
+            yield f"{work.left_out} of {work.left_out + len(work.faces)} faces were left out, the smallest: {limit}"
+        if work.tiny:
+            yield f"{work.tiny} of the faces were not judged: smaller than 16 pixels"
+        if work.uncertain:
+            yield f"{work.uncertain} small areas were not judged: it is not certain that they are faces"
+        if work.passing:
+            yield f"{work.passing} faces in single frames were not judged: seen in less than half of a clip"
 
     def _prepare_picture(self, data: Any, work: _Work) -> None:
         def decoded(min_side: int | None) -> Picture:
@@ -190,23 +237,34 @@ class Preparer:
                 return decode(data, max_pixels=self.max_pixels, min_side=min_side, name=work.source)
 
         picture = decoded(_FIRST_LOOK_SIDE)
+        work.warnings += picture.warnings
         work.width, work.height, work.mode = picture.width, picture.height, picture.mode
         work.frames = 1
         # From here on, boxes are in pixels of the full image.
-        faces = [_scale_face(face, 1 / picture.scale) for face in self._find(picture.pixels, work)]
+        found = self._largest(self._find(picture.pixels, work), work)
+        faces = [_scale_face(face, 1 / picture.scale) for face in found]
         needed = self._side_needed(picture, faces)
         if picture.scale < 1 and needed > max(picture.pixels.shape[:2]):
             picture = decoded(needed)
+            if needed > max(picture.pixels.shape[:2]):
+                height, width = picture.pixels.shape[:2]
+                work.warnings.append(
+                    f"decoded at {width} × {height} pixels by the limit (max_pixels): small faces lose detail"
+                )
         self._cut(picture.pixels, picture.scale, faces, None, work)
 
     def _prepare_video(self, data: str | bytes, work: _Work) -> None:
         from deepfake_core.inputs.video import sample_frames
 
         work.mode = "video"
-        for frame in work.decoded(sample_frames(data, self.frames, max_pixels=self.max_pixels, name=work.source)):
+        for frame in work.decoded(
+            sample_frames(data, self.frames, max_pixels=self.max_pixels, name=work.source, warn=work.warnings.append)
+        ):
             work.frames += 1
             work.height, work.width = frame.pixels.shape[:2]
-            self._cut(frame.pixels, 1.0, self._find(frame.pixels, work), frame.time_s, work)
+            left = max(1, self.frames - work.frames + 1)
+            faces = self._largest(self._find(frame.pixels, work), work, parts=left)
+            self._cut(frame.pixels, 1.0, faces, frame.time_s, work)
 
     def _prepare_clips(self, data: Any, clip: Clip, work: _Work) -> None:
         from deepfake_core.inputs.video import sample_clips
@@ -215,16 +273,21 @@ class Preparer:
         if isinstance(data, Frames):
             clips = self._clips_of(data.pictures, clip, work)
         elif isinstance(data, str | bytes) and is_video(data):
-            clips = sample_clips(data, clip, self.clips, max_pixels=self.max_pixels, name=work.source)
+            clips = sample_clips(
+                data, clip, self.clips, max_pixels=self.max_pixels, name=work.source, warn=work.warnings.append
+            )
         else:
             picture = decode(data, max_pixels=self.max_pixels, name=work.source)
             work.mode = picture.mode
             clips = self._clips_of([picture.pixels], clip, work)
-        for frames in work.decoded(clips):
+        for number, frames in enumerate(work.decoded(clips)):
             work.frames += len(frames)
             sizes = [frame.pixels.shape[:2] for frame in frames]
             work.height, work.width = sizes[-1]
-            for track in follow([self._find(frame.pixels, work) for frame in frames], sizes):
+            faces = [self._find(frame.pixels, work) for frame in frames]
+            tracks = follow(faces, sizes)
+            work.passing += sum(map(len, faces)) - sum(track.found for track in tracks)
+            for track in self._largest(tracks, work, parts=max(1, self.clips - number)):
                 self._cut_clip(frames, track, clip, work)
 
     def _clips_of(self, pictures: Sequence[PictureSource], clip: Clip, work: _Work) -> Iterator[list[Frame]]:
@@ -269,7 +332,29 @@ class Preparer:
             height, width = pixels.shape[:2]
             return [Face(Box(0.0, 0.0, float(width), float(height)), 1.0)]
         with work.stages.timed("faces"):
-            return self._finder.find(pixels)[: self.max_faces]
+            found = self._finder.search(pixels)
+        work.tiny += found.tiny
+        work.uncertain += found.uncertain
+        return found.faces
+
+    def _largest(self, faces: list[F], work: _Work, parts: int = 1) -> list[F]:
+        """Return as many of the faces, or tracks, as the limits allow: the largest, in their order.
+
+        Args:
+            faces: Faces of one image or frame, or the tracks of one clip.
+            work: What was cut of the input up to now.
+            parts: Number of images, frames or clips that share the memory that is left; this is one of them.
+        """
+        used = sum(cut.nbytes for cuts in work.crops for cut in cuts)
+        each = sum(math.prod(spec.input_shape) for spec in self.specs)
+        allowed = max(1, (_MOST_CROP_BYTES - used) // (parts * each))
+        if self.max_faces is not None:
+            allowed = min(allowed, self.max_faces)
+        if len(faces) <= allowed:
+            return faces
+        work.left_out += len(faces) - allowed
+        kept = sorted(range(len(faces)), key=lambda place: -_area(faces[place]))[:allowed]
+        return [faces[place] for place in sorted(kept)]
 
     def _side_needed(self, picture: Picture, faces: list[Face]) -> int:
         """Return the longer side in pixels that a decoded image needs to hold enough detail for every crop."""
@@ -293,6 +378,11 @@ def _scale_needed(spec: PreprocessSpec, picture: Picture, faces: list[Face]) -> 
         return _ENOUGH * max(width / picture.width, height / picture.height)
     sides = [crop_side(face.box, spec.crop) for face in faces]
     return _ENOUGH * max(width, height) / min(sides) if sides else 0.0
+
+
+def _area(face: Face | Track) -> float:
+    box = face.box if isinstance(face, Face) else face.boxes[0]
+    return box.width * box.height
 
 
 def _scale_face(face: Face, factor: float) -> Face:

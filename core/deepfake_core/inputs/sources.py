@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import glob
-import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-import numpy as np
 from PIL import Image
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs.decode import name_of
+from deepfake_core.inputs.decode import in_memory, name_of
 from deepfake_core.inputs.folders import walk_folder
+from deepfake_core.inputs.reading.memory import as_array, is_array, is_file_object, is_table, refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Picture: TypeAlias = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
-    OneInput: TypeAlias = Picture | BinaryIO | "Frames" | "Source"
+    OneInput: TypeAlias = Picture | bytearray | memoryview | BinaryIO | "Frames" | "Source"
     Inputs: TypeAlias = OneInput | Iterable["Inputs"]
 
 PICTURE_SUFFIXES = frozenset(
@@ -63,19 +62,23 @@ class Source:
     data: str | bytes | NDArray[Any] | Image.Image | Frames
 
 
+_ALONE = Source | Frames | bytes | bytearray | memoryview | Image.Image
+
+
 def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
     """Yield every single input, in a stable order.
 
     - A folder gives the images and videos on all levels below it, recognised by their suffix and sorted by name.
       Hidden files and folders are left out, and links to folders are followed once.
     - A pattern (``*``, ``?``, ``[…]``, ``**``) gives the sorted files that match; folders that match are expanded.
-    - An array ``uint8 [N, H, W, 3]`` gives N images.
-    - A binary file object gives one input: the bytes that are left to read.
+    - An array ``[N, H, W, 3]`` or ``[N, 3, H, W]``, also of a library such as torch, gives N images.
+    - A binary file object, or an upload of a web framework, gives one input: the bytes that are left to read.
+    - A folder without images and videos is yielded unchanged, so that it becomes an error result.
     - A path that does not exist is yielded unchanged, so that it becomes an error result and does not end a batch.
 
     For a detector of clips, the images that lie directly in one folder are the frames of one video, in the order of
-    their numbers (``2.jpg`` before ``10.jpg``). An array ``uint8 [T, H, W, 3]`` is one video too, and an array ``uint8
-    [N, T, H, W, 3]`` is N videos.
+    their numbers (``2.jpg`` before ``10.jpg``). An array ``[T, H, W, 3]`` or ``[T, 3, H, W]`` is one video too, and an
+    array with one more axis before these is N videos.
 
     Args:
         inputs: Inputs of the user.
@@ -87,42 +90,28 @@ def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
     """
     if isinstance(inputs, str | os.PathLike):
         yield from _expand_path(os.fsdecode(inputs), clips)
-    elif isinstance(inputs, Source | Frames | bytes | Image.Image) or is_file_object(inputs):
+    elif isinstance(inputs, _ALONE) or is_file_object(inputs):
         yield as_source(inputs)
-    elif isinstance(inputs, np.ndarray) and clips and inputs.ndim == 4:
-        yield Source(name_of(inputs), Frames(list(inputs)))
-    elif isinstance(inputs, np.ndarray) and inputs.ndim == (5 if clips else 4):
-        for index, one in enumerate(inputs):
-            yield Source(f"<array>[{index}]", Frames(list(one)) if clips else one)
-    elif isinstance(inputs, np.ndarray):
-        yield as_source(inputs)
-    elif isinstance(inputs, Iterable):
+    elif is_array(inputs):
+        yield from _expand_array(as_array(inputs), clips)
+    elif isinstance(inputs, Iterable) and not isinstance(inputs, Mapping) and not is_table(inputs):
         for item in inputs:
             yield from expand(item, clips=clips)
     else:
-        raise TypeError(
-            f"cannot expand {type(inputs).__name__}; pass paths, bytes, arrays, PIL images or lists of them"
-        )
+        raise TypeError(refusal(inputs))
 
 
 def as_source(single: OneInput) -> Source:
     """Return a single input with its name; a path is not expanded, and a file object is read to its end.
 
     Raises:
-        InputError: A file object was opened as text or cannot be read, or this is something else altogether.
+        InputError: A file object cannot be read, or this is nothing that holds a picture.
     """
     if isinstance(single, Source):
         return single
     if isinstance(single, Frames):
         return Source("<frames>", single)
-    if isinstance(single, str | os.PathLike):
-        return Source(name_of(single), os.fsdecode(single))
-    if isinstance(single, bytes | np.ndarray | Image.Image):
-        return Source(name_of(single), single)
-    if is_file_object(single):
-        return _read(single)
-    kind = type(single).__name__
-    raise InputError(f"<{kind}>", f"cannot read a picture from {kind}; pass a path, bytes or an array")
+    return Source(*in_memory(single))
 
 
 def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = False) -> bool:
@@ -138,39 +127,19 @@ def is_one_input(inputs: Inputs, sources: Iterable[Source], *, clips: bool = Fal
     if isinstance(inputs, str | os.PathLike):
         path = os.fsdecode(inputs)
         is_pattern = glob.has_magic(path) and not os.path.lexists(path)
-        return not is_pattern and [source.name for source in sources] == [name_of(path)]
-    if isinstance(inputs, np.ndarray):
-        return inputs.ndim != (5 if clips else 4)
-    return isinstance(inputs, bytes | Image.Image | Frames | Source) or is_file_object(inputs)
-
-
-def is_file_object(inputs: object) -> TypeGuard[BinaryIO]:
-    """Tell whether something is an open file, or can be read as one."""
-    return hasattr(inputs, "read")
-
-
-def _read(file: BinaryIO) -> Source:
-    """Read the rest of an open file as one input.
-
-    Raises:
-        InputError: The file was opened as text, or it cannot be read.
-    """
-    name = getattr(file, "name", None)
-    name = name_of(name) if isinstance(name, str | os.PathLike) else "<file>"
-    try:
-        data = b"" if isinstance(file, io.TextIOBase) else file.read()
-    except (OSError, ValueError) as error:  # a closed file raises ValueError
-        raise InputError(name, f"cannot be read ({error})") from error
-    if isinstance(file, io.TextIOBase) or not isinstance(data, bytes):
-        raise InputError(name, "is open as text; open it in binary mode, as in open(path, 'rb')")
-    return Source(name, data)
+        # A folder itself is an input where its pictures are the frames of a video.
+        alone = [source.name == name_of(path) and not (source.data == path and _is_folder(path)) for source in sources]
+        return not is_pattern and alone == [True]
+    if is_array(inputs):
+        return not _is_batch(as_array(inputs), clips)
+    return isinstance(inputs, _ALONE) or is_file_object(inputs)
 
 
 def has_video_suffix(name: str | os.PathLike[str]) -> bool:
     """Return whether the suffix of a file's name, or of an archive member's name, is that of a video file.
 
     Listings use it, because it opens nothing. Whoever opens the file anyway asks
-    :func:`~deepfake_core.inputs.decode.is_video`, which goes by the content.
+    :func:`~deepfake_core.inputs.streams.opening.is_video`, which goes by the content.
     """
     return PurePath(name).suffix.lower() in VIDEO_SUFFIXES
 
@@ -180,15 +149,47 @@ def by_number(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), part) if part.isdecimal() else (-1, part) for part in _DIGITS.split(name))
 
 
+def _is_batch(array: NDArray[Any], clips: bool) -> bool:
+    """Tell whether an array holds several inputs: N images or videos, or a list of paths."""
+    return array.dtype.kind in "OUS" or array.ndim == (5 if clips else 4)
+
+
+def _expand_array(array: NDArray[Any], clips: bool) -> Iterator[Source]:
+    if array.dtype.kind in "OUS":  # such as a column of paths
+        yield from expand(array.tolist(), clips=clips)
+    elif _is_batch(array, clips):
+        for index, one in enumerate(array):
+            yield Source(f"<array>[{index}]", _frames(one) if clips else one)
+    else:
+        yield Source("<array>", _frames(array) if clips and array.ndim == 4 else array)
+
+
+def _frames(video: NDArray[Any]) -> Frames:
+    """Return the frames of an array ``[T, H, W, 3]`` or ``[T, 3, H, W]``.
+
+    Raises:
+        InputError: The first two axes could be time and colour as well as colour and time.
+    """
+    if video.shape[0] == 3 and video.shape[1] in (1, 3) and video.shape[3] not in (1, 3, 4):
+        raise InputError("<array>", f"array of shape {video.shape}: [T, C, H, W] or [C, T, H, W]; pass [T, H, W, C]")
+    return Frames(list(video))
+
+
 def _expand_path(path: str, clips: bool) -> Iterator[Source]:
+    unchanged = Source(name_of(path), path)
     if _is_folder(path):
-        yield from _walk(path, set(), clips)
+        found = False
+        for source in _walk(path, set(), clips):
+            found = True
+            yield source
+        if not found:
+            yield unchanged
     elif glob.has_magic(path) and not os.path.lexists(path):
         # A file name may contain the characters of a pattern: an existing path, and a pattern without a match, are
         # yielded unchanged.
-        yield from _matches(path, clips) or [Source(name_of(path), path)]
+        yield from _matches(path, clips) or [unchanged]
     else:
-        yield Source(name_of(path), path)
+        yield unchanged
 
 
 def _matches(pattern: str, clips: bool) -> list[Source]:

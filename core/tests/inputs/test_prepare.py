@@ -142,7 +142,7 @@ def test_30_nasty_files_give_30_results(tmp_path):
 
 
 def test_the_pixel_limit_is_passed_on():
-    assert "limit of 100" in Preparer(SPEC, max_pixels=100).prepare(blocks()).error
+    assert "limit of 100" in Preparer(SPEC, max_pixels=100).prepare(encoded(blocks(), "PNG")).error
     assert "limit of 100" in Preparer(SPEC, max_pixels=100).prepare(video_bytes(grey_frames(2))).error
 
 

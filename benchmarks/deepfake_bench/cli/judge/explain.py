@@ -16,6 +16,8 @@ from deepfake_bench.cli.output.options import (
     Device,
     Download,
     Inputs,
+    MaxFaces,
+    MaxPixels,
     Threads,
     Weights,
 )
@@ -52,6 +54,8 @@ def explain(
     clips: Annotated[
         int, typer.Option(min=1, help="Number of clips explained in each video, by a detector that takes clips.")
     ] = 1,
+    max_faces: MaxFaces = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Show where a detector looked.
 
@@ -59,21 +63,24 @@ def explain(
     status: 0 when at least one file was explained; 3 when none was.
     """
     from deepfake_bench.cli.judge.explanations import Explanations
+    from deepfake_bench.cli.judge.standard_input import opened
     from deepfake_bench.printable import printable
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
 
     loaded = load(detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download)
     explanations = Explanations(out, loaded, method, target.value, every_face=True)
-    sources = list(loaded.expand(paths))
-    if not sources:
-        typer.echo(f"dfbench: no images or videos in {', '.join(map(printable, paths))}", err=True)
-    results = loaded.stream(sources, frames=frames, clips=clips, keep_crops=True)
+    sources = list(loaded.expand(map(opened, paths)))
+    results = loaded.stream(
+        sources, frames=frames, clips=clips, max_faces=max_faces, max_pixels=max_pixels, keep_crops=True
+    )
     written = 0
     for result in track(results, "explaining", total=len(sources)):
         for file in explanations.add(result):
             typer.echo(printable(str(file)))
             written += 1
+        for warning in result.warnings:
+            typer.echo(f"dfbench: {printable(result.source)}: {printable(warning)}", err=True)
         if result.p_fake is None:
             why = result.error or "no face found"
             typer.echo(f"dfbench: {printable(result.source)}: {printable(why)}", err=True)

@@ -19,6 +19,8 @@ from deepfake_bench.cli.output.options import (
     Device,
     Download,
     Inputs,
+    MaxFaces,
+    MaxPixels,
     Threads,
     Weights,
 )
@@ -68,6 +70,8 @@ def predict(
     clips: Annotated[
         int, typer.Option(min=1, help="Number of clips judged in each video, by a detector that takes clips.")
     ] = 4,
+    max_faces: MaxFaces = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Judge images and videos.
 
@@ -76,8 +80,8 @@ def predict(
     """
     start = time.perf_counter()
     from deepfake_bench.cli.judge.explanations import Explanations
+    from deepfake_bench.cli.judge.standard_input import opened
     from deepfake_bench.cli.output.writers import open_writer
-    from deepfake_bench.printable import printable
     from deepfake_bench.runner.stage_times import StageTimes
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
@@ -89,14 +93,20 @@ def predict(
         )
     times.loaded(loaded)
     explanations = Explanations(explain, loaded, method) if explain is not None else None
-    sources = loaded.expand(paths)
+    sources = loaded.expand(map(opened, paths))
     first = list(islice(sources, _LISTED))
-    if not first:
-        typer.echo(f"dfbench: no images or videos in {', '.join(map(printable, paths))}", err=True)
     # With one file at a time nothing overlaps, so that the stages of --timings add up.
     everything = chain(first, sources)
     batches = ([source] for source in everything) if timings else (everything,)
-    judge = partial(loaded.stream, frames=frames, clips=clips, keep_crops=explain is not None, evidence=timings)
+    judge = partial(
+        loaded.stream,
+        frames=frames,
+        clips=clips,
+        max_faces=max_faces,
+        max_pixels=max_pixels,
+        keep_crops=explain is not None,
+        evidence=timings,
+    )
     results = chain.from_iterable(map(judge, batches))
     judged = 0
     with open_writer(output.value) as writer:

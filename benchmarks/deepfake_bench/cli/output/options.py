@@ -41,7 +41,28 @@ Threads = Annotated[
 Detector = Annotated[
     str, typer.Option(metavar="DETECTOR", help="Name of a detector, a model file or the folder of a packaged model.")
 ]
-Inputs = Annotated[list[str], typer.Argument(help="Images, videos, folders or glob patterns.", show_default=False)]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(help="Images, videos, folders or glob patterns; - is standard input.", show_default=False),
+]
+MaxFaces = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Most faces judged in each picture, or in each frame of a video: the largest ones; by default all. Where "
+        "others are left out, the verdict is never real.",
+        show_default=False,
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Most pixels decoded of one file; by default 64 million, or what DEEPFAKE_MAX_PIXELS says. Larger JPEG "
+        "files are decoded at a reduced size, and other larger files refused.",
+        show_default=False,
+    ),
+]
 Weights = Annotated[
     str | None,
     typer.Option(

@@ -76,7 +76,7 @@ class Csv(Writer):
 
     COLUMNS = (
         "source", "verdict", "p_fake", "logit", "faces", "x", "y", "width", "height", "frames", "time_s", "detector",
-        "weights", "error", "warnings",
+        "weights", "error", "warnings", "faces_left_out",
     )  # fmt: skip
 
     def __init__(self, stream: TextIO) -> None:
@@ -104,6 +104,7 @@ class Csv(Writer):
                 result.weights,
                 self.shown(result.error),
                 self.shown("; ".join(result.warnings)),
+                result.faces_left_out,
             )
         )
         self.stream.flush()

@@ -1,0 +1,1 @@
+"""How each kind of input is read: files with several pictures, large files, objects in memory, paths."""
