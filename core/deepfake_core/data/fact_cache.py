@@ -89,6 +89,7 @@ def locked_cache(path: Path) -> Iterator[FactCache]:
         from filelock import FileLock
     except ModuleNotFoundError:
         raise MissingExtra("the cache of facts about files", "deepfake-core[torch]") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"), FactCache(path) as cache:
         yield cache
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.grouping import places
 from deepfake_registry.manifest import Calibration
 
 Floats = NDArray[np.float64]
@@ -75,7 +76,8 @@ def fit_calibration(
     temperature, bias, informative = _platt(logit, fake, weight)
     p = _sigmoid(logit / temperature + bias)
     real = fake < 0.5
-    alarms = [np.quantile(p[real & (family == name)], 1 - MAX_FALSE_ALARMS) for name in np.unique(family[real])]
+    of_real = p[real]
+    alarms = [np.quantile(of_real[here], 1 - MAX_FALSE_ALARMS) for here in places(family[real]).values()]
     missed = _weighted_quantile(p[~real], weight[~real], MAX_MISSED)
     high = float(np.clip(max(alarms), 0.5, 0.99)) if informative else 1.0
     low = float(np.clip(missed, 0.01, 0.5)) if informative else 0.0
@@ -99,11 +101,10 @@ def balanced_weights(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDA
     """
     weight = np.zeros_like(fake)
     for value in (0.0, 1.0):
-        here = fake == value
-        names = np.unique(family[here])
-        for name in names:
-            chosen = here & (family == name)
-            weight[chosen] = 0.5 / len(names) / chosen.sum()
+        rows = np.flatnonzero(fake == value)
+        found = places(family[rows])
+        for here in found.values():
+            weight[rows[here]] = 0.5 / len(found) / len(here)
     return weight
 
 

@@ -13,7 +13,10 @@ from deepfake_core.data.divide import divide_dataset
 from deepfake_core.data.manifest import held_out_hashes, manifest_hash, verify, write_manifest
 from deepfake_core.data.stats import collect
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.formats import csv_table
+from deepfake_core.datasets.formats.csv_table import CsvTable
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.errors import TrainingDataError
 
 
 class Counted(ImageFolder):
@@ -76,3 +79,23 @@ def test_copies_are_counted_in_one_pass(tmp_path, monkeypatch):
         assert divide_dataset(Named(tmp_path, size)).ties == size // 4 * 3
         counts.append(Watched.counted)
     assert counts[1] <= 4 * counts[0]
+
+
+def test_a_table_is_checked_once_and_then_read_once_for_each_pass(tmp_path, monkeypatch):
+    root = pictures(tmp_path / "set")
+    table = tmp_path / "set.csv"
+    files = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.jpg"))]
+    table.write_text("path,label\n" + "".join(f"{name},{'fake' if 'fake' in name else 'real'}\n" for name in files))
+    reads = []
+    rows = csv_table.rows
+    monkeypatch.setattr(
+        csv_table, "rows", lambda file, *rest, **options: reads.append(file) or rows(file, *rest, **options)
+    )
+    data = CsvTable(table, root)
+    first = list(data)
+    reads.clear()
+    assert list(data) == first
+    assert len(reads) == 1
+    table.write_text(table.read_text() + f"{files[0]},real\n")
+    with pytest.raises(TrainingDataError, match="another label"):
+        list(data)

@@ -67,7 +67,9 @@ def labelled_training_data(
         files += held_store.samples
         rows = _at_most(store, _not_held_out(store), recipe)
         held = _at_most(held_store, _own_or_all(held_store), recipe)
-    known = None if isinstance(dataset if valid is None else valid, StoredCrops) else held_store.folder / HASHES
+    # The hashes of a store that the user made are kept here, because its folder may belong to somebody else.
+    is_store = isinstance(dataset if valid is None else valid, StoredCrops)
+    known = cache_dir / f"{held_store.fingerprint[:16]}-{HASHES}" if is_store else held_store.folder / HASHES
     rejected = _rejected(store) if valid is None else _rejected(store) | _rejected(held_store)
     rows = rows[subset_by_group(_families(store, rows, recipe), recipe.data_share, recipe.seed, _strata(store, rows))]
     if recipe.overfit:

@@ -15,6 +15,7 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.evaluation.grouping import places
 from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_face, prepare_crop, resize
 from deepfake_core.training.data.augment import policy
@@ -209,8 +210,7 @@ def bounded_shuffle(stratum: NDArray[np.int32], rng: np.random.Generator) -> NDA
     edges = np.unique(np.append(edges, 0))
     kind = stratum[edges[:-1]]
     place = np.empty(len(kind))
-    for value in np.unique(kind):
-        here = np.flatnonzero(kind == value)
+    for here in places(kind).values():
         place[here] = (rng.permutation(len(here)) + rng.random(len(here))) / len(here)
     chunks = np.argsort(place, kind="stable")
     order = np.empty(len(stratum), np.int64)

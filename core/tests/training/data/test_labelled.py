@@ -7,6 +7,7 @@ import pytest
 import torch
 from crop_stores import WHOLE, Listed, write_tiny
 from media import video_bytes
+from mini_sets import overwrite
 from PIL import Image
 from tiny_run import RECIPE, Bright, run
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.data.manifest import held_out_hashes
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
@@ -232,3 +234,17 @@ def test_one_cache_serves_other_settings_and_other_data(tmp_path, gathered):  # 
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "data" / "real" / "new.png")
     with pytest.raises(TrainingDataError, match="dataset has changed since"):
         gathered(ImageFolder(tmp_path / "data"))
+
+
+def test_crops_of_a_store_are_not_read_again_for_the_hash_of_the_data(tmp_path, gathered):
+    data = write_tiny(tmp_path / "data", {"real": 4, "fake": 4})
+    prepare(ImageFolder(data), tmp_path / "store", crop="whole")
+    store = StoredCrops(tmp_path / "store")
+    expected = held_out_hashes(store)
+    known = gathered(store).hashes
+    assert known is not None
+    assert not known.is_relative_to(tmp_path / "store")
+    assert held_out_hashes(store, known) == expected
+    for shard in (tmp_path / "store" / "shards").iterdir():
+        overwrite(shard)
+    assert held_out_hashes(store, known) == expected != held_out_hashes(store)
