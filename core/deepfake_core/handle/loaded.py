@@ -134,14 +134,19 @@ class LoadedDetector(Predictor):
         return path
 
     def protect(
-        self, source: PictureSource, *, epsilon: float = 0.03, save: str | os.PathLike[str] | None = None
+        self,
+        source: PictureSource,
+        *,
+        epsilon: float = 0.03,
+        save: str | os.PathLike[str] | None = None,
+        reason: str = "",
     ) -> Image.Image:
         """Add a small perturbation to a picture, which disturbs programs that would manipulate its faces.
 
         See :func:`deepfake_core.protect.protectors.protect` for arguments and errors.
         """
         protect = import_object("deepfake_core.protect.protectors:protect")
-        image: Image.Image = protect(self, source, epsilon, save=save)
+        image: Image.Image = protect(self, source, epsilon, save=save, reason=reason)
         return image
 
 

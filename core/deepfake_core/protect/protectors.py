@@ -1,8 +1,8 @@
 """Protect pictures by a small perturbation, which disturbs programs that manipulate faces.
 
 A protector, which a plugin offers, computes the perturbation of a face at the input size of its network. All else is
-done
-here: the position of the faces, the full resolution of the picture, the bound, colour modes and files.
+done here: the position of the faces, the full resolution of the picture, the bound, the mark that protected faces
+carry, colour modes and files.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -21,7 +21,10 @@ from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.crop import crop_square, prepare_crop
 from deepfake_core.inputs.decode import decode, name_of, one_line, stored_picture, turned_back
+from deepfake_core.protect.check import check_not_fake
+from deepfake_core.protect.field import add_resized, fading
 from deepfake_core.protect.image_metrics import psnr, ssim
+from deepfake_core.protect.marking import add_marks, carries_mark
 from deepfake_core.runtimes.torch_side import install_of
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import FaceCrop
@@ -36,10 +39,8 @@ if TYPE_CHECKING:
 EPSILON = 0.03
 """Largest change of a pixel's channel by default, in units of the pixel range [0, 1]."""
 
-# Share of the side of a face's square along which the perturbation fades out, so that no edge is visible.
-_FADE = 0.06
-# Number of rows that are enlarged at a time, which limits memory.
-_STRIP = 256
+# Share of the bound that is kept free for the mark.
+_MARK_SHARE = 1 / 3
 # Settings that lose as little as the format allows.
 _FORMATS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -94,11 +95,15 @@ def protect(
     epsilon: float = EPSILON,
     *,
     save: str | os.PathLike[str] | None = None,
+    reason: str = "",
 ) -> Image.Image:
     """Add a small perturbation to a picture, which disturbs programs that manipulate its faces.
 
     Every face is protected at the full resolution of the picture. If no face is found, the picture is protected as a
     whole. Size, colour mode, transparency, EXIF data and colour profile are kept; a picture with a palette becomes RGB.
+
+    The perturbation changes what detectors see as well. A face that an installed detector calls fake is therefore
+    refused, and protected faces carry a mark: detectors of this project read it and do not judge them.
 
     Args:
         detector: Detector whose plugin offers a protector.
@@ -107,25 +112,32 @@ def protect(
             levels.
         save: File to which the picture is also written, with EXIF data and colour profile. The bound holds for the
             returned picture and for lossless files; JPEG changes the pixels further.
+        reason: Reason to protect the picture whatever detectors say, such as that you took the photograph. By default,
+            a picture with a face that is called fake is refused.
 
     Returns:
         The protected picture. Its ``info["protection"]`` holds ``psnr_db`` and ``ssim`` against the original,
-        ``epsilon``, the number of ``faces``, and the status of the ``weights``.
+        ``epsilon``, the number of ``faces``, how many of them are ``marked`` so that they can be recognised as
+        protected, the results of the detectors that ``checked`` the picture (name, verdict and P(fake) of each), the
+        ``reason``, and the status of the ``weights``.
 
     Raises:
         DeepfakeError: No plugin offers a protector for the detector, epsilon is not in (0, 1] or less than one level,
             or ``save`` is the source itself or a format that cannot hold the picture.
-        InputError: The source cannot be read; the message names it.
+        InputError: The source cannot be read, or has a face that an installed detector calls fake; the message names
+            it.
     """
     if save is not None:
         check_target(source, save)
-    image = _protected(load_protector(detector), detector, source, epsilon)
+    image = _protected(load_protector(detector), detector, source, epsilon, reason)
     if save is not None:
         save_picture(image, save)
     return image
 
 
-def _protected(protector: Protector, detector: LoadedDetector, source: PictureSource, epsilon: float) -> Image.Image:
+def _protected(
+    protector: Protector, detector: LoadedDetector, source: PictureSource, epsilon: float, reason: str
+) -> Image.Image:
     most = levels(epsilon)
     picture = decode(source)
     stored, orientation = stored_picture(source)
@@ -133,19 +145,9 @@ def _protected(protector: Protector, detector: LoadedDetector, source: PictureSo
     prepared = detector.prepare(picture.pixels)
     if prepared.error:
         raise InputError(name, prepared.error)
-    spec = detector.manifest.preprocess
-    squares: list[tuple[int, int, int, int]] = []
-    if isinstance(spec.crop, FaceCrop):
-        squares = [_rectangle(face.box, spec.crop) for face in prepared.faces]
-    crops = prepared.crops if squares else prepare_crop(picture.pixels, None, spec)[None]
-    found = np.clip(protector.perturbation(detector, crops, epsilon), -epsilon, epsilon)
-    height, width = picture.pixels.shape[:2]
-    field = np.zeros((height, width, 3), np.float32)
-    if squares:
-        for change, square in zip(found, squares, strict=True):
-            _add(field, change * _fading(len(change))[..., None], square)
-    else:
-        _add(field, found[0], (0, 0, width, height))
+    checked = check_not_fake(detector, picture.pixels, name, reason)
+    boxes = [face.box for face in prepared.faces if isinstance(detector.manifest.preprocess.crop, FaceCrop)]
+    field = change_of(protector, detector, picture.pixels, boxes, prepared.crops, epsilon)
     if stored.mode in ("1", "L", "LA") or stored.mode.startswith("I;16"):
         field[:] = field.mean(axis=2, keepdims=True)
     change = np.clip(np.round(255 * field), -most, most).astype(np.int16)
@@ -157,11 +159,52 @@ def _protected(protector: Protector, detector: LoadedDetector, source: PictureSo
             "psnr_db": psnr(picture.pixels, after),
             "ssim": ssim(picture.pixels, after),
             "epsilon": epsilon,
-            "faces": len(squares),
+            "faces": len(boxes),
+            "marked": sum(carries_mark(after, box) for box in boxes),
+            "checked": checked,
+            "reason": reason,
             "weights": detector.manifest.weights,
         },
     }
     return image
+
+
+def change_of(
+    protector: Protector,
+    detector: LoadedDetector,
+    pixels: NDArray[np.uint8],
+    boxes: Sequence[Box],
+    crops: NDArray[np.uint8],
+    epsilon: float,
+) -> NDArray[np.float32]:
+    """Return the change that protects a picture: perturbations of its faces, and their marks.
+
+    Args:
+        protector: Computation of the perturbation.
+        detector: Detector whose network computes it.
+        pixels: Picture, ``uint8 [H, W, 3]`` RGB.
+        boxes: Boxes of its faces, in pixels; where there are none, the whole picture is perturbed, and not marked.
+        crops: Crops of the faces, ``uint8 [n, h, w, 3]`` RGB, as the detector takes them.
+        epsilon: Bound of the change, for pixels in [0, 1].
+
+    Returns:
+        ``float32 [H, W, 3]``, to be added to pixels in [0, 1]. Where it exceeds the bound, it is to be cut off.
+    """
+    height, width = pixels.shape[:2]
+    spec = detector.manifest.preprocess
+    squares = [_rectangle(box, spec.crop) for box in boxes if isinstance(spec.crop, FaceCrop)]
+    bound = epsilon * (1 - _MARK_SHARE) if squares else epsilon
+    found = protector.perturbation(detector, crops if squares else prepare_crop(pixels, None, spec)[None], bound)
+    found = np.clip(found, -bound, bound)
+    field = np.zeros((height, width, 3), np.float32)
+    if squares:
+        for change, square in zip(found, squares, strict=True):
+            add_resized(field, change * fading(len(change))[..., None], square)
+        np.clip(field, -bound, bound, out=field)
+        add_marks(field, pixels, boxes, levels(epsilon))
+    else:
+        add_resized(field, found[0], (0, 0, width, height))
+    return field
 
 
 def levels(epsilon: float) -> int:
@@ -227,45 +270,6 @@ def output_suffix(source: str) -> str:
 def _rectangle(box: Box, spec: FaceCrop) -> tuple[int, int, int, int]:
     left, top, side = crop_square(box, spec)
     return left, top, side, side
-
-
-def _fading(side: int) -> NDArray[np.float32]:
-    """Return weights ``float32 [side, side]`` that are 1 inside and fall towards 0 along the edges."""
-    ramp = np.minimum(1.0, (0.5 + np.arange(side)) / max(1.0, _FADE * side)).astype(np.float32)
-    edge = np.minimum(ramp, ramp[::-1])
-    return np.asarray(np.minimum(edge[:, None], edge), np.float32)
-
-
-def _add(field: NDArray[np.float32], change: NDArray[np.float32], rectangle: tuple[int, int, int, int]) -> None:
-    """Resize a change ``float32 [h, w, 3]`` to a rectangle (left, top, width, height) of the field, and add it there.
-
-    Parts of the rectangle outside of the field ``float32 [H, W, 3]`` are left out. Both ways of resizing compute
-    averages only, so that the bound holds.
-    """
-    left, top, width, height = rectangle
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + width, field.shape[1]), min(top + height, field.shape[0])
-    if x0 >= x1 or y0 >= y1:
-        return
-    scale_x, scale_y = change.shape[1] / width, change.shape[0] / height
-    if scale_x > 1 or scale_y > 1:
-        size = min(width, change.shape[1]), min(height, change.shape[0])
-        change = np.asarray(cv2.resize(change, size, interpolation=cv2.INTER_AREA), np.float32)
-        scale_x, scale_y = change.shape[1] / width, change.shape[0] / height
-    # Only the part inside of the picture is computed, because the square of a face can be much larger than the picture.
-    wide = _between(change.swapaxes(0, 1), (np.arange(x0, x1) - left + 0.5) * scale_x - 0.5).swapaxes(0, 1)
-    rows = (np.arange(y0, y1) - top + 0.5) * scale_y - 0.5
-    for start in range(0, len(rows), _STRIP):
-        field[y0 + start : min(y0 + start + _STRIP, y1), x0:x1] += _between(wide, rows[start : start + _STRIP])
-
-
-def _between(values: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Interpolate rows of ``float32 [n, w, 3]`` linearly at fractional places ``[m]``: ``float32 [m, w, 3]``."""
-    places = places.clip(0, len(values) - 1)
-    low = np.minimum(places.astype(np.intp), max(len(values) - 2, 0))
-    share = (places - low).astype(np.float32)[:, None, None]
-    mixed = (1 - share) * values[low] + share * values[np.minimum(low + 1, len(values) - 1)]
-    return np.asarray(mixed, np.float32)
 
 
 def _changed(stored: Image.Image, change: NDArray[np.int16], name: str) -> Image.Image:

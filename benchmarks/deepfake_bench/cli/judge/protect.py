@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ def protect(
     epsilon: Annotated[
         float, typer.Option(help="Largest change of each colour value of a pixel, where the range is [0, 1].")
     ] = 0.03,
+    reason: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="Why the images are protected even where a detector calls a face fake."),
+    ] = "",
     report: Annotated[bool, typer.Option("--report", help="Print PSNR and SSIM against each original.")] = False,
     backend: BackendOption = Backend.auto,
     device: Device = "auto",
@@ -28,8 +32,10 @@ def protect(
 ) -> None:
     """Protect the faces in images against manipulation.
 
-    A small perturbation of the pixels disturbs programs that would manipulate the faces. Originals are never
-    overwritten. Exit status: 0 when at least one file was protected; 3 when none was.
+    A small perturbation of the pixels disturbs programs that would manipulate the faces. Because it changes what
+    detectors see as well, a face that an installed detector calls fake is refused, and protected faces carry a mark,
+    by which dfbench predict knows that it cannot judge them. Originals are never overwritten. Exit status: 0 when at
+    least one file was protected; 3 when none was.
     """
     from deepfake_bench.printable import printable
     from deepfake_core.errors import InputError
@@ -38,6 +44,7 @@ def protect(
     from deepfake_core.loading.load import load
     from deepfake_core.progress import track
     from deepfake_core.protect import protectors
+    from deepfake_core.protect.check import judges
 
     protectors.levels(epsilon)
     loaded = single(load(detector, backend=backend.value, device=device, threads=threads))
@@ -50,7 +57,7 @@ def protect(
         assert isinstance(source, str)
         target = _free(out, Path(source), protectors.output_suffix(source), taken)
         try:
-            image = loaded.protect(source, epsilon=epsilon, save=target)
+            image = loaded.protect(source, epsilon=epsilon, save=target, reason=reason)
         except InputError as error:
             typer.echo(f"dfbench: {printable(str(error))}", err=True)
             continue
@@ -59,10 +66,26 @@ def protect(
         measured = f"  PSNR {facts['psnr_db']:.2f} dB  SSIM {facts['ssim']:.4f}" if report else ""
         faces = {0: "no face, whole image", 1: "1 face"}.get(facts["faces"], f"{facts['faces']} faces")
         typer.echo(f"{printable(source)} → {printable(str(target))}  {faces}{measured}")
+        for line in _cautions(facts):
+            typer.echo(f"dfbench: {printable(source)}: {printable(line)}", err=True)
+    if taken and not judges(loaded.manifest.architecture):
+        typer.echo("No detector checked these images: none with trained weights is installed.", err=True)
     if loaded.manifest.weights == "untrained":
         typer.echo("The weights are untrained: these images are not protected.", err=True)
     if not taken:
         raise typer.Exit(ExitStatus.NOTHING_PROCESSED)
+
+
+def _cautions(facts: dict[str, Any]) -> list[str]:
+    """Return what is to be known about a protected image, one sentence each."""
+    found = [
+        f"{judged['detector']} calls it fake (P(fake) {judged['p_fake']:.1%}); protected because: {facts['reason']}"
+        for judged in facts["checked"]
+        if judged["verdict"] == "fake"
+    ]
+    if lacking := facts["faces"] - facts["marked"]:
+        found.append(f"{lacking} of {facts['faces']} faces are too small, or epsilon is, to carry a readable mark")
+    return found
 
 
 def _free(folder: Path, source: Path, suffix: str, taken: set[Path]) -> Path:
