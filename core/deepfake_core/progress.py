@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def is_shown() -> bool:
     """Return whether progress is shown at all, so that it is worth counting the items beforehand."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()  # services and pythonw.exe have none
 
 
 def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:

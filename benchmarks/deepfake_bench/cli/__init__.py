@@ -16,6 +16,7 @@ from deepfake_bench.cli.data import app as data
 from deepfake_bench.cli.judge import explain, predict, protect
 from deepfake_bench.cli.measure import backends, card, compare, leaderboard, report, run, scores
 from deepfake_bench.cli.output.exit_status import ExitStatus
+from deepfake_bench.cli.output.streams import whole_output
 from deepfake_bench.cli.publish import export, parity, promote
 from deepfake_bench.cli.registry import app as registry
 from deepfake_bench.cli.runs import app as runs
@@ -24,7 +25,7 @@ from deepfake_core.errors import DeepfakeError
 
 
 class Commands(TyperGroup):
-    """Group of commands that reports an error of the project, or Ctrl-C, in one line and with its exit status."""
+    """Group of commands that reports an error of the project or of a file, or Ctrl-C, in one line and by its status."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -33,6 +34,11 @@ class Commands(TyperGroup):
             if ctx.params.get("_debug"):
                 raise
             typer.echo(f"dfbench: {error}", err=True)
+            raise typer.Exit(ExitStatus.REJECTED) from error
+        except OSError as error:
+            if ctx.params.get("_debug") or error.filename is None:
+                raise
+            typer.echo(f"dfbench: {error.filename}: {error.strerror}; dfbench --debug shows where", err=True)
             raise typer.Exit(ExitStatus.REJECTED) from error
         except KeyboardInterrupt as error:
             typer.echo("dfbench: interrupted", err=True)
@@ -99,4 +105,5 @@ app.add_typer(registry.app)
 
 def main() -> None:
     """Run the command line: the entry point of the console script."""
-    app()
+    with whole_output():
+        app()
