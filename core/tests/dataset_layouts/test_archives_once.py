@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 
 import numpy as np
 import pytest
-from layouts import picture, tar_bytes, video, write
+from layouts import picture, shards, tar_bytes, video, wilddeepfake, write
 
 from deepfake_core.data.check import check
 from deepfake_core.datasets import archives
 from deepfake_core.datasets.formats.shards import Shards
+from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.evaluation.samples import Subset, inputs_of_videos, readers, whole_videos
 from deepfake_core.inputs.sources import Frames
 
@@ -98,6 +101,34 @@ def test_faces_of_a_compressed_archive_are_found_and_cut_in_one_pass(tmp_path, o
     assert openings == ["a.tar.gz"]
     assert len(table) == 24
     crops = faces.load_crops(table, dataset, tmp_path)
-    assert openings == ["a.tar.gz"] * 3  # load_crops lists once and reads once
+    assert openings == ["a.tar.gz"] * 2  # the samples are remembered, the pictures are not
     assert len(crops) == 24
     assert all(crop.any() for crop in crops)
+
+
+@pytest.mark.parametrize("layout", [shards, wilddeepfake])
+@pytest.mark.parametrize("first", [list, lambda dataset: list(dataset.stream())])
+def test_archives_that_were_read_whole_are_not_read_again_for_their_samples(tmp_path, openings, layout, first):
+    address = layout(tmp_path)
+    dataset = open_dataset(address)
+    first(dataset)
+    count = len(openings)
+    samples = list(dataset)
+    assert len(openings) == count
+    assert samples == list(open_dataset(address))
+    copy = pickle.loads(pickle.dumps(dataset))
+    openings.clear()
+    assert list(copy) == samples
+    assert openings, "a copy in another process lists for itself"
+    for path in tmp_path.rglob("*.tar*"):
+        os.utime(path, (1, 1))
+    openings.clear()
+    assert list(dataset) == samples
+    assert openings, "archives that have changed are listed again"
+
+
+def test_a_pass_that_ends_early_is_not_remembered(tmp_path):
+    dataset = frames_of_videos(tmp_path, 12)
+    next(iter(dataset))
+    next(dataset.stream())
+    assert len(list(dataset)) == 12

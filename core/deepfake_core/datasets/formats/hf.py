@@ -9,6 +9,7 @@ from typing import Any
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.cells import class_name, persons, picture, text
 from deepfake_core.datasets.labels import LABELS, SPLITS, LabelReader, label_column
+from deepfake_core.datasets.listing import Listing
 from deepfake_core.errors import MissingExtra, TrainingDataError
 
 _SAVED = ("dataset_dict.json", "state.json")
@@ -56,6 +57,7 @@ class HuggingFace(Dataset):
         self.streaming = streaming
         self.revision = revision
         self._loaded: dict[str, Any] | None = None
+        self._listing = Listing()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_loaded": None}  # the loaded dataset holds open files
@@ -65,10 +67,10 @@ class HuggingFace(Dataset):
         return any((root / name).is_file() for name in _SAVED)
 
     def __iter__(self) -> Iterator[Sample]:
-        return (sample for sample, _ in self._rows(with_bytes=False))
+        return self._listing.samples("rows", self._rows(with_bytes=False))
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
-        return self._rows(with_bytes=True)
+        return self._listing.remembering("rows", self._rows(with_bytes=True))
 
     def read(self, sample: Sample) -> Path | bytes:
         split, _, row = sample.member.rpartition("/")

@@ -13,6 +13,7 @@ from deepfake_core.datasets.archives import Member, members, read_member
 from deepfake_core.datasets.cells import persons, text
 from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below
 from deepfake_core.datasets.labels import LABELS, LabelReader, split_of
+from deepfake_core.datasets.listing import Listing, state_of
 from deepfake_core.errors import TrainingDataError
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz")
@@ -38,6 +39,7 @@ class Shards(Dataset):
     def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
         super().__init__(root)
         self.labels = dict(labels)
+        self._listing = Listing()
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -46,16 +48,19 @@ class Shards(Dataset):
         return root.name.lower().endswith(_ENDINGS)
 
     def __iter__(self) -> Iterator[Sample]:
-        return (sample for sample, _ in self._samples(with_bytes=False))
+        return self._listing.samples(state_of(self._files()), self._samples(with_bytes=False))
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
-        return self._samples(with_bytes=True)
+        return self._listing.remembering(state_of(self._files()), self._samples(with_bytes=True))
 
     def read(self, sample: Sample) -> Path | bytes:
         return super().read(sample) if sample.span else read_member(sample.path, sample.member)
 
+    def _files(self) -> list[Path]:
+        return [self.root] if self.root.is_file() else [path for path in files_below(self.root) if _is_archive(path)]
+
     def _samples(self, *, with_bytes: bool) -> Iterator[tuple[Sample, bytes]]:
-        files = [self.root] if self.root.is_file() else [path for path in files_below(self.root) if _is_archive(path)]
+        files = self._files()
         if not files:
             raise TrainingDataError(f"{self.root}: no .tar archives; name one, or a folder of them")
         source = self.root.resolve().name.partition(".")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.archives import Member, Opener, members, read_member
 from deepfake_core.datasets.files import matching
 from deepfake_core.datasets.labels import LABELS
+from deepfake_core.datasets.listing import Listing, state_of
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import PICTURE_SUFFIXES, by_number
 
@@ -41,22 +42,27 @@ class WildDeepfake(Dataset):
     def __init__(self, root: str | Path) -> None:
         self.url = str(root).rstrip("/") if _URL.match(str(root)) else ""
         super().__init__(root)
+        self._listing = Listing()
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
         return any((top / name).is_dir() for top in (root, root / _TOP) for name in _FOLDERS)
 
     def __iter__(self) -> Iterator[Sample]:
-        return (sample for sample, _ in self._members())
+        return self._listing.samples(self._state(), self._members())
 
     def default_max_images(self) -> int:
         return MAX_IMAGES
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
-        return ((sample, member.read()) for sample, member in self._members())
+        members = self._listing.remembering(self._state(), self._members())
+        return ((sample, member.read()) for sample, member in members)
 
     def read(self, sample: Sample) -> Path | bytes:
         return read_member(sample.path, sample.member, self._opener(sample.path))
+
+    def _state(self) -> Hashable:
+        return self.url or state_of(path for _, path in self._archives())
 
     def _members(self) -> Iterator[tuple[Sample, Member]]:
         empty = True
