@@ -81,7 +81,7 @@ def explain(
             written += 1
         for warning in result.warnings:
             typer.echo(f"dfbench: {printable(result.source)}: {printable(warning)}", err=True)
-        if result.p_fake is None:
+        if not result.faces:
             why = result.error or "no face found"
             typer.echo(f"dfbench: {printable(result.source)}: {printable(why)}", err=True)
     if written and loaded.manifest.weights == "untrained":
