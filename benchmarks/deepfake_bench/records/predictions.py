@@ -13,8 +13,8 @@ from deepfake_core.datasets import Sample
 from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.datasets.tables import rows
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.samples import is_video
 from deepfake_core.handle.results import Result, Verdict
-from deepfake_core.inputs.sources import has_video_suffix
 from deepfake_registry.files import atomic_path
 
 Prediction: TypeAlias = tuple[Sample, Result]
@@ -28,19 +28,14 @@ COLUMNS_READ = ("path", "source", "group", "variant", "fake", "p_fake", "verdict
 LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
 
 
-def is_video(sample: Sample) -> bool:
-    """Return whether a sample is a video file, by its suffix."""
-    return has_video_suffix(sample.member or sample.path)
-
-
 def by_level(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
-    """Separate images from video files; levels without predictions are left out.
+    """Separate images from videos, as they were judged; levels without predictions are left out.
 
     The score of a video is a mean over frames, and ranks against those of videos alone.
     """
     found: dict[str, list[Prediction]] = {level: [] for level in LEVELS}
     for pair in predictions:
-        found["videos" if is_video(pair[0]) else "pictures"].append(pair)
+        found["videos" if is_video(*pair) else "pictures"].append(pair)
     return {level: rows for level, rows in found.items() if rows}
 
 
@@ -110,4 +105,7 @@ def _prediction(cells: Mapping[str, str], where: str) -> Prediction:
     # Texts that many rows share are kept once.
     source, group, verdict, error = (intern(cells[name]) for name in ("source", "group", "verdict", "error"))
     sample = Sample(Path(cells["path"]), cells["fake"] == "1", source, group)
-    return sample, Result(cells["path"], cast("Verdict", verdict), p_fake, (), "", "", error=error)
+    mode = ""
+    if p_fake is not None and "logit" in cells:  # what has a score, but no logit of its own, is a video
+        mode = "picture" if cells["logit"] else "video"
+    return sample, Result(cells["path"], cast("Verdict", verdict), p_fake, (), "", "", mode=mode, error=error)

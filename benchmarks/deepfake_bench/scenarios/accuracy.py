@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_bench.records.job import Job
-from deepfake_bench.records.predictions import LEVELS, Prediction, by_level, by_source, is_video, write_predictions
+from deepfake_bench.records.predictions import LEVELS, Prediction, by_level, by_source, write_predictions
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import level_means, source_accuracy
 from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
 from deepfake_core.evaluation.evaluate import evaluate
+from deepfake_core.evaluation.samples import is_video
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.inputs.video import duration_s
 
@@ -74,7 +75,9 @@ def video_speed(predictions: Sequence[Prediction], taken_s: float) -> dict[str, 
         predictions: All predictions of the measurement.
         taken_s: Time that they took, in s.
     """
-    videos = [(sample, result) for sample, result in predictions if is_video(sample) and result.p_fake is not None]
+    videos = [
+        (sample, result) for sample, result in predictions if is_video(sample, result) and result.p_fake is not None
+    ]
     if not videos:
         return {}
     found = {"frames_per_video": float(np.mean([result.frames for _, result in videos]))}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_bench.records.job import Job
-from deepfake_bench.records.predictions import Prediction, by_source, is_video, write_predictions
+from deepfake_bench.records.predictions import Prediction, by_source, write_predictions
 from deepfake_bench.records.report import ORIGINAL, RECODED, Estimate, SourceAccuracy
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import means, source_accuracy
@@ -25,6 +25,7 @@ from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
 from deepfake_bench.scenarios.variants import Change, notes, variants
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import InputError
+from deepfake_core.evaluation.samples import input_of
 from deepfake_core.evaluation.significance import grouped_difference
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.inputs.decode import decode
@@ -39,7 +40,6 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
         TrainingDataError: The dataset holds no images.
     """
     assert job.dataset is not None, "the plan gives this scenario a dataset"
-    videos = sum(map(is_video, job.dataset.open()))
     dataset = read_dataset(job.dataset, job.limit, pictures=True)
     changes, left_out = variants(job.variants)
     predictions = _predict(detector, dataset, changes)
@@ -60,7 +60,7 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
             **notes(changes),
             **left_out,
             "auc_change": "less the AUC of the same pictures as they are, where both are scored; paired interval",
-            "videos": f"left out: {videos}",
+            "videos": f"left out: {dataset.videos}",
         },
     )
 
@@ -92,7 +92,7 @@ def _predict(detector: Predictor, dataset: Dataset, changes: Mapping[str, Change
     def inputs() -> Iterator[Any]:
         for sample, data in dataset.stream():
             waiting.append(sample)
-            yield from _variants(data, changes)
+            yield from _variants(sample, data, changes)
 
     results = detector.stream(inputs())
     predictions: dict[str, list[Prediction]] = {variant: [] for variant in changes}
@@ -104,12 +104,14 @@ def _predict(detector: Predictor, dataset: Dataset, changes: Mapping[str, Change
     return predictions
 
 
-def _variants(data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any]:
+def _variants(sample: Sample, data: Path | bytes, changes: Mapping[str, Change]) -> Iterator[Any]:
     """Yield one input for each variant; a file that cannot be decoded is passed on, and gives an error each time."""
     try:
         pixels = decode(data).pixels
     except InputError:
-        yield from [data] * len(changes)
+        # A path that is no file might be expanded to several inputs.
+        one = data if isinstance(data, bytes) or data.is_file() else input_of(sample, data)
+        yield from [one] * len(changes)
         return
     for change in changes.values():
         yield change(pixels)

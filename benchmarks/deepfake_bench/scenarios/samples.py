@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from deepfake_bench.records.dataset import DatasetRef
-from deepfake_bench.records.predictions import is_video
 from deepfake_bench.records.report import DatasetInfo
 from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.evaluation.samples import Subset, evenly
+from deepfake_core.evaluation.samples import Subset, evenly, is_video, readers
 from deepfake_core.handle.predictor import Predictor
+from deepfake_core.inputs.streams.opening import is_video as moves
 
 
-def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Subset:
+class Chosen(Subset):
+    """The samples of a dataset that a scenario measures on.
+
+    Attributes:
+        videos: Number of videos that were left out.
+    """
+
+    videos = 0
+
+
+def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: bool = False) -> Chosen:
     """Open a dataset, or choose at most ``limit`` files or videos of each source and class, evenly spread.
 
     Args:
         reference: Dataset as the user named it.
         limit: Most files or videos of each source and class; by default all of them.
-        pictures: Whether to leave videos out.
+        pictures: Whether to leave videos out, and animated images, which are videos by their content.
 
     Raises:
         TrainingDataError: The dataset holds no samples.
@@ -28,12 +38,17 @@ def read_dataset(reference: DatasetRef, limit: int | None = None, *, pictures: b
     samples = list(dataset)
     if not samples:
         raise TrainingDataError(f"{reference.path}: no samples; expected the layout {reference.layout!r}")
-    chosen = [sample for sample in samples if not (pictures and is_video(sample))]
-    if not chosen:
+    named = [sample for sample in samples if not (pictures and is_video(sample))]
+    chosen = Chosen(dataset, named if limit is None else evenly(named, limit))
+    videos = len(samples) - len(named)
+    if pictures:
+        moving = {sample for sample, read in readers(chosen) if moves(read())}
+        chosen = Chosen(dataset, (sample for sample in chosen.samples if sample not in moving))
+        videos += len(moving)
+    if not chosen.samples:
         raise TrainingDataError(f"{reference.path}: only videos, and this scenario is about pictures; add some")
-    if limit is not None:
-        chosen = evenly(chosen, limit)
-    return Subset(dataset, chosen)
+    chosen.videos = videos
+    return chosen
 
 
 def refusal(detector: Predictor, dataset: Subset, described: DatasetInfo) -> dict[str, str]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.evaluation.samples import inputs_of_videos
-from deepfake_core.inputs.sources import as_source
+from deepfake_core.evaluation.samples import input_of, inputs_of_videos
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
@@ -47,7 +46,6 @@ def evaluate_units(
     """
     waiting: deque[list[Sample]] = deque()
 
-    # Sources rather than paths: a path may expand to several inputs, where its name is a pattern of a missing file.
     def inputs() -> Iterator[Source]:
         try:
             if detector.manifest.preprocess.clip is not None:
@@ -57,7 +55,7 @@ def evaluate_units(
                 return
             for sample, data in dataset.stream():
                 waiting.append([sample])
-                yield as_source(data)
+                yield input_of(sample, data)
         except OSError as error:
             raise TrainingDataError(f"{dataset.root}: cannot be read ({error}); restore the file") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.inputs.sources import Frames, Source, as_source
+from deepfake_core.inputs.decode import name_of
+from deepfake_core.inputs.sources import Frames, Source, has_video_suffix
 
 if TYPE_CHECKING:
+    from deepfake_core.handle.results import Result
     from deepfake_core.inputs.sources import Picture
 
 Reader: TypeAlias = "Callable[[], Path | bytes]"
@@ -74,6 +77,18 @@ def _given(data: Path | bytes) -> Path | bytes:
     return data
 
 
+def is_video(sample: Sample, result: Result | None = None) -> bool:
+    """Return whether a sample is a video: as it was judged, or else by the suffix of its file or archive member.
+
+    Args:
+        sample: Sample to look at; the frames of a video that are files of their own are images.
+        result: Result of the sample, if there is one.
+    """
+    if mode := getattr(result, "mode", ""):
+        return sample.frame < 0 and mode == "video"
+    return has_video_suffix(sample.member or sample.path)
+
+
 def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
     """Choose at most ``limit`` files or videos of each source and class, evenly spread over the list.
 
@@ -129,7 +144,7 @@ def inputs_of_videos(dataset: Dataset) -> Iterator[tuple[list[Sample], Source]]:
             content = [found[frame] for frame in unit]
             for frame in unit:
                 found.pop(frame, None)
-            yield unit, as_source(content[0] if unit[0].frame < 0 else Source(unit[0].group, Frames(content)))
+            yield unit, _joined(unit, content)
     if waiting:
         raise TrainingDataError(f"{next(iter(waiting)).name}: is gone since the dataset was listed; restore it")
 
@@ -145,8 +160,21 @@ def as_input(dataset: Dataset, unit: Sequence[Sample]) -> Source:
         OSError: The archive of a single sample cannot be read.
     """
     if unit[0].frame < 0:
-        return as_source(dataset.read(unit[0]))
+        return input_of(unit[0], dataset.read(unit[0]))
     return Source(unit[0].group, Frames(_LazyFrames(dataset, unit)))
+
+
+def _joined(unit: Sequence[Sample], content: Sequence[Path | bytes]) -> Source:
+    return input_of(unit[0], content[0]) if unit[0].frame < 0 else Source(unit[0].group, Frames(content))
+
+
+def input_of(sample: Sample, data: Path | bytes) -> Source:
+    """Return what was read of a sample as exactly one input, which gives exactly one result.
+
+    A path is not expanded: one that is missing, or a folder, gives an error, even if its name is a pattern that other
+    files match.
+    """
+    return Source(name_of(sample.name), os.fsdecode(data) if isinstance(data, str | os.PathLike) else data)
 
 
 class _LazyFrames(Sequence["Picture"]):

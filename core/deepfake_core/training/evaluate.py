@@ -14,8 +14,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import evaluate_units
 from deepfake_core.evaluation.grouping import places
-from deepfake_core.evaluation.samples import Subset
-from deepfake_core.inputs.sources import has_video_suffix
+from deepfake_core.evaluation.samples import Subset, is_video
 from deepfake_core.progress import track
 from deepfake_core.training.runs.files import read_json, to_csv
 from deepfake_core.training.runs.rundir import RunDir
@@ -61,7 +60,7 @@ def evaluate_test_split(
     judged = evaluate_units(loaded, Subset(dataset, listed))
     for unit, result in track(judged, "testing", total=len(listed)):
         sample = unit[0]
-        own = has_video_suffix(sample.member or sample.path)
+        own = is_video(sample, result)
         key = (sample.name if own else sample.group, sample.source, sample.is_fake)
         row = rows.setdefault(
             key,
