@@ -106,6 +106,6 @@ def _prediction(cells: Mapping[str, str], where: str) -> Prediction:
     source, group, verdict, error = (intern(cells[name]) for name in ("source", "group", "verdict", "error"))
     sample = Sample(Path(cells["path"]), cells["fake"] == "1", source, group)
     mode = ""
-    if p_fake is not None and "logit" in cells:  # what has a score, but no logit of its own, is a video
-        mode = "picture" if cells["logit"] else "video"
+    if cells.get("faces", "0") != "0":  # what has faces, but no logit of its own, is a video
+        mode = "picture" if cells.get("logit") else "video"
     return sample, Result(cells["path"], cast("Verdict", verdict), p_fake, (), "", "", mode=mode, error=error)
