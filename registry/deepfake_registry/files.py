@@ -168,11 +168,7 @@ def _empty_file(target: Path) -> Path:
 
 def _flush(path: Path) -> None:
     """Flush a file to disk; Windows does so only for a file that is open for writing."""
-    try:
-        stream = path.open("r+b")
-    except PermissionError:  # a file that a library made read-only
-        stream = path.open("rb")
-    with stream:
+    with path.open("r+b" if os.access(path, os.W_OK) else "rb") as stream:  # a library may have made it read-only
         os.fsync(stream.fileno())
 
 

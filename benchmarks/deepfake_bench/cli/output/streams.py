@@ -106,7 +106,7 @@ def _rebuilt(stream: TextIO | None, number: int, kind: type[io.FileIO]) -> TextI
         io.BufferedWriter(kind(descriptor, "w", closefd=False)),
         encoding=stream.encoding,
         errors="backslashreplace",
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering is True,
     )
 
 
