@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
@@ -77,11 +78,13 @@ def ordered_groups(
     Raises:
         ValueError: ``workers`` or ``ahead`` is less than 1.
         Exception: Whatever ``items``, ``known`` or ``work`` raises, after all results before it.
+        RuntimeError: The iteration began in a process from which this one was forked.
     """
     bound = AHEAD * workers if ahead is None else ahead
     if workers < 1 or bound < 1:
         raise ValueError(f"workers and ahead must be at least 1, got {workers} and {bound}")
     source = iter(items)
+    process = os.getpid()
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="deepfake-map") if executor is None else executor
 
@@ -100,6 +103,8 @@ def ordered_groups(
     try:
         refill()
         while pending:
+            if os.getpid() != process:
+                raise RuntimeError("this iterator was begun before the process was forked; begin a new one here")
             group = [pending.popleft().result()]
             total = size(group[0])
             while total < limit and pending and pending[0].done() and pending[0].exception() is None:
@@ -108,7 +113,9 @@ def ordered_groups(
             refill()
             yield group
     finally:
-        if executor is None:
+        if os.getpid() != process:
+            pass  # the threads that would finish the work are those of the parent
+        elif executor is None:
             pool.shutdown(wait=True, cancel_futures=True)
         else:
             wait([future for future in pending if not future.cancel()])

@@ -90,7 +90,7 @@ def candidates(backend: Backend, offered: Sequence[str], device: str, label: str
     by_preference = sorted(here, key=lambda name: (here[name] == TORCH_FORMAT, offered.index(here[name])))
     chosen = by_preference[0] if by_preference else next(iter(able))  # whose error then says what is missing
     if chosen == "torch" and "onnxruntime" in able and device not in ("auto", "cpu"):
-        log.info("%s: ONNX Runtime as installed does not run on %s; torch runs the model", label, device)
+        log.info("%s: ONNX Runtime does not run on %s here; torch runs the model", label, device)
     return {chosen: able[chosen]}
 
 
@@ -100,18 +100,18 @@ def _runs_here(backend: str, device: str) -> bool:
         return find_spec("torch") is not None
     if backend == "openvino":
         return find_spec("openvino") is not None and on_cpu(device)
-    return device in ("auto", "cpu") or (device.startswith("cuda") and _has_cuda())
+    return device in ("auto", "cpu") or (device.startswith("cuda") and _has_cuda(device))
 
 
 def on_cpu(device: str) -> bool:
-    """Whether a device means the CPU to ONNX Runtime, whose GPU build takes CUDA for ``auto``."""
+    """Whether a device means the CPU to ONNX Runtime, which takes CUDA for ``auto`` where CUDA starts."""
     return device == "cpu" or (device == "auto" and not _has_cuda())
 
 
-def _has_cuda() -> bool:
-    import onnxruntime
+def _has_cuda(device: str = "cuda") -> bool:
+    from deepfake_core.runtimes.onnxruntime import cuda_failure
 
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return not cuda_failure(device)
 
 
 def suffix(format: str) -> str:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
+from deepfake_registry.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
 
     from deepfake_core.discovery.artifacts import Artifact
     from deepfake_registry.manifest import ModelManifest
+
+log = logging.getLogger("deepfake.backends")
+
+_LONGEST_REASON = 400  # characters; libraries write paragraphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,44 @@ class Runtime(ABC):
         Args:
             images: Crops ``uint8 [N, H, W, 3]`` RGB, or clips ``uint8 [N, T, H, W, 3]`` RGB, with N ≥ 1.
         """
+
+
+class DeviceFailed(DeepfakeError):
+    """A device that exists cannot run the model.
+
+    Args:
+        device: Name of the device.
+        library: Library that was to run the model there.
+        reason: What went wrong.
+        remedy: What to do, besides the use of the CPU.
+    """
+
+    def __init__(self, device: str, library: str, reason: object, remedy: str = "") -> None:
+        self.reason = textwrap.shorten(str(reason), _LONGEST_REASON, placeholder=" …")
+        other = f"{remedy}, or use" if remedy else "use"
+        super().__init__(
+            f"device {device!r}: {library} cannot run the model there ({self.reason}); {other} device='cpu' "
+            "(--device cpu)"
+        )
+
+
+@lru_cache
+def note_once(message: str) -> None:
+    """Log a warning of one line, once in each process."""
+    log.warning("%s", message)
+
+
+def check_unchanged(artifact: Artifact) -> None:
+    """Refuse a model file that is no longer the one that was loaded, before it is loaded again in a forked process.
+
+    Raises:
+        ArtifactCorrupt: The file is gone, or its content is another one.
+    """
+    if not artifact.path.is_file() or sha256_file(artifact.path) != artifact.sha256:
+        raise ArtifactCorrupt(
+            f"{artifact.path}: has changed since the detector was loaded, and this process, which was forked since, "
+            "must read it again; load the detector anew"
+        )
 
 
 def device_name(device: str | torch.device) -> str:

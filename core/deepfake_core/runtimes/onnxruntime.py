@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
@@ -14,18 +17,33 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, device_name, other_tensors
+from deepfake_core.runtimes.base import (
+    DeviceFailed,
+    Outputs,
+    Runtime,
+    check_unchanged,
+    device_name,
+    note_once,
+    other_tensors,
+)
+from deepfake_core.runtimes.forks import FORKED_GPU, call_after_fork, never_free, renew_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
 
-_LOAD_ERRORS = (
-    ort_errors.Fail,
+_OF_FILE = (
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
     ort_errors.InvalidProtobuf,
     ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
 )
+_ERRORS = (*_OF_FILE, ort_errors.EPFail, ort_errors.Fail, ort_errors.NotImplemented, ort_errors.RuntimeException)
+
+_LISTED = "CUDAExecutionProvider"
+_PROBE = (
+    b'\x08\x08:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)  # an ONNX model of one node, y = Relu(x), float32 [1]
+_LOG_WARNINGS, _LOG_FATAL = 2, 4
+_REMEDY = "update the GPU's driver, pip install 'onnxruntime-gpu[cuda,cudnn]', free memory of the GPU"
 
 # All callers that load the same file with the same settings share one session, which is freed after its last use.
 _sessions: WeakValueDictionary[tuple[str, int, str], ort.InferenceSession] = WeakValueDictionary()
@@ -37,8 +55,8 @@ class OnnxRuntime(Runtime):
 
     Args:
         artifact: Model file and its manifest.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA if this build of ONNX Runtime supports it, else
-            the CPU.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA if ONNX Runtime can start it and it runs the
+            model, else the CPU; one line is logged where a build with CUDA cannot use it.
         threads: Number of threads of one inference; by default the number that the machine allows.
 
     Raises:
@@ -53,17 +71,64 @@ class OnnxRuntime(Runtime):
         self.manifest = artifact.manifest
         self.threads = threads or allowed_threads()
         self.device = _device(device)
-        self.session = open_session(artifact.path, artifact.sha256, device=self.device, threads=self.threads)
+        self._artifact = artifact
         self._outputs = [spec.name for spec in self.manifest.outputs]
         self._input = self.manifest.inputs[0].name
-        inputs = {item.name for item in self.session.get_inputs()}
-        outputs = {item.name for item in self.session.get_outputs()}
+        try:
+            self._start()
+        except DeviceFailed as error:
+            if device_name(device) != "auto":
+                raise
+            _note_cpu(error.reason)
+            self.device = "cpu"
+            self._start()
+        renew_after_fork(self)
+
+    def _start(self) -> None:
+        """Open the session, and run it once on a GPU, where it may turn out only now that the memory is too small."""
+        self._session: ort.InferenceSession | None = self._opened()
+        inputs = {item.name for item in self._session.get_inputs()}
+        outputs = {item.name for item in self._session.get_outputs()}
         if inputs != {self._input} or not outputs.issuperset(self._outputs):
-            raise other_tensors(artifact, inputs, outputs)
+            raise other_tensors(self._artifact, inputs, outputs)
+        if self.device != "cpu":
+            self.run(np.zeros((1, *self.manifest.preprocess.input_shape), np.uint8))
+
+    def _opened(self) -> ort.InferenceSession:
+        artifact = self._artifact
+        return open_session(artifact.path, artifact.sha256, device=self.device, threads=self.threads)
+
+    @property
+    def session(self) -> ort.InferenceSession:
+        """The session that runs the model; a process that was forked opens its own, from the same file.
+
+        Raises:
+            ArtifactCorrupt: The file has changed since the detector was loaded.
+            DeepfakeError: The process was forked, and the session ran on a GPU.
+        """
+        session = self._session
+        if session is None:
+            if self.device != "cpu":
+                raise DeviceFailed(self.device, "ONNX Runtime", *FORKED_GPU)
+            check_unchanged(self._artifact)
+            session = self._session = self._opened()
+        return session
+
+    def after_fork(self) -> None:
+        """Forget the session, whose threads this process does not have; the next inference opens one."""
+        never_free(self._session)
+        self._session = None
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        values = dict(zip(self._outputs, self.session.run(self._outputs, {self._input: images}), strict=True))
-        return Outputs.named(values)
+        session = self.session
+        try:
+            values = session.run(self._outputs, {self._input: images})
+        except _ERRORS as error:
+            if self.device == "cpu":
+                raise
+            remedy = "take smaller batches, free memory of the GPU"
+            raise DeviceFailed(self.device, "ONNX Runtime", error, remedy) from error
+        return Outputs.named(dict(zip(self._outputs, values, strict=True)))
 
 
 def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int | None = None) -> ort.InferenceSession:
@@ -85,15 +150,64 @@ def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int |
         if (session := _sessions.get(key)) is not None:
             return session
         try:
-            session = ort.InferenceSession(str(path), sess_options=_options(threads), providers=_providers(device))
-        except _LOAD_ERRORS as error:
+            session = _session(str(path), threads, device)
+        except _OF_FILE as error:
             raise ArtifactCorrupt(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())}") from error
-        if device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
-            raise DeepfakeError(
-                f"device {device!r}: ONNX Runtime could not start CUDA; use --device cpu or device='cpu'"
-            )
+        except _ERRORS as error:
+            if device != "cpu":
+                raise DeviceFailed(device, "ONNX Runtime", error, _REMEDY) from error
+            raise ArtifactCorrupt(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())}") from error
+        if device != "cpu" and _LISTED not in session.get_providers():
+            raise DeviceFailed(device, "ONNX Runtime", "it could not start CUDA", _REMEDY)
         _sessions[key] = session
         return session
+
+
+def _forget_sessions() -> None:
+    """Leave the sessions of the process that this one was forked from alone, and take a lock that nobody holds."""
+    global _lock  # noqa: PLW0603 - the lock may be held by a thread that this process does not have
+    _lock = threading.Lock()
+    for session in list(_sessions.values()):
+        never_free(session)
+    _sessions.clear()
+
+
+call_after_fork(_forget_sessions)
+
+
+@lru_cache
+def cuda_failure(device: str = "cuda") -> str:
+    """Return why ONNX Runtime cannot start CUDA on a GPU, in one line, or ``""``; each GPU is tried once.
+
+    A build of ONNX Runtime with CUDA lists it on every machine, also without a GPU, its driver, or cuDNN.
+
+    Args:
+        device: ``"cuda"`` or ``"cuda:N"``.
+    """
+    if _LISTED not in ort.get_available_providers():
+        return "this build of ONNX Runtime has no CUDA"
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(RuntimeError, AttributeError):
+        ort.preload_dlls()  # finds the libraries that pip installed
+    ort.set_default_logger_severity(_LOG_FATAL)  # otherwise it writes up to ten lines about each failure
+    try:
+        session = _session(_PROBE, 1, device)
+        if _LISTED not in session.get_providers():
+            return "the libraries of CUDA or cuDNN, or the driver, are missing or too old"
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except _ERRORS as error:
+        return " ".join(str(error).split())
+    finally:
+        ort.set_default_logger_severity(_LOG_WARNINGS)
+    return ""
+
+
+def _session(model: str | bytes, threads: int, device: str) -> ort.InferenceSession:
+    # With its own fallback, ONNX Runtime would print to standard output, and go on on the CPU.
+    return ort.InferenceSession(model, sess_options=_options(threads), providers=_providers(device), enable_fallback=0)
+
+
+def _note_cpu(reason: str) -> None:
+    note_once(f"ONNX Runtime cannot use CUDA ({reason}); it runs on the CPU")
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -102,7 +216,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = _LOG_FATAL  # errors are raised, too
     # Threads that spin while they wait take processor time from the decoding of the next picture and from all other
     # work. Without spinning, inference is twice as fast on a busy machine, and equally fast on an idle one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -111,13 +225,17 @@ def _options(threads: int) -> ort.SessionOptions:
 
 def _device(device: str) -> str:
     device = device_name(device)
-    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    listed = _LISTED in ort.get_available_providers()
     if device == "auto":
-        return "cuda" if has_cuda else "cpu"
-    if device == "mps":
-        raise DeepfakeError("device 'mps': ONNX Runtime does not run there; use backend='torch' or device='cpu'")
-    if device != "cpu" and not has_cuda:
+        if listed and (reason := cuda_failure()):
+            _note_cpu(reason)
+        return "cuda" if listed and not reason else "cpu"
+    if device.startswith("mps"):
+        raise DeepfakeError(f"device {device!r}: ONNX Runtime does not run there; use backend='torch' or device='cpu'")
+    if device != "cpu" and not listed:
         raise MissingExtra("ONNX Runtime on CUDA", "onnxruntime-gpu")
+    if device != "cpu" and (reason := cuda_failure(device)):
+        raise DeviceFailed(device, "ONNX Runtime", reason, _REMEDY)
     return device
 
 

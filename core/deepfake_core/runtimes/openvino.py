@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, device_name, other_tensors
+from deepfake_core.runtimes.base import Outputs, Runtime, check_unchanged, device_name, other_tensors
+from deepfake_core.runtimes.forks import never_free, renew_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
 
 try:
@@ -54,29 +55,46 @@ class OpenVinoRuntime(Runtime):
             raise DeepfakeError(f"device {device!r}: OpenVINO runs on the CPU here; use another backend")
         self.manifest, self.device = artifact.manifest, "cpu"
         self.threads = threads or allowed_threads()
-        settings = {"INFERENCE_NUM_THREADS": str(self.threads), "PERFORMANCE_HINT": "LATENCY"}
-        try:
-            core = openvino.Core()
-            model = core.read_model(artifact.path, artifact.weights)
-            key = [RT_INFO, COMPUTE]
-            asks = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else "f32"
-            # By default OpenVINO computes in bfloat16 on any processor that has instructions for it.
-            settings["INFERENCE_PRECISION_HINT"] = "bf16" if asks == "bf16" and computes_bf16() else "f32"
-            self._model = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ArtifactCorrupt(f"{artifact.path}: OpenVINO cannot load it: {reason}") from error
+        self._artifact = artifact
         self._input = self.manifest.inputs[0].name
         self._outputs = [spec.name for spec in self.manifest.outputs]
+        self._model: Any = self._compiled()
+        self._lock = threading.Lock()
+        self._own = threading.local()  # for each thread its request, with the buffers of one inference
         inputs = {name for port in self._model.inputs for name in port.get_names()}
         outputs = {name for port in self._model.outputs for name in port.get_names()}
         if self._input not in inputs or not outputs.issuperset(self._outputs):
             raise other_tensors(artifact, inputs, outputs)
-        self._own = threading.local()  # for each thread its request, with the buffers of one inference
+        renew_after_fork(self)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         request = getattr(self._own, "request", None)
         if request is None:
+            with self._lock:
+                if self._model is None:  # in a process that was forked
+                    check_unchanged(self._artifact)
+                    self._model = self._compiled()
             request = self._own.request = self._model.create_infer_request()
         answer = request.infer({self._input: np.ascontiguousarray(images)})
         return Outputs.named({name: answer[name] for name in self._outputs})
+
+    def after_fork(self) -> None:
+        """Forget the compiled model, whose threads this process does not have; the next inference compiles it again."""
+        for native in (self._model, getattr(self._own, "request", None)):
+            never_free(native)
+        self._model, self._lock, self._own = None, threading.Lock(), threading.local()
+
+    def _compiled(self) -> Any:
+        settings = {"INFERENCE_NUM_THREADS": str(self.threads), "PERFORMANCE_HINT": "LATENCY"}
+        path = self._artifact.path
+        try:
+            core = openvino.Core()
+            model = core.read_model(path, self._artifact.weights)
+            key = [RT_INFO, COMPUTE]
+            asks = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else "f32"
+            # By default OpenVINO computes in bfloat16 on any processor that has instructions for it.
+            settings["INFERENCE_PRECISION_HINT"] = "bf16" if asks == "bf16" and computes_bf16() else "f32"
+            return core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ArtifactCorrupt(f"{path}: OpenVINO cannot load it: {reason}") from error

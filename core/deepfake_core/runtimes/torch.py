@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import textwrap
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -19,7 +22,8 @@ from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.discovery.plugins import import_object
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
-from deepfake_core.runtimes.base import Outputs, Runtime, device_name
+from deepfake_core.runtimes.base import DeviceFailed, Outputs, Runtime, device_name, note_once
+from deepfake_core.runtimes.forks import FORKED_GPU, call_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.runtimes.torchvision_ops import ensure_torchvision
 from deepfake_core.timing import Stages
@@ -28,6 +32,7 @@ from deepfake_registry.manifest import ModelManifest
 if TYPE_CHECKING:
     from deepfake_core.contract.repository import Repository
 
+_GPU_ERROR = re.compile("CUDA|cuDNN|CUDNN|cuBLAS|CUBLAS|MPS|HIP")
 _LONGEST_REASON = 400  # characters; torch names every tensor that does not fit
 
 
@@ -38,11 +43,13 @@ class TorchRuntime(Runtime):
         network: Network from normalised images ``float32 [N, 3, H, W]`` to logits ``[N]`` (and evidence logits
             ``[N, h, w]``). It is moved to the device and put into evaluation mode.
         manifest: Description of the model; the graph half of its preprocessing is put in front of the network.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or ``"auto"``: CUDA if there is a GPU, else the CPU.
-        threads: Number of threads of torch, which is set for the whole process; by default it is left as it is.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"``, or ``"auto"``: CUDA if there is a GPU that runs the
+            model, else the CPU; one line is logged where a GPU cannot be used.
+        threads: Number of threads of torch, which is set for the whole process; by default it is left as it is. In a
+            process that was forked after this module was imported, torch keeps one thread.
 
     Raises:
-        DeepfakeError: The device is not available.
+        DeepfakeError: The device is not available, or cannot run the model.
     """
 
     name: ClassVar[str] = "torch"
@@ -51,18 +58,77 @@ class TorchRuntime(Runtime):
         self, network: nn.Module, manifest: ModelManifest, *, device: str = "auto", threads: int | None = None
     ) -> None:
         self.manifest = manifest
-        self.device = torch_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
         self.network = network
-        self._module = WithPreprocess(network, manifest.preprocess).eval().to(self.device)
+        self._module = WithPreprocess(network, manifest.preprocess).eval()
+        if threads is not None:
+            torch.set_num_threads(1 if _threads_before_fork else threads)
+        chosen = torch_device(device)
+        try:
+            self._start(chosen)
+        except DeviceFailed as error:
+            if device_name(device) != "auto":
+                raise
+            _note_cpu(error.reason)
+            self._start("cpu")
+
+    def _start(self, device: str) -> None:
+        """Move the network to a device, and run it once on a GPU, whose memory may be too small."""
+        self.device = device
+        with _device_errors(device):
+            self._module.to(device)
+        if device != "cpu":
+            self.run(np.zeros((1, *self.manifest.preprocess.input_shape), np.uint8))
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        with torch.inference_mode():
+        if _threads_before_fork > 1:
+            note_once(
+                "torch runs on one thread, because this process was forked from one that had loaded torch; for more "
+                "threads, load the detector only in the processes that judge"
+            )
+        with _device_errors(self.device), torch.inference_mode():
             # torch warns about arrays that are read-only, as crops can be, though nothing is written to them here.
             pixels = torch.from_numpy(images if images.flags.writeable else images.copy()).to(self.device)
             output = self._module(pixels)
-        return as_outputs(output, self.manifest)
+            return as_outputs(output, self.manifest)
+
+
+_threads_before_fork = 0  # number of threads of torch in the process that this one was forked from; 0 without a fork
+
+
+def _after_fork() -> None:
+    """Leave torch one thread in a process that was forked, where OpenMP would wait forever for threads that it had."""
+    global _threads_before_fork  # noqa: PLW0603 - it describes the process
+    _threads_before_fork = max(_threads_before_fork, torch.get_num_threads())
+    torch.set_num_threads(1)
+
+
+call_after_fork(_after_fork)
+
+
+@contextlib.contextmanager
+def _device_errors(device: str) -> Iterator[None]:
+    """Within the block, replace torch's errors of a GPU by one that names a remedy.
+
+    Raises:
+        DeviceFailed: The memory of the GPU is exhausted, or the GPU cannot be used.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if device == "cpu" or not (isinstance(error, torch.OutOfMemoryError) or _GPU_ERROR.search(str(error))):
+            raise
+        if "forked" in str(error):
+            raise DeviceFailed(device, "torch", *FORKED_GPU) from error
+        remedy = "take smaller batches, free memory of the GPU"
+        raise DeviceFailed(device, "torch", _first_line(error), remedy) from error
+
+
+def _note_cpu(reason: str) -> None:
+    note_once(f"torch cannot use the GPU ({reason}); it runs on the CPU")
+
+
+def _first_line(error: BaseException | Warning) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> Outputs:
@@ -178,20 +244,39 @@ def skeleton(detector: Detector) -> nn.Module:
 
 
 def torch_device(device: str | torch.device) -> str:
-    """Return the name of an available device; ``"auto"`` is CUDA if there is a GPU, else the CPU.
+    """Return the name of an available device; ``"auto"`` is CUDA if there is a GPU that starts, else the CPU.
 
     Raises:
         DeepfakeError: The device is unknown or not available.
     """
     name = device_name(device)
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise DeepfakeError("device 'mps': torch finds no Apple GPU here; use device='cpu'")
-    index = name.partition(":")[2]
-    if name.startswith("cuda") and int(index or 0) >= torch.cuda.device_count():
-        raise DeepfakeError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; use device='cpu'")
-    return name
+    if name == "cpu":
+        return name
+    if name.startswith("mps"):
+        if not torch.backends.mps.is_available():
+            raise DeepfakeError(f"device {name!r}: torch finds no Apple GPU here; use device='cpu'")
+        return name
+    with warnings.catch_warnings(record=True) as said:  # that the driver is too old, for example
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    reason = _first_line(said[0].message) if said and not count else ""  # type: ignore[arg-type]
+    if name != "auto":
+        if int(name.partition(":")[2] or 0) >= count:
+            told = f" ({reason})" if reason else ""
+            raise DeepfakeError(f"device {name!r}: torch sees {count} CUDA devices{told}; use device='cpu'")
+        return name
+    if reason := reason or (_cuda_failure() if count else ""):
+        _note_cpu(reason)
+    return "cuda" if count and not reason else "cpu"
+
+
+def _cuda_failure() -> str:
+    """Return why torch cannot compute on the GPU that it sees, in one line; ``""`` where it can."""
+    try:
+        torch.ones(1, device="cuda").add_(1).item()
+    except (RuntimeError, AssertionError) as error:
+        return _first_line(error)
+    return ""
 
 
 def open_network(
@@ -210,9 +295,9 @@ def open_network(
         DeepfakeError: The device is not available.
     """
     with stages.timed("device"):
-        chosen = torch_device(device)
+        torch_device(device)
     with stages.timed("transfer"):
-        return TorchRuntime(network, manifest, device=chosen, threads=threads or allowed_threads())
+        return TorchRuntime(network, manifest, device=device, threads=threads or allowed_threads())
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
