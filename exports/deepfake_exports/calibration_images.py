@@ -39,10 +39,10 @@ def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) 
     dataset = open_dataset(data)
     if limit is not None:
         dataset = Subset(dataset, evenly(list(dataset), limit))
-    results = list(evaluate(loaded, dataset, keep_crops=True))
-    found = [(result.faces[0].crop, int(sample.is_fake)) for sample, result in results if result.faces]
+    judged = evaluate(loaded, dataset, keep_crops=True)
+    found = [(result.faces[0].crop, int(sample.is_fake)) for sample, result in judged if result.faces]
     if not found:
-        raise TrainingDataError(f"{data}: no face was found in any of {len(results)} files")
+        raise TrainingDataError(f"{data}: no face was found in any of its files")
     crops, labels = zip(*found, strict=True)
     return {"calibration_images": np.stack(crops), "labels": np.array(labels)}
 

@@ -8,15 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
-from deepfake_bench.cli.judge import predict as command
 from deepfake_bench.cli.output import writers
+from deepfake_core import progress
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import Result
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "json", "table"])
 def test_predict_keeps_neither_inputs_nor_results(tiny, monkeypatch, form):
-    monkeypatch.setattr(command, "_LISTED", 4)
+    monkeypatch.setattr(progress, "MOST_COUNTED", 4)
     listed, alive, ahead = set(), [], []
     expand, row = Predictor.expand, writers.WRITERS[form].row
 

@@ -66,16 +66,16 @@ def explain(
     from deepfake_bench.cli.judge.standard_input import opened
     from deepfake_bench.printable import printable
     from deepfake_core.loading.load import load
-    from deepfake_core.progress import track
+    from deepfake_core.progress import counted, track
 
     loaded = load(detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download)
     explanations = Explanations(out, loaded, method, target.value, every_face=True)
-    sources = list(loaded.expand(map(opened, paths)))
+    sources, total = counted(loaded.expand(map(opened, paths)))
     results = loaded.stream(
         sources, frames=frames, clips=clips, max_faces=max_faces, max_pixels=max_pixels, keep_crops=True
     )
     written = 0
-    for result in track(results, "explaining", total=len(sources)):
+    for result in track(results, "explaining", total=total):
         for file in explanations.add(result):
             typer.echo(printable(str(file)))
             written += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +24,6 @@ from deepfake_bench.cli.output.options import (
     Threads,
     Weights,
 )
-
-_LISTED = 10_000
-"""Inputs that are listed before the first one is judged, so that the progress bar knows their number."""
 
 
 class Format(enum.StrEnum):
@@ -84,7 +81,7 @@ def predict(
     from deepfake_bench.cli.output.writers import open_writer
     from deepfake_bench.runner.stage_times import StageTimes
     from deepfake_core.loading.load import load
-    from deepfake_core.progress import track
+    from deepfake_core.progress import counted, track
 
     times = StageTimes(start, keep=timings)
     with times.timed("load"):
@@ -93,11 +90,9 @@ def predict(
         )
     times.loaded(loaded)
     explanations = Explanations(explain, loaded, method) if explain is not None else None
-    sources = loaded.expand(map(opened, paths))
-    first = list(islice(sources, _LISTED))
+    sources, total = counted(loaded.expand(map(opened, paths)))
     # With one file at a time nothing overlaps, so that the stages of --timings add up.
-    everything = chain(first, sources)
-    batches = ([source] for source in everything) if timings else (everything,)
+    batches = ([source] for source in sources) if timings else (sources,)
     judge = partial(
         loaded.stream,
         frames=frames,
@@ -110,7 +105,7 @@ def predict(
     results = chain.from_iterable(map(judge, batches))
     judged = 0
     with open_writer(output.value) as writer:
-        for result in track(results, "judging", total=len(first) if len(first) < _LISTED else None):
+        for result in track(results, "judging", total=total):
             judged += result.p_fake is not None
             times.add(result)
             with times.timed("results"):
