@@ -165,7 +165,7 @@ def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int |
 
 def _forget_sessions() -> None:
     """Leave the sessions of the process that this one was forked from alone, and take a lock that nobody holds."""
-    global _lock  # noqa: PLW0603 - the lock may be held by a thread that this process does not have
+    global _lock
     _lock = threading.Lock()
     for session in list(_sessions.values()):
         never_free(session)

@@ -97,7 +97,7 @@ _threads_before_fork = 0  # number of threads of torch in the process that this 
 
 def _after_fork() -> None:
     """Leave torch one thread in a process that was forked, where OpenMP would wait forever for threads that it had."""
-    global _threads_before_fork  # noqa: PLW0603 - it describes the process
+    global _threads_before_fork
     _threads_before_fork = max(_threads_before_fork, torch.get_num_threads())
     torch.set_num_threads(1)
 

@@ -146,7 +146,7 @@ def test_fastest_times_both_once(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 def test_a_gpu_that_onnxruntime_does_not_support_goes_to_torch(device, monkeypatch):
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("deepfake_core.runtimes.onnxruntime.cuda_failure", lambda device: "it does not start")
     monkeypatch.setattr("deepfake_core.loading.backends.find_spec", lambda name: object() if name == "torch" else None)
     monkeypatch.delenv("DEEPFAKE_BACKEND", raising=False)
     assert candidates("auto", ("onnx", "safetensors"), device, "x") == {"torch": "safetensors"}
@@ -154,7 +154,7 @@ def test_a_gpu_that_onnxruntime_does_not_support_goes_to_torch(device, monkeypat
 
 
 def test_a_gpu_that_onnxruntime_supports_stays_there(monkeypatch):
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("deepfake_core.runtimes.onnxruntime.cuda_failure", lambda device: "")
     monkeypatch.delenv("DEEPFAKE_BACKEND", raising=False)
     assert candidates("auto", ("onnx", "safetensors"), "cuda", "x") == {"onnxruntime": "onnx"}
     assert candidates("fastest", ("onnx", "safetensors"), "auto", "x") == {"onnxruntime": "onnx"}

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch import nn
 from deepfake_core import load
 from deepfake_core.contract.detector import Detector
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError, WeightsUnavailable
+from deepfake_core.runtimes.base import note_once
 from deepfake_core.runtimes.torch import TorchRuntime, load_network, make_detector
 from deepfake_registry.manifest import MANIFEST_KEY
 
@@ -141,6 +143,44 @@ def test_cuda_that_is_absent(tiny: Path) -> None:
     with pytest.raises(DeepfakeError, match="torch sees 0 CUDA devices; use device='cpu'"):
         load("tiny", backend="torch", device="cuda")
     assert load("tiny", backend="torch", device="auto").runtime.device == "cpu"
+
+
+def test_a_driver_that_is_too_old(tiny: Path, monkeypatch, caplog) -> None:
+    def too_old() -> bool:
+        warnings.warn("CUDA initialization: The NVIDIA driver is too old\nPlease update it", stacklevel=2)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", too_old)
+    note_once.cache_clear()
+    assert load("tiny", backend="torch").runtime.device == "cpu"
+    (note,) = caplog.messages
+    assert note == "torch cannot use the GPU (CUDA initialization: The NVIDIA driver is too old); it runs on the CPU"
+    with pytest.raises(DeepfakeError, match=r"torch sees 0 CUDA devices \(.*driver is too old\); use device='cpu'"):
+        load("tiny", backend="torch", device="cuda")
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_gpu_that_cannot_run_the_model(tiny: Path, monkeypatch, caplog, starts: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("deepfake_core.runtimes.torch._cuda_failure", lambda: "" if starts else "no kernel image")
+    move = nn.Module.to
+
+    def full(module: nn.Module, device: str) -> nn.Module:
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB\nmore lines")
+        return move(module, device)
+
+    monkeypatch.setattr(nn.Module, "to", full)
+    note_once.cache_clear()
+    detector = load("tiny", backend="torch")
+    assert detector.runtime.device == "cpu"
+    assert detector.score(CROPS).logit.shape == (4,)
+    (note,) = caplog.messages
+    assert ("CUDA out of memory" if starts else "no kernel image") in note
+    assert "\n" not in note
+    with pytest.raises(DeepfakeError, match=r"device 'cuda': torch cannot run the model there .*device='cpu'"):
+        load("tiny", backend="torch", device="cuda")
 
 
 def test_unknown_recipe_lists_those_there_are(tiny: Path, tmp_path: Path) -> None:

@@ -215,6 +215,7 @@ def test_the_device_is_the_gpu_where_there_is_one(published, monkeypatch):  # 00
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("deepfake_core.runtimes.torch._cuda_failure", lambda: "")
     assert torch_device("auto") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert load("siglip", weights=published).runtime.device == "cpu"
