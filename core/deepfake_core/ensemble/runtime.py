@@ -29,7 +29,8 @@ def bounded(logit: NDArray[np.float64]) -> NDArray[np.float64]:
     otherwise outweigh all others. The order of logits stays as it is.
     """
     size = np.abs(logit)
-    return np.sign(logit) * (np.minimum(size, CERTAIN) + np.log1p(np.maximum(size - CERTAIN, 0.0)))
+    kept: NDArray[np.float64] = np.minimum(size, CERTAIN) + np.log1p(np.maximum(size - CERTAIN, 0.0))
+    return np.copysign(kept, logit)
 
 
 class EnsembleRuntime(Runtime):
