@@ -21,6 +21,7 @@ from deepfake_core.evaluation.samples import in_any_order
 from deepfake_core.inputs.decode import decode, one_line, open_stream, read_head
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.inputs.sniff import sniff
+from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.inputs.video import end_frames
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import is_shown, track
@@ -108,10 +109,11 @@ def inspect(data: Path | bytes, name: str, want: Want) -> Facts:
             return Facts(sha256=digest(data), **known)  # type: ignore[arg-type]
         with open_stream(data, name) as stream:
             kind = sniff(read_head(stream, name))
-        known |= {"format": kind.name, "video": kind.family == "video"}
-        if _hashes(want, kind.family == "video"):
+        moves = is_video(data)
+        known |= {"format": kind.name, "video": moves}
+        if _hashes(want, moves):
             known["sha256"] = digest(data)
-        known |= (_video if kind.family == "video" else _picture)(data, name, want)
+        known |= (_video if moves else _picture)(data, name, want)
     except InputError as error:
         known["error"] = error.reason
     except OSError as error:
@@ -169,7 +171,8 @@ def inspect_all(
     """Yield every sample of a dataset with the facts about its file, in the dataset's order.
 
     Args:
-        dataset: Dataset to inspect. It is listed once more beforehand, where that is cheap or ``max_images`` needs it.
+        dataset: Dataset to inspect. It is listed once more beforehand where ``max_images`` needs it, or where the
+            progress bar is shown and listing is cheap.
         want: Facts to find out.
         cache: Cache of facts. Files that it knows to be whole and unchanged are not read again; new facts are added.
         max_images: Most files that are inspected, evenly spread over the dataset; the facts of the others are ``None``.

@@ -204,6 +204,8 @@ def _opened(source: str | bytes, name: str) -> Iterator[tuple[Image.Image, tuple
                 image, said = open_photograph(stream)
             else:
                 image = image_factory(kind.pillow)(stream, "")
+                if kind.family == "heif" and (count := getattr(image, "n_frames", 1)) > 1:
+                    said = f"holds {count} pictures: the primary one was judged"
         except UnreadablePhotograph as error:
             raise InputError(name, str(error)) from error
         except Exception as error:
@@ -317,6 +319,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _decode_failure(mode: str, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return "more pixels than PIL.Image.MAX_IMAGE_PIXELS allows in this program; raise that"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it; reduce the picture"
     if isinstance(error, ValueError) and "conversion" in str(error):

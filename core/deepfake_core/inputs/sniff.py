@@ -13,11 +13,12 @@ class Kind(NamedTuple):
     """Kind of a file, as its first bytes tell it.
 
     Attributes:
-        family: Family of formats, which decides how the file is read.
+        family: Family of formats, which decides how the file is read; of an ``"unknown"`` one, only the decoder of
+            videos can tell whether it is a video.
         name: Name of the format for messages, with an article where it needs one: ``"JPEG"``, ``"an HTML page"``.
     """
 
-    family: Literal["picture", "heif", "video", "other"]
+    family: Literal["picture", "heif", "video", "unknown", "other"]
     name: str
 
     @property
@@ -46,7 +47,7 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"DKIF", Kind("video", "IVF")),
     (b"OggS", Kind("video", "Ogg")),
     (b"YUV4MPEG2", Kind("video", "YUV4MPEG")),
-    (b"ID3", Kind("other", "an audio file (MP3)")),
+    (b"ID3", Kind("unknown", "an audio file (MP3)")),  # tags may also come before a transport stream
     (b"\xff\xfb", Kind("other", "an audio file (MP3)")),
     (b"fLaC", Kind("other", "an audio file (FLAC)")),
     (b"%PDF", Kind("other", "a PDF document")),
@@ -59,6 +60,14 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\xff\x0a", Kind("other", "a JPEG XL picture; convert it to PNG")),
     (b"\x00\x00\x00\x0cJXL ", Kind("other", "a JPEG XL picture; convert it to PNG")),
     (b"\x00\x00\x01\x00", Kind("other", "an icon (ICO); convert it to PNG")),
+    (b"FUJIFILMCCD-RAW", Kind("other", "a raw photograph (RAF); develop it to JPEG or TIFF")),
+    (b"IIU\x00", Kind("other", "a raw photograph (RW2); develop it to JPEG or TIFF")),
+    (b"IIRO", Kind("other", "a raw photograph (ORF); develop it to JPEG or TIFF")),
+    (b"IIRS", Kind("other", "a raw photograph (ORF); develop it to JPEG or TIFF")),
+    (b"MMOR", Kind("other", "a raw photograph (ORF); develop it to JPEG or TIFF")),
+    (b"II\x1a\x00\x00\x00HEAPCCDR", Kind("other", "a raw photograph (CRW); develop it to JPEG or TIFF")),
+    (b"FOVb", Kind("other", "a raw photograph (X3F); develop it to JPEG or TIFF")),
+    (b"\x00MRM", Kind("other", "a raw photograph (MRW); develop it to JPEG or TIFF")),
     (b"%!PS", Kind("other", "a PostScript document")),
     (b"\x7fELF", Kind("other", "a program")),
     (b"\x93NUMPY", Kind("other", "a NumPy array (load it and pass the array)")),
@@ -70,9 +79,11 @@ _RIFF = {
     b"WAVE": Kind("other", "an audio file (WAV)"),
 }
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+# Main brands of sequences of HEIF images, which are stored as the frames of an MP4 file are.
+_HEIF_SEQUENCES = frozenset({b"hevc", b"hevx", b"msf1"})
 # Boxes that may come first in a QuickTime file older than the box `ftyp`.
 _QUICKTIME_BOXES = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-_UNKNOWN = Kind("other", "a file of an unknown format")
+_UNKNOWN = Kind("unknown", "a file of an unknown format")
 
 
 def sniff(head: bytes) -> Kind:
@@ -96,6 +107,10 @@ def sniff(head: bytes) -> Kind:
 def _iso_media(head: bytes) -> Kind:
     """Distinguish MP4 and QuickTime, AVIF, and HEIF by the brands that the ``ftyp`` box lists."""
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(int.from_bytes(head[:4], "big"), 256), 4))}
+    if head[8:12] == b"crx ":
+        return Kind("other", "a raw photograph (CR3); develop it to JPEG or TIFF")
+    if head[8:12] in _HEIF_SEQUENCES:
+        return Kind("video", "HEIC sequence")
     if brands & {b"avif", b"avis"}:
         return Kind("picture", "AVIF")
     if brands & _HEIF_BRANDS:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs.decode import MAX_PIXELS, name_of, one_line, open_stream, read_head
-from deepfake_core.inputs.sniff import sniff
-from deepfake_core.inputs.video_stream import FAILURES, VideoStream
+from deepfake_core.inputs.decode import name_of, one_line, open_stream
+from deepfake_core.inputs.streams.moving import Moving
+from deepfake_core.inputs.streams.opening import open_moving
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,28 +33,38 @@ class Frame:
         index: Position among the sampled frames, from 0; for a frame of a clip, its number in the video.
         time_s: Time at which the frame is shown, in seconds from the first frame; ``None`` if the frame is a separate
             image.
-        pixels: ``uint8 [h, w, 3]`` RGB.
+        pixels: ``uint8 [h, w, 3]`` RGB, with square pixels.
+        is_damaged: Whether the frame, or one that it builds on, is damaged, so that it may be smeared.
     """
 
     index: int
     time_s: float | None
     pixels: NDArray[np.uint8]
+    is_damaged: bool = False
 
 
 def sample_frames(
-    source: str | os.PathLike[str] | bytes, count: int = 16, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+    source: str | os.PathLike[str] | bytes,
+    count: int = 16,
+    *,
+    max_pixels: int | None = None,
+    name: str | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator[Frame]:
-    """Yield up to ``count`` frames, evenly spread in time over the whole video.
+    """Yield up to ``count`` frames, evenly spread over the whole video, or over an animated image.
 
-    The video is divided into ``count`` equal spans, and the frame shown in the middle of each is yielded. No frame
-    comes twice, so a video with fewer frames gives all of them. In long files without an index (MPEG-TS) a frame may
-    come from the next key frame instead. A truncated video gives the frames that can be decoded.
+    The video is divided into ``count`` spans of equal time, and the frame shown in the middle of each is yielded. No
+    frame comes twice, so a video with fewer frames gives all of them. Parts with clocks of their own, as in streams
+    that were joined, follow each other without a gap; where gaps in the time stamps would leave frames out, the spans
+    have equal numbers of frames. A damaged frame is replaced by the nearest undamaged one of its span. A truncated
+    video gives the frames that can be decoded.
 
     Args:
-        source: Path, or bytes of a video file.
+        source: Path, or bytes of a file.
         count: Number of frames to sample, at least 1.
-        max_pixels: Limit of pixels per frame; a video with larger frames is refused.
+        max_pixels: Most pixels of a frame; a video with larger frames is refused. By default the limit for images.
         name: Name of the input in messages; by default its path.
+        warn: Called with a sentence for everything that was damaged, missing or left out.
 
     Raises:
         InputError: No frame can be decoded: the input is not a video, has no picture stream, or is damaged.
@@ -61,11 +72,10 @@ def sample_frames(
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    name = name_of(source) if name is None else name
-    with _opened(source, name) as clip:
-        start, end = clip.span()
-        targets = [start + (index + 0.5) * (end - start) / count for index in range(count)]
-        yield from _frames(clip, targets, start, max_pixels)
+    with _opened(source, name, max_pixels) as video:
+        timeline = video.timeline()
+        for _, frame in _frames(video, timeline.middles(count), timeline.start, warn):
+            yield frame
 
 
 def sample_clips(
@@ -73,43 +83,39 @@ def sample_clips(
     clip: Clip,
     count: int = 4,
     *,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     name: str | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator[list[Frame]]:
-    """Yield up to ``count`` clips, evenly spread in time over the whole video and apart from each other.
+    """Yield up to ``count`` clips, evenly spread over the whole video and apart from each other.
 
     If fewer clips fit, there are fewer, but at least one. The clip of a video that is shorter than a clip has fewer
     than ``clip.length`` frames. No frame comes twice. The frames of a video may differ in size.
 
     Args:
-        source: Path, or bytes of a video file.
+        source: Path, or bytes of a file.
         clip: Length of a clip in frames, and distance between its frames by the stated frame rate.
         count: Number of clips to sample, at least 1.
-        max_pixels: Limit of pixels per frame; a video with larger frames is refused.
+        max_pixels: Most pixels of a frame; a video with larger frames is refused. By default the limit for images.
         name: Name of the input in messages; by default its path.
+        warn: Called with a sentence for everything that was damaged, missing or left out.
 
     Raises:
         InputError: No frame can be decoded: the input is not a video, has no picture stream, or is damaged.
     """
-    name = name_of(source) if name is None else name
-    with _opened(source, name) as video:
-        start, end = video.span()
-        starts = clip_starts(round((end - start) / video.step), count, clip)
-        numbers = [first + place * clip.stride for first in starts for place in range(clip.length)]
+    with _opened(source, name, max_pixels) as video:
+        timeline = video.timeline()
+        gaps = timeline.has_gaps(video.step)
+        total = len(timeline.times) if gaps else round((timeline.end - timeline.start) / video.step)
+        numbers = [
+            first + place * clip.stride for first in clip_starts(total, count, clip) for place in range(clip.length)
+        ]
         # Targets are in the middle of each frame's time, so that rounded time stamps do no harm.
-        targets = [start + (number + 0.5) * video.step for number in numbers]
-        current, frames = -1, list[Frame]()
-        for place, time, shown in video.shown_at(targets):
-            if place // clip.length != current:
-                if frames:
-                    yield frames
-                current, frames = place // clip.length, []
-            time_s = max(0.0, time - start)
-            if not frames or frames[-1].time_s != time_s:
-                frames.append(Frame(round(time_s / video.step), time_s, _pixels(shown, name, max_pixels)))
-        if not frames:
-            raise InputError(name, _NOTHING_DECODES)
-        yield frames
+        middles = [timeline.start + (number + 0.5) * video.step for number in numbers]
+        targets = timeline.middles_of(numbers) if gaps else middles
+        frames = _frames(video, targets, timeline.start, warn)
+        for _, group in groupby(frames, key=lambda placed: placed[0] // clip.length):
+            yield [replace(frame, index=round((frame.time_s or 0.0) / video.step)) for _, frame in group]
 
 
 def clip_starts(frames: int, count: int, clip: Clip) -> list[int]:
@@ -129,7 +135,7 @@ def clip_starts(frames: int, count: int, clip: Clip) -> list[int]:
 
 
 def duration_s(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> float:
-    """Return the length of a video in seconds, as far as the file reaches; nothing is decoded.
+    """Return the length of a video in seconds, as far as the file reaches; frames of a video file are not decoded.
 
     Args:
         source: Path, or bytes of a video file.
@@ -138,10 +144,9 @@ def duration_s(source: str | os.PathLike[str] | bytes, *, name: str | None = Non
     Raises:
         InputError: The input is not a video, has no picture stream, or is damaged.
     """
-    name = name_of(source) if name is None else name
-    with _opened(source, name) as clip:
-        start, end = clip.span()
-        return end - start
+    with _opened(source, name, None) as video:
+        timeline = video.timeline()
+        return timeline.end - timeline.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,71 +165,71 @@ class Ends:
 
 
 def end_frames(
-    source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+    source: str | os.PathLike[str] | bytes, *, max_pixels: int | None = None, name: str | None = None
 ) -> Ends:
     """Decode the first and the last frame of a video, and check whether the file is whole.
 
     Args:
         source: Path, or bytes of a video file.
-        max_pixels: Limit of pixels per frame; a video with larger frames is refused.
+        max_pixels: Most pixels of a frame; a video with larger frames is refused. By default the limit for images.
         name: Name of the input in messages; by default its path.
 
     Raises:
         InputError: No frame can be decoded: the input is not a video, has no picture stream, or is damaged.
     """
-    name = name_of(source) if name is None else name
-    with _opened(source, name) as clip:
-        start, end = clip.span()
-        frames = list(_frames(clip, [start, end], start, max_pixels))
-        return Ends(frames[0], frames[-1], clip.is_whole())
+    with _opened(source, name, max_pixels) as video:
+        timeline = video.timeline()
+        frames = [frame for _, frame in _frames(video, [timeline.start, timeline.end], timeline.start)]
+        return Ends(frames[0], frames[-1], video.is_whole())
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[VideoStream]:
+def _opened(source: str | os.PathLike[str] | bytes, name: str | None, max_pixels: int | None) -> Iterator[Moving]:
     """Open a video and close it in the end; any failure in between becomes an error of this input.
 
     Raises:
         InputError: The input is not a video, has no picture stream, or is damaged.
     """
+    name = name_of(source) if name is None else name
     with open_stream(source, name) as stream:
-        kind = sniff(read_head(stream, name))
-        # This also keeps FFmpeg from following playlists, which name other files and addresses.
-        if kind.family != "video":
-            raise InputError(name, f"not a video: looks like {kind.name}")
-        clip = VideoStream(stream, name)
+        video = open_moving(stream, name, max_pixels)
         try:
-            yield clip
+            yield video
         except InputError:
             raise
         except Exception as error:
             raise InputError(name, f"damaged or incomplete video; get the file again ({one_line(error)})") from error
         finally:
-            clip.close()
+            video.close()
 
 
-def _frames(clip: VideoStream, targets: list[float], start: float, max_pixels: int) -> Iterator[Frame]:
-    """Yield the frames shown at ``targets`` (seconds), each once; the video begins at ``start`` (seconds)."""
-    index, last = 0, -math.inf
-    for _, time, frame in clip.shown_at(targets):
-        if time > last:
-            yield Frame(index, max(0.0, time - start), _pixels(frame, clip.name, max_pixels))
-            index, last = index + 1, time
-    if not index:
-        raise InputError(clip.name, _NOTHING_DECODES)
-
-
-def _pixels(frame: Any, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Convert a decoded frame to ``uint8 [h, w, 3]`` RGB, rotated as its display matrix says.
+def _frames(
+    video: Moving, targets: list[float], start: float, warn: Callable[[str], None] | None = None
+) -> Iterator[tuple[int, Frame]]:
+    """Yield position in ``targets`` and frame shown there, each once; ``start`` is when the video begins. In seconds.
 
     Raises:
-        InputError: The frame is too large, or its pixel format cannot be converted.
+        InputError: No frame can be decoded.
     """
-    if frame.width * frame.height > max_pixels:
-        raise InputError(
-            name, f"frames of {frame.width} × {frame.height} pixels, more than the limit of {max_pixels:,}"
-        )
-    try:
-        pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    except FAILURES as error:
-        raise InputError(name, f"frames of pixel format {frame.format.name} cannot be shown as RGB") from error
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+    count = damaged = 0
+    last = -math.inf
+    for place, shown in video.shown_at(targets):
+        if shown.time > last:
+            yield place, Frame(count, max(0.0, shown.time - start), video.pixels(shown.frame), not shown.is_clean)
+            count, damaged, last = count + 1, damaged + (not shown.is_clean), shown.time
+    if not count:
+        raise InputError(video.name, _NOTHING_DECODES)
+    if warn is not None:
+        for sentence in _remarks(video, count, damaged):
+            warn(sentence)
+
+
+def _remarks(video: Moving, count: int, damaged: int) -> Iterator[str]:
+    """Yield what limits the judgement of a video; ``damaged`` of the ``count`` frames that were sampled are damaged."""
+    yield from video.left_out()
+    of_all, decoded = video.damage()
+    if of_all:
+        among = f"among them {damaged} of the {count} that were looked at" if damaged else "which were not looked at"
+        yield f"{of_all} of {decoded} decoded frames are damaged, {among}; get the file again"
+    if not video.is_whole():
+        yield "the file ends before its stated length: only the part that is there was looked at; get the file again"

@@ -13,7 +13,8 @@ from layouts import LAYOUTS, NEEDS
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.discovery import plugins
-from deepfake_core.inputs.decode import decode, is_video
+from deepfake_core.inputs.decode import decode
+from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.inputs.video import sample_frames
 
 # Those that cannot be known by their look: a folder of frames looks like a folder of pictures.

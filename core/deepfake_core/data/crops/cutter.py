@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -69,6 +70,16 @@ class Cutter:
         except (OSError, cv2.error) as error:
             crops = SampleCrops(rejected=[(-1, f"cannot be read: {one_line(error)}")], moving=moving)
         return replace(crops, file=file, facts=facts)
+
+    @staticmethod
+    def source(sample: Sample, read: Reader) -> str:
+        """Return :attr:`SampleCrops.source` of a sample without cutting it."""
+        file, facts = key_of(sample), None
+        with suppress(InputError, OSError):
+            data = read()
+            if not is_video(data):
+                facts = at_once(data, sample.name)[1]
+        return SampleCrops(file=file, facts=facts).source
 
     def _picture(self, data: Path | bytes, sample: Sample) -> SampleCrops:
         if self.spec.crop == "whole":

@@ -1,0 +1,190 @@
+"""Video files that were joined end to end, each with a header of its own."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from deepfake_core.errors import InputError
+from deepfake_core.inputs.streams.boxes import top_boxes
+from deepfake_core.inputs.streams.clock import Timeline
+from deepfake_core.inputs.streams.container import VideoStream
+from deepfake_core.inputs.streams.moving import Decoded, Moving
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# With what a file of each format begins, where FFmpeg reads joined files up to the next one only. The first name that
+# FFmpeg gives a format is the key.
+_HEADERS = {
+    "asf": rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c",
+    "avi": rb"RIFF....AVI LIST",
+    "flv": rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00",
+    "ivf": rb"DKIF\x00\x00\x20\x00",
+    "matroska": rb"\x1a\x45\xdf\xa3.{1,64}?(?:matroska|webm)",
+    "nut": rb"nut/multimedia container\x00",
+    "rm": rb"\.RMF\x00\x00\x00\x12",
+}
+_LONGEST_HEADER = 128
+_BLOCK_BYTES = 1 << 23
+
+
+def open_container(file: IO[bytes], name: str, limit: int) -> Moving:
+    """Open a video file, which may be several ones that were joined.
+
+    Args:
+        file: Open file.
+        name: Name of the input in messages.
+        limit: Most pixels of a frame.
+
+    Raises:
+        InputError: The file is not a video, or it has no picture stream.
+    """
+    whole = VideoStream(file, name, limit)
+    starts = list(_starts(file, whole.format))
+    if len(starts) < 2:
+        return whole
+    whole.close()
+    length = file.seek(0, io.SEEK_END)
+    parts: list[VideoStream] = []
+    failed = 0
+    for start, end in pairwise([0, *starts[1:], length]):
+        try:
+            parts.append(VideoStream(cast(IO[bytes], _Window(file, start, end)), name, limit))
+        except InputError:
+            failed += 1
+            if not start:
+                raise
+    return Joined(parts, failed)
+
+
+class Joined(Moving):
+    """Video files that were joined, as one video in which they follow each other.
+
+    Args:
+        parts: The files.
+        failed: Number of further ones that could not be opened.
+    """
+
+    def __init__(self, parts: list[VideoStream], failed: int) -> None:
+        super().__init__(parts[0].name, parts[0].limit)
+        self._parts = parts
+        self._failed = failed
+        self._shifts: list[float] = []
+        self._part = 0  # that is read
+        self.step = parts[0].step
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+    def timeline(self) -> Timeline:
+        timelines = [part.timeline() for part in self._parts]
+        self._shifts, end = [], timelines[0].start
+        for timeline in timelines:
+            self._shifts.append(end - timeline.start)
+            end += timeline.end - timeline.start
+        times = [timeline.times + shift for timeline, shift in zip(timelines, self._shifts, strict=True)]
+        return Timeline(timelines[0].start, end, np.unique(np.concatenate(times)))
+
+    def is_whole(self) -> bool:
+        return all(part.is_whole() for part in self._parts)
+
+    def left_out(self) -> list[str]:
+        remarks = dict.fromkeys(remark for part in self._parts for remark in part.left_out())
+        failed = [f"of {self._failed + len(self._parts)} joined videos, {self._failed} cannot be read"]
+        return [*remarks, *(failed if self._failed else [])]
+
+    def damage(self) -> tuple[int, int]:
+        damaged, decoded = zip(*(part.damage() for part in self._parts), strict=True)
+        return sum(damaged), sum(decoded)
+
+    def pixels(self, frame: Any) -> NDArray[np.uint8]:
+        number, own = frame
+        part: VideoStream = self._parts[number]
+        return part.pixels(own)
+
+    def _decoded(self) -> Iterator[Decoded]:
+        return self._from(0, self._parts[0]._decoded())
+
+    def _from(self, first: int, frames: Iterator[Decoded]) -> Iterator[Decoded]:
+        """Yield the rest of a part, and all parts after it."""
+        for number in range(first, len(self._parts)):
+            self._part = number
+            for time, frame, is_clean in frames if number == first else self._parts[number]._decoded():
+                yield Decoded(time + self._shifts[number], (number, frame), is_clean)
+
+    def _jump(self, target: float) -> Iterator[Decoded] | None:
+        begun = [number for number in range(len(self._parts)) if self._begins(number) <= target]
+        wanted = max(begun, default=0)
+        jumped = self._parts[wanted]._jump(target - self._shifts[wanted])
+        if wanted == self._part:
+            return None if jumped is None else self._from(wanted, jumped)
+        return self._from(wanted, self._parts[wanted]._decoded() if jumped is None else jumped)
+
+    def _begins(self, number: int) -> float:
+        """Return when a part begins, in seconds."""
+        return self._shifts[number] + self._parts[number].timeline().start
+
+
+class _Window(io.RawIOBase):
+    """Part of an open file, read as a file of its own."""
+
+    def __init__(self, file: IO[bytes], start: int, end: int) -> None:
+        self._file = file
+        self._start = start
+        self._length = end - start
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._start + self._at)
+        data = self._file.read(max(0, min(len(buffer), self._length - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _starts(file: IO[bytes], format: str) -> Iterator[int]:
+    """Yield where a video file begins in a file, in bytes; its position is kept."""
+    if format == "mov":
+        boxes = list(top_boxes(file))
+        has_index = [place for place, (kind, _, _) in enumerate(boxes) if kind == b"moov"]
+        heads = [place for place, (kind, _, _) in enumerate(boxes) if kind == b"ftyp"]
+        for place, after in pairwise([*heads, len(boxes)]):
+            if any(place < index < after for index in has_index):
+                yield boxes[place][1]
+    elif format in _HEADERS:
+        position = file.tell()
+        yield from _found(file, re.compile(_HEADERS[format], re.DOTALL))
+        file.seek(position)
+
+
+def _found(file: IO[bytes], header: re.Pattern[bytes]) -> Iterator[int]:
+    at, kept = 0, b""
+    while True:
+        file.seek(at + len(kept))
+        block = kept + file.read(_BLOCK_BYTES)
+        last = len(block) - len(kept) < _BLOCK_BYTES
+        for match in header.finditer(block):
+            if last or match.start() < len(block) - _LONGEST_HEADER:
+                yield at + match.start()
+        if last:
+            return
+        at += len(block) - _LONGEST_HEADER
+        kept = block[-_LONGEST_HEADER:]
