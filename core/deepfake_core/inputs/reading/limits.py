@@ -12,17 +12,21 @@ from deepfake_core.errors import DeepfakeError, InputError
 MAX_PIXELS = 64_000_000
 """Default limit of the pixels that are decoded of one file.
 
-A larger JPEG file is decoded at 1/2, 1/4 or 1/8 of its size. Any other larger file is refused by its header. Decoding
-takes about 7 bytes per pixel at its peak, which is 450 MB at this limit.
+A JPEG file of up to 16 times as many is decoded at 1/2 or 1/4 of its size. Any other larger file is refused by its
+header. Decoding takes about 7 bytes per pixel at its peak, which is 450 MB at this limit, and up to 700 MB more for a
+larger progressive JPEG file.
 """
 
 LIMIT_VARIABLE = "DEEPFAKE_MAX_PIXELS"
 """Environment variable that states another limit than :data:`MAX_PIXELS` for all commands and calls."""
 
 _RAISE = f"raise max_pixels (for a command, set {LIMIT_VARIABLE})"
-_BYTES_PER_PIXEL = 7
-# Divisors of both sides at which a JPEG file can be decoded.
-_SCALES = (1, 2, 4, 8)
+# Bytes for each pixel of the limit that the decoder may hold of a progressive file: enough for 200 megapixels of a
+# telephone's camera.
+_HELD_BYTES = 11
+# Divisors of both sides at which a JPEG file is decoded. 8 is left out: all pixels are decompressed in any case, and so
+# many take longer than anybody waits.
+_SCALES = (1, 2, 4)
 _START_OF_SCAN = 0xDA
 
 
@@ -57,41 +61,43 @@ def limit_decoding(image: Image.Image, name: str, max_pixels: int, min_side: int
     Raises:
         InputError: The file is empty, or too large also at the smallest size at which it can be decoded.
     """
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > max(MAX_PIXELS, Image.MAX_IMAGE_PIXELS):
+        # Pillow's own limit, which is one for the process, gives way to a larger one that was asked for.
+        Image.MAX_IMAGE_PIXELS = max_pixels
     width, height = image.size
+    scale = 1
     if isinstance(image, JpegImageFile):
-        least = next(
-            (scale for scale in _SCALES if -(-width // scale) * -(-height // scale) <= max_pixels), _SCALES[-1]
-        )
-        if least > 1 and _held_bytes(image) > _BYTES_PER_PIXEL * max_pixels:
+        fits = (scale for scale in _SCALES if -(-width // scale) * -(-height // scale) <= max_pixels)
+        scale = next(fits, 1)
+        if scale > 1 and _held_bytes(image) > _HELD_BYTES * max_pixels:
             raise InputError(
                 name,
                 f"{width} × {height} pixels in a progressive JPEG file, which is decoded as a whole: more than the "
                 f"limit of {max_pixels:,} allows; save it as a plain JPEG file, or {_RAISE}",
             )
-        shrink = 1.0 if min_side is None else min(1.0, min_side / max(width, height))
-        # The file is decoded at the smallest of its scales that keeps both sides.
-        wanted = min(round(width * shrink), width // least), min(round(height * shrink), height // least)
-        if wanted != image.size:
-            image.draft(None, (max(1, wanted[0]), max(1, wanted[1])))
-    refuse_large(image, name, max_pixels, (width, height))
+    refuse_large(image, name, max_pixels * scale**2)
+    shrink = 1.0 if min_side is None else min(1.0, min_side / max(width, height))
+    # A JPEG file is decoded at the smallest of its scales that keeps both sides; other files do not change.
+    wanted = min(round(width * shrink), width // scale), min(round(height * shrink), height // scale)
+    if wanted != image.size:
+        image.draft(None, (max(1, wanted[0]), max(1, wanted[1])))
 
 
-def refuse_large(image: Image.Image, name: str, max_pixels: int, full: tuple[int, int] | None = None) -> None:
+def refuse_large(image: Image.Image, name: str, max_pixels: int) -> None:
     """Refuse an image that is empty, or has more pixels than the limit.
 
     Args:
-        image: File that was opened, at the size at which it will be decoded.
+        image: File that was opened, but not decoded.
         name: Name of the input in messages.
         max_pixels: Most pixels that are decoded.
-        full: Width and height of the whole image in messages; by default those of ``image``.
 
     Raises:
         InputError: The image is refused.
     """
-    width, height = full or image.size
+    width, height = image.size
     if width < 1 or height < 1:
         raise InputError(name, f"an empty picture ({width} × {height} pixels)")
-    if image.width * image.height > max_pixels:
+    if width * height > max_pixels:
         raise InputError(
             name, f"{width} × {height} pixels, more than the limit of {max_pixels:,}; reduce it, or {_RAISE}"
         )

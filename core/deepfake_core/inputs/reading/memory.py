@@ -91,22 +91,24 @@ def read_file(file: Any) -> tuple[str, bytes]:
         file = inner
     if isinstance(file, io.TextIOBase):
         raise _is_text(name, file)
-    parts = []
+    parts: list[bytes] = []
     size = 0
     try:
         # Piece by piece, because a pipe gives what it has, and a size that is asked for may be reserved.
         while size <= MAX_BYTES and (part := file.read(_PIECE)):
-            parts.append(part)
+            if not isinstance(part, bytes | bytearray | memoryview):
+                raise _is_text(name, file)
+            parts.append(bytes(part))
             size += len(part)
+    except InputError:
+        raise
     except Exception as error:  # a closed file raises ValueError, and a file of another library anything
         raise InputError(name, f"cannot be read ({' '.join(str(error).split())})") from error
     if size > MAX_BYTES:
-        raise InputError(name, f"has more than {MAX_BYTES >> 30} GiB; save it to a file, and pass its path")
-    if not all(isinstance(part, bytes | bytearray | memoryview) for part in parts):
-        raise _is_text(name, file)
+        raise InputError(name, f"has more than {MAX_BYTES >> 20} MB; save it to a file, and pass its path")
     if not parts and _place(file):
         raise InputError(name, "is at its end already; rewind it with seek(0)")
-    return name, parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)
+    return name, b"".join(parts)
 
 
 def _is_text(name: str, file: object) -> InputError:
