@@ -47,7 +47,7 @@ class Task(NamedTuple):
     Attributes:
         command: The command, run in a folder that :attr:`setup` filled.
         setup: Function that fills the folder before the command runs.
-        resume: Command that goes on, where it is another one; where it fails, the command itself is run again.
+        resume: Command that goes on, where it is another one.
         modules: Modules that are imported before the fork.
         check: Function that returns what is wrong in the folder after a kill; empty when nothing is.
         printed: Whether what is printed is compared, too.
@@ -105,13 +105,16 @@ def rows_are_whole(folder: Path, reference: Path) -> str:
     return f"a row is cut off: {cut[0]!r}" if cut else "" if len(rows) <= len(expected) else "too many rows"
 
 
-RUN = ("train", "tiny", "--run-dir", "runs/one", "--device", "cpu")
 SETTINGS = ("phases.0.steps=20", "eval_every=4", "save_every=2", "batch_size=8")
+TRAIN = (
+    *("train", "tiny", "--run-dir", "runs/one", "--device", "cpu", "--data", "data", "--recipe", "smoke"),
+    *(word for text in SETTINGS for word in ("--set", text)),
+)
 TASKS = {
     "train": Task(
-        (*RUN, "--data", "data", "--recipe", "smoke", *(part for text in SETTINGS for part in ("--set", text))),
+        TRAIN,
         pictures,
-        (*RUN, "--resume"),
+        (*TRAIN, "--resume"),
         ("deepfake_core.training.train", "deepfake_core.training.run", "torch.utils.tensorboard"),
     ),
     "prepare": Task(("data", "prepare", "data", "--out", "crops"), pictures, (), ("deepfake_core.data.crops.prepare",)),
@@ -178,16 +181,13 @@ def killed(arguments: Sequence[str], folder: Path, after_s: float) -> bool:
 
 def finished(task: Task, folder: Path, *, resumed: bool) -> str:
     """Run a command to its end; return what went wrong, empty when nothing did."""
-    for arguments in (task.resume, task.command) if resumed and task.resume else (task.command,):
-        process = start(arguments, folder)
-        status = wait(process, TIME_LIMIT_S)
-        if status is None:
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-            return f"{' '.join(arguments)}: no end within {TIME_LIMIT_S:g} s"
-        if status == 0:
-            return ""
-    return f"{' '.join(task.command)}: status {status}: {(folder / 'errors.txt').read_text('utf-8')[-500:]}"
+    process = start((task.resume if resumed else ()) or task.command, folder)
+    status = wait(process, TIME_LIMIT_S)
+    if status is None:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        return f"no end within {TIME_LIMIT_S:g} s"
+    return f"status {status}: {(folder / 'errors.txt').read_text('utf-8')[-500:]}" if status else ""
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -230,14 +230,14 @@ class Round:
         """Return the number of kills of one disturbed run, and what was wrong after them."""
         self._fresh()
         kills, problems = 0, []
-        for _ in range(rng.randint(1, IN_A_ROW)):
-            arguments = self.task.resume if kills and self.task.resume else self.task.command
+        for number in range(rng.randint(1, IN_A_ROW)):
+            arguments = (self.task.resume if number else ()) or self.task.command
             if not killed(arguments, self.folder, rng.uniform(0, self.seconds)):
                 continue
             kills += 1
             if problem := self.task.check(self.folder, self.reference):
                 problems.append(f"after kill {kills}: {problem}")
-        if problem := finished(self.task, self.folder, resumed=bool(kills)):
+        if problem := finished(self.task, self.folder, resumed=True):
             return kills, [*problems, problem]
         found = contents(self.folder)
         problems += [f"missing: {path}" for path in self.wanted if path not in found]
