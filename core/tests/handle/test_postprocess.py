@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake_core.handle.postprocess import to_result
+from deepfake_core.handle.results import Result
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.prepare import Prepared
 from deepfake_core.runtimes.base import Outputs, sigmoid
@@ -100,3 +103,28 @@ def test_score_is_a_probability_between_the_faces(logits: list[float]) -> None:
 @given(logit=st.floats(width=32, allow_nan=False))
 def test_evidence_never_leaves_the_unit_interval(logit: float) -> None:
     assert 0.0 <= sigmoid(np.array([logit], np.float32))[0] <= 1.0
+
+
+def test_a_protected_face_is_not_judged() -> None:
+    item = replace(prepared([None]), protected=(True,))
+    result = to_result(item, outputs(-5.0), MANIFEST)
+    assert (result.verdict, result.p_fake) == ("unsure", None), "what hides a fake must not read as real"
+    assert result.warnings == ("protected: the face carries the mark of dfbench protect and cannot be judged",)
+    assert (result.faces[0].verdict, result.faces[0].protected) == ("unsure", True)
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+@pytest.mark.parametrize(("other", "verdict"), [(-5.0, "unsure"), (5.0, "fake")])
+def test_beside_a_protected_face_only_fake_is_certain(other: float, verdict: str) -> None:
+    item = replace(prepared([None, None]), protected=(True, False))
+    result = to_result(item, outputs(9.0, other), MANIFEST)
+    assert result.verdict == verdict
+    assert result.p_fake == pytest.approx(p(other))
+    assert [face.protected for face in result.faces] == [False, True]
+    assert "1 of 2 faces" in result.warnings[0]
+
+
+def test_protected_frames_have_no_part_in_the_score_of_a_video() -> None:
+    item = replace(prepared([0.0, 1.0, 2.0], frames=3), protected=(False, True, False))
+    result = to_result(item, outputs(2.0, -9.0, 0.0), MANIFEST)
+    assert result.p_fake == pytest.approx((p(2.0) + p(0.0)) / 2)
