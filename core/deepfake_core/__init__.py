@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from deepfake_core.telemetry import switch_off
+
+switch_off()
+
 if TYPE_CHECKING:
     from deepfake_core.contract.detector import Detector as Detector
     from deepfake_core.contract.detector import DetectorConfig as DetectorConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +94,6 @@ def write_mlflow(model: str | Path, folder: str | Path) -> Path:
         DeepfakeError: The file is not ONNX, or the folder is not empty.
     """
     manifest = _manifest(model)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow would report its use to its developers
     try:
         import mlflow.onnx
         import onnx

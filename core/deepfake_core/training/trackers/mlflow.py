@@ -38,8 +38,6 @@ class MLflow(Tracker):
         # By default MLflow waits for minutes when its server is gone; training must lose seconds only.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        # MLflow sends usage data unless this is set before its import.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         try:
             from mlflow import MlflowClient
         except ModuleNotFoundError:

@@ -133,16 +133,6 @@ def test_mlflow_in_files(run, tmp_path, monkeypatch):
     check_mlflow(run, f"mlflow:{uri}?experiment=faces", uri)
 
 
-@needs_mlflow
-@pytest.mark.parametrize("choice", [None, "false"])
-def test_mlflow_tells_its_makers_nothing_unless_asked_to(run, monkeypatch, choice):
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
-    if choice is None:
-        monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
-    open_trackers(["mlflow"], run)
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == (choice or "true")
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -35,7 +35,7 @@ def build(detector: LoadedDetector) -> Any:
         except DeepfakeError as error:
             raise gradio.Error(str(error)) from error
 
-    with gradio.Blocks(title="Protect a picture", analytics_enabled=False) as page:  # or Gradio would report its use
+    with gradio.Blocks(title="Protect a picture") as page:
         gradio.Markdown("# Protect a picture\nA small change that disturbs what would manipulate the faces in it.")
         with gradio.Row():
             given = gradio.Image(type="pil", label="Original")
