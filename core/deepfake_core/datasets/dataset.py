@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,31 @@ class Dataset(ABC):
     def advised(self, **options: str) -> str:
         """Return the address of this dataset with other options, in quotes, as the remedy that a message names."""
         return f'"{(self.address or Address("", str(self.root))).changed(**options)}"'
+
+    def state(self, sample: Sample) -> object:
+        """Return a value that changes if the file of a sample is changed or replaced; its ``repr`` is kept in caches.
+
+        By default it is :func:`~deepfake_core.datasets.files.file_state` of the sample's path. What cannot be told, as
+        of files on another machine, is ``None``, and counts as unchanged.
+        """
+        from deepfake_core.datasets.files import file_state
+
+        return file_state(sample.path)
+
+    def described(self) -> str:
+        """Return the class, the place and the options of this dataset as text: the same for the same samples."""
+        options = {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, None)
+            value = value.described() if isinstance(value, Dataset) else value
+            names = isinstance(value, tuple | list) and all(isinstance(part, str) for part in value)
+            if (
+                (names or isinstance(value, str | int | float | Path | dict))
+                and name != "root"
+                and value != parameter.default
+            ):
+                options[name] = str(value.resolve() if isinstance(value, Path) else value)
+        return f"{type(self).__name__} {self.root.resolve()}{f' {options}' if options else ''}"
 
     def stream(self) -> Iterator[tuple[Sample, Path | bytes]]:
         """Yield every sample with the result of :meth:`read`, in the order that is cheapest to read.

@@ -65,6 +65,20 @@ def exists(path: str | Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for such text
 
 
+def file_state(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells that a file is still the same: its size in bytes, its modification and its change time in ns.
+
+    A file that replaces another one has another change time, even where ``cp -p`` or ``rsync`` keep size and
+    modification time: the system sets it, and no program can. On Windows it is the time at which the file was created.
+    The result is ``None`` if the file cannot be found.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def folders(root: Path) -> list[Path]:
     """Return the folders directly in a folder, sorted by name, without hidden ones.
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.splits import families
-from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, NAMED
+from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, NAMED, REMEDY
 from deepfake_core.errors import TrainingDataError
 from deepfake_registry.files import atomic_path
 
@@ -125,4 +125,4 @@ def read_parts(folder: Path) -> Iterator[dict[str, Any]]:
                 part = {name: stored[name] for name in NUMBERS}
                 yield {**part, **json.loads(stored["about"].tobytes())}
         except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+            raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error

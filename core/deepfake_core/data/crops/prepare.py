@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from deepfake_core.data.crops.cutter import Cutter
 from deepfake_core.data.crops.index import PARTS
-from deepfake_core.data.crops.writer import SampleCrops, ShardWriter
+from deepfake_core.data.crops.writer import SampleCrops, ShardWriter, chained
 from deepfake_core.data.fact_cache import locked_cache
 from deepfake_core.data.inspect import remember
 from deepfake_core.datasets import Dataset, Sample
@@ -25,6 +26,7 @@ from deepfake_core.datasets.crop_store.store import (
     INDEX,
     RECORD,
     REJECTED,
+    REMEDY,
     SHARDS,
     CropStore,
     StoreSpec,
@@ -62,6 +64,7 @@ def prepare(
     shard_mb: float = 256,
     workers: int | None = None,
     rebuild: bool = False,
+    refresh: bool = False,
 ) -> CropStore:
     """Make the store of a dataset's crops, continue an interrupted one, or open the complete one in the folder.
 
@@ -83,6 +86,9 @@ def prepare(
         shard_mb: Size of one shard in megabytes; an interrupted run repeats less than one shard.
         workers: Number of threads; by default as many as the process may use.
         rebuild: Whether to replace a store that was made with other settings or from other data.
+        refresh: Whether to replace a store whose samples are the same, but whose files have other content since. A file
+            counts as unchanged while :meth:`Dataset.state` is; otherwise its bytes are compared, for a video its size
+            and time.
 
     Raises:
         TrainingDataError: The folder holds a store that was made otherwise, or other files; no sample is usable; or a
@@ -100,11 +106,23 @@ def prepare(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        store = _existing(folder, dataset, spec, rebuild=rebuild)
-        return _write(folder, dataset, spec, round(shard_mb * 1e6), workers) if store is None else store
+        store = _existing(folder, dataset, spec, rebuild=rebuild, refresh=refresh)
+        if store is not None:
+            return store
+        try:
+            return _write(folder, dataset, spec, round(shard_mb * 1e6), workers)
+        except _FilesChanged:
+            if not refresh and not rebuild:
+                raise
+            _clear(folder)
+            return _write(folder, dataset, spec, round(shard_mb * 1e6), workers)
 
 
-def _existing(folder: Path, dataset: Dataset, spec: StoreSpec, *, rebuild: bool) -> CropStore | None:
+class _FilesChanged(TrainingDataError):
+    """The samples are the same, but their files have other content than when the store was begun."""
+
+
+def _existing(folder: Path, dataset: Dataset, spec: StoreSpec, *, rebuild: bool, refresh: bool) -> CropStore | None:
     """Return the complete store in the folder, or ``None`` when it has to be written or continued."""
     found = {path.name for path in folder.iterdir() if not path.name.startswith(HASHES)} - {".lock"}
     ours = {SHARDS, INDEX, PARTS, RECORD, REJECTED}
@@ -119,20 +137,50 @@ def _existing(folder: Path, dataset: Dataset, spec: StoreSpec, *, rebuild: bool)
             problem = str(error)
         problem = problem or _difference(record.get("spec"), spec)
     if not problem and record.get("complete"):
-        if _listing(dataset, spec.max_images) == record.get("listing"):
+        listing, files = _listing(dataset, spec.max_images)
+        if "sources" not in record:
+            problem = "an earlier version made it, which did not record what the files held"
+            rebuild = rebuild or refresh
+        elif listing != record.get("listing"):
+            problem = "the dataset has changed since"
+        elif not _same_files(folder, dataset, spec, record, files):
+            problem = "files of the dataset have changed since"
+            rebuild = rebuild or refresh
+        else:
             try:
                 return CropStore(folder)
             except TrainingDataError as error:
                 problem = str(error)
-        else:
-            problem = "the dataset has changed since"
     if problem and not rebuild:
-        raise TrainingDataError(
-            f"{folder}: the store cannot be used: {problem}; choose another folder, or replace it with rebuild=True"
-        )
+        raise TrainingDataError(f"{folder}: the store cannot be used: {problem}; choose another folder, or {REMEDY}")
     if problem:
         _clear(folder)
     return None
+
+
+def _same_files(folder: Path, dataset: Dataset, spec: StoreSpec, record: dict[str, Any], files: str) -> bool:
+    """Return whether the files of a dataset have the content that a complete store was made from.
+
+    Where only their times differ, as in a copy of the dataset, the new ones are recorded.
+    """
+    if record.get("files") == files:
+        return True
+    if _sources(dataset, spec.max_images) != record.get("sources"):
+        return False
+    write_atomic(folder / RECORD, json.dumps({**record, "files": files}, indent=1) + "\n")
+    return True
+
+
+def _sources(dataset: Dataset, max_images: int | None, most: int | None = None) -> str:
+    """Read the samples, ``most`` of them at most, and return the digest over their bytes."""
+    samples, total = _selected(dataset, max_images)
+    digest = ""
+    with closing(
+        ordered_map(lambda item: Cutter.source(*item), islice(samples, most), workers=allowed_threads())
+    ) as sources:
+        for source in track(sources, "comparing files", total=total if most is None else most):
+            digest = chained(digest, source)
+    return digest
 
 
 def _difference(stored: Any, spec: StoreSpec) -> str:
@@ -157,66 +205,71 @@ def _write(folder: Path, dataset: Dataset, spec: StoreSpec, shard_bytes: int, wo
     writer = ShardWriter(folder, spec, shard_bytes)
     cutter = Cutter(spec)
 
-    def work(item: _Item) -> tuple[Sample, str, str, SampleCrops]:
-        sample, origin, listing, read = item
-        return sample, origin, listing, cutter.cut(sample, read)
+    def work(item: _Item) -> tuple[Sample, str, str, str, SampleCrops]:
+        sample, origin, listing, files, read = item
+        return sample, origin, listing, files, cutter.cut(sample, read)
 
     with closing(writer), locked_cache(folder / HASHES) as hashes:
         samples, total = _selected(dataset, spec.max_images)
-        listed = _rest(samples, dataset, writer)
+        listed = _rest(samples, dataset, spec, writer)
         with closing(ordered_map(work, listed, workers=workers or allowed_threads())) as results:
-            for sample, origin, listing, crops in track(results, "cutting faces", total=total):
+            for sample, origin, listing, files, crops in track(results, "cutting faces", total=total):
                 remember(hashes, crops.file, crops.facts)
-                writer.add(sample, origin, listing, crops)
+                writer.add(sample, origin, listing, files, crops)
         writer.finish(record)
     store = CropStore(folder)
     log.info("%s: %d crops of %s, %d left out", folder, len(store), name, store.rejected)
     return store
 
 
-_Item = tuple[Sample, str, str, Reader]
+_Item = tuple[Sample, str, str, str, Reader]
 
 
-def _rest(samples: Iterable[tuple[Sample, Reader]], dataset: Dataset, writer: ShardWriter) -> Iterator[_Item]:
-    """Yield the samples that are not stored yet, with their origin and the digest of the listing up to each.
+def _rest(
+    samples: Iterable[tuple[Sample, Reader]], dataset: Dataset, spec: StoreSpec, writer: ShardWriter
+) -> Iterator[_Item]:
+    """Yield the samples that are not stored yet, with their origin and the digests of listing and files up to each.
 
     Raises:
-        TrainingDataError: The dataset lists other samples than when the store was begun.
+        TrainingDataError: The dataset lists other samples than when the store was begun, or their files have changed.
     """
     done = writer.resumed
-    listing = ""
+    listing = files = ""
     number = 0
     for number, (sample, read) in enumerate(samples, 1):
         origin = _origin(sample, dataset)
         listing = _next_listing(listing, sample, origin)
+        files = chained(files, dataset.state(sample))
         if number > done.samples:
-            yield sample, origin, listing, read
-        elif number == done.samples and listing != done.listing:
-            break
+            yield sample, origin, listing, files, read
+        elif number == done.samples:
+            if listing != done.listing:
+                break
+            if done.sources and files != done.files and _sources(dataset, spec.max_images, number) != done.sources:
+                raise _FilesChanged(
+                    f"{writer.folder}: files of the dataset have changed since this store was begun; choose another "
+                    f"folder, or {REMEDY}"
+                )
     if listing != done.listing and number <= done.samples:
         raise TrainingDataError(
-            f"{writer.folder}: the dataset has changed since this store was begun; choose another folder, or begin "
-            "anew with rebuild=True"
+            f"{writer.folder}: the dataset has changed since this store was begun; choose another folder, or {REMEDY}"
         )
 
 
-def _listing(dataset: Dataset, max_images: int | None) -> str:
-    """Return the digest of all samples as the dataset lists them, without reading any file."""
-    listing = ""
+def _listing(dataset: Dataset, max_images: int | None) -> tuple[str, str]:
+    """Return the digest of all samples as the dataset lists them, and that of their files, without reading any."""
+    listing = files = ""
     samples: Iterable[Sample] = dataset
     if max_images is not None:
         samples = spread(dataset, sum(1 for _ in dataset), max_images)
     for sample in samples:
         listing = _next_listing(listing, sample, _origin(sample, dataset))
-    return listing
+        files = chained(files, dataset.state(sample))
+    return listing, files
 
 
 def _next_listing(listing: str, sample: Sample, origin: str) -> str:
-    try:
-        size = sample.span[1] if sample.span else sample.path.stat().st_size
-    except OSError:
-        size = -1
-    facts = [listing, origin, int(sample.is_fake), sample.source, sample.group, sample.split, sample.identities, size]
+    facts = [listing, origin, int(sample.is_fake), sample.source, sample.group, sample.split, sample.identities]
     return hashlib.sha256(json.dumps([*facts, sample.frame]).encode()).hexdigest()
 
 

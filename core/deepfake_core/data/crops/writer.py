@@ -67,6 +67,16 @@ class SampleCrops:
     file: Key | None = None
     facts: Facts | None = None
 
+    @property
+    def source(self) -> str:
+        """The hash of the file, or its size and time where it was not read as a whole."""
+        return self.facts.sha256 if self.facts is not None else repr(self.file and self.file[1:])
+
+
+def chained(digest: str, part: object) -> str:
+    """Return the hex digest over everything that a digest is over, and one more part."""
+    return hashlib.sha256(f"{digest} {part!r}".encode("utf-8", "surrogateescape")).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class WriterState:
@@ -78,6 +88,8 @@ class WriterState:
         rejected: Number of images and frames that were left out.
         listing: Hex digest over the samples that are done, as the dataset lists them.
         content: Hex digest over the rows.
+        files: Hex digest over the states of the samples' files (:meth:`Dataset.state`), as they were listed.
+        sources: Hex digest over the bytes of the samples' files, as they were read.
     """
 
     samples: int = 0
@@ -85,6 +97,8 @@ class WriterState:
     rejected: int = 0
     listing: str = ""
     content: str = ""
+    files: str = ""
+    sources: str = ""
 
 
 class ShardWriter:
@@ -118,13 +132,14 @@ class ShardWriter:
         self.resumed = self.state
         self._shard: _Shard | None = None
 
-    def add(self, sample: Sample, origin: str, listing: str, crops: SampleCrops) -> None:
+    def add(self, sample: Sample, origin: str, listing: str, files: str, crops: SampleCrops) -> None:
         """Append the crops of one sample.
 
         Args:
             sample: Sample that was cut.
             origin: Name of the sample that does not depend on the dataset's place.
             listing: Digest over the samples up to and including this one.
+            files: Digest over the states of their files.
             crops: Crops of the sample.
         """
         if self._shard is None:
@@ -140,6 +155,8 @@ class ShardWriter:
             rejected=state.rejected + len(crops.rejected),
             listing=listing,
             content=content,
+            files=files,
+            sources=chained(state.sources, crops.source),
         )
         if shard.size >= self.shard_bytes:
             self._end_shard()
@@ -177,6 +194,8 @@ class ShardWriter:
             "rejected": self.state.rejected,
             "counts": counts,
             "listing": self.state.listing,
+            "files": self.state.files,
+            "sources": self.state.sources,
             "fingerprint": fingerprint,
             "shards": self.shards,
         }

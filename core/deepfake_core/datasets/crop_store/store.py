@@ -29,6 +29,9 @@ SPLITS = ("", "train", "valid", "test")
 """Names of the codes in :attr:`CropStore.splits`. The first is for samples whose dataset defines no split."""
 
 SHARDS, INDEX, RECORD, REJECTED = "shards", "index", "store.json", "rejected.csv"
+REMEDY = "prepare the dataset again with --rebuild (in Python rebuild=True), or remove the folder"
+"""What to do about a store that is of no use, for messages: the last also holds for the cache of a training run."""
+
 HASHES = "hashes.sqlite"
 """Name of the file with the hashes that the dataset's images had when they were cropped."""
 
@@ -163,8 +166,7 @@ class CropStore:
             names = {name: Names(self._blob(name), self._load(f"{name}_ends")) for name in NAMED}
         except (KeyError, TypeError, ValidationError) as error:
             raise TrainingDataError(
-                f"{self.folder / RECORD}: not a store that this version can read; prepare it again "
-                f"with rebuild=True ({error})"
+                f"{self.folder / RECORD}: not a store that this version can read; {REMEDY} ({error})"
             ) from error
         self.fake, self.sources, self.groups = (self._columns[name] for name in ("fake", "source", "group"))
         self.families, self.splits, self.videos = (self._columns[name] for name in ("family", "split", "video"))
@@ -235,7 +237,7 @@ class CropStore:
 
     def _damaged(self, row: int) -> str:
         shard = self.folder / SHARDS / self.shards[int(self._columns["shard"][row])]
-        return f"its stored crop in {shard} is damaged; prepare the dataset again with rebuild=True"
+        return f"its stored crop in {shard} is damaged; {REMEDY}"
 
     def _load(self, name: str, rows: int | None = None) -> NDArray[Any]:
         path = self.folder / INDEX / f"{name}.npy"
@@ -243,9 +245,9 @@ class CropStore:
             # The elements of a plain view of the map are read faster than those of the map.
             column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         except (OSError, ValueError) as error:
-            raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+            raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error
         if rows is not None and len(column) != rows:
-            raise TrainingDataError(f"{path}: {len(column)} rows instead of {rows}; prepare again with rebuild=True")
+            raise TrainingDataError(f"{path}: {len(column)} rows instead of {rows}; {REMEDY}")
         return column
 
     def _blob(self, name: str) -> NDArray[np.uint8]:
@@ -255,15 +257,15 @@ class CropStore:
                 return np.empty(0, np.uint8)  # an empty file cannot be mapped
             return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
         except OSError as error:
-            raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+            raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error
 
     def _check_size(self, path: Path, wanted: int) -> None:
         try:
             found = path.stat().st_size
         except OSError as error:
-            raise TrainingDataError(f"{path}: {error.strerror}; prepare again with rebuild=True") from error
+            raise TrainingDataError(f"{path}: {error.strerror}; {REMEDY}") from error
         if found != wanted:
-            raise TrainingDataError(f"{path}: {found} bytes instead of {wanted}; prepare again with rebuild=True")
+            raise TrainingDataError(f"{path}: {found} bytes instead of {wanted}; {REMEDY}")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -278,9 +280,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise TrainingDataError(f"{folder}: no store of crops ({RECORD}); make one with dfbench data prepare") from None
     except (OSError, ValueError) as error:
-        raise TrainingDataError(f"{path}: cannot be read; prepare again with rebuild=True ({error})") from error
+        raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error
     if not isinstance(record, dict):
-        raise TrainingDataError(f"{path}: not the record of a store; prepare again with rebuild=True")
+        raise TrainingDataError(f"{path}: not the record of a store; {REMEDY}")
     return record
 
 

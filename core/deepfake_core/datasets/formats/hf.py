@@ -80,6 +80,10 @@ class HuggingFace(Dataset):
         cells = next(iter(part.skip(int(row)))) if self.streaming else part[int(row)]
         return picture(cells[image], sample.name, self.advised)
 
+    def state(self, sample: Sample) -> object:
+        # The library changes this fingerprint with the data; a dataset that is streamed has none.
+        return getattr(self._splits()[sample.member.rpartition("/")[0]], "_fingerprint", None)
+
     def _rows(self, *, with_bytes: bool) -> Iterator[tuple[Sample, Path | bytes]]:
         for name, part in self._splits().items():
             image, label = self._columns(part)

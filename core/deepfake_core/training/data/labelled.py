@@ -109,8 +109,8 @@ def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache
         settings["clip"] = clip_of(spec)
     # The name of the folder says "skip" for the stride of clips, as it did before: stores that exist are found again.
     described = str(settings).replace("stride=", "skip=")
-    key = fingerprint(f"{type(dataset).__name__} {dataset.root.resolve()} {described}")
-    return prepare(dataset, cache_dir / f"{use}-{key[:16]}", **settings)
+    key = fingerprint(f"{dataset.described()} {described}")
+    return prepare(dataset, cache_dir / f"{use}-{key[:16]}", refresh=True, **settings)
 
 
 def _split(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:

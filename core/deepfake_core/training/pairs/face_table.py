@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class FaceTable:
             splits must not share.
         boxes: Face boxes ``float32 [N, 4]``: x, y, width and height in pixels of the picture.
         points: Landmarks ``float32 [N, P, 2]``: x and y in pixels of the stored crop.
+        digests: sha256 of the bytes in which each face was found, as a hex digest, ``str [N]``; may be empty.
         rejected: Names of the files that were left out, with the reason.
     """
 
@@ -49,6 +50,7 @@ class FaceTable:
     families: NDArray[np.str_]
     boxes: NDArray[np.float32]
     points: NDArray[np.float32]
+    digests: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
     rejected: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
@@ -66,6 +68,7 @@ class FaceTable:
                 families=self.families,
                 boxes=self.boxes,
                 points=self.points.astype(np.float16),
+                digests=self.digests,
                 rejected=np.array(json.dumps(self.rejected)),
             )
 
@@ -81,6 +84,7 @@ class FaceTable:
                 families=stored["families"],
                 boxes=stored["boxes"],
                 points=stored["points"].astype(np.float32),
+                digests=stored["digests"],
                 rejected=tuple((path, reason) for path, reason in json.loads(str(stored["rejected"]))),
             )
 

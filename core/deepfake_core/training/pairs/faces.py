@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from deepfake_core.data.crops.cutter import NO_FACE
 from deepfake_core.data.fact_cache import FactCache, Key, key_of
-from deepfake_core.data.inspect import Facts, at_once, remember
+from deepfake_core.data.inspect import Facts, at_once, digest, remember
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import families
+from deepfake_core.datasets.files import file_state
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.evaluation.samples import Reader, Subset, readers
 from deepfake_core.inputs.boxes import Box, Face
@@ -37,7 +38,7 @@ from deepfake_registry.manifest import PreprocessSpec
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
 
-_Found = tuple[tuple[float, float, float, float], NDArray[np.float32]]
+_Found = tuple[tuple[float, float, float, float], NDArray[np.float32], str]
 
 
 def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: FactCache | None = None) -> FaceTable:
@@ -80,6 +81,7 @@ def find_faces(samples: Iterable[Sample], data: Dataset | Path, hashes: FactCach
         families=np.array(families(groups, [sample.identities for sample, _ in kept])),
         boxes=np.array([row[0] for _, row in kept], np.float32),
         points=np.stack([row[1] for _, row in kept]),
+        digests=np.array([row[2] for _, row in kept]),
         rejected=tuple((sample.name, row) for sample, row in rows if isinstance(row, str)),
     )
 
@@ -89,8 +91,9 @@ def load_crops(
 ) -> NDArray[np.uint8]:
     """Return the crops of all faces, a memory map ``uint8 [N, H, W, 3]`` RGB, which the first call makes.
 
-    The name of its file contains a hash of the table and of the preprocessing, so that a change of either makes a new
-    file.
+    The name of its file contains a hash of the table, with the content of the pictures, and of the preprocessing: a
+    change of any of them makes a new file. Of a table that does not tell the content, the pictures count as changed if
+    their :meth:`~deepfake_core.datasets.Dataset.state` has changed.
 
     Args:
         table: Faces of ``data``.
@@ -99,11 +102,13 @@ def load_crops(
         spec: Preprocessing whose host half makes the crops; by default that of the stored crops for pairs.
 
     Raises:
-        TrainingDataError: The dataset has lost a file of the table.
+        TrainingDataError: The dataset has lost a file of the table, or the file has changed since its face was found.
     """
     key = hashlib.sha256(f"{spec.crop!r}{spec.resize!r}".encode())
-    for part in (table.paths, table.boxes):
+    for part in (table.paths, table.boxes, table.digests):
         key.update(part.tobytes())
+    if len(table) and not len(table.digests):
+        key.update(repr(_states(table, data)).encode())
     path = cache_dir / f"crops-{key.hexdigest()[:16]}.npy"
     shape = (len(table), *spec.size, 3)
     if not path.exists():
@@ -112,7 +117,12 @@ def load_crops(
 
             def cut(item: tuple[int, Reader]) -> tuple[int, NDArray[np.uint8]]:
                 row, read = item
-                return row, prepare_crop(decode(read()).pixels, Box(*table.boxes[row].tolist()), spec)
+                picture, facts = at_once(read(), table.paths[row])
+                if len(table.digests) and (facts.sha256 if facts else digest(picture)) != table.digests[row]:
+                    raise TrainingDataError(
+                        f"{table.paths[row]}: has changed since its face was found; run the command again"
+                    )
+                return row, prepare_crop(decode(picture).pixels, Box(*table.boxes[row].tolist()), spec)
 
             with closing(ordered_map(cut, _pictures(table, data), workers=allowed_threads())) as crops:
                 for row, crop in track(crops, "cutting faces", total=len(table)):
@@ -121,6 +131,16 @@ def load_crops(
             del out
     stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return stored
+
+
+def _states(table: FaceTable, data: Dataset | Path) -> Sequence[object]:
+    """Return what changes if a picture of the table is changed or replaced, in the order of names."""
+    if isinstance(data, Path):
+        return [file_state(data / name) for name in sorted(table.paths.tolist())]
+    root, wanted = folder_of(data), set(table.paths.tolist())
+    return sorted(
+        (name, repr(data.state(sample))) for sample in data if (name := relative_name(sample, root)) in wanted
+    )
 
 
 def _pictures(table: FaceTable, data: Dataset | Path) -> Iterator[tuple[int, Reader]]:
@@ -160,10 +180,14 @@ def _find_one(item: tuple[Sample, Reader]) -> tuple[Sample, _Found | str, Key | 
         return sample, error.reason, file, facts
     except (OSError, cv2.error) as error:
         return sample, f"cannot be read: {one_line(error)}", file, facts
-    return sample, _landmarks(mesh, pixels, faces), file, facts
+    place = _landmarks(mesh, pixels, faces)
+    found = place if isinstance(place, str) else (*place, facts.sha256 if facts else digest(data))
+    return sample, found, file, facts
 
 
-def _landmarks(mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> _Found | str:
+def _landmarks(
+    mesh: FaceMesh, pixels: NDArray[np.uint8], faces: Sequence[Face]
+) -> tuple[tuple[float, float, float, float], NDArray[np.float32]] | str:
     """Return the largest face's box and its landmarks in the stored crop, or the reason why there are none."""
     if not faces:
         return NO_FACE

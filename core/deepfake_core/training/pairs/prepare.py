@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,10 @@ from deepfake_core.data.fact_cache import locked_cache
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import subset_by_group
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.files import file_state
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
+from deepfake_core.inputs.faces import WEIGHTS
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.training_data import TrainingData, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
@@ -58,7 +60,7 @@ def pairs_training_data(
     training_identity = SplitIdentity.of(sample for sample in samples if sample.split != "valid")
     validation_identity = SplitIdentity.of(sample for sample in samples if sample.split == "valid")
     training_identity.check_disjoint(validation_identity, "training and validation", recipe)
-    table_file = _table_file(samples, cache_dir)
+    table_file = _table_file(samples, cache_dir, dataset.state)
     table, training, held_out = _pair_sources(dataset, samples, table_file, recipe, device)
     validation = _pair_validation(detector, held_out, dataset, recipe, cache_dir, margin)
     return TrainingData(
@@ -71,7 +73,9 @@ def pairs_training_data(
         ),
         validation,
         dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
-        fingerprint("\n".join(table.paths.tolist()), table.boxes, table.fake.astype(np.float32)),
+        fingerprint(
+            "\n".join([*table.paths.tolist(), *table.digests.tolist()]), table.boxes, table.fake.astype(np.float32)
+        ),
         len(samples),
         training_identity | validation_identity,
         table.paths[training.rows[:10]].tolist(),
@@ -95,10 +99,23 @@ def face_margin(detector: Detector) -> float:
     return crop.margin
 
 
-def _table_file(samples: Sequence[Sample], cache_dir: Path) -> Path:
-    """Return the file that keeps the faces of these samples."""
-    listed = "\n".join(f"{int(sample.is_fake)} {sample.source} {sample.group} {sample.name}" for sample in samples)
-    return cache_dir / f"faces-{hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]}.npz"
+def _table_file(
+    samples: Sequence[Sample],
+    cache_dir: Path,
+    state: Callable[[Sample], object] = lambda sample: file_state(sample.path),
+) -> Path:
+    """Return the file that keeps the faces of these samples, as long as their files stay as they are.
+
+    Args:
+        samples: Samples to look for faces in.
+        cache_dir: Folder of the file.
+        state: Function that tells whether the file of a sample is still the same: :meth:`Dataset.state`.
+    """
+    key = hashlib.sha256(WEIGHTS.encode())
+    for sample in samples:
+        names = f"{int(sample.is_fake)} {sample.source} {sample.group} {sample.name} {sample.identities}"
+        key.update(os.fsencode(f"{names} {state(sample)!r}\n"))
+    return cache_dir / f"faces-{key.hexdigest()[:16]}.npz"
 
 
 def _hashes(table_file: Path) -> Path:

@@ -43,8 +43,11 @@ def load_reconstructions(
 ) -> list[NDArray[np.uint8]]:
     """Return the reconstructions of faces by each autoencoder of :data:`DECODERS`, which the first call makes.
 
+    Other crops, rows or settings make other files.
+
     Args:
-        pixels: Stored crops ``uint8 [N, S, S, 3]`` RGB.
+        pixels: Stored crops ``uint8 [N, S, S, 3]`` RGB, as an array or as the map of
+            :func:`~deepfake_core.training.pairs.faces.load_crops`.
         rows: Rows of the real faces to reconstruct, ``intp [n]``.
         train_rows: Rows of the real faces of the training split, on which the autoencoders are trained, ``intp [m]``.
         cache_dir: Folder in which the reconstructions are kept.
@@ -56,11 +59,15 @@ def load_reconstructions(
         One memory map ``uint8 [n, S, S, 3]`` RGB per autoencoder.
     """
     results = []
+    # The name of the file of stored crops tells their content (see load_crops).
+    stored = getattr(pixels, "filename", None)
+    content = hashlib.sha256(np.asarray(pixels).tobytes() if stored is None else Path(stored).name.encode()).digest()
     reals = pixels[np.sort(train_rows)]
     for index, spec in enumerate(DECODERS):
         key = hashlib.sha256(f"{spec!r}{steps}{seed}{pixels.shape}".encode())
         key.update(np.asarray(rows).tobytes())
         key.update(np.asarray(train_rows).tobytes())
+        key.update(content)
         path = cache_dir / f"reconstructed-{key.hexdigest()[:16]}.npy"
         if not path.exists():
             model = train_autoencoder(spec, reals, steps=steps, batch_size=16, seed=seed + index, device=device)
