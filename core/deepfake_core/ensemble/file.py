@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from deepfake_core.discovery.artifacts import ENSEMBLE_FILE
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
@@ -14,6 +14,9 @@ from deepfake_registry.manifest import Calibration, Frozen
 
 if TYPE_CHECKING:
     from deepfake_core.handle.predictor import Predictor
+
+_ORIGIN = ("name_or_path", "weights")
+"""Arguments of :func:`deepfake_core.load` that say which model a member is. No file may set any other one."""
 
 
 class Member(Frozen):
@@ -31,6 +34,16 @@ class Member(Frozen):
     version: str
     files: dict[str, str] = {}
 
+    @field_validator("origin")
+    @classmethod
+    def _names_a_model(cls, origin: dict[str, str]) -> dict[str, str]:
+        foreign = sorted(origin.keys() - set(_ORIGIN))
+        if foreign or _ORIGIN[0] not in origin:
+            raise ValueError(
+                f"the origin of a member has {' and '.join(_ORIGIN)}, not {', '.join(foreign) or 'neither'}"
+            )
+        return origin
+
     @classmethod
     def of(cls, member: Predictor, folder: Path) -> Member:
         """Describe a member for the ensemble that is written to a folder.
@@ -46,8 +59,17 @@ class Member(Frozen):
         return cls(origin=origin, name=member.manifest.name, version=member.manifest.version, files=hashes_of(member))
 
     def found_from(self, folder: Path) -> dict[str, str]:
-        """Return the arguments of :func:`deepfake_core.load` for this member of an ensemble in a folder."""
-        return {key: _from_file(value, folder) for key, value in self.origin.items()}
+        """Return the arguments of :func:`deepfake_core.load` for this member of an ensemble in a folder.
+
+        Raises:
+            ArtifactCorrupt: The member is an ensemble itself.
+        """
+        found = {key: _from_file(value, folder) for key, value in self.origin.items()}
+        if Path(found["name_or_path"], ENSEMBLE_FILE).is_file():
+            raise ArtifactCorrupt(
+                f"{folder / ENSEMBLE_FILE}: its member {self.name!r} is an ensemble itself; make it of single detectors"
+            )
+        return found
 
     def check(self, member: Predictor, folder: Path) -> None:
         """Check that a member that was loaded again is still the same model.
@@ -108,7 +130,12 @@ def hashes_of(member: Predictor) -> dict[str, str]:
 
 def _to_file(value: str, folder: Path) -> str:
     """Make an absolute path relative to the folder of the ensemble, so that both can be moved together; keep a name."""
-    return f"./{Path(os.path.relpath(value, folder.resolve())).as_posix()}" if Path(value).is_absolute() else value
+    if not Path(value).is_absolute():
+        return value
+    try:
+        return f"./{Path(os.path.relpath(value, folder.resolve())).as_posix()}"
+    except ValueError:  # another drive of Windows
+        return value
 
 
 def _from_file(value: str, folder: Path) -> str:

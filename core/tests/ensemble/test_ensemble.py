@@ -319,3 +319,50 @@ def test_logits_that_are_not_certain_are_not_changed() -> None:
     values = np.linspace(-CERTAIN, CERTAIN, 25)
     np.testing.assert_array_equal(bounded(values), values)
     assert (np.diff(bounded(np.linspace(-500, 500, 999))) > 0).all()
+
+
+@pytest.fixture
+def stored(tmp_path: Path, model: Path) -> Path:
+    """A folder with ``ensemble.json``."""
+    return Ensemble([load(model), load("lite")]).save(tmp_path / "both")
+
+
+def test_the_file_of_an_ensemble_sets_nothing_but_which_model_a_member_is(stored: Path) -> None:
+    file = stored / "ensemble.json"
+    whole = json.loads(file.read_text())
+    for origin in ({"download": "yes"}, {"untrained": "1"}, {"backend": "torch"}, {"device": "cuda"}):
+        changed = json.loads(file.read_text())
+        changed["members"][0]["origin"] |= origin
+        file.write_text(json.dumps(changed))
+        with pytest.raises(
+            ArtifactCorrupt, match=rf"ensemble\.json.*name_or_path and weights, not {next(iter(origin))}"
+        ):
+            load(stored)
+        file.write_text(json.dumps(whole))
+    whole["members"][1]["origin"] = {}
+    file.write_text(json.dumps(whole))
+    with pytest.raises(ArtifactCorrupt, match="neither"):
+        load(stored)
+
+
+def test_an_ensemble_that_names_itself_as_a_member_is_refused(stored: Path) -> None:
+    file = stored / "ensemble.json"
+    changed = json.loads(file.read_text())
+    changed["members"][0]["origin"]["name_or_path"] = "./."
+    file.write_text(json.dumps(changed))
+    with pytest.raises(ArtifactCorrupt, match="is an ensemble itself"):
+        load(stored)
+
+
+def test_members_on_another_drive_are_named_by_their_full_path(
+    stored: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def relpath(*_arguments: object) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    ensemble = load(stored)
+    monkeypatch.setattr("os.path.relpath", relpath)
+    ensemble.save(stored)
+    (first, _) = json.loads((stored / "ensemble.json").read_text())["members"]
+    assert first["origin"]["name_or_path"] == str(model.resolve())
+    assert len(load(stored).members) == 2
