@@ -16,7 +16,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.runs.files import finite, read_csv, read_history, read_json, to_csv
 from deepfake_core.training.runs.locks import LOCK, lock_run
 from deepfake_core.training.runs.runlog import Note, log_to
-from deepfake_core.training.runs.stored import read_config, with_defaults
+from deepfake_core.training.runs.stored import read_config, with_defaults, without_machine
 from deepfake_registry.files import write_atomic
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class RunDir:
     ) -> None:
         """Record the settings, the data, the code and the machine of the run that is about to begin.
 
-        A resumed run must have the settings and data that it began with; only the places of the data may differ.
+        A resumed run must have the settings and data that it began with; only the places of the data may differ, and
+        the settings that belong to the machine (:data:`~deepfake_core.contract.recipe.OF_MACHINE`), which are stored.
 
         Args:
             settings: Content of ``config.yaml`` in plain values: ``detector`` (a name), ``config``, ``recipe``, ….
@@ -166,14 +167,19 @@ class RunDir:
         config = self.folder / "config.yaml"
         if config.exists():
             began, now = with_defaults(read_config(self.folder)), with_defaults(settings)
-            changed = [key for key in ("detector", "config", "recipe", "start") if began.get(key) != now.get(key)]
+            kept, fresh = ({**one, "recipe": without_machine(one.get("recipe"))} for one in (began, now))
+            changed = [key for key in ("detector", "config", "recipe", "start") if kept.get(key) != fresh.get(key)]
             before = read_json(self.folder / "data.json")
             changed += [key for key in ("fingerprint", "counts") if before and before.get(key) != data.get(key)]
+            if before.get("content", data.get("content")) != data.get("content"):
+                changed.append("content of the files")
             if changed:
                 raise DeepfakeError(
                     f"{self.folder}: the run began with another {' and another '.join(changed)}; go on with the "
                     "same settings (--start as well) and data, or begin a new run in another folder"
                 )
+            if began.get("recipe") != now.get("recipe"):
+                write_atomic(config, to_yaml({**began, "recipe": now["recipe"]}))
         else:
             write_atomic(config, text)
         system = system_state(device, precision)

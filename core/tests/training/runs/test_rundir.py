@@ -28,7 +28,7 @@ from deepfake_core.training.runs.rundir import RunDir
 from deepfake_core.training.runs.stored import read_config
 
 SETTINGS = {"detector": "bright", "config": {"size": 8}, "recipe": {"seed": 42, "monitor": "auc"}}
-DATA = {"data": "image-folder:faces", "fingerprint": "ab12", "counts": {"train": 8, "valid": 4}}
+DATA = {"data": "image-folder:faces", "fingerprint": "ab12", "content": "cd12", "counts": {"train": 8, "valid": 4}}
 HISTORY = [
     {"epoch": 0.5, "step": 4, "loss": 0.1 + 0.2, "auc": 0.75, "acc": 1 / 3},
     {"epoch": 1.0, "step": 8, "loss": 0.2, "auc": 0.875, "acc": 2 / 3, "auc_faces": 0.5},
@@ -215,6 +215,7 @@ def test_unreadable_pictures_add_up(tmp_path):
         ({"recipe": {"seed": 1}}, {}, "another recipe;"),
         ({"start": "bright 1a2b"}, {"fingerprint": "cd34"}, "another start and another fingerprint;"),
         ({}, {"counts": {"train": 9, "valid": 4}}, "another counts;"),
+        ({}, {"content": "ef56"}, "another content of the files;"),
     ],
 )
 def test_a_run_goes_on_with_what_it_began_with_or_not_at_all(tmp_path, settings, data, other):
