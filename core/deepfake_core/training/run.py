@@ -38,6 +38,7 @@ from deepfake_core.training.runs.entries import entry_of
 from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_core.training.trackers.opening import open_trackers
+from deepfake_core.training.workers import end_while_starting
 from deepfake_registry.provenance import SourceTerms
 
 log = logging.getLogger("deepfake.training")
@@ -93,6 +94,7 @@ def train(
         DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, or the loss
             is not finite.
     """
+    end_while_starting()
     check_samples(detector, recipe)  # refuse before any work
     cv2.setNumThreads(0)  # a data-loading process that is forked while OpenCV has threads would hang
     accelerator = make_accelerator(device)
@@ -206,8 +208,15 @@ def _conclude(
             run.explain,
         )
     run.finish(summary)
-    promotion = RunRecord(run.folder.resolve().parent).add(entry_of(run.folder))
-    log.info("%s", promotion.reason)
+    try:
+        log.info("%s", RunRecord(run.folder.resolve().parent).add(entry_of(run.folder)).reason)
+    except (OSError, DeepfakeError) as error:  # the record is beside the run; all that the run was for is done
+        log.warning(
+            "%s is complete, but is not in the record of runs: %s; once that is mended: dfbench runs record %s",
+            run.folder,
+            error,
+            run.folder,
+        )
 
 
 def _copy_weights(start: LoadedDetector, network: nn.Module) -> None:

@@ -33,11 +33,17 @@ def same_weights(one: LoadedDetector, other: LoadedDetector) -> bool:
     return all(torch.allclose(mine[name], theirs[name], atol=1e-6) for name in mine)
 
 
-def test_training_starts_from_initial_weights_or_from_a_named_model(tiny: Path, faces: Path, tmp_path: Path) -> None:
+def test_training_starts_from_initial_weights_or_a_model_and_is_not_lost_where_it_cannot_be_recorded(
+    tiny: Path, faces: Path, tmp_path: Path
+) -> None:
     detector = load("tiny")
     before = {name: value.clone() for name, value in detector.network.state_dict().items()}
     options = {"device": "cpu", "track": (), "cache_dir": tmp_path / "cache"}
+    unwritable = tmp_path / ".model_metadata.json.lock"
+    unwritable.mkdir()
     anew = train_detector(detector, faces, STILL, tmp_path / "anew", **options)
+    assert "is complete, but is not in the record of runs" in (tmp_path / "anew" / "run.log").read_text()
+    unwritable.rmdir()
     assert anew.manifest.weights == "trained"
     assert not same_weights(anew, detector)
     on = detector.train(faces, STILL, tmp_path / "on", start=detector, **options)
