@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def triton_config(manifest: ModelManifest, max_batch: int = MAX_BATCH) -> str:
     if max_batch < 1:
         raise ValueError(f"max_batch must be at least 1, got {max_batch}")
     head = [
-        f'name: "{manifest.name}"',
+        f"name: {_quoted(manifest.name)}",
         'backend: "onnxruntime"',
         'platform: "onnxruntime_onnx"',
         f"max_batch_size: {max_batch}",
@@ -72,7 +73,12 @@ def _tensor(spec: TensorSpec) -> str:
     """Describe one input or output; Triton leaves out the batch axis, and needs a dimension where no other is left."""
     dims = [str(length) if isinstance(length, int) else "-1" for length in spec.shape[1:]]
     shape = f"dims: [ {', '.join(dims)} ]" if dims else "dims: [ 1 ] reshape { shape: [ ] }"
-    return f'{{ name: "{spec.name}" data_type: {_TRITON_TYPES[spec.dtype]} {shape} }}'
+    return f"{{ name: {_quoted(spec.name)} data_type: {_TRITON_TYPES[spec.dtype]} {shape} }}"
+
+
+def _quoted(text: str) -> str:
+    """Return a string of protobuf's text format, whose escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def write_mlflow(model: str | Path, folder: str | Path) -> Path:

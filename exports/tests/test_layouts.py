@@ -70,6 +70,18 @@ def test_triton_is_told_what_the_file_has(model):
     assert told == [(t.name, types[t.type], ", ".join(map(str, t.shape[1:] or [1]))) for t in has]
 
 
+def test_names_of_tensors_cannot_change_the_configuration(case):
+    name = 'logit" data_type: TYPE_FP64 } output { name: "\\é\n'
+    (logit, *others) = case.manifest.outputs
+    manifest = case.manifest.model_copy(update={"outputs": (logit.model_copy(update={"name": name}), *others)})
+    lines = triton_config(manifest).splitlines()
+    assert len(lines) == len(triton_config(case.manifest).splitlines())
+    (line,) = (line for line in lines if "FP64" in line)
+    written = re.fullmatch(r'output \{ name: ("(?:[^"\\]|\\.)*") data_type: TYPE_FP32 .*', line)
+    assert written is not None
+    assert json.loads(written[1]) == name
+
+
 def test_triton_and_a_network_that_takes_clips(case):
     preprocess = case.manifest.preprocess.model_copy(update={"clip": Clip(length=5)})
     clips = manifest_of(name="clips", architecture="clips", preprocess=preprocess, weights="untrained")

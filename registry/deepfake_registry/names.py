@@ -13,7 +13,9 @@ _PATTERNS = {
     "version": (re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+-]{0,98}[A-Za-z0-9])?"), "letters, digits, '.', '_', '+', '-'"),
     "alias": (re.compile(r"[a-z]([a-z0-9_-]{0,62}[a-z0-9])?"), "small letters, digits, '_', '-', a letter first"),
 }
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+_PART = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._+-]*[A-Za-z0-9_+-])?")
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that mean a device to Windows, in any folder and with any suffix."""
 
 
 def check_name(kind: str, text: str) -> str:
@@ -26,15 +28,18 @@ def check_name(kind: str, text: str) -> str:
     Raises:
         RegistryError: It is not valid.
     """
-    pattern, allowed = _PATTERNS[kind]
-    if not pattern.fullmatch(text):
-        raise RegistryError(f"{text!r} cannot be a model's {kind} in a registry; use {allowed}, and no mark at an end")
+    _, allowed = _PATTERNS[kind]
+    if not is_name(kind, text):
+        raise RegistryError(
+            f"{text!r} cannot be a model's {kind} in a registry; use {allowed}, no mark at an end, and no name that "
+            "Windows keeps for a device"
+        )
     return text
 
 
 def is_name(kind: str, text: str) -> bool:
     """Whether a text is a valid name of a kind: ``"name"``, ``"version"`` or ``"alias"``."""
-    return _PATTERNS[kind][0].fullmatch(text) is not None
+    return _PATTERNS[kind][0].fullmatch(text) is not None and not _DEVICE.fullmatch(text)
 
 
 def split_reference(text: str) -> tuple[str, str]:
@@ -71,7 +76,7 @@ def check_paths(manifest: ModelManifest, source: str) -> None:
 
 def is_safe_path(path: str) -> bool:
     """Whether a path with ``/`` stays in the folder where it starts, on every operating system."""
-    return all(_PART.fullmatch(part) for part in path.split("/"))
+    return all(_PART.fullmatch(part) and not _DEVICE.fullmatch(part) for part in path.split("/"))
 
 
 def unique(files: Iterable[FileRef]) -> list[FileRef]:

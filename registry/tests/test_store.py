@@ -262,3 +262,11 @@ def test_references():
     for wrong in ("lite@", "Lite@1", "../x@1", "lite@../1", "@1", "lite@a@b"):
         with pytest.raises(RegistryError, match="cannot be a model's"):
             split_reference(wrong)
+
+
+@pytest.mark.parametrize("text", ["con", "NUL", "aux.onnx", "com1", "Lpt9.tar.gz", "model."])
+def test_names_that_windows_keeps_or_changes_are_refused(text: str) -> None:
+    assert not is_safe_path(text)
+    assert not is_safe_path(f"blobs/{text}/x")
+    assert not is_name("version", text)
+    assert is_safe_path(f"x{text}x")
