@@ -33,6 +33,7 @@ from deepfake_core.inputs.reading.paths import why_missing
 from deepfake_core.inputs.reading.pixels import array_to_rgb, to_rgb
 from deepfake_core.inputs.reading.tiff import UnreadablePhotograph, open_photograph
 from deepfake_core.inputs.sniff import HEAD_BYTES, Kind, sniff
+from deepfake_core.runtimes.threads import allowed_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -222,6 +223,10 @@ def image_factory(format: str) -> Callable[[IO[bytes], str], ImageFile.ImageFile
     Image.preinit()
     if format not in Image.OPEN:
         Image.init()
+    if format == "AVIF":
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = allowed_threads()  # Pillow would start one for each processor
     return Image.OPEN[format][0]
 
 
@@ -286,6 +291,7 @@ def _check_kind(kind: Kind, name: str) -> None:
         except ImportError:
             raise InputError(name, "reading HEIC needs pillow-heif; run: pip install 'deepfake-core[heif]'") from None
         pillow_heif.register_heif_opener()
+        pillow_heif.options.DECODE_THREADS = allowed_threads()
     elif kind.family == "video":
         raise InputError(name, f"looks like a video ({kind.name}), not a picture; sample its frames instead")
     elif kind.family != "picture":

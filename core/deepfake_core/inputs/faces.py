@@ -26,6 +26,10 @@ _SECOND_LOOK_SIDE = 192
 _SECOND_LOOK_BORDER = 48
 # Below this side in pixels a face holds no evidence, and most detections are not faces.
 _MIN_FACE_SIDE = 16
+# Side in pixels of the searched image below which some faces are missed; below about 9, none is found. So many faces
+# of that size are a crowd that holds more.
+_SMALLEST_SIDE = 12
+_CROWD = 5
 # A face below half the size of the largest one is mostly blurred background or a mistake, so it needs more confidence.
 _SMALL_FACE_RATIO = 0.5
 _SMALL_FACE_CONFIDENCE = 0.8
@@ -38,11 +42,13 @@ class Found(NamedTuple):
         faces: Faces, the most confident first.
         tiny: Number of faces that were dropped because a side is below 16 px.
         uncertain: Number of small areas that were dropped because the finder is not certain that they are faces.
+        is_crowd: Whether several faces are about as small as the smallest that can be found, so that there may be more.
     """
 
     faces: list[Face]
     tiny: int = 0
     uncertain: int = 0
+    is_crowd: bool = False
 
 
 class FaceFinder:
@@ -54,7 +60,7 @@ class FaceFinder:
     Args:
         min_confidence: Score in [0, 1] below which detections are dropped.
         max_side: Longer side in pixels to which larger images are reduced before the search. Faces smaller than about
-            ``10 / max_side`` of the image are not found.
+            ``10 / max_side`` of the image's longer side are not found.
     """
 
     def __init__(self, min_confidence: float = 0.6, max_side: int = 640) -> None:
@@ -93,10 +99,12 @@ class FaceFinder:
             found = self._detect(pixels, min(1.0, self.max_side / longer), border=0)
         faces = _large(found)
         if not faces:
-            found += self._detect(pixels, _SECOND_LOOK_SIDE / longer, border=_SECOND_LOOK_BORDER)
+            found = self._detect(pixels, _SECOND_LOOK_SIDE / longer, border=_SECOND_LOOK_BORDER) or found
             faces = _large(found)
         certain = _without_uncertain(faces)
-        return Found(certain, tiny=len(found) - len(faces), uncertain=len(faces) - len(certain))
+        least = _SMALLEST_SIDE * max(1.0, longer / self.max_side)
+        is_crowd = sum(_side(face) < least for face in found) >= _CROWD
+        return Found(certain, len(found) - len(faces), len(faces) - len(certain), is_crowd)
 
     def _detect(self, pixels: NDArray[np.uint8], scale: float, border: int) -> list[Face]:
         """Search ``uint8 [H, W, 3]`` RGB for faces at ``scale`` with a black border of ``border`` scaled pixels."""

@@ -115,6 +115,7 @@ class _Work:
     tiny: int = 0
     uncertain: int = 0
     passing: int = 0
+    is_crowd: bool = False
     stages: Stages = field(default_factory=lambda: Stages("decode", "faces", "crop"))
 
     def decoded(self, samples: Iterator[T]) -> Iterator[T]:
@@ -228,6 +229,8 @@ class Preparer:
             yield f"{work.tiny} of the faces were not judged: smaller than 16 pixels"
         if work.uncertain:
             yield f"{work.uncertain} small areas were not judged: it is not certain that they are faces"
+        if work.is_crowd:
+            yield "there may be more faces: the smallest are hardly found (1/60 of the longer side); judge parts of it"
         if work.passing:
             yield f"{work.passing} faces in single frames were not judged: seen in less than half of a clip"
 
@@ -335,6 +338,7 @@ class Preparer:
             found = self._finder.search(pixels)
         work.tiny += found.tiny
         work.uncertain += found.uncertain
+        work.is_crowd |= found.is_crowd
         return found.faces
 
     def _largest(self, faces: list[F], work: _Work, parts: int = 1) -> list[F]:

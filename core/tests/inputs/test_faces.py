@@ -120,3 +120,14 @@ def test_faces_are_found_in_real_pictures(source):
     finder = FaceFinder()
     missed = [path.name for path in sample if not finder.find(decode(path).pixels)]
     assert not missed
+
+
+def test_what_is_dropped_is_counted(portrait, monkeypatch):
+    finder = FaceFinder()
+    found = finder.search(portrait)
+    assert (len(found.faces), found.tiny, found.uncertain, found.is_crowd) == (1, 0, 0, False)
+    sides = [(100, 0.9), (40, 0.9), (30, 0.7), (12, 0.9), *[(9, 0.9)] * 5]
+    monkeypatch.setattr(finder, "_detect", lambda *args, **more: [Face(Box(0, 0, *[s] * 2), c) for s, c in sides])
+    found = finder.search(portrait)
+    assert [face.box.width for face in found.faces] == [100, 40]
+    assert (found.tiny, found.uncertain, found.is_crowd) == (6, 1, True)

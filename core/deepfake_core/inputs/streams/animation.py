@@ -1,8 +1,8 @@
-"""Animated image files: GIF, WebP, PNG and AVIF with several frames."""
+"""Image files with several frames: animated GIF, WebP, PNG and AVIF, and TIFF with several pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from deepfake_core.inputs.decode import decode, image_factory
 from deepfake_core.inputs.reading.limits import refuse_large
+from deepfake_core.inputs.reading.tiff import full_pages
 from deepfake_core.inputs.streams.clock import Timeline
 from deepfake_core.inputs.streams.moving import Decoded, Moving
 
@@ -38,11 +39,22 @@ def animation(stream: IO[bytes], kind: Kind, name: str, limit: int) -> Animation
         limit: Most pixels of a frame.
     """
     if kind.pillow not in _FORMATS:
-        return None
+        return _pages(stream, name, limit) if kind.pillow == "TIFF" else None
     try:
         image = image_factory(kind.pillow)(stream, "")
         return Animation(image, name, limit) if getattr(image, "is_animated", False) else None
     except Exception:  # noqa: BLE001 - a damaged image, of which reading it as a single one says what is wrong
+        return None
+    finally:
+        stream.seek(0)
+
+
+def _pages(stream: IO[bytes], name: str, limit: int) -> Pages | None:
+    """Open a TIFF file with several pages that are pictures of their own; ``None`` for any other."""
+    try:
+        numbers = full_pages(stream)
+        return Pages(image_factory("TIFF")(stream, ""), numbers, name, limit) if len(numbers) > 1 else None
+    except Exception:  # noqa: BLE001 - as above
         return None
     finally:
         stream.seek(0)
@@ -62,8 +74,8 @@ class Animation(Moving):
     def __init__(self, image: Image.Image, name: str, limit: int) -> None:
         super().__init__(name, limit)
         self._image = image
-        self._count = int(image.n_frames)  # type: ignore[attr-defined]
-        self._kept = max(1, min(self._count, _MOST_PIXELS // max(1, image.width * image.height)))
+        self._numbers: Sequence[int] = range(image.n_frames)  # type: ignore[attr-defined]
+        self._kept = max(1, min(len(self._numbers), _MOST_PIXELS // max(1, image.width * image.height)))
         self._durations: dict[int, float] = {}  # in seconds, of each frame that can be decoded
 
     def close(self) -> None:
@@ -84,9 +96,11 @@ class Animation(Moving):
         return max(self._durations, default=0) == self._kept - 1
 
     def left_out(self) -> list[str]:
-        if self._kept == self._count:
+        if self._kept >= len(self._numbers):
             return []
-        return [f"of its {self._count} frames, only the first {self._kept} were looked at, because they are large"]
+        return [
+            f"of its {len(self._numbers)} frames, only the first {self._kept} were looked at, because they are large"
+        ]
 
     def pixels(self, frame: Any) -> NDArray[np.uint8]:
         return decode(frame, max_pixels=self.limit, name=self.name).pixels
@@ -107,9 +121,10 @@ class Animation(Moving):
 
     def _loaded(self) -> Iterator[tuple[int, Image.Image]]:
         """Yield number and image of each frame that can be decoded; it is the same object each time."""
-        for number in range(self._kept):
+        for number, place in enumerate(self._numbers[: self._kept]):
             try:
-                self._image.seek(number)
+                self._image.seek(place)
+                refuse_large(self._image, self.name, self.limit)
                 self._image.load()
             except EOFError:
                 return
@@ -124,3 +139,24 @@ class Animation(Moving):
             found[number] = time, max(1, round(duration / self.step))
             time += duration
         return found
+
+
+class Pages(Animation):
+    """Pages of a TIFF file, as frames that are shown for equal times.
+
+    Args:
+        image: Opened TIFF file.
+        numbers: Numbers of the pages that are pictures of their own.
+        name: Name of the input in messages.
+        limit: Most pixels of a page.
+    """
+
+    def __init__(self, image: Image.Image, numbers: Sequence[int], name: str, limit: int) -> None:
+        super().__init__(image, name, limit)
+        self._numbers = numbers
+        self._kept = min(self._kept, len(numbers))
+
+    def timeline(self) -> Timeline:
+        self.step = _USUAL_MS / 1000
+        self._durations = dict.fromkeys(range(self._kept), self.step)
+        return Timeline(0.0, self._kept * self.step, self.step * np.arange(self._kept, dtype=np.float64))

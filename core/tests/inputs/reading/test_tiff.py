@@ -18,10 +18,12 @@ from deepfake_core.inputs.decode import decode, stored_picture
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.inputs.reading.tiff import directories, full_pages
 from deepfake_core.inputs.streams.opening import is_video
+from deepfake_core.inputs.video import sample_frames
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize
 
 PREVIEW, PHOTO = blocks(160, 120, seed=1), blocks(640, 480, seed=2)
 RAW, LINEAR_RAW = 32803, 34892
+SPEC = PreprocessSpec(resize=Resize(height=32, width=32), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3))
 
 
 def tiff(*pages, order="<", big=False):
@@ -115,6 +117,21 @@ def test_pages_that_are_pictures_of_their_own():
     assert full_pages(io.BytesIO(tiff(rgb(PREVIEW), sensor(640, 480)))) == []
 
 
+def test_every_page_of_several_is_judged(monkeypatch):
+    monkeypatch.setattr("deepfake_core.inputs.streams.animation._MOST_PIXELS", 3 * PHOTO.size // 3)
+    pages = [rgb(np.full_like(PHOTO, level), 2) for level in (10, 90, 170, 250)]
+    for data, levels in ((tiff(*pages[:2], rgb(PREVIEW, 1)), [10, 90]), (tiff(*pages), [10, 90, 170])):
+        said = []
+        frames = list(sample_frames(data, warn=said.append))
+        assert [int(frame.pixels.mean()) for frame in frames] == levels
+        assert said == (
+            ["of its 4 frames, only the first 3 were looked at, because they are large"] if len(levels) == 3 else []
+        )
+    assert Preparer(SPEC).prepare(tiff(*pages[:2])).frames == 2
+    large = tiff(rgb(PREVIEW), rgb(PREVIEW[:100]), rgb(PHOTO[:100]))
+    assert [frame.pixels.shape[1] for frame in sample_frames(large, max_pixels=160 * 120)] == [160, 160]
+
+
 @pytest.mark.parametrize(
     "pages",
     [
@@ -160,8 +177,7 @@ def test_the_photograph_is_turned_as_its_preview_says(photo):
 
 
 def test_the_choice_is_in_the_result_of_a_detector():
-    spec = PreprocessSpec(resize=Resize(height=32, width=32), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3))
-    prepared = Preparer(spec).prepare(tiff(rgb(PREVIEW, 1, rgb(PHOTO, 0))))
+    prepared = Preparer(SPEC).prepare(tiff(rgb(PREVIEW, 1, rgb(PHOTO, 0))))
     assert (prepared.width, prepared.warnings[0].split(":")[0]) == (640, "holds 2 pictures")
 
 
