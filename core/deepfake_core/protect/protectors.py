@@ -20,7 +20,8 @@ from PIL import Image
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, InputError
 from deepfake_core.inputs.crop import crop_square, prepare_crop
-from deepfake_core.inputs.decode import decode, name_of, one_line, stored_picture, turned_back
+from deepfake_core.inputs.decode import decode, in_memory, one_line, stored_picture, turned_back
+from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.protect.check import check_not_fake
 from deepfake_core.protect.field import add_resized, fading
 from deepfake_core.protect.image_metrics import psnr, ssim
@@ -139,9 +140,11 @@ def _protected(
     protector: Protector, detector: LoadedDetector, source: PictureSource, epsilon: float, reason: str
 ) -> Image.Image:
     most = levels(epsilon)
+    name, source = in_memory(source)
+    if isinstance(source, str | bytes) and is_video(source):
+        raise InputError(name, "is a video or an animation, and only still pictures are protected")
     picture = decode(source)
     stored, orientation = stored_picture(source)
-    name = name_of(source)
     prepared = detector.prepare(picture.pixels)
     if prepared.error:
         raise InputError(name, prepared.error)
