@@ -143,7 +143,7 @@ def decode(
         # The image of a file that Pillow has not decoded yet has tiles. It is the user's, and is not reduced.
         if isinstance(data, ImageFile.ImageFile) and data.tile:
             refuse_large(data, name, limit)
-        return _from_image(data, name, data.size)
+        return _from_image(data, name, data.size, _other_frames(data))
     with _opened(data, name) as (image, warnings):
         full = image.size
         limit_decoding(image, name, limit, min_side)
@@ -315,6 +315,15 @@ def _from_image(image: Image.Image, name: str, full: tuple[int, int], warnings: 
     except Exception as error:
         raise InputError(name, _decode_failure(mode, error)) from error
     return Picture(pixels, name, mode, width, height, warnings)
+
+
+def _other_frames(image: Image.Image) -> tuple[str, ...]:
+    """Say that a PIL image of an animated file, or of one with pages, was judged by the frame that it shows."""
+    try:
+        count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001 - the file is damaged, or was closed
+        return ()
+    return (f"holds {count} frames: the one that it shows was judged; pass its path or bytes",) if count > 1 else ()
 
 
 def _orientation(image: Image.Image) -> int:

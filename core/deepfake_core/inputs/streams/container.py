@@ -235,7 +235,7 @@ class VideoStream(Moving):
         if max(frame.width, width) * height > self.limit:
             raise InputError(self.name, f"frames of {width} × {height} pixels, more than the limit of {self.limit:,}")
         try:
-            pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+            pixels = _as_rgb(frame)
         except FAILURES as error:
             raise InputError(self.name, f"frames of pixel format {frame.format.name} cannot be shown as RGB") from error
         return shown(pixels, self._edges, shape, round(frame.rotation / 90))
@@ -307,6 +307,17 @@ def _seconds(packet: Any, base: Any) -> float | None:
     """Return the time stamp of a packet in seconds, if it has one."""
     stamp = packet.dts if packet.pts is None else packet.pts
     return None if stamp is None else float(stamp * base)
+
+
+def _as_rgb(frame: Any) -> NDArray[np.uint8]:
+    """Convert a frame to ``uint8 [h, w, 3]`` RGB in this thread; PyAV would start one for each processor."""
+    try:
+        frame = frame.reformat(format="rgb24", threads=1)
+    except TypeError:  # older releases of PyAV convert in one thread, and have no such argument
+        frame = frame.reformat(format="rgb24")
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : 3 * frame.width]
+    return rows.reshape(frame.height, frame.width, 3).copy()
 
 
 def _refuse(url: str, *_: object) -> NoReturn:

@@ -8,9 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from deepfake_core.inputs.crop import resize
 from deepfake_core.inputs.streams.boxes import children, index
-from deepfake_registry.manifest import Resize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +55,9 @@ def shown(pixels: NDArray[np.uint8], edges: Edges, shape: Fraction, quarter_turn
     if edges.left + edges.right < width and edges.top + edges.bottom < height:
         pixels = pixels[edges.top : height - edges.bottom, edges.left : width - edges.right]
     if shape != SQUARE:
+        from deepfake_core.inputs.crop import resize
+        from deepfake_registry.manifest import Resize
+
         width, height = shown_size(pixels.shape[1], pixels.shape[0], shape)
         pixels = resize(pixels, Resize(height=height, width=width, interpolation="bicubic", antialias=True))
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
