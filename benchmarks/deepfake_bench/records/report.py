@@ -81,6 +81,7 @@ class DatasetInfo(Record):
     samples: int
     sha256: str = Field(description="hash over labels, relative paths and contents")
     note: str = ""
+    labels: str = Field("", description="how the dataset's labels were read, with the number of samples of each")
 
 
 class TargetCheck(Record):

@@ -7,6 +7,7 @@ from deepfake_bench.records.report import DatasetInfo
 from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.samples import Subset, evenly, is_video, readers
 from deepfake_core.handle.predictor import Predictor
@@ -80,4 +81,5 @@ def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int |
         samples=samples,
         sha256=manifest_hash(dataset),
         note="; ".join(filter(None, (reference.note, limited))),
+        labels=labels_read(counted(dataset)),
     )

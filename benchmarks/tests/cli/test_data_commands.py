@@ -31,6 +31,7 @@ def test_check_counts_and_is_satisfied(tmp_path):  # 004-7
         "source  label  split  samples  groups  unreadable",
         "a       fake   -      3        3       0",
         "a       real   -      3        3       0",
+        "labels: 'real' → real (3), 'fake' → fake (3)",
         "6 of 6 files looked into: fit for use",
     ]
     assert json.loads((tmp_path / "c.json").read_text())["fit"] is True
@@ -60,8 +61,9 @@ def test_a_leaking_split_is_not_fit(tmp_path):  # resolution 7
     ]
     with (tmp_path / "t.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(rows)
-    done = invoke("check", tmp_path / "t.csv")
+    done = invoke("check", f"{tmp_path / 't.csv'}?labels=1:fake,0:real")
     assert done.exit_code == 2
+    assert "labels: '0' → real (2), '1' → fake (2)" in done.stdout
     assert "1 groups (videos or sequences) are in two splits" in done.stderr
     assert "group v (train: 0.jpg, test: 1.jpg)" in done.stderr
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from deepfake_bench.records.dataset import DatasetRef
 from deepfake_bench.records.predictions import by_level, by_source, read_predictions, write_predictions
-from deepfake_bench.scenarios.samples import read_dataset
+from deepfake_bench.scenarios.samples import describe, read_dataset
 from deepfake_core.datasets import Sample
 from deepfake_core.handle.results import FaceResult, Result
 from deepfake_core.inputs.boxes import Box
@@ -39,6 +39,8 @@ def test_animated_images_are_no_pictures_of_a_scenario(tmp_path: Path) -> None:
     chosen = read_dataset(DatasetRef(name="set", layout="image-folder", path=str(tmp_path)), pictures=True)
     assert [sample.path.name for sample in chosen] == ["1.png", "1.png"]
     assert chosen.videos == 3
+    reference = DatasetRef(name="set", layout="image-folder", path=str(tmp_path))
+    assert describe(reference, chosen, 2).labels == "labels: 'real' → real (1), 'fake' → fake (1)"
 
 
 def test_each_manipulation_is_measured_with_the_originals() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ import numpy as np
 from deepfake_core.data.inspect import Facts, Want, digest, inspect_all
 from deepfake_core.data.leaks import LeakFinder, near_duplicates
 from deepfake_core.data.naming import folder_of, relative_name
+from deepfake_core.datasets.labels import labels_read
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.samples import Subset
 from deepfake_core.progress import track
@@ -85,6 +86,7 @@ class CheckReport:
         cells: Counts of each source, class and split.
         unreadable: ``(name, reason)`` of every file that cannot be used.
         findings: Problems that were found, errors first.
+        labels: How the dataset's labels were read, with the number of samples of each.
     """
 
     dataset: str
@@ -94,6 +96,7 @@ class CheckReport:
     cells: tuple[Cell, ...]
     unreadable: tuple[tuple[str, str], ...]
     findings: tuple[Finding, ...]
+    labels: str = ""
 
     @property
     def fit(self) -> bool:
@@ -114,6 +117,7 @@ class _Rows:
     cells: dict[tuple[str, bool, str], Cell] = field(default_factory=dict)
     groups: dict[tuple[str, bool, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     identities: set[str] = field(default_factory=set)
+    labels: Counter[tuple[str, bool]] = field(default_factory=Counter)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     examined: int = 0
     rows_of: dict[str, int] = field(default_factory=dict)
@@ -136,6 +140,7 @@ class _Rows:
         cell.samples += 1
         self.groups[key].add(sample.group)
         self.identities.update(sample.identities)
+        self.labels[sample.label, sample.is_fake] += 1
         earlier = self.rows_of.setdefault(name, row)
         if earlier != row:
             (self.repeated if self.fake[earlier] == sample.is_fake else self.contradicted).append(name)
@@ -215,6 +220,7 @@ def check(
         samples=len(rows.names),
         examined=rows.examined,
         identities=len(rows.identities),
+        labels=labels_read(rows.labels),
         cells=tuple(sorted(rows.cells.values(), key=lambda cell: (cell.source, cell.split, cell.label))),
         unreadable=tuple(rows.unreadable),
         findings=tuple(sorted(findings, key=lambda finding: finding.level)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
@@ -74,13 +75,21 @@ class Differences:
         return bool(self.changed or self.missing or self.added or self.relabelled)
 
 
-def entries(dataset: Dataset, *, cache: FactCache | None = None, threads: int | None = None) -> Iterator[Entry]:
+def entries(
+    dataset: Dataset,
+    *,
+    cache: FactCache | None = None,
+    threads: int | None = None,
+    labels: Counter[tuple[str, bool]] | None = None,
+) -> Iterator[Entry]:
     """Read every file and yield its entry, in the dataset's order.
 
     Args:
         dataset: Dataset to read.
         cache: Cache of facts: unchanged files are not read again, and new facts are added.
         threads: Number of threads; by default as many as the process may use.
+        labels: Receives the number of samples of each label and meaning, as
+            :func:`~deepfake_core.datasets.labels.counted` gives it.
 
     Raises:
         TrainingDataError: A file cannot be read.
@@ -89,6 +98,8 @@ def entries(dataset: Dataset, *, cache: FactCache | None = None, threads: int | 
     want = Want(content=False)
     for sample, facts in inspect_all(dataset, want, cache=cache, threads=threads, description="hashing"):
         assert facts is not None, "without max_images all files are inspected"
+        if labels is not None:
+            labels[sample.label, sample.is_fake] += 1
         if not facts.sha256:
             raise TrainingDataError(f"{sample.name}: {facts.error}; restore the file, or take it out of the dataset")
         texts = (sample.source, sample.group, sample.split)
@@ -102,7 +113,12 @@ def entries(dataset: Dataset, *, cache: FactCache | None = None, threads: int | 
 
 
 def write_manifest(
-    dataset: Dataset, path: Path, *, cache: Path | None = None, threads: int | None = None
+    dataset: Dataset,
+    path: Path,
+    *,
+    cache: Path | None = None,
+    threads: int | None = None,
+    labels: Counter[tuple[str, bool]] | None = None,
 ) -> tuple[int, str]:
     """Write the manifest of a dataset as CSV; after a kill, the next call continues where this one stopped.
 
@@ -112,6 +128,7 @@ def write_manifest(
         cache: File that keeps the hashes that are known already. By default it lies beside ``path`` and is removed in
             the end.
         threads: Number of threads; by default as many as the process may use.
+        labels: See :func:`entries`.
 
     Returns:
         The number of files, and the hash of their entries (:func:`hash_of`).
@@ -129,7 +146,7 @@ def write_manifest(
     ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for entry in entries(dataset, cache=known, threads=threads):
+        for entry in entries(dataset, cache=known, threads=threads, labels=labels):
             if entry.path in seen:
                 raise TrainingDataError(f"{dataset.root}: {entry.path} is listed twice; keep one row")
             seen.add(entry.path)
@@ -161,7 +178,9 @@ def read_manifest(path: Path) -> Iterator[Entry]:
         yield entry
 
 
-def verify(dataset: Dataset, path: Path, *, threads: int | None = None) -> tuple[int, str, Differences]:
+def verify(
+    dataset: Dataset, path: Path, *, threads: int | None = None, labels: Counter[tuple[str, bool]] | None = None
+) -> tuple[int, str, Differences]:
     """Read every file of a dataset and compare it with a manifest.
 
     Only files that the dataset lists are opened, never a file because the manifest names it.
@@ -170,6 +189,7 @@ def verify(dataset: Dataset, path: Path, *, threads: int | None = None) -> tuple
         dataset: Dataset to read.
         path: Manifest to compare it with.
         threads: Number of threads; by default as many as the process may use.
+        labels: See :func:`entries`.
 
     Returns:
         The number of files of the dataset, the hash of their entries (:func:`hash_of`), and the differences.
@@ -181,7 +201,7 @@ def verify(dataset: Dataset, path: Path, *, threads: int | None = None) -> tuple
     changed, added, relabelled = [], [], []
     hashes: list[bytes] = []
     present: set[str] = set()
-    for entry in entries(dataset, threads=threads):
+    for entry in entries(dataset, threads=threads, labels=labels):
         hashes.append(_digest(entry))
         present.add(entry.path)
         known = expected.get(entry.path)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from deepfake_core.errors import TrainingDataError
+
+if TYPE_CHECKING:
+    from deepfake_core.datasets.dataset import Sample
 
 LABELS: Mapping[str, int] = MappingProxyType(
     {
@@ -161,11 +166,16 @@ def label_column(columns: Iterable[str], where: str, advised: Callable[..., str]
     return next(iter(found.values()))
 
 
+def counted(samples: Iterable[Sample]) -> Counter[tuple[str, bool]]:
+    """Return the number of samples of each label and meaning: ``(label, is_fake)`` → number."""
+    return Counter((sample.label, sample.is_fake) for sample in samples)
+
+
 def labels_read(counts: Mapping[tuple[str, bool], int]) -> str:
     """Describe how labels were read: ``labels: '0' → real (10), '1' → fake (12)``.
 
     Args:
-        counts: Number of samples of each label and meaning: ``(label, is_fake)`` → number.
+        counts: Number of samples of each label and meaning, see :func:`counted`.
     """
     parts = [
         f"{f'{label!r} → ' if label else ''}{'fake' if is_fake else 'real'} ({count:,})"

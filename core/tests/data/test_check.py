@@ -36,7 +36,7 @@ def table(root: Path, *rows: tuple[object, ...]) -> Dataset:
     """Return a CSV dataset with the columns ``path label group split identity``."""
     with (root / "t.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "group", "split", "identity"), *rows])
-    return open_dataset(f"csv:{root / 't.csv'}")
+    return open_dataset(f"csv:{root / 't.csv'}?labels=1:real,0:fake")
 
 
 def test_a_good_dataset_is_fit(tmp_path):

@@ -37,7 +37,7 @@ def swaps(tmp_path_factory) -> Path:
 def table(root: Path, *rows: tuple[object, ...]) -> Dataset:
     with (root / "t.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "source", "group", "split", "identity"), *rows])
-    return open_dataset(f"csv:{root / 't.csv'}")
+    return open_dataset(f"csv:{root / 't.csv'}?labels=1:real,0:fake")
 
 
 def test_a_division_is_read_back_and_leaks_nothing(swaps, tmp_path):  # 003-8, resolution 7

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from layouts import kaggle, parquet, picture, tar_bytes, write
 
+from deepfake_core.data.check import check
 from deepfake_core.datasets.formats.csv_table import CsvTable
 from deepfake_core.datasets.labels import labels_read
 from deepfake_core.datasets.opening import open_dataset
@@ -154,6 +155,13 @@ def test_every_layout_says_the_labels_it_read(tmp_path: Path) -> None:
         ("real", False),
         ("fake", True),
     }
+
+
+def test_the_check_says_how_labels_were_read(root: Path) -> None:
+    write(root, {"t.csv": "path,label\na.jpg,1\nb.jpg,0\ntrain/fake/d.jpg,1\n"})
+    report = check(open_dataset(f"csv:{root / 't.csv'}?labels=1:fake,0:real"))
+    assert report.labels == "labels: '0' → real (1), '1' → fake (2)"
+    assert report.to_dict()["labels"] == report.labels
 
 
 def test_labels_are_described_with_counts() -> None:

@@ -81,6 +81,7 @@ def _show(report: CheckReport, json_file: Path | None) -> None:
         counts = (f"{count:,}" for count in (cell.samples, cell.groups, cell.unreadable))
         rows.append((printable(cell.source), cell.label, cell.split or "-", *counts))
     echo(columns(rows))
+    echo(printable(report.labels))
     for finding in report.findings:
         typer.echo(f"{finding.level}: {printable(str(finding))}", err=True)
     persons = f", {report.identities:,} persons named" if report.identities else ""

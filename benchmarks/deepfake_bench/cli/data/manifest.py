@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def manifest(
     """
     from deepfake_core.data.manifest import verify as compare
     from deepfake_core.data.manifest import write_manifest
+    from deepfake_core.datasets.labels import labels_read
     from deepfake_core.errors import TrainingDataError
 
     if (out is None) == (verify is None):
@@ -34,15 +36,17 @@ def manifest(
     if verify is not None and state is not None:
         raise TrainingDataError("--verify reads every file, so leave out --state")
     dataset = opened(data)
+    labels: Counter[tuple[str, bool]] = Counter()
     if out is not None:
-        count, digest = write_manifest(dataset, out, cache=state, threads=threads)
-        typer.echo(f"wrote {out}: {count:,} files\nhash {digest}")
+        count, digest = write_manifest(dataset, out, cache=state, threads=threads, labels=labels)
+        typer.echo(f"wrote {out}: {count:,} files\n{printable(labels_read(labels))}\nhash {digest}")
         return
     assert verify is not None, "one of the two was given"
-    count, digest, differences = compare(dataset, verify, threads=threads)
+    count, digest, differences = compare(dataset, verify, threads=threads, labels=labels)
     for kind in ("changed", "missing", "added", "relabelled"):
         for name in getattr(differences, kind):
             typer.echo(f"{kind}  {printable(name)}")
-    typer.echo(f"{'differs from' if differences else 'is as in'} {verify}: {count:,} files\nhash {digest}")
+    said = f"{'differs from' if differences else 'is as in'} {verify}: {count:,} files"
+    typer.echo(f"{said}\n{printable(labels_read(labels))}\nhash {digest}")
     if differences:
         raise typer.Exit(ExitStatus.REJECTED)

@@ -11,6 +11,7 @@ import typer
 from deepfake_bench.cli.data.check import run_check
 from deepfake_bench.cli.data.shared import Data, opened
 from deepfake_bench.cli.output.options import Threads
+from deepfake_bench.printable import printable
 
 
 class Crop(enum.StrEnum):
@@ -80,5 +81,7 @@ def prepare(
     )
     fake = int(store.fake.sum())
     typer.echo(f"{out}: {len(store):,} pictures, {len(store) - fake:,} real and {fake:,} fake; use it as crops:{out}")
+    if store.labels:
+        typer.echo(printable(store.labels))
     if store.rejected:
         typer.echo(f"warning: {store.rejected:,} were left out; {out / 'rejected.csv'} says why", err=True)

@@ -49,7 +49,7 @@ def split(
     """
     from deepfake_core.data.divide import divide_dataset
     from deepfake_core.datasets.address import as_option
-    from deepfake_core.datasets.labels import some
+    from deepfake_core.datasets.labels import counted, labels_read, some
 
     dataset = opened(data)
     division = divide_dataset(
@@ -62,6 +62,7 @@ def split(
     for source, label, counts in found:
         rows.append((printable(source), label, *(f"{counts.get(name, 0):,}" for name in splits)))
     typer.echo(columns(rows))
+    typer.echo(printable(labels_read(counted(division.samples))))
     if division.ties:
         typer.echo(f"{division.ties:,} copies of other files were kept in one split with them")
     for name in division.one_class():

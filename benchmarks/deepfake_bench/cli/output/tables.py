@@ -124,8 +124,8 @@ def _show_variants(console: Console, row: Measurement) -> None:
 
 
 def _show_note(console: Console, row: Measurement) -> None:
-    if row.dataset is not None and row.dataset.note:
-        console.print(f"  {row.dataset.name}: {row.dataset.note}", markup=False, style="dim")
+    if row.dataset is not None and (said := "; ".join(filter(None, (row.dataset.note, row.dataset.labels)))):
+        console.print(f"  {printable(f'{row.dataset.name}: {said}')}", markup=False, style="dim")
 
 
 def _accuracy_cells(source: SourceAccuracy) -> list[Text]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -32,6 +33,7 @@ from deepfake_core.datasets.crop_store.store import (
     StoreSpec,
     read_record,
 )
+from deepfake_core.datasets.labels import labels_read
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.evaluation.samples import Reader, readers
 from deepfake_core.parallel import ordered_map
@@ -211,12 +213,13 @@ def _write(folder: Path, dataset: Dataset, spec: StoreSpec, shard_bytes: int, wo
 
     with closing(writer), locked_cache(folder / HASHES) as hashes:
         samples, total = _selected(dataset, spec.max_images)
-        listed = _rest(samples, dataset, spec, writer)
+        labels: Counter[tuple[str, bool]] = Counter()
+        listed = _rest(samples, dataset, spec, writer, labels)
         with closing(ordered_map(work, listed, workers=workers or allowed_threads())) as results:
             for sample, origin, listing, files, crops in track(results, "cutting faces", total=total):
                 remember(hashes, crops.file, crops.facts)
                 writer.add(sample, origin, listing, files, crops)
-        writer.finish(record)
+        writer.finish({**record, "labels": labels_read(labels)})
     store = CropStore(folder)
     log.info("%s: %d crops of %s, %d left out", folder, len(store), name, store.rejected)
     return store
@@ -226,9 +229,15 @@ _Item = tuple[Sample, str, str, str, Reader]
 
 
 def _rest(
-    samples: Iterable[tuple[Sample, Reader]], dataset: Dataset, spec: StoreSpec, writer: ShardWriter
+    samples: Iterable[tuple[Sample, Reader]],
+    dataset: Dataset,
+    spec: StoreSpec,
+    writer: ShardWriter,
+    labels: Counter[tuple[str, bool]],
 ) -> Iterator[_Item]:
     """Yield the samples that are not stored yet, with their origin and the digests of listing and files up to each.
+
+    The labels of all samples are counted in ``labels``.
 
     Raises:
         TrainingDataError: The dataset lists other samples than when the store was begun, or their files have changed.
@@ -238,6 +247,7 @@ def _rest(
     number = 0
     for number, (sample, read) in enumerate(samples, 1):
         origin = _origin(sample, dataset)
+        labels[sample.label, sample.is_fake] += 1
         listing = _next_listing(listing, sample, origin)
         files = chained(files, dataset.state(sample))
         if number > done.samples:

@@ -130,6 +130,7 @@ class CropStore:
         fingerprint: Hex sha256 over the settings and over the image, label and names of every row.
         samples: Number of images and videos that the store was made from, including those that were left out.
         rejected: Number of images and frames that were left out; ``rejected.csv`` gives the reasons.
+        labels: How the labels of the dataset were read, with the number of samples of each.
         fake: Ground truth, ``int8 [N]``: 1 for fake, 0 for real.
         sources: Codes in ``source_names``, ``int32 [N]``.
         groups: Codes in ``group_names``, ``int32 [N]``.
@@ -159,6 +160,7 @@ class CropStore:
             self.spec = StoreSpec.model_validate(record["spec"])
             self.dataset, self.fingerprint = record["dataset"], record["fingerprint"]
             self.samples, self.rejected = record["samples"], record["rejected"]
+            self.labels: str = record.get("labels", "")
             self.shards: tuple[str, ...] = tuple(shard["file"] for shard in record["shards"])
             for shard in record["shards"]:
                 self._check_size(self.folder / SHARDS / shard["file"], shard["bytes"])

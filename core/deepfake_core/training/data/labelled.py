@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ CLIP_FRAMES = 64
 PICTURE_FRAMES = 16
 """Frames that are stored of each video for pictures."""
 
+log = logging.getLogger("deepfake.training")
+
 Rows = NDArray[np.intp]
 
 
@@ -59,11 +62,13 @@ def labelled_training_data(
     """
     spec = detector.preprocess
     store = held_store = _prepared(dataset, spec, recipe, cache_dir, "train")
+    log.info("%s: %s", store.dataset, store.labels or "labels: as the store has them")
     files = store.samples
     if valid is None:
         rows, held = _split(store, recipe)
     else:
         held_store = _prepared(valid, spec, recipe, cache_dir, "valid")
+        log.info("%s: %s", held_store.dataset, held_store.labels or "labels: as the store has them")
         files += held_store.samples
         rows = _at_most(store, _not_held_out(store), recipe)
         held = _at_most(held_store, _own_or_all(held_store), recipe)

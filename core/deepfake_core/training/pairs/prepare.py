@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import subset_by_group
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.files import file_state
+from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
 from deepfake_core.inputs.faces import WEIGHTS
@@ -32,6 +34,8 @@ from deepfake_core.training.pairs.maker import PairMaker, PairSource
 from deepfake_core.training.pairs.pairs import PairDataset, validation_pairs
 from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER, load_reconstructions, training_decoders
 from deepfake_registry.manifest import FaceCrop
+
+log = logging.getLogger("deepfake.training")
 
 DATA_SEED = 42
 """Seed of the autoencoders and of the validation pairs: runs with different seeds of the recipe can be compared."""
@@ -57,6 +61,7 @@ def pairs_training_data(
         raise TrainingDataError("samples='pairs' draws every pair anew; overfit a few of samples='pictures' instead")
     samples = [sample for sample in dataset if sample.split != "test"]
     samples = list(spread(samples, len(samples), recipe.max_images or len(samples)))
+    log.info("%s: %s", dataset.root, labels_read(counted(samples)))
     training_identity = SplitIdentity.of(sample for sample in samples if sample.split != "valid")
     validation_identity = SplitIdentity.of(sample for sample in samples if sample.split == "valid")
     training_identity.check_disjoint(validation_identity, "training and validation", recipe)

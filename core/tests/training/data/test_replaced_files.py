@@ -1,5 +1,6 @@
 """A store of crops is of the files as they are: what was replaced is cut again, what was only moved is not."""
 
+import logging
 import os
 import shutil
 
@@ -79,6 +80,18 @@ def test_two_tables_in_one_folder_and_two_of_one_name_have_caches_of_their_own(t
     assert levels(gathered(CsvTable(data["a"] / "y.csv"))).keys() == {
         f"{kind}/{number}.bmp" for kind in ("real", "fake") for number in (2, 3)
     }
+
+
+def test_training_says_how_labels_were_read(tmp_path, gathered, caplog):
+    (bitmaps(tmp_path / "data") / "t.csv").write_text(
+        "path,label\nreal/0.bmp,0\nreal/1.bmp,0\nfake/0.bmp,1\nfake/1.bmp,1\n"
+    )
+    for _ in range(2):  # also where the store exists
+        with caplog.at_level(logging.INFO, "deepfake.training"):
+            store = gathered(CsvTable(tmp_path / "data" / "t.csv", labels={"1": 1, "0": 0}))
+        assert store.labels == "labels: '0' → real (2), '1' → fake (2)"
+        assert f"CsvTable:data: {store.labels}" in caplog.messages
+        caplog.clear()
 
 
 def test_another_preprocessing_has_a_cache_of_its_own(tmp_path, gathered):
