@@ -56,8 +56,8 @@ def sample_frames(
     The video is divided into ``count`` spans of equal time, and the frame shown in the middle of each is yielded. No
     frame comes twice, so a video with fewer frames gives all of them. Parts with clocks of their own, as in streams
     that were joined, follow each other without a gap; where gaps in the time stamps would leave frames out, the spans
-    have equal numbers of frames. A damaged frame is replaced by the nearest undamaged one of its span. A truncated
-    video gives the frames that can be decoded.
+    have equal numbers of frames. A damaged frame is replaced by the nearest undamaged one between its neighbours. A
+    truncated video gives the frames that can be decoded.
 
     Args:
         source: Path, or bytes of a file.
@@ -226,7 +226,7 @@ def _frames(
 
 def _remarks(video: Moving, count: int, damaged: int) -> Iterator[str]:
     """Yield what limits the judgement of a video; ``damaged`` of the ``count`` frames that were sampled are damaged."""
-    yield from video.left_out()
+    yield from video.left_out(count)
     of_all, decoded = video.damage()
     if of_all:
         among = f"among them {damaged} of the {count} that were looked at" if damaged else "which were not looked at"

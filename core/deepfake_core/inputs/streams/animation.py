@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import decode, image_factory
 from deepfake_core.inputs.reading.limits import refuse_large
 from deepfake_core.inputs.reading.tiff import full_pages
@@ -41,8 +42,8 @@ def animation(stream: IO[bytes], kind: Kind, name: str, limit: int) -> Animation
     if kind.pillow not in _FORMATS:
         return _pages(stream, name, limit) if kind.pillow == "TIFF" else None
     try:
-        image = image_factory(kind.pillow)(stream, "")
-        return Animation(image, name, limit) if getattr(image, "is_animated", False) else None
+        found = Animation(stream, kind.pillow, name, limit)
+        return found if found.moves else None
     except Exception:  # noqa: BLE001 - a damaged image, of which reading it as a single one says what is wrong
         return None
     finally:
@@ -53,7 +54,7 @@ def _pages(stream: IO[bytes], name: str, limit: int) -> Pages | None:
     """Open a TIFF file with several pages that are pictures of their own; ``None`` for any other."""
     try:
         numbers = full_pages(stream)
-        return Pages(image_factory("TIFF")(stream, ""), numbers, name, limit) if len(numbers) > 1 else None
+        return Pages(stream, numbers, name, limit) if len(numbers) > 1 else None
     except Exception:  # noqa: BLE001 - as above
         return None
     finally:
@@ -66,15 +67,21 @@ class Animation(Moving):
     A frame that is shown for several times as long as the shortest one counts as so many frames.
 
     Args:
-        image: Opened image file with several frames.
+        stream: Open file of an image.
+        form: Pillow's name of its format.
         name: Name of the input in messages.
         limit: Most pixels of a frame.
     """
 
-    def __init__(self, image: Image.Image, name: str, limit: int) -> None:
+    too_large_ends = True
+    """Whether frames behind one that is too large are left out, because they build on it."""
+
+    def __init__(self, stream: IO[bytes], form: str, name: str, limit: int) -> None:
         super().__init__(name, limit)
-        self._image = image
-        self._numbers: Sequence[int] = range(image.n_frames)  # type: ignore[attr-defined]
+        self._stream, self._form = stream, form
+        image = self._opened()
+        self.moves: bool = getattr(image, "is_animated", False)
+        self._numbers: Sequence[int] = range(getattr(image, "n_frames", 1))
         self._kept = max(1, min(len(self._numbers), _MOST_PIXELS // max(1, image.width * image.height)))
         self._durations: dict[int, float] = {}  # in seconds, of each frame that can be decoded
 
@@ -82,10 +89,10 @@ class Animation(Moving):
         """Do nothing: Pillow holds nothing but the file."""
 
     def timeline(self) -> Timeline:
-        refuse_large(self._image, self.name, self.limit)
+        refuse_large(self._opened(), self.name, self.limit)
         # Only decoding tells the times.
-        for number, _ in self._loaded():
-            stated = float(self._image.info.get("duration") or 0)
+        for number, image in self._loaded():
+            stated = float(image.info.get("duration") or 0)
             self._durations[number] = (stated if stated >= _LEAST_MS else _USUAL_MS) / 1000
         total = sum(self._durations.values())
         self.step = max(min(self._durations.values(), default=_USUAL_MS / 1000), total / _MOST_SHOWN)
@@ -95,7 +102,7 @@ class Animation(Moving):
     def is_whole(self) -> bool:
         return max(self._durations, default=0) == self._kept - 1
 
-    def left_out(self) -> list[str]:
+    def left_out(self, sampled: int) -> list[str]:  # noqa: ARG002
         if self._kept >= len(self._numbers):
             return []
         return [
@@ -119,18 +126,32 @@ class Animation(Moving):
             for place in range(count):
                 yield Decoded(time + place * self.step, frame, is_clean)
 
+    def _opened(self) -> Image.Image:
+        """Open the image from its start, as Pillow keeps the size of a frame that it refused."""
+        self._stream.seek(0)
+        return image_factory(self._form)(self._stream, "")
+
     def _loaded(self) -> Iterator[tuple[int, Image.Image]]:
         """Yield number and image of each frame that can be decoded; it is the same object each time."""
+        image, pixels = self._opened(), 0
         for number, place in enumerate(self._numbers[: self._kept]):
             try:
-                self._image.seek(place)
-                refuse_large(self._image, self.name, self.limit)
-                self._image.load()
+                image.seek(place)
+                refuse_large(image, self.name, self.limit)
+                pixels += image.width * image.height
+                if pixels > _MOST_PIXELS:  # frames are larger than the header says
+                    self._kept = number
+                    return
+                image.load()
             except EOFError:
                 return
+            except (Image.DecompressionBombError, InputError):
+                if self.too_large_ends:
+                    return
             except Exception:  # noqa: BLE001, S112 - Pillow raises anything for damaged files
                 continue
-            yield number, self._image
+            else:
+                yield number, image
 
     def _shown(self) -> dict[int, tuple[float, int]]:
         """Return when each frame is shown, in seconds, and how many times."""
@@ -145,14 +166,16 @@ class Pages(Animation):
     """Pages of a TIFF file, as frames that are shown for equal times.
 
     Args:
-        image: Opened TIFF file.
+        stream: Open TIFF file.
         numbers: Numbers of the pages that are pictures of their own.
         name: Name of the input in messages.
         limit: Most pixels of a page.
     """
 
-    def __init__(self, image: Image.Image, numbers: Sequence[int], name: str, limit: int) -> None:
-        super().__init__(image, name, limit)
+    too_large_ends = False
+
+    def __init__(self, stream: IO[bytes], numbers: Sequence[int], name: str, limit: int) -> None:
+        super().__init__(stream, "TIFF", name, limit)
         self._numbers = numbers
         self._kept = min(self._kept, len(numbers))
 
@@ -160,3 +183,9 @@ class Pages(Animation):
         self.step = _USUAL_MS / 1000
         self._durations = dict.fromkeys(range(self._kept), self.step)
         return Timeline(0.0, self._kept * self.step, self.step * np.arange(self._kept, dtype=np.float64))
+
+    def left_out(self, sampled: int) -> list[str]:
+        if self._kept <= sampled:
+            return super().left_out(sampled)
+        pages = len(self._numbers)
+        return [f"of its {pages} pages, {sampled} were looked at; raise frames to {pages}"]

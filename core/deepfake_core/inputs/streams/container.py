@@ -34,7 +34,7 @@ _FORMATS = (
     "yuv4mpegpipe"
 )
 # Formats whose header states the length; in others FFmpeg guesses it from the bit rate.
-_STATE_LENGTH = frozenset({"asf", "avi", "flv", "matroska", "mov", "mxf", "nut"})
+_STATE_LENGTH = frozenset({"asf", "flv", "matroska", "mov", "mxf", "nut"})
 # Frame rate in Hz that is assumed if a stream states none.
 _FALLBACK_RATE = 25.0
 # More threads than this do not help FFmpeg's decoders.
@@ -199,6 +199,12 @@ class VideoStream(Moving):
         return None
 
     def is_whole(self) -> bool:
+        if self.format == "avi":
+            # FFmpeg corrects the length that the header states, but not the size.
+            self.file.seek(0)
+            stated_bytes = 8 + int.from_bytes(self.file.read(8)[4:], "little")
+            self._rewind()
+            return bool(self.container.size >= stated_bytes)
         if not self.container.duration or self.format not in _STATE_LENGTH:
             return True
         end = ((self.container.start_time or 0) + self.container.duration) / av.time_base
@@ -215,7 +221,7 @@ class VideoStream(Moving):
         self._rewind()
         return bool(last + slack >= end)
 
-    def left_out(self) -> list[str]:
+    def left_out(self, sampled: int) -> list[str]:  # noqa: ARG002
         remarks = [self._remark] if self._remark else []
         streams = self._picture_streams()
         if len(streams) > 1:

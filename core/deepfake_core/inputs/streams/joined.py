@@ -95,8 +95,8 @@ class Joined(Moving):
     def is_whole(self) -> bool:
         return all(part.is_whole() for part in self._parts)
 
-    def left_out(self) -> list[str]:
-        remarks = dict.fromkeys(remark for part in self._parts for remark in part.left_out())
+    def left_out(self, sampled: int) -> list[str]:
+        remarks = dict.fromkeys(remark for part in self._parts for remark in part.left_out(sampled))
         failed = [f"of {self._failed + len(self._parts)} joined videos, {self._failed} cannot be read"]
         return [*remarks, *(failed if self._failed else [])]
 

@@ -74,8 +74,8 @@ class Moving(ABC):
         """Return whether the file reaches as far as its header states; true if it states no length."""
         return True
 
-    def left_out(self) -> list[str]:
-        """Return what of the file is not looked at, one sentence each."""
+    def left_out(self, sampled: int) -> list[str]:  # noqa: ARG002
+        """Return what of the file is not looked at if so many frames are sampled, one sentence each."""
         return []
 
     def damage(self) -> tuple[int, int]:
@@ -85,7 +85,7 @@ class Moving(ABC):
     def shown_at(self, targets: list[float]) -> Iterator[tuple[int, Decoded]]:
         """Yield position in ``targets`` and frame shown at each of them, in the order of time.
 
-        A damaged frame is replaced by the nearest undamaged one, if there is one closer to it than to other targets.
+        A damaged frame is replaced by the nearest undamaged one between the last frame and the next target.
 
         Args:
             targets: Times in seconds, ascending. The times of the yielded frames ascend too.
@@ -110,11 +110,10 @@ class Moving(ABC):
                 shown, ahead = ahead, next(frames, None)
             best = shown or ahead
             if best is not None and not best.is_clean:
-                reach = min(_JUMP_GAP_S, (targets[place + 1] - target) / 2 if place + 1 < len(targets) else math.inf)
-                while ahead is not None and not ahead.is_clean and ahead.time < target + reach:
+                until = min([target + _JUMP_GAP_S, *targets[place + 1 : place + 2]])
+                while ahead is not None and not ahead.is_clean and ahead.time < until:
                     shown, ahead = ahead, next(frames, None)
-                near = [one for one in (clean, ahead) if one and one.is_clean and last_yielded < one.time]
-                near = [one for one in near if abs(one.time - target) < reach]
+                near = [one for one in (clean, ahead) if one and one.is_clean and last_yielded < one.time < until]
                 best = min(near, key=lambda one: abs(one.time - target), default=best)
             if best is not None and best.time >= last_yielded:
                 last_yielded = best.time
