@@ -1,0 +1,50 @@
+"""Animated images whose later frames are far larger than the header says: no memory is filled, nothing hangs."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+from PIL import Image
+
+from deepfake_core.inputs.sniff import sniff
+from deepfake_core.inputs.streams import animation
+from deepfake_core.inputs.video import sample_frames
+
+
+def gif_with_a_large_frame(width: int, height: int, place: int = 1) -> bytes:
+    """A GIF of four frames, one of which states another size."""
+    frames = [Image.new("RGB", (24, 16), (60 * number, 0, 0)) for number in range(4)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=100, disposal=2)
+    data = bytearray(stream.getvalue())
+    at = -1
+    for _ in range(place + 1):
+        at = data.index(b"\x2c\0\0\0\0\x18\0\x10\0", at + 1)
+    data[at + 5 : at + 9] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("side", [65535, 13000])  # beyond what Pillow allows, and beyond our limit
+def test_a_frame_that_is_too_large_ends_an_animation(side: int) -> None:
+    data = gif_with_a_large_frame(side, side)
+    found = animation.animation(io.BytesIO(data), sniff(data), "a.gif", 64_000_000)
+    assert found is not None
+    for _ in range(2):  # the timeline, and then the frames
+        assert [(number, image.size) for number, image in found._loaded()] == [(0, (24, 16))]
+
+
+def test_pixels_are_counted_as_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(animation, "_MOST_PIXELS", 30_000)
+    data = gif_with_a_large_frame(200, 200)
+    found = animation.animation(io.BytesIO(data), sniff(data), "a.gif", 64_000_000)
+    assert found is not None
+    found.timeline()
+    assert found._kept == 1
+
+
+def test_the_frames_before_are_judged_and_the_loss_is_said() -> None:
+    said: list[str] = []
+    assert len(list(sample_frames(gif_with_a_large_frame(65535, 65535, place=2), 8, warn=said.append))) == 2
+    assert said
