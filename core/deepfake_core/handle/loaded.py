@@ -140,13 +140,14 @@ class LoadedDetector(Predictor):
         epsilon: float = 0.03,
         save: str | os.PathLike[str] | None = None,
         reason: str = "",
+        max_pixels: int | None = None,
     ) -> Image.Image:
         """Add a small perturbation to a picture, which disturbs programs that would manipulate its faces.
 
         See :func:`deepfake_core.protect.protectors.protect` for arguments and errors.
         """
         protect = import_object("deepfake_core.protect.protectors:protect")
-        image: Image.Image = protect(self, source, epsilon, save=save, reason=reason)
+        image: Image.Image = protect(self, source, epsilon, save=save, reason=reason, max_pixels=max_pixels)
         return image
 
 

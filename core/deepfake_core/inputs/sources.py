@@ -15,7 +15,7 @@ from PIL import Image
 from deepfake_core.errors import InputError
 from deepfake_core.inputs.decode import in_memory, name_of
 from deepfake_core.inputs.folders import walk_folder
-from deepfake_core.inputs.reading.memory import as_array, is_array, is_file_object, is_table, refusal
+from deepfake_core.inputs.reading.memory import as_array, is_array, is_file_object, is_response, is_table, refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def expand(inputs: Inputs, *, clips: bool = False) -> Iterator[Source]:
         yield as_source(inputs)
     elif is_array(inputs):
         yield from _expand_array(as_array(inputs), clips)
-    elif isinstance(inputs, Iterable) and not isinstance(inputs, Mapping) and not is_table(inputs):
+    elif isinstance(inputs, Iterable) and not (isinstance(inputs, Mapping) or is_table(inputs) or is_response(inputs)):
         for item in inputs:
             yield from expand(item, clips=clips)
     else:

@@ -42,6 +42,8 @@ EPSILON = 0.03
 
 # Share of the bound that is kept free for the mark.
 _MARK_SHARE = 1 / 3
+# Number of faces whose perturbation is computed at a time, which limits memory.
+_BATCH = 16
 # Settings that lose as little as the format allows.
 _FORMATS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -97,6 +99,7 @@ def protect(
     *,
     save: str | os.PathLike[str] | None = None,
     reason: str = "",
+    max_pixels: int | None = None,
 ) -> Image.Image:
     """Add a small perturbation to a picture, which disturbs programs that manipulate its faces.
 
@@ -115,6 +118,8 @@ def protect(
             returned picture and for lossless files; JPEG changes the pixels further.
         reason: Reason to protect the picture whatever detectors say, such as that you took the photograph. By default,
             a picture with a face that is called fake is refused.
+        max_pixels: Most pixels that are decoded of a file; larger ones are refused, because all pixels are needed. By
+            default 64 million, or what ``DEEPFAKE_MAX_PIXELS`` says.
 
     Returns:
         The protected picture. Its ``info["protection"]`` holds ``psnr_db`` and ``ssim`` against the original,
@@ -130,21 +135,26 @@ def protect(
     """
     if save is not None:
         check_target(source, save)
-    image = _protected(load_protector(detector), detector, source, epsilon, reason)
+    image = _protected(load_protector(detector), detector, source, epsilon, reason, max_pixels)
     if save is not None:
         save_picture(image, save)
     return image
 
 
 def _protected(
-    protector: Protector, detector: LoadedDetector, source: PictureSource, epsilon: float, reason: str
+    protector: Protector,
+    detector: LoadedDetector,
+    source: PictureSource,
+    epsilon: float,
+    reason: str,
+    max_pixels: int | None,
 ) -> Image.Image:
     most = levels(epsilon)
     name, source = in_memory(source)
     if isinstance(source, str | bytes) and is_video(source):
         raise InputError(name, "is a video or an animation, and only still pictures are protected")
-    picture = decode(source)
-    stored, orientation = stored_picture(source)
+    stored, orientation = stored_picture(source, max_pixels=max_pixels)
+    picture = decode(source, max_pixels=max_pixels)
     prepared = detector.prepare(picture.pixels)
     if prepared.error:
         raise InputError(name, prepared.error)
@@ -197,7 +207,9 @@ def change_of(
     spec = detector.manifest.preprocess
     squares = [_rectangle(box, spec.crop) for box in boxes if isinstance(spec.crop, FaceCrop)]
     bound = epsilon * (1 - _MARK_SHARE) if squares else epsilon
-    found = protector.perturbation(detector, crops if squares else prepare_crop(pixels, None, spec)[None], bound)
+    crops = crops if squares else prepare_crop(pixels, None, spec)[None]
+    parts = (crops[start : start + _BATCH] for start in range(0, len(crops), _BATCH))
+    found = np.concatenate([protector.perturbation(detector, part, bound) for part in parts])
     found = np.clip(found, -bound, bound)
     field = np.zeros((height, width, 3), np.float32)
     if squares:

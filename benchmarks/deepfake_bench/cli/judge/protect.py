@@ -29,6 +29,15 @@ def protect(
     backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most pixels of an image; by default 64 million, or what DEEPFAKE_MAX_PIXELS says. Larger ones are "
+            "refused.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Protect the faces in images against manipulation.
 
@@ -57,7 +66,7 @@ def protect(
         assert isinstance(source, str)
         target = _free(out, Path(source), protectors.output_suffix(source), taken)
         try:
-            image = loaded.protect(source, epsilon=epsilon, save=target, reason=reason)
+            image = loaded.protect(source, epsilon=epsilon, save=target, reason=reason, max_pixels=max_pixels)
         except InputError as error:
             typer.echo(f"dfbench: {printable(str(error))}", err=True)
             continue

@@ -23,7 +23,12 @@ _PIECE = 16 << 20
 
 def is_file_object(value: object) -> TypeGuard[BinaryIO]:
     """Tell whether something is an open file, or can be read as one; also if it was opened as text."""
-    return hasattr(value, "read")
+    return hasattr(value, "read") and not is_response(value)
+
+
+def is_response(value: object) -> bool:
+    """Tell whether something is the response of an HTTP client such as requests, which is iterated in pieces."""
+    return hasattr(value, "content") and hasattr(value, "headers") and hasattr(value, "status_code")
 
 
 def is_array(value: object) -> bool:
@@ -123,6 +128,8 @@ def refusal(value: object) -> str:
         return "got None, as cv2.imread returns for a file that it cannot read; pass the path"
     if is_table(value):
         return f"cannot read pictures from a {kind}; pass its column of paths"
+    if is_response(value):
+        return f"cannot read a picture from a {kind}; pass its content, which is bytes"
     if isinstance(value, Mapping):
         return f"cannot read pictures from a {kind}; pass a list of its values"
     return f"cannot read a picture from {kind}; {wanted}"

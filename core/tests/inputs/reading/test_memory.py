@@ -192,6 +192,32 @@ def test_frames_of_a_video_as_an_array():
         only(np.zeros((3, 3, 24, 32), np.uint8), clips=True)
 
 
+class Response:
+    """A response as of requests, whose pieces must not be taken for files."""
+
+    content, headers, status_code = PNG, {}, 200
+
+    def __iter__(self):
+        return iter([PNG[:128], PNG[128:]])
+
+
+def test_a_response_names_its_content():
+    with pytest.raises(TypeError, match="cannot read a picture from a Response; pass its content, which is bytes"):
+        list(expand(Response()))
+    with pytest.raises(InputError, match="pass its content"):
+        decode(Response())
+
+
+def test_an_animated_image_that_pillow_opened_says_which_frame_was_judged():
+    data = encoded(Image.fromarray(PICTURE), "GIF", save_all=True, append_images=[Image.fromarray(PICTURE[::-1])])
+    with Image.open(io.BytesIO(data)) as image:
+        image.seek(1)
+        picture = decode(image)
+    assert picture.warnings == ("holds 2 frames: the one that it shows was judged; pass its path or bytes",)
+    assert np.abs(picture.pixels.astype(int) - PICTURE[::-1]).mean() < 20
+    assert decode(Image.fromarray(PICTURE)).warnings == ()
+
+
 class Tensor:
     """An array of another library on another device: NumPy must not touch it before it is moved."""
 
