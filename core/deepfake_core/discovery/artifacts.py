@@ -6,15 +6,16 @@ onnx nor safetensors is needed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 from xml.parsers import expat
 
+from deepfake_core.discovery.onnx_file import onnx_metadata, refuse_external_data
 from deepfake_core.errors import ArtifactCorrupt, InputError
 from deepfake_registry.files import atomic_path, sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, FileRef, ModelManifest, parse_manifest
@@ -33,12 +34,11 @@ WEIGHTS_HASH = "weights_sha256"
 """Key under which an ``.xml`` file stores the hash of its weights, beside its manifest."""
 
 _HEADER_LIMIT = 100_000_000  # bytes; the safetensors format's own limit
-_METADATA_PROPS = 14  # number of the field in onnx.proto
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Model file in one format; its content has been verified if the manifest of a package states its hash.
+    """Model file in one format.
 
     Attributes:
         path: Path of the file.
@@ -46,6 +46,7 @@ class Artifact:
         sha256: SHA-256 of the content, in hexadecimal.
         manifest: Description of the model.
         weights: Path of the file with the weights, if they are in a file of their own.
+        weights_sha256: SHA-256 of that file, in hexadecimal.
     """
 
     path: Path
@@ -53,6 +54,26 @@ class Artifact:
     sha256: str
     manifest: ModelManifest
     weights: Path | None = None
+    weights_sha256: str = ""
+
+    def content(self) -> bytes:
+        """Read the file, and verify what was read; a model is made of these bytes, not of a file that is opened again.
+
+        Raises:
+            ArtifactCorrupt: The file cannot be read, has other content than its hash says, or is not all of the model.
+        """
+        content = _verified(self.path, self.sha256)
+        if self.format == "onnx":
+            refuse_external_data(content, self.path)
+        return content
+
+    def weights_content(self) -> bytes:
+        """Read the file with the weights, and verify what was read; no bytes if there is no such file.
+
+        Raises:
+            ArtifactCorrupt: The file cannot be read, or its content is not that of its hash.
+        """
+        return _verified(self.weights, self.weights_sha256) if self.weights is not None else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +88,24 @@ class Package:
     folder: Path
     manifest: ModelManifest
 
-    def artifact(self, format: str) -> Artifact | None:
-        """Verify and return the file of one format; ``None`` if the package has none.
+    def artifact(self, format: str, *, verify: bool = True) -> Artifact | None:
+        """Return the file of one format; ``None`` if the package has none.
+
+        Args:
+            format: Format of the file.
+            verify: Whether to verify the content. What is only read by :meth:`Artifact.content` is verified there.
 
         Raises:
             ArtifactCorrupt: The file is missing, differs from its recorded size or sha256, or lies outside of
                 the package.
         """
-        if (found := self._file(format)) is None:
+        if (found := self._file(format, verify)) is None:
             return None
-        path, sha256 = found
-        weights = self._file(WEIGHTS_FILE[format]) if format in WEIGHTS_FILE else None
-        return Artifact(path, format, sha256, self.manifest, weights[0] if weights else None)
+        weights = self._file(WEIGHTS_FILE[format], verify) if format in WEIGHTS_FILE else None
+        return Artifact(found[0], format, found[1], self.manifest, *(weights or ()))
 
-    def _file(self, key: str) -> tuple[Path, str] | None:
-        """Verify a file of the manifest, and return its path and its sha256; ``None`` if it is not listed."""
+    def _file(self, key: str, verify: bool) -> tuple[Path, str] | None:
+        """Return the path of a file of the manifest, and its sha256; ``None`` if it is not listed."""
         reference = self.manifest.files.get(key)
         if reference is None:
             return None
@@ -91,8 +115,8 @@ class Package:
         size = path.stat().st_size
         if size != reference.size_bytes:
             raise ArtifactCorrupt(f"{path}: {size} bytes, expected {reference.size_bytes}; install the package again")
-        if sha256_file(path) != reference.sha256:
-            raise ArtifactCorrupt(f"{path}: its sha256 differs from the manifest's; install the package again")
+        if verify and sha256_file(path) != reference.sha256:
+            raise _other_content(path)
         return path, reference.sha256
 
 
@@ -169,8 +193,31 @@ def read_bare(path: str | Path) -> Artifact:
             f"{path}: carries no manifest, so its preprocessing and labels are unknown; "
             "write it with: dfbench export DETECTOR --format onnx"
         )
-    weights = _weights_of_openvino(path, metadata) if format == "openvino" else None
-    return Artifact(path, format, sha256_file(path), parse_manifest(text, path), weights)
+    manifest = parse_manifest(text, path)
+    if format == "openvino":
+        return Artifact(path, format, sha256_file(path), manifest, *_weights_of_openvino(path, metadata))
+    artifact = Artifact(path, format, sha256_file(path), manifest)
+    if format == "onnx":
+        artifact.content()  # refuses a file that is not all of the model
+    return artifact
+
+
+def _verified(path: Path, sha256: str) -> bytes:
+    """Read a file whose content must have a hash."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactCorrupt(f"{path}: cannot be read ({error.strerror}); install the package again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _other_content(path)
+    return content
+
+
+def _other_content(path: Path) -> ArtifactCorrupt:
+    return ArtifactCorrupt(
+        f"{path}: its sha256 differs from the manifest's, or it has changed since the detector was loaded; install the "
+        "package again, or load the detector anew"
+    )
 
 
 def _safetensors_metadata(path: Path) -> dict[str, str]:
@@ -214,65 +261,19 @@ def _openvino_metadata(path: Path) -> dict[str, str]:
     return metadata | ({MANIFEST_KEY: metadata["manifest"]} if "manifest" in metadata else {})
 
 
-def _weights_of_openvino(path: Path, metadata: Mapping[str, str]) -> Path:
-    """Return the ``.bin`` file beside an ``.xml`` file, after a check of the hash that the latter states."""
+def _weights_of_openvino(path: Path, metadata: Mapping[str, str]) -> tuple[Path, str]:
+    """Return the ``.bin`` file beside an ``.xml`` file and its hash, which must be the one that the latter states."""
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise ArtifactCorrupt(f"{weights}: missing; the weights of {path.name} belong beside it")
-    if sha256_file(weights) != metadata.get(WEIGHTS_HASH):
+    sha256 = sha256_file(weights)
+    if sha256 != metadata.get(WEIGHTS_HASH):
         raise ArtifactCorrupt(f"{weights}: not the weights that {path.name} was written with; export it again")
-    return weights
-
-
-def _onnx_metadata(path: Path) -> dict[str, str]:
-    """Return ``ModelProto.metadata_props``: field 14 of the outer protobuf message, entries of key (1) and value (2).
-
-    All other fields, such as the weights, are skipped without being read.
-    """
-    metadata: dict[str, str] = {}
-    try:
-        with path.open("rb") as stream:
-            size = path.stat().st_size
-            while stream.tell() < size:
-                field, length = _next_field(stream, size)
-                if field != _METADATA_PROPS:
-                    stream.seek(length, os.SEEK_CUR)
-                    continue
-                end, entry = stream.tell() + length, {1: b"", 2: b""}
-                while stream.tell() < end:
-                    part, length = _next_field(stream, end)
-                    entry[part] = stream.read(length)
-                metadata[entry[1].decode()] = entry[2].decode()
-    except (ValueError, OSError) as error:
-        raise ArtifactCorrupt(f"{path}: not a readable ONNX file ({error})") from error
-    return metadata
-
-
-def _next_field(stream: BinaryIO, end: int) -> tuple[int, int]:
-    """Read the head of a protobuf field: its number, and the length of its content in bytes (0 for an integer)."""
-    field, wire = divmod(_varint(stream), 8)
-    length = _varint(stream)
-    if field > 0 and wire == 0:
-        return field, 0
-    if field == 0 or wire != 2 or stream.tell() + length > end:
-        raise ValueError(f"unexpected bytes at offset {stream.tell()}")
-    return field, length
-
-
-def _varint(stream: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 64, 7):
-        byte = stream.read(1)
-        if not byte:
-            raise ValueError("it is cut short")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError(f"unexpected bytes at offset {stream.tell()}")
+    return weights, sha256
 
 
 _READERS: Mapping[str, Callable[[Path], dict[str, str]]] = {
-    "onnx": _onnx_metadata,
+    "onnx": onnx_metadata,
     "openvino": _openvino_metadata,
     "safetensors": _safetensors_metadata,
 }

@@ -28,7 +28,7 @@ class RegisteredPackage(Package):
         """Reference ``name@version``, which always denotes the same model."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
-    def _file(self, key: str) -> tuple[Path, str] | None:
+    def _file(self, key: str, verify: bool) -> tuple[Path, str] | None:  # noqa: ARG002 - what is fetched is verified
         """Fetch and verify a file of the manifest, and return its local path and its sha256."""
         reference = self.manifest.files.get(key)
         return (self.registry.fetch(reference), reference.sha256) if reference is not None else None

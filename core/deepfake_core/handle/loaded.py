@@ -97,7 +97,7 @@ class LoadedDetector(Predictor):
         network: nn.Module
         if self.runtime.name == "torch":
             network = self.runtime.network  # type: ignore[attr-defined]
-        elif self._package is not None and (weights := self._package.artifact("safetensors")) is not None:
+        elif self._package is not None and (weights := self._package.artifact("safetensors", verify=False)) is not None:
             network = import_torch("load_network")(self.detector, weights)
         else:
             raise WeightsUnavailable(

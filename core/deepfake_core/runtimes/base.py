@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
-from deepfake_registry.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -111,19 +110,6 @@ class DeviceFailed(DeepfakeError):
 def note_once(message: str) -> None:
     """Log a warning of one line, once in each process."""
     log.warning("%s", message)
-
-
-def check_unchanged(artifact: Artifact) -> None:
-    """Refuse a model file that is no longer the one that was loaded, before it is loaded again in a forked process.
-
-    Raises:
-        ArtifactCorrupt: The file is gone, or its content is another one.
-    """
-    if not artifact.path.is_file() or sha256_file(artifact.path) != artifact.sha256:
-        raise ArtifactCorrupt(
-            f"{artifact.path}: has changed since the detector was loaded, and this process, which was forked since, "
-            "must read it again; load the detector anew"
-        )
 
 
 def device_name(device: str | torch.device) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +22,6 @@ from deepfake_core.runtimes.base import (
     DeviceFailed,
     Outputs,
     Runtime,
-    check_unchanged,
     device_name,
     note_once,
     other_tensors,
@@ -96,7 +96,9 @@ class OnnxRuntime(Runtime):
 
     def _opened(self) -> ort.InferenceSession:
         artifact = self._artifact
-        return open_session(artifact.path, artifact.sha256, device=self.device, threads=self.threads)
+        return open_session(
+            artifact.path, artifact.sha256, read=artifact.content, device=self.device, threads=self.threads
+        )
 
     @property
     def session(self) -> ort.InferenceSession:
@@ -110,7 +112,6 @@ class OnnxRuntime(Runtime):
         if session is None:
             if self.device != "cpu":
                 raise DeviceFailed(self.device, "ONNX Runtime", *FORKED_GPU)
-            check_unchanged(self._artifact)
             session = self._session = self._opened()
         return session
 
@@ -131,12 +132,20 @@ class OnnxRuntime(Runtime):
         return Outputs.named(dict(zip(self._outputs, values, strict=True)))
 
 
-def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int | None = None) -> ort.InferenceSession:
+def open_session(
+    path: Path,
+    sha256: str,
+    *,
+    read: Callable[[], bytes] | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> ort.InferenceSession:
     """Load a model file, or return the session that runs it already.
 
     Args:
         path: Path of the model file.
         sha256: SHA-256 of its content; sessions of the same content, device and number of threads are shared.
+        read: Function that reads the file and verifies what it read; by default nothing is verified.
         device: Device to run on.
         threads: Number of threads of one inference; by default the number that the machine allows.
 
@@ -149,8 +158,9 @@ def open_session(path: Path, sha256: str, *, device: str = "cpu", threads: int |
     with _lock:
         if (session := _sessions.get(key)) is not None:
             return session
+        content = read() if read is not None else path.read_bytes()
         try:
-            session = _session(str(path), threads, device)
+            session = _session(content, threads, device)
         except _OF_FILE as error:
             raise ArtifactCorrupt(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())}") from error
         except _ERRORS as error:

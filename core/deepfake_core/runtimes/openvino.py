@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
-from deepfake_core.runtimes.base import Outputs, Runtime, check_unchanged, device_name, other_tensors
+from deepfake_core.runtimes.base import Outputs, Runtime, device_name, other_tensors
 from deepfake_core.runtimes.forks import never_free, renew_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
 
@@ -72,7 +72,6 @@ class OpenVinoRuntime(Runtime):
         if request is None:
             with self._lock:
                 if self._model is None:  # in a process that was forked
-                    check_unchanged(self._artifact)
                     self._model = self._compiled()
             request = self._own.request = self._model.create_infer_request()
         answer = request.infer({self._input: np.ascontiguousarray(images)})
@@ -89,7 +88,7 @@ class OpenVinoRuntime(Runtime):
         path = self._artifact.path
         try:
             core = openvino.Core()
-            model = core.read_model(path, self._artifact.weights)
+            model = core.read_model(self._artifact.content(), self._artifact.weights_content())
             key = [RT_INFO, COMPUTE]
             asks = model.get_rt_info(key).astype(str) if model.has_rt_info(key) else "f32"
             # By default OpenVINO computes in bfloat16 on any processor that has instructions for it.

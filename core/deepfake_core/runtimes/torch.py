@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from deepfake_core.contract.detector import Detector, WithPreprocess
@@ -185,8 +185,8 @@ def load_network(detector: Detector, artifact: Artifact) -> nn.Module:
         ArtifactCorrupt: The file cannot be read, or its tensors do not fit the network.
     """
     try:
-        stored = load_file(artifact.path)
-    except (SafetensorError, OSError) as error:
+        stored = load_tensors(artifact.content())
+    except SafetensorError as error:
         raise ArtifactCorrupt(f"{artifact.path}: its weights cannot be read: {error}") from error
     state = {name: value.float() if value.is_floating_point() else value for name, value in stored.items()}
     return _filled(detector, state, str(artifact.path))
