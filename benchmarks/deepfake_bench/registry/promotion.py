@@ -83,7 +83,7 @@ def obstacles(manifest: ModelManifest, targets: Sequence[Target], rows: Sequence
                 f"{target.metric} should be {target.comparison} {target.value:g} on the dataset {name}, which was not "
                 f"measured: dfbench run --dataset {name}=PATH"
             )
-    return found + _nothing_held(manifest, check_again(targets, rows)) + _chance(rows)
+    return found + _nothing_held(manifest, targets, check_again(targets, rows)) + _chance(rows)
 
 
 def _against(target: Target, rows: Sequence[Measurement]) -> Iterator[str]:
@@ -109,12 +109,17 @@ def _against(target: Target, rows: Sequence[Measurement]) -> Iterator[str]:
         )
 
 
-def _nothing_held(manifest: ModelManifest, checks: Sequence[TargetCheck]) -> list[str]:
+def _nothing_held(manifest: ModelManifest, targets: Sequence[Target], checks: Sequence[TargetCheck]) -> list[str]:
     """Return that nothing was held against a target, where that is so."""
     if any(check.is_decided for check in checks):
         return []
+    if not targets:
+        return [
+            f"{manifest.architecture!r} documents no target, so that nothing speaks for the model; its plugin can "
+            "state some in targets.toml, see docs/write-a-detector.md"
+        ]
     if not checks:
-        return [f"no documented target of {manifest.architecture!r} was measured, so that nothing speaks for the model"]
+        return ["none of its documented targets was measured"]
     reasons = "; ".join(dict.fromkeys(f"{check.metric}: {check.reason}" for check in checks))
     return [f"none of its documented targets could be measured ({reasons})"]
 

@@ -212,12 +212,12 @@ def test_not_when_no_target_is_documented(promote, good, monkeypatch):
     untargeted(monkeypatch)
     done = promote(good)
     assert done.exit_code == 2
-    assert "no documented target of 'tiny' was measured" in shown(done)
+    assert "'tiny' documents no target, so that nothing speaks for the model" in shown(done)
     assert no_alias()
     assert promote(good, "--override", "the only one there is").exit_code == 0
     (move,) = history()
     assert (move.how, move.reason) == ("override", "the only one there is")
-    assert move.problems[0].startswith("no documented target")
+    assert move.problems[0].startswith("'tiny' documents no target")
 
 
 @pytest.mark.parametrize("condition", ["GPU: A40", "preset: large"])
