@@ -127,6 +127,10 @@ class Pairs(Settings):
     small_size: int = Field(160, gt=0, multiple_of=32)
 
 
+OF_MACHINE = ("workers", "compile", "compile_backend", "checkpointing")
+"""Settings of a recipe that belong to the machine: a resumed run may have others, as it may have another device."""
+
+
 class TrainRecipe(Settings):
     """Every setting of one training run.
 

@@ -58,6 +58,7 @@ def configured(
     Raises:
         DeepfakeError: There is no such recipe or setting, a value is invalid, or the stored run has other settings.
     """
+    from deepfake_core.contract.recipe import OF_MACHINE
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.training.recipes.changes import changed, split_changes
     from deepfake_core.training.recipes.resolve import config_of, resolve_recipe
@@ -73,11 +74,14 @@ def configured(
         before = config_of(detector, base)
     config = changed(before, of_detector, "--set config")
     if stored is not None:
-        other = differences(stored.recipe, settings) + [f"config.{line}" for line in differences(before, config)]
+        # The settings that belong to the machine may be others when a run continues.
+        began = stored.recipe.model_copy(update={name: getattr(settings, name) for name in OF_MACHINE})
+        other = differences(began, settings) + [f"config.{line}" for line in differences(before, config)]
         if other:
             raise DeepfakeError(
-                f"a run continues with the settings with which it began, and these differ: {'; '.join(other)}; "
-                "leave them out, or start a new run in another --run-dir"
+                f"a run continues with the settings with which it began, and these differ: {'; '.join(other)}; only "
+                f"settings of the machine may ({', '.join(OF_MACHINE)}); leave the others out, or start a new run in "
+                "another --run-dir"
             )
     return with_config(loaded, config), settings
 

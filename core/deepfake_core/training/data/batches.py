@@ -14,13 +14,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
 from deepfake_core.datasets.labels import some
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.training.workers import batches
 
 log = logging.getLogger("deepfake.training")
 
@@ -93,11 +93,11 @@ class Batches:
         epoch, number = divmod(step, self.steps_per_epoch)
         first = number * self.recipe.accumulate
         order: NDArray[np.int64] = self._order(epoch)
-        batches = []
+        passes = []
         for batch in range(first, first + self._passes(step)):
             places = np.arange(batch * self.items, (batch + 1) * self.items) % len(order)
-            batches.append([(epoch, int(item)) for item in order[places]])
-        return batches
+            passes.append([(epoch, int(item)) for item in order[places]])
+        return passes
 
     def from_step(self, start: int, stop: int) -> Iterator[list[Part]]:
         """Yield this process's parts of each step from ``start`` to ``stop - 1``; worker processes make the samples."""
@@ -110,15 +110,12 @@ class Batches:
                     handed_out.append(keys[rank::processes])
                     yield handed_out[-1]
 
-        workers = allowed_threads() if self.recipe.workers < 0 else self.recipe.workers
-        loader = iter(
-            DataLoader(
-                self.data,
-                batch_sampler=sampler(),
-                num_workers=workers,
-                pin_memory=self.accelerator.device.type == "cuda",
-                prefetch_factor=4 if workers else None,
-            )
+        loader = batches(
+            self.data,
+            sampler(),
+            allowed_threads() if self.recipe.workers < 0 else self.recipe.workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+            awaited=lambda: self._names([item for _, item in handed_out[0]]),
         )
         for step in range(start, stop):
             parts = []

@@ -28,6 +28,7 @@ from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import Stepper, working_precision
 from deepfake_core.training.loop.stopping import stop_requests
 from deepfake_core.training.recipes.stages import Stage, plan
+from deepfake_core.training.workers import worker_errors
 from deepfake_registry.files import atomic_path
 
 log = logging.getLogger("deepfake.training")
@@ -92,6 +93,7 @@ def fit(
     speed = _Speed(recipe, progress.step)
     with (
         memory_advice(),
+        worker_errors(),
         recompute_activations(detector, network, recipe.checkpointing),
         stop_requests(accelerator) as asked_to_stop,
     ):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.recipe import OF_MACHINE, TrainRecipe
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.recipes.settings import validated
 from deepfake_core.training.runs.files import first_line
@@ -91,3 +91,10 @@ def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     except ValidationError:
         return dict(settings)
     return {**settings, "recipe": recipe}
+
+
+def without_machine(recipe: Any) -> Any:
+    """Return a recipe as plain values without the settings that belong to the machine."""
+    return (
+        {key: value for key, value in recipe.items() if key not in OF_MACHINE} if isinstance(recipe, dict) else recipe
+    )
