@@ -76,7 +76,7 @@ def messages() -> list[tuple[str, str]]:
     found = []
     for path in PRODUCT:
         for line, text in literals(tree(path)):
-            if " " in text and not re.search(r"</?\w+[ />]|class=|:root", text):
+            if (" " in text or text.startswith("deepfake-")) and not re.search(r"</?\w+[ />]|class=|:root", text):
                 found.append((f"{path.relative_to(ROOT)}:{line}", text))
     return found
 
@@ -325,6 +325,18 @@ def test_what_messages_name_exists(rule: Callable[[str], Iterator[str]]) -> None
 def test_a_remedy_that_does_not_exist_is_found(name: str) -> None:
     rule, false = RULES[name]
     assert list(rule(false))
+
+
+def test_options_that_a_dataset_advises_are_its_own() -> None:
+    advised = 0
+    for path, node in classes():
+        own = {name for function in methods(node) if function.name == "__init__" for name in signature(function)}
+        for call in ast.walk(node):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "advised":
+                advised += 1
+                names = {keyword.arg for keyword in call.keywords if keyword.arg}
+                assert names <= (own or dataset_options()), f"{path}:{call.lineno}"
+    assert advised > 5
 
 
 def test_the_tables_of_foreign_names_hold_what_is_used() -> None:
