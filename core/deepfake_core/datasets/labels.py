@@ -55,6 +55,8 @@ _SEQUENCE = re.compile(r"[A-Za-z0-9]+_(\d{3})(?:_(\d{3}))?_\d+")
 _CELEB = re.compile(r"(id\d+)_(?:(id\d+)_)?\d+")
 # In FaceForensics++, an original is named TARGET and a face swap TARGET_DONOR.
 _VIDEO = re.compile(r"(\d{3})(?:_(\d{3}))?")
+# In DeepFakeDetection, whose persons are actors, NN__SCENE is an original and NN_NN__SCENE__CODE a face swap.
+_ACTORS = re.compile(r"(\d{2})(?:_(\d{2}))?__\w+")
 
 
 def parse_labels(text: str) -> dict[str, int]:
@@ -210,9 +212,11 @@ def sequence_identities(group: str) -> tuple[str, ...]:
 def video_identities(name: str) -> tuple[str, ...]:
     """Return the persons in a video named as in Celeb-DF (``id1_id2_0003``) or FaceForensics++ (``000_003``).
 
+    In DeepFakeDetection, ``01_02__walking__ABC`` shows two actors.
+
     The result is empty for any other name.
     """
-    match = _CELEB.fullmatch(name) or _VIDEO.fullmatch(name) or _SEQUENCE.fullmatch(name)
+    match = next(filter(None, (form.fullmatch(name) for form in (_CELEB, _VIDEO, _SEQUENCE, _ACTORS))), None)
     return tuple(person for person in match.groups() if person) if match else ()
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deepfake_core.datasets.sources import shared_reals
+
 
 def places(values: ArrayLike) -> dict[Any, NDArray[np.intp]]:
     """Return the places of each distinct one of N values, ``intp [n]`` ascending; the values are in their order."""
@@ -15,6 +17,23 @@ def places(values: ArrayLike) -> dict[Any, NDArray[np.intp]]:
     order = np.argsort(code, kind="stable")
     ends = np.cumsum(np.bincount(code, minlength=len(distinct)))
     return dict(zip(distinct.tolist(), np.split(order, ends[:-1]), strict=False))
+
+
+def places_by_source(source: ArrayLike, fake: ArrayLike) -> dict[str, NDArray[np.intp]]:
+    """Return the places of the samples that each source is measured on, ``intp [n]``.
+
+    To the fakes of a part of a collection belong the real samples of the collection
+    (:func:`~deepfake_core.datasets.sources.shared_reals`).
+
+    Args:
+        source: Source of each of N samples.
+        fake: Labels ``[N]``; 1 is fake.
+    """
+    found, label = places(source), np.asarray(fake)
+    reals = {name: real for name, here in found.items() if len(real := here[label[here] == 0])}
+    for name, shared in shared_reals(reals, found).items():
+        found[name] = np.concatenate([*(reals[part] for part in shared), found[name]])
+    return found
 
 
 def codes(names: Sequence[str]) -> NDArray[np.intp]:

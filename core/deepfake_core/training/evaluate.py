@@ -13,7 +13,7 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import evaluate_units
-from deepfake_core.evaluation.grouping import places
+from deepfake_core.evaluation.grouping import places_by_source
 from deepfake_core.evaluation.samples import Subset, is_video
 from deepfake_core.progress import track
 from deepfake_core.training.runs.files import read_json, to_csv
@@ -106,6 +106,6 @@ def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
         "error": sum(row["verdict"] == "error" for row in rows),
         "sources": {
             name: {"auc": metrics.roc_auc(fake[here], p_fake[here]), "count": len(here)}
-            for name, here in places(source).items()
+            for name, here in places_by_source(source, fake).items()
         },
     }

@@ -59,6 +59,14 @@ def test_a_mirror_with_folders_of_frames_compressions_and_splits(
     assert [s.path.parent.parent.name for s in open_dataset(f"faceforensics:{root}?compression=c40")] == ["c40"]
 
 
+def test_actors_are_known_by_the_names_of_their_videos(tmp_path: Path) -> None:
+    names = ("original/01__walking.mp4", "DeepFakeDetection/01_02__walking__ABC.mp4")
+    root = write(tmp_path, dict.fromkeys(names, b""))
+    assert [s.identities for s in open_dataset(root)] == [
+        ("faceforensics/01", "faceforensics/02"), ("faceforensics/01",)
+    ]  # fmt: skip
+
+
 def test_a_folder_that_is_not_known_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = mirror(tmp_path / "ff", fakes=("Deepfakes", "FaceSwap"))
     write(root, {"csv/metadata.csv": b"a,b"})

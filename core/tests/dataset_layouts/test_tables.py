@@ -136,6 +136,16 @@ def test_hugging_face_splits_and_class_names(tmp_path: Path) -> None:
         list(HuggingFace(tmp_path / "saved", split="test"))
 
 
+def test_hugging_face_tells_when_its_content_changes(tmp_path: Path) -> None:
+    states = []
+    for content in (b"a", b"a", b"b"):
+        part = hub.Dataset.from_dict({"image": [content], "label": ["real"]})
+        part.save_to_disk(tmp_path / content.decode())
+        dataset = HuggingFace(tmp_path / content.decode())
+        states.append(dataset.state(next(iter(dataset))))
+    assert states[0] == states[1] != states[2]
+
+
 def test_hugging_face_splits_in_other_spellings(tmp_path: Path) -> None:
     part = hub.Dataset.from_dict({"image": [b"a"], "label": ["real"], "group": [0]})
     hub.DatasetDict({"val": part, "extra": part}).save_to_disk(tmp_path / "splits")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepfake_core.evaluation.grouping import codes, places
+from deepfake_core.evaluation.grouping import codes, places, places_by_source
 
 
 def test_places_are_those_of_a_mask_for_each_value():
@@ -14,6 +14,14 @@ def test_places_are_those_of_a_mask_for_each_value():
     for value, here in found.items():
         np.testing.assert_array_equal(here, np.flatnonzero(values == value))
     assert places(np.array([], dtype=str)) == {}
+
+
+def test_the_parts_of_a_collection_are_measured_with_its_real_samples():
+    source = np.array(["ff", "ff/a", "ff/b", "ff", "alone"])
+    found = places_by_source(source, [0, 1, 1, 0, 1])
+    assert {name: here.tolist() for name, here in found.items()} == {
+        "alone": [4], "ff": [0, 3], "ff/a": [0, 3, 1], "ff/b": [0, 3, 2]
+    }  # fmt: skip
 
 
 def test_codes_rank_names_as_numpy_does():

@@ -80,7 +80,7 @@ class CsvTable(Dataset):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        columns = {name.lower() for name in header(root)} if root.suffix.lower() == ".csv" else set()
+        columns = {name.lower() for name in header(root)} if root.suffix.lower() in (".csv", ".tsv") else set()
         return "path" in columns and ("label" in columns or len(columns & TRUTH_COLUMNS.keys()) == 1)
 
     def __iter__(self) -> Iterator[Sample]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
-from deepfake_core.evaluation.grouping import places
+from deepfake_core.evaluation.grouping import places_by_source
 
 
 class Images(Protocol):
@@ -96,13 +96,15 @@ def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) ->
     Returns:
         ``val_loss``, the binary cross-entropy of the logit; ``auc`` and ``pr_auc`` over all samples; ``acc``,
         ``precision``, ``recall`` and ``f1`` at P(fake) = 0.5; ``auc_<family>`` of each family that has both classes,
-        and ``auc_mean``, their mean, or ``auc`` where no family has both.
+        or shares the real samples of its collection
+        (:func:`~deepfake_core.evaluation.grouping.places_by_source`); and ``auc_mean``, their mean, or ``auc`` where
+        no family has both.
     """
     fake = validation.fake
     p_fake = 0.5 * (1.0 + np.tanh(0.5 * logit))
     precision, recall, f1 = metrics.precision_recall_f1(fake, p_fake)
     by_family = {}
-    for name, here in places(validation.family).items():
+    for name, here in places_by_source(validation.family, fake).items():
         if len(np.unique(fake[here])) == 2:
             by_family[f"auc_{name}"] = metrics.roc_auc(fake[here], logit[here])
     auc = metrics.roc_auc(fake, logit)

@@ -145,7 +145,7 @@ def _normed(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Centre and scale shapes ``float32 [n, P, 2]``, and return them as rows ``float32 [n, 2·P]``."""
     shapes = points - points.mean(1, keepdims=True)
     shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
-    return shapes.reshape(len(points), -1)
+    return np.asarray(shapes.reshape(len(points), -1))
 
 
 def normalised(weights: dict[str, float]) -> dict[str, float]:
