@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,16 @@ MAX_DISTANCE = 3
 
 Two versions of one image differ in at most so many bits; two portraits that were aligned alike hardly ever differ in so
 few."""
+
+
+_CROWD = 64
+"""Most hashes with a common part that are all compared with each other."""
+
+_MOST_TABLES = 64
+"""Most times that the hashes are sorted."""
+
+Hashes: TypeAlias = NDArray[np.uint64]
+Places: TypeAlias = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,8 @@ def near_duplicates(
     """Find pairs of images in different splits whose perceptual hashes differ in few bits.
 
     Two hashes that differ in at most ``distance`` bits are equal in at least one of ``distance + 1`` parts, so only
-    hashes that share a part are compared. Rows of one hash in one split are represented by the first of them.
+    hashes that share a part are compared; where many share one, the same is done with the bits that remain. Rows of one
+    hash in one split are represented by the first of them.
 
     Args:
         hashes: ``uint64 [N]``: perceptual hashes.
@@ -112,28 +123,71 @@ def near_duplicates(
     pairs = np.stack([hashes[rows], splits[rows].astype(np.uint64)], axis=1)
     unique, first = np.unique(pairs, axis=0, return_index=True)
     value, split, row = unique[:, 0], unique[:, 1], rows[first]
-    # Every part takes bits from the whole hash, because the low frequencies are similar in most portraits.
-    parts = [
-        np.uint64(sum(1 << bit for bit in range(64) if bit % (distance + 1) == part)) for part in range(distance + 1)
-    ]
     found = [np.empty((0, 3), np.intp)]
-    for number, part in enumerate(parts):
-        order = np.argsort(value & part, kind="stable")
-        key, whole, side = (value & part)[order], value[order], split[order]
-        left = np.arange(len(order))
-        step = 0
-        while len(left):
-            # Compare neighbours at increasing distance, as long as they share the part.
-            step += 1
-            left = left[left + step < len(order)]
-            left = left[key[left] == key[left + step]]
-            right = left + step
-            differing = whole[left] ^ whole[right]
-            close = (np.bitwise_count(differing) <= distance) & (side[left] != side[right])
-            for earlier in parts[:number]:
-                close &= (differing & earlier) != 0  # otherwise the earlier part has found the pair already
-            a, b = order[left[close]], order[right[close]]
-            bits = np.bitwise_count(value[a] ^ value[b]).astype(np.intp)
-            found.append(np.stack([np.minimum(row[a], row[b]), np.maximum(row[a], row[b]), bits], axis=1))
+    for a, b in _close(value, split, np.arange(len(value)), list(range(64)), distance, [], 1):
+        bits = np.bitwise_count(value[a] ^ value[b]).astype(np.intp)
+        found.append(np.stack([np.minimum(row[a], row[b]), np.maximum(row[a], row[b]), bits], axis=1))
     result = np.concatenate(found)
     return result[np.lexsort((result[:, 1], result[:, 0], result[:, 2]))]
+
+
+def _close(
+    value: Hashes, split: Hashes, at: Places, free: list[int], distance: int, ruled_out: list[np.uint64], tables: int
+) -> Iterator[tuple[Places, Places]]:
+    """Yield the places of pairs in different splits that differ in few bits, each pair once.
+
+    Args:
+        value: ``uint64 [N]``: hashes.
+        split: ``uint64 [N]``: number of the split of each hash.
+        at: ``intp [n]``: places to compare; only hashes that agree in all bits outside of ``free`` are compared.
+        free: Bits in which the hashes may differ.
+        distance: Largest number of bits that may differ.
+        ruled_out: Parts in which a pair must differ, because it is found elsewhere otherwise.
+        tables: Number of times that the hashes were sorted to come here.
+    """
+    # Every part takes bits from the whole hash, because the low frequencies are similar in most portraits.
+    parts = [free[number :: distance + 1] for number in range(distance + 1)]
+    for number, part in enumerate(parts):
+        rest = sorted({*free} - {*part})
+        key = value[at] & ~_mask(rest)
+        order = np.argsort(key, kind="stable")
+        key, places = key[order], at[order]
+        differing = [*ruled_out, *map(_mask, parts[:number])]
+        alone = np.ones(len(places), np.bool_)
+        if tables * len(parts) ** 2 <= _MOST_TABLES:
+            # Many similar hashes share a part: they are divided further by the bits that remain.
+            alone = _sizes(key) <= _CROWD
+            crowd = places[~alone]
+            if len(crowd):
+                yield from _close(value, split, crowd, rest, distance, differing, tables * len(parts))
+        yield from _neighbours(value, split, places[alone], key[alone], distance, differing)
+
+
+def _neighbours(
+    value: Hashes, split: Hashes, places: Places, key: Hashes, distance: int, ruled_out: list[np.uint64]
+) -> Iterator[tuple[Places, Places]]:
+    """Compare all pairs of hashes that have the same key; the keys are sorted."""
+    left = np.arange(len(places))
+    step = 0
+    while len(left):
+        # Compare neighbours at increasing distance, as long as they share the key.
+        step += 1
+        left = left[left + step < len(places)]
+        left = left[key[left] == key[left + step]]
+        a, b = places[left], places[left + step]
+        differing = value[a] ^ value[b]
+        close = (np.bitwise_count(differing) <= distance) & (split[a] != split[b])
+        for part in ruled_out:
+            close &= (differing & part) != 0
+        yield a[close], b[close]
+
+
+def _sizes(key: Hashes) -> Places:
+    """Return how many entries of a sorted array have the value of each entry."""
+    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.empty(0, np.intp)
+    sizes = np.diff(np.append(starts, len(key)))
+    return np.repeat(sizes, sizes)
+
+
+def _mask(bits: Iterable[int]) -> np.uint64:
+    return np.uint64(sum(1 << bit for bit in bits))

@@ -75,6 +75,23 @@ def test_near_duplicates_among_very_many_are_found():
     assert found.tolist() == [[row, 70_000 + row, 3] for row in range(10)]
 
 
+def test_similar_portraits_are_not_all_compared_with_each_other(monkeypatch):
+    def similar(count):
+        rng = np.random.default_rng(0)
+        hashes = np.full(count, 0x0123456789ABCDEF, np.uint64)
+        for _ in range(12):
+            hashes ^= np.uint64(1) << rng.integers(0, 64, count, np.uint64)
+        return hashes, rng.integers(0, 2, count)
+
+    few = similar(400)
+    assert {tuple(row) for row in near_duplicates(*few).tolist()} == brute_force(*few, 3)
+    compared = []
+    bitwise_count = np.bitwise_count
+    monkeypatch.setattr(np, "bitwise_count", lambda values: compared.append(values.size) or bitwise_count(values))
+    near_duplicates(*similar(20_000))
+    assert sum(compared) < 20_000 * 20_000 / 2 / 200
+
+
 def test_perceptual_hashes_know_a_picture_again():
     pytest.importorskip("imagehash")
     import io
