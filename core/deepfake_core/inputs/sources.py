@@ -29,9 +29,15 @@ PICTURE_SUFFIXES = frozenset(
 )
 """Suffixes by which image files are found in folders, in lower case."""
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
-)
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".insv", ".lrv", ".avi", ".divx", ".amv", ".mkv",
+    ".mk3d", ".webm", ".wmv", ".asf", ".flv", ".ogv", ".rm", ".rmvb", ".ts", ".mts", ".m2ts", ".m2t", ".trp",
+    ".tp", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".m2p", ".vob", ".evo", ".mod", ".tod", ".dv", ".dif",
+    ".mxf", ".gxf", ".nut", ".wtv", ".dav", ".ivf", ".obu", ".y4m", ".h264", ".264", ".avc", ".h265", ".265",
+    ".hevc",
+})
+# fmt: on
 """Suffixes by which video files are found in folders, in lower case."""
 
 _DIGITS = re.compile(r"(\d+)")

@@ -105,7 +105,7 @@ def sample_clips(
     """
     with _opened(source, name, max_pixels) as video:
         timeline = video.timeline()
-        gaps = timeline.has_gaps(video.step)
+        gaps = timeline.has_gaps()
         total = len(timeline.times) if gaps else round((timeline.end - timeline.start) / video.step)
         numbers = [
             first + place * clip.stride for first in clip_starts(total, count, clip) for place in range(clip.length)

@@ -29,7 +29,7 @@ def top_boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int, int]]:
 
 
 def index(file: IO[bytes]) -> bytes:
-    """Return the content of the first box ``moov`` of a file; its position is kept."""
+    """Return the first box ``moov`` of a file, which holds the index; the position of the file is kept."""
     position = file.tell()
     start, end = next(((start, end) for kind, start, end in top_boxes(file) if kind == b"moov"), (0, 0))
     file.seek(start)

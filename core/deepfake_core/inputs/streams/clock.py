@@ -50,9 +50,9 @@ class Timeline:
         places = np.clip(numbers, 0, len(self.times) - 1)
         return [float(time) for time in (self.times[places] + ends[places]) / 2]
 
-    def has_gaps(self, step: float) -> bool:
-        """Return whether fewer than half of the frames are there that follow each other every ``step`` seconds."""
-        return len(self.times) * step < 0.5 * (self.end - self.start)
+    def has_gaps(self) -> bool:
+        """Return whether frames are missing for more than half of the time, by the usual time from one to the next."""
+        return len(self.times) > 1 and np.median(np.diff(self.times)) * len(self.times) < 0.5 * (self.end - self.start)
 
     def _shown(self, times: list[float]) -> list[int]:
         return [max(0, int(place) - 1) for place in np.searchsorted(self.times, times, side="right")]

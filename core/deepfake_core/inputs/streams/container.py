@@ -128,6 +128,8 @@ class VideoStream(Moving):
             try:
                 for packet in self.container.demux(self.stream):
                     failures = 0
+                    if packet.is_discard and self._clock is not None and self._clock.restarts:
+                        packet = _shown(packet)
                     if packet.size:
                         packet.opaque = number
                     yield number, packet
@@ -149,7 +151,7 @@ class VideoStream(Moving):
         """Return the timeline by the index of an MP4 file, without reading the file; ``None`` if it is not complete."""
         entries = getattr(self.stream, "index_entries", None)
         stated = self._stated_span()
-        if not self._is_mp4 or stated is None or not entries or len(entries) < max(self.stream.frames, 1):
+        if not self._is_mp4 or stated is None or not entries or len(entries) != self.stream.frames:
             return None
         kept = [(entry.timestamp, entry.pos + entry.size) for entry in entries if not entry.is_discard]
         # A file may be cut off, or go on in fragments, which add to the index while they are read.
@@ -307,6 +309,13 @@ class VideoStream(Moving):
                 self.decoded += 1
                 self.damaged += not is_clean
                 yield Decoded(time, frame, is_clean)
+
+
+def _shown(packet: Any) -> Any:
+    """Return a packet without the mark of FFmpeg that its frame is not shown, as where the clock starts again."""
+    copy = av.Packet(bytes(packet))
+    copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, packet.stream
+    return copy
 
 
 def _seconds(packet: Any, base: Any) -> float | None:

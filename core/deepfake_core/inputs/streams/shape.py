@@ -72,7 +72,7 @@ def mp4_edges(file: IO[bytes], track: int, width: int, height: int) -> Edges:
         width: Width of a stored frame, in pixels.
         height: Height of a stored frame, in pixels.
     """
-    for trak in children(index(file), b"trak"):
+    for trak in children(index(file), b"moov", b"trak"):
         header = next(children(trak, b"tkhd"), b"")
         at = 20 if header[:1] == b"\x01" else 12  # version 1 has times of 8 bytes
         if int.from_bytes(header[at : at + 4], "big") == track:
