@@ -23,6 +23,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.labelled import labelled_training_data
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.validation import validation_logits, validation_metrics
+from deepfake_core.training.gather import test_samples as held_out_samples
 from deepfake_registry.manifest import Clip
 
 pytestmark = pytest.mark.torch
@@ -248,3 +249,23 @@ def test_crops_of_a_store_are_not_read_again_for_the_hash_of_the_data(tmp_path, 
     for shard in (tmp_path / "store" / "shards").iterdir():
         overwrite(shard)
     assert held_out_hashes(store, known) == expected != held_out_hashes(store)
+
+
+def test_a_start_lists_the_data_twice_and_reads_no_picture_of_a_finished_store(tmp_path, gathered):
+    class Counted(ImageFolder):
+        passes = reads = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+        def read(self, sample):
+            self.reads += 1
+            return super().read(sample)
+
+    data = Counted(write_tiny(tmp_path / "data", {"real": 4, "fake": 4}))
+    for reads in (8, 0):
+        data.passes = data.reads = 0
+        gathered(data)
+        held_out_samples(data, None)
+        assert (data.passes, data.reads) == (2, reads)
