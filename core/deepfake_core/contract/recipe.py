@@ -158,14 +158,15 @@ class TrainRecipe(Settings):
         save_every: Optimiser steps between checkpoints, in addition to the one at every validation.
         monitor: Validation metric that selects the best checkpoint.
         mode: Whether ``monitor`` is better when higher (``max``) or lower (``min``).
-        patience: Number of validations in a row without a better ``monitor`` that ends the run; ``None`` never ends it.
+        patience: Number of validations in a row, within one phase, without a better ``monitor`` that ends the run;
+            ``None`` never ends it.
         balance: Way to give both classes the same weight: by the ``sampler``, which repeats the smaller class, or in
             the ``loss``.
         augment: Name of the augmentation of labelled images
             (:data:`deepfake_core.training.data.augment.POLICIES`).
         augment_on: Place where flips and changes of colour are computed: the loading processes (``host``) or the
             ``device``.
-        workers: Processes that make samples; -1 takes every core.
+        workers: Processes that make samples; -1 takes every core, 0 makes them in the training process.
         max_bad: Share of unreadable samples in an epoch beyond which training stops.
         data_share: Share of the training data that is used; groups are never divided.
         max_images: Largest number of images that are prepared of each dataset.

@@ -29,12 +29,13 @@ class Progress:
         step: Number of optimiser steps taken.
         history: Metrics of each validation.
         best: Metrics of the best validation; empty before the first validation.
-        stale: Number of validations since the best one.
+        stale: Number of validations in this phase since the best one.
         reduction: Factor of the learning rate that a plateau schedule has reached in this phase.
         waited: Number of validations without improvement that a plateau schedule has counted.
         loss_sum: Sum of the losses since the last validation.
-        norm_sum: Sum of the gradient norms since the last validation.
-        summed: Number of steps in ``loss_sum`` and ``norm_sum``.
+        norm_sum: Sum of the gradient norms since the last validation, without those of steps in which fp16 overflowed.
+        norms: Number of steps in ``norm_sum``.
+        summed: Number of steps in ``loss_sum``.
         unreadable: Items of the current epoch that could not be read.
     """
 
@@ -46,6 +47,7 @@ class Progress:
     waited: int = 0
     loss_sum: float = 0.0
     norm_sum: float = 0.0
+    norms: float = 0.0
     summed: int = 0
     unreadable: list[int] = field(default_factory=list)
 
@@ -103,7 +105,8 @@ def restore(
             average.module.load_state_dict(state["average"] or state["model"])
     except RuntimeError as error:
         raise ArtifactCorrupt(f"the resume state is of another network: {str(error).splitlines()[0]}") from error
-    return Progress(**state["progress"])
+    # Before overflows were left out, both sums had the same number of steps.
+    return Progress(**{"norms": state["progress"]["summed"], **state["progress"]})
 
 
 def restore_optimizer(state: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:

@@ -88,7 +88,7 @@ def fit(
         if _patience_ended(progress, recipe):
             return progress
 
-    sums = torch.tensor([progress.loss_sum, progress.norm_sum], device=device)
+    sums = torch.tensor([progress.loss_sum, progress.norm_sum, progress.norms], device=device)
     feed = track(batches.from_step(progress.step, total), "training", total=total - progress.step)
     speed = _Speed(recipe, progress.step)
     with (
@@ -105,7 +105,7 @@ def fit(
             if state and progress.step > stage.first:
                 checkpoint.restore_optimizer(state, optimizer, scaler)
             else:
-                progress.reduction, progress.waited = 1.0, 0
+                progress.reduction, progress.waited, progress.stale = 1.0, 0, 0
             log.info("phase %s: steps %d to %d", stage.phase.name, progress.step, stage.last)
 
             while progress.step < stage.last:
@@ -117,7 +117,7 @@ def fit(
                     average.update(model, progress.step)
                 for part in parts:
                     batches.note(part, progress.unreadable)
-                sums += torch.stack([loss, norm])
+                sums += torch.stack([loss, *_counted(norm, scaler)])
                 progress.summed += 1
                 progress.step += 1
 
@@ -137,7 +137,7 @@ def fit(
                         "epoch": step / batches.steps_per_epoch,
                         "lr": max(group["lr"] for group in optimizer.param_groups),
                         "loss": _finite(mean[0], step),
-                        "grad_norm": float(mean[1]),
+                        "grad_norm": float(mean[1] / mean[2]),
                         **validate(_model_to_validate(model, average, accelerator)),
                     }
                     train_mode(model)
@@ -149,7 +149,7 @@ def fit(
                     if accelerator.is_main_process:
                         files.write_metrics(progress.history)
                 if validated or asked_to_stop() or (recipe.save_every and step % recipe.save_every == 0):
-                    progress.loss_sum, progress.norm_sum = sums.tolist()
+                    progress.loss_sum, progress.norm_sum, progress.norms = sums.tolist()
                     hooks.flush()
                     if accelerator.is_main_process:
                         checkpoint.save(files.last, progress, model, average, optimizer, scaler)
@@ -203,6 +203,12 @@ def _add_validation(row: dict[str, float], progress: Progress, stage: Stage, rec
 
 def _patience_ended(progress: Progress, recipe: TrainRecipe) -> bool:
     return recipe.patience is not None and progress.stale >= recipe.patience
+
+
+def _counted(norm: torch.Tensor, scaler: torch.amp.GradScaler) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a gradient norm and 1, or 0 and 0 where fp16 overflowed, so that the scaler skipped the step."""
+    counts = torch.isfinite(norm) if scaler.is_enabled() else torch.ones_like(norm, dtype=torch.bool)
+    return torch.where(counts, norm, 0.0), counts.to(norm.dtype)
 
 
 def _finite(loss: torch.Tensor, step: int) -> float:

@@ -140,6 +140,33 @@ def test_it_stops_early_and_stays_stopped(tmp_path):  # 003-6, 003-10, 004-6
     assert again.step == 8
 
 
+def test_patience_begins_anew_with_each_phase(tmp_path):
+    values = iter([0.9, 0.8, 0.8, 0.8, 0.8, 0.8])
+    head, tune = (Phase(name=name, steps=steps, lr=1e-2) for name, steps in (("head", 6), ("tune", 6)))
+    recipe = changed(phases=(head, tune), patience=3, eval_every=2)
+
+    def stop(step, metrics):
+        if step == 6:
+            raise Stopped("between the phases")
+
+    run(tmp_path, recipe, check=lambda model: {"auc": next(values)}, hooks=Hooks(on_validation=stop))
+    progress, _ = run(tmp_path, recipe, check=lambda model: {"auc": next(values)})
+    assert (progress.step, progress.stale) == (12, 3)
+
+
+@pytest.mark.parametrize(("precision", "mean"), [("fp16", 2.0), ("fp32", float("inf"))])
+def test_a_step_that_fp16_skips_does_not_count_in_the_norm_of_the_gradient(tmp_path, monkeypatch, precision, mean):
+    monkeypatch.setattr("deepfake_core.training.loop.loop.working_precision", lambda *_: precision)
+    monkeypatch.setattr(
+        "deepfake_core.training.loop.step.Stepper.__call__",
+        lambda self, parts, step: (torch.tensor(0.5), torch.tensor(float("inf") if step == 2 else 2.0)),
+    )
+    progress, _ = run(tmp_path)
+    assert progress.history[0]["grad_norm"] == mean
+    assert progress.history[1]["grad_norm"] == 2.0
+    assert [row["loss"] for row in progress.history] == [0.5, 0.5, 0.5]
+
+
 def test_a_lower_loss_can_be_what_is_better(tmp_path):  # resolution 3, 003-11
     values = iter([0.5, 0.7, 0.4])
     progress, _ = run(tmp_path, changed(monitor="val_loss", mode="min"), check=lambda model: {"val_loss": next(values)})

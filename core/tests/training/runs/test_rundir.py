@@ -228,6 +228,18 @@ def test_a_run_goes_on_with_what_it_began_with_or_not_at_all(tmp_path, settings,
     assert read_config(tmp_path) == SETTINGS
 
 
+def test_what_belongs_to_the_machine_may_change_and_is_stored(tmp_path):
+    whole = TrainRecipe().model_dump(mode="json")
+    other = {**whole, "workers": 0, "compile": True, "checkpointing": True}
+    with RunDir(tmp_path) as run:
+        run.start({**SETTINGS, "recipe": whole}, DATA)
+    with RunDir(tmp_path, resume=True) as run:
+        run.start({**SETTINGS, "recipe": other, "data": "moved"}, DATA)
+        assert read_config(tmp_path) == {**SETTINGS, "recipe": other}
+        with pytest.raises(DeepfakeError, match="another recipe"):
+            run.start({**SETTINGS, "recipe": {**other, "batch_size": 8}}, DATA)
+
+
 def test_a_run_that_began_before_a_setting_existed_goes_on(tmp_path):
     whole = TrainRecipe().model_dump(mode="json")
     older = {name: value for name, value in whole.items() if name != "allow_shared_identities"}
