@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepfake_core.inputs.boxes import Box, Face
 from deepfake_core.inputs.crop import scale_box
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Faces in two frames are the same if their boxes overlap by more than this (intersection over union). Frames are a
 # tenth of a second apart, in which a head may move by half of its width.
@@ -47,13 +51,12 @@ def follow(faces: Sequence[Sequence[Face]], sizes: Sequence[tuple[int, int]]) ->
     for number, (found, (height, width)) in enumerate(zip(faces, sizes, strict=True)):
         # Boxes are in shares of the frame's size, so that the resolution does not matter.
         here = [Face(scale_box(face.box, 1 / width, 1 / height), face.confidence) for face in found]
-        last = [track[max(track)].box for track in tracks]
-        pairs = [(_overlap(box, face.box), old, new) for old, box in enumerate(last) for new, face in enumerate(here)]
-        pairs.sort(key=lambda pair: -pair[0])
+        overlaps = _overlaps([track[max(track)].box for track in tracks], [face.box for face in here])
+        pairs = sorted(np.argwhere(overlaps > _LEAST_OVERLAP).tolist(), key=lambda pair: -overlaps[*pair])
         taken: set[int] = set()
         continued: set[int] = set()
-        for overlap, old, new in pairs:
-            if overlap > _LEAST_OVERLAP and old not in continued and new not in taken:
+        for old, new in pairs:
+            if old not in continued and new not in taken:
                 tracks[old][number] = here[new]
                 continued.add(old)
                 taken.add(new)
@@ -73,11 +76,16 @@ def _filled(track: dict[int, Face], sizes: Sequence[tuple[int, int]]) -> Track:
     return Track(tuple(boxes), sum(face.confidence for face in track.values()) / len(track), len(track))
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes."""
-    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
-    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (one.width * one.height + other.width * other.height - shared)
+def _overlaps(ones: Sequence[Box], others: Sequence[Box]) -> NDArray[np.float64]:
+    """Return the intersection over union of each of n boxes and each of m others, ``float64 [n, m]``."""
+    x, y, width, height = _columns(ones)[:, :, None]
+    other_x, other_y, other_width, other_height = _columns(others)[:, None, :]
+    wide = np.minimum(x + width, other_x + other_width) - np.maximum(x, other_x)
+    high = np.minimum(y + height, other_y + other_height) - np.maximum(y, other_y)
+    shared = wide.clip(0) * high.clip(0)
+    union = width * height + other_width * other_height - shared
+    return np.asarray(shared / union.clip(1e-12), np.float64)
+
+
+def _columns(boxes: Sequence[Box]) -> NDArray[np.float64]:
+    return np.array([(box.x, box.y, box.width, box.height) for box in boxes], np.float64).reshape(-1, 4).T

@@ -51,3 +51,11 @@ def test_boxes_follow_a_change_of_resolution():
 def test_a_jump_is_another_face():
     found = follow([[face(0)], [face(0)], [face(150)], [face(150)]], [SIZE] * 4)
     assert [lefts(track) for track in found] == [pytest.approx([0] * 4), pytest.approx([150] * 4)]
+
+
+def test_a_crowd_is_followed_without_looking_at_every_pair_alone():
+    crowd = [Face(Box(x, y, 9, 9), 0.9) for x in range(0, 250, 10) for y in range(0, 250, 10)]
+    found = follow([crowd, crowd[::-1], crowd], [(300, 300)] * 3)
+    places = sorted((round(track.boxes[0].x), round(track.boxes[0].y)) for track in found)
+    assert places == [(face.box.x, face.box.y) for face in crowd]
+    assert all(track.found == 3 and len(set(track.boxes)) == 1 for track in found)
