@@ -144,7 +144,8 @@ def video(frames: list[NDArray[np.uint8]], container: str, codec: str, options: 
     """Return frames ``uint8 [H, W, 3]`` RGB as the bytes of a video."""
     stream = io.BytesIO()
     with av.open(stream, "w", format=container, options=options) as out:
-        out.flags |= av.container.Flags.bitexact.value  # no times, no random numbers
+        bitexact: Any = av.container.Flags.bitexact  # no times, no random numbers
+        out.flags |= bitexact.value
         track: Any = out.add_stream(codec, rate=25)
         track.height, track.width = frames[0].shape[:2]
         track.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"

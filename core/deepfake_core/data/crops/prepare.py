@@ -150,7 +150,9 @@ def _existing(folder: Path, dataset: Dataset, spec: StoreSpec, *, rebuild: bool,
             rebuild = rebuild or refresh
         else:
             try:
-                return CropStore(folder)
+                store = CropStore(folder)
+                shutil.rmtree(folder / PARTS, ignore_errors=True)  # a kill right after the record leaves them
+                return store
             except TrainingDataError as error:
                 problem = str(error)
     if problem and not rebuild:

@@ -280,6 +280,15 @@ def test_a_killed_run_goes_on_after_its_last_whole_shard(tmp_path, parts):
         assert (folder / "shards" / name).read_bytes() == (whole.folder / "shards" / name).read_bytes()
 
 
+def test_parts_that_a_kill_left_beside_a_complete_store_are_removed(tmp_path):
+    write_tiny(tmp_path / "data", {"real": 4, "fake": 4}, side=16)
+    whole = prepare(ImageFolder(tmp_path / "data"), tmp_path / "store", crop="whole")
+    (whole.folder / "parts").mkdir()
+    (whole.folder / "parts" / "000000.npz").touch()
+    assert prepare(ImageFolder(tmp_path / "data"), whole.folder, crop="whole").fingerprint == whole.fingerprint
+    assert not (whole.folder / "parts").exists()
+
+
 def test_an_interrupted_store_does_not_go_on_with_other_data(tmp_path):
     write_tiny(tmp_path / "data", {"real": 30, "fake": 30}, side=16)
 
