@@ -35,7 +35,7 @@ def inside(root: Path, name: str, where: str, *, absolute: bool = False, remedy:
     """
     if os.sep == "/" and ("\\" in name or name[1:2] == ":") and not exists(os.path.join(root, name)):  # noqa: PTH118
         if PureWindowsPath(name).is_absolute():
-            raise TrainingDataError(f"{where}: path {name!r} is an absolute path of Windows; {remedy}")
+            raise TrainingDataError(f"{where}: path '{name}' is an absolute path of Windows; {remedy}")
         name = name.replace("\\", "/")
     path = Path(name)
     if not path.name.strip() or "\0" in name:

@@ -47,6 +47,9 @@ class Subset(Dataset):
     def read(self, sample: Sample) -> Path | bytes:
         return self.dataset.read(sample)
 
+    def state(self, sample: Sample) -> object:
+        return self.dataset.state(sample)
+
 
 def in_any_order(dataset: Dataset) -> bool:
     """Return whether each sample can be read by itself at no further cost, as from files of its own.

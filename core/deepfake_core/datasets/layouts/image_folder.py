@@ -16,6 +16,10 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import has_video_suffix
 
 
+_MANY = 20
+"""Number of folders that a message names, and that are looked into to recognise the layout."""
+
+
 class ImageFolder(Dataset):
     """``root/{real,fake}/…`` or ``root/<source>/{real,fake}/…``, each class folder nested to any depth.
 
@@ -54,7 +58,7 @@ class ImageFolder(Dataset):
         if not root.is_dir():
             return False
         inner = folders(root)
-        return _has_classes(inner) or any(_has_classes(folders(folder)) for folder in inner[:20])
+        return _has_classes(inner) or any(_has_classes(folders(folder)) for folder in inner[:_MANY])
 
     def __iter__(self) -> Iterator[Sample]:
         inner = self._class_folders()
@@ -66,7 +70,7 @@ class ImageFolder(Dataset):
         if not inner:
             raise TrainingDataError(f"{self.root}: no class folders; expected {self._expected()}")
         splits = all(folder.name.lower() in SPLITS for folder in inner)
-        below = chain.from_iterable(map(folders, inner))
+        below = chain.from_iterable(map(folders, inner[:_MANY]))
         if not splits and not any(self._meaning(folder) is not None for folder in below):
             raise self._strange(self.root, inner, "no class folders; ")
         for folder in inner:
@@ -140,6 +144,8 @@ class ImageFolder(Dataset):
 
     def _with_map(self, inner: list[Path]) -> str:
         """Return the address with a label map of all folders; ``fake|real`` stands where the user has to choose."""
+        if len(inner) > _MANY:
+            return self.advised(labels="VALUE:fake,VALUE:real")
         meanings = {}
         for folder in inner:
             known = self._meaning(folder)
