@@ -202,6 +202,20 @@ def test_a_run_goes_on_with_what_it_began_with(stub, tmp_path):  # 001-24, 003-1
     assert stub.asked["data"] == "moved"
 
 
+def test_a_run_goes_on_with_other_settings_of_the_machine(stub, tmp_path):
+    write_run(tmp_path, TrainRecipe(), data="a")
+    changes = ("workers=0", "compile=true", "checkpointing=true")
+    done = invoke(
+        "train", "stub", "--run-dir", tmp_path, "--resume", *(word for one in changes for word in ("--set", one))
+    )
+    assert done.exit_code == 0, done.output
+    assert stub.asked["recipe"] == changed(TrainRecipe(), changes)
+    refused = invoke("train", "stub", "--run-dir", tmp_path, "--resume", "--set", "workers=0", "--set", "batch_size=8")
+    assert refused.exit_code == 2
+    assert "batch_size: 32 → 8; only settings of the machine may (workers, compile" in refused.stderr
+    assert "workers: " not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

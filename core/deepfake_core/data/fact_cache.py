@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.locks import holding
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Sample
@@ -85,12 +86,7 @@ def locked_cache(path: Path) -> Iterator[FactCache]:
         TrainingDataError: The file is not such a database.
         MissingExtra: The ``filelock`` package is not installed.
     """
-    try:
-        from filelock import FileLock
-    except ModuleNotFoundError:
-        raise MissingExtra("the cache of facts about files", "deepfake-core[torch]") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"), FactCache(path) as cache:
+    with holding(Path(f"{path}.lock"), "the cache of facts about files"), FactCache(path) as cache:
         yield cache
 
 

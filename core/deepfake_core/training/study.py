@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.training.runs.locks import locked
+from deepfake_core.locks import locked
 
 if TYPE_CHECKING:
     import optuna

@@ -34,18 +34,14 @@ from deepfake_core.datasets.crop_store.store import (
     read_record,
 )
 from deepfake_core.datasets.labels import labels_read
-from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.samples import Reader, readers
+from deepfake_core.locks import holding
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Clip
-
-try:
-    from filelock import FileLock
-except ModuleNotFoundError:
-    raise MissingExtra("preparing a store of face crops", "deepfake-core[torch]") from None
 
 log = logging.getLogger("deepfake.training")
 
@@ -106,8 +102,7 @@ def prepare(
         problems = (f"{problem['loc'][0]}={problem['input']}: {problem['msg']}" for problem in error.errors())
         raise TrainingDataError(f"a store cannot be made with {'; '.join(problems)}") from error
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with holding(folder / ".lock", "preparing a store of face crops"):
         store = _existing(folder, dataset, spec, rebuild=rebuild, refresh=refresh)
         if store is not None:
             return store

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.runs.locks import LOCK, lock_of
+from deepfake_core.locks import lock_of
+from deepfake_core.training.runs.locks import LOCK
 
 log = logging.getLogger("deepfake.training")
 

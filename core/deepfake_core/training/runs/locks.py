@@ -1,11 +1,11 @@
-"""The lock that gives a run's folder, or another file, one writer at a time."""
+"""The lock that gives a run's folder one writer at a time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake_core.errors import DeepfakeError, MissingExtra
+from deepfake_core.locks import locked
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -15,43 +15,6 @@ LOCK = ".lock"
 
 LOCK_WAIT_S = 10.0
 """How long to wait for the previous writer: after a kill, its data-loading processes take some seconds to end."""
-
-
-def lock_of(file: Path) -> FileLock:
-    """Return the lock of a lock file, without acquiring it.
-
-    Raises:
-        MissingExtra: The ``filelock`` package is absent.
-    """
-    try:
-        from filelock import FileLock
-    except ModuleNotFoundError:
-        raise MissingExtra("a run's folder", "deepfake-core[torch]") from None
-    return FileLock(file, thread_local=False)
-
-
-def locked(file: Path, busy: str, wait_s: float) -> FileLock:
-    """Acquire a lock, which the caller must release.
-
-    Args:
-        file: Lock file; it is made when it does not exist.
-        busy: Message of the error when another process holds the lock.
-        wait_s: How long to wait for that process, in seconds.
-
-    Raises:
-        DeepfakeError: Another process holds the lock, or the folder cannot be written to.
-        MissingExtra: The ``filelock`` package is absent.
-    """
-    lock = lock_of(file)
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=wait_s, poll_interval=0.1)
-    except Timeout:
-        raise DeepfakeError(busy) from None
-    except OSError as error:
-        raise DeepfakeError(f"{file.parent}: cannot be written ({error.strerror}); name another folder") from error
-    return lock
 
 
 def lock_run(folder: Path) -> FileLock:

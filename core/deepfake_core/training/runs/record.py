@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from deepfake_core.discovery.artifacts import read_package, write_package
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError
+from deepfake_core.locks import locked
 from deepfake_core.training.runs.entries import RunEntry, first_problem
-from deepfake_core.training.runs.locks import locked
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import MANIFEST_FILE, Frozen
 
