@@ -115,6 +115,16 @@ def test_a_label_map_may_name_several_folders_of_fakes(tmp_path: Path, layout: s
         assert {s.identities for s in samples} == {("set/7",)}
 
 
+@pytest.mark.parametrize("inner", ["", "c23/"])
+@pytest.mark.parametrize("originals", ["", "youtube/"])
+def test_the_published_folders_without_those_of_versions(tmp_path: Path, inner: str, originals: str) -> None:
+    names = (f"original_sequences/{originals}{inner}000.mp4", f"manipulated_sequences/FaceSwap/{inner}000_001.mp4")
+    samples = list(open_dataset(write(tmp_path, dict.fromkeys(names, b""))))
+    assert [(s.group, s.is_fake) for s in samples] == [
+        ("faceforensics/youtube/000", False), ("faceforensics/FaceSwap/000_001", True)
+    ]  # fmt: skip
+
+
 def test_two_spellings_of_a_class_need_a_label_map(tmp_path: Path) -> None:
     root = write(tmp_path / "set", {f"{name}/a.png": b"" for name in ("real", "fake", "1_fake")})
     with pytest.raises(TrainingDataError, match="'1_fake' and 'fake' both mean fake") as caught:

@@ -40,7 +40,8 @@ class FaceForensics(Dataset):
     a source of its own, ``faceforensics/<manipulation>``; the source of the originals is ``faceforensics``.
 
     Folders of the published layout other than ``youtube`` and those of its five manipulations are skipped with a
-    warning. In a mirror, a folder with pictures or videos whose name is not known is an error.
+    warning; ``youtube``, and the folders of compressions, may be missing. In a mirror, a folder with pictures or videos
+    whose name is not known is an error.
 
     Args:
         root: Folder that contains ``original_sequences`` and ``manipulated_sequences``, or those of a mirror.
@@ -75,7 +76,7 @@ class FaceForensics(Dataset):
         empty = True
         entered: set[str] = set()
         for (top, name), is_fake in kinds.items():
-            folder = self.root / top / name / self.compression / "videos"
+            folder = self._videos(top, name)
             if not folder.is_dir() and name not in self.manipulations:
                 continue
             for path in files_below(folder, entered=entered):
@@ -87,6 +88,17 @@ class FaceForensics(Dataset):
                 f"{self.root}: no videos of compression {self.compression} below original_sequences/youtube or "
                 f"manipulated_sequences; choose another: {self.advised(compression='|'.join(COMPRESSIONS))}"
             )
+
+    def _videos(self, top: str, name: str) -> Path:
+        """Return the folder of videos in this compression; without folders of compressions, the folder above them."""
+        inner = self.root / top / name
+        if name == "youtube" and not inner.is_dir() and not (self.root / top / "actors").is_dir():
+            inner = self.root / top
+        versions = [version for version in COMPRESSIONS if (inner / version).is_dir()]
+        if inner.is_dir() and not versions:
+            return inner
+        whole = inner / self.compression / "videos"
+        return whole if whole.is_dir() or self.compression not in versions else whole.parent
 
     def _mirror(self, splits: dict[str, str]) -> Iterator[Sample]:
         """Yield the samples of a mirror, of which only the names of the folders are known."""

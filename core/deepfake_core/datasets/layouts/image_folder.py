@@ -15,7 +15,6 @@ from deepfake_core.datasets.layouts.manipulations import FOLDERS
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import has_video_suffix
 
-
 _MANY = 20
 """Number of folders that a message names, and that are looked into to recognise the layout."""
 
