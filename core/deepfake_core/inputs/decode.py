@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from deepfake_core.errors import InputError
 from deepfake_core.inputs.reading.limits import MAX_PIXELS as MAX_PIXELS
@@ -52,6 +53,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+# Formats, by Pillow's names, whose frames are those of an animation; the frames of others are pages or previews.
+_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ def decode(
         name: Name of the input in messages; by default that of :func:`name_of`.
 
     Raises:
-        InputError: The input is not a complete image of a known format within the limit.
+        InputError: The input is not a complete image of a known format within the limit, or it is an animation.
     """
     own_name, data = in_memory(source)
     name = own_name if name is None else name
@@ -140,14 +143,23 @@ def decode(
         return Picture(pixels, name, mode, pixels.shape[1], pixels.shape[0])
     limit = pixel_limit(max_pixels)
     if isinstance(data, Image.Image):
-        # The image of a file that Pillow has not decoded yet has tiles. It is the user's, and is not reduced.
+        # The image of a file that Pillow has not decoded yet has tiles. It is the user's, and is not reduced itself.
         if isinstance(data, ImageFile.ImageFile) and data.tile:
+            if isinstance(data, JpegImageFile) and data.width * data.height > limit:
+                return decode(_file_of(data), max_pixels=limit, min_side=min_side, name=name)
             refuse_large(data, name, limit)
         return _from_image(data, name, data.size, _other_frames(data))
     with _opened(data, name) as (image, warnings):
+        if is_animated(image):
+            raise InputError(name, f"an animation ({image.format}), not a single picture; sample its frames instead")
         full = image.size
         limit_decoding(image, name, limit, min_side)
         return _from_image(image, name, full, warnings)
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Return whether a file that Pillow opened has several frames that are shown one after the other."""
+    return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
 
 
 def stored_picture(source: PictureSource, *, max_pixels: int | None = None) -> tuple[Image.Image, int]:
@@ -253,7 +265,9 @@ def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractCo
             )
         if not stat.S_ISREG(status.st_mode):
             # Opening a pipe or a device could wait or read for ever.
-            raise InputError(name, "is not a regular file")
+            raise InputError(
+                name, "is not a regular file; pass an open file instead, or - to dfbench predict for a pipe"
+            )
         if status.st_size == 0:
             raise InputError(name, "is empty (0 bytes); get the file again")
         return path.open("rb")
@@ -315,6 +329,16 @@ def _from_image(image: Image.Image, name: str, full: tuple[int, int], warnings: 
     except Exception as error:
         raise InputError(name, _decode_failure(mode, error)) from error
     return Picture(pixels, name, mode, width, height, warnings)
+
+
+def _file_of(image: ImageFile.ImageFile) -> bytes:
+    """Read the whole file of an image that was opened, and leave the image as it is."""
+    assert image.fp is not None, "an image that is not decoded yet has its file"
+    place = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(place)
+    return content
 
 
 def _other_frames(image: Image.Image) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from deepfake_core.errors import InputError
-from deepfake_core.inputs.decode import decode, image_factory
+from deepfake_core.inputs.decode import decode, image_factory, is_animated
 from deepfake_core.inputs.reading.limits import refuse_large
 from deepfake_core.inputs.reading.tiff import full_pages
 from deepfake_core.inputs.streams.clock import Timeline
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from deepfake_core.inputs.sniff import Kind
 
-_FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+_STILL = frozenset({"JPEG", "BMP"})
 # Frames build on each other, so that all of them are decoded: a small file can hold any number of large ones.
 _MOST_PIXELS = 2_000_000_000
 # Browsers and viewers show a frame that states less than this for a tenth of a second.
@@ -39,8 +39,10 @@ def animation(stream: IO[bytes], kind: Kind, name: str, limit: int) -> Animation
         name: Name of the input in messages.
         limit: Most pixels of a frame.
     """
-    if kind.pillow not in _FORMATS:
-        return _pages(stream, name, limit) if kind.pillow == "TIFF" else None
+    if kind.pillow == "TIFF":
+        return _pages(stream, name, limit)
+    if kind.pillow in _STILL:
+        return None
     try:
         found = Animation(stream, kind.pillow, name, limit)
         return found if found.moves else None
@@ -80,7 +82,7 @@ class Animation(Moving):
         super().__init__(name, limit)
         self._stream, self._form = stream, form
         image = self._opened()
-        self.moves: bool = getattr(image, "is_animated", False)
+        self.moves = is_animated(image)
         self._numbers: Sequence[int] = range(getattr(image, "n_frames", 1))
         self._kept = max(1, min(len(self._numbers), _MOST_PIXELS // max(1, image.width * image.height)))
         self._durations: dict[int, float] = {}  # in seconds, of each frame that can be decoded

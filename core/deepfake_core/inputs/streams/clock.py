@@ -52,7 +52,8 @@ class Timeline:
 
     def has_gaps(self) -> bool:
         """Return whether frames are missing for more than half of the time, by the usual time from one to the next."""
-        return len(self.times) > 1 and np.median(np.diff(self.times)) * len(self.times) < 0.5 * (self.end - self.start)
+        usual = float(np.median(np.diff(self.times))) if len(self.times) > 1 else self.end - self.start
+        return usual * len(self.times) < 0.5 * (self.end - self.start)
 
     def _shown(self, times: list[float]) -> list[int]:
         return [max(0, int(place) - 1) for place in np.searchsorted(self.times, times, side="right")]

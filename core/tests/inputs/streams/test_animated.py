@@ -6,6 +6,8 @@ from media import blocks, encoded, grey_frames
 from PIL import Image
 
 from deepfake_core.data.inspect import Want, inspect
+from deepfake_core.errors import InputError
+from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.inputs.video import sample_clips, sample_frames
@@ -96,3 +98,9 @@ def test_large_frames_are_refused_before_they_are_decoded_and_many_are_limited(m
 def test_an_animation_is_checked_as_a_video():
     facts = inspect(animated(grey_frames(4), "WEBP"), "name", Want())
     assert (facts.video, facts.format, facts.error) == (True, "WebP", "")
+
+
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_an_animation_is_never_read_as_its_first_frame_alone(format):
+    with pytest.raises(InputError, match="an animation"):
+        decode(animated(grey_frames(3), format))
