@@ -97,11 +97,12 @@ class Detector(ABC):
         detector of clips takes float32 [N, T, 3, H, W].
         """
 
-    def init_pretrained(self, network: nn.Module) -> None:  # noqa: B027 - there may be none
+    def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:  # noqa: B027 - there may be none
         """Load the backbone's public weights into a new network before training; by default there are none.
 
         Args:
             network: Network that :meth:`build` made; it is changed in place.
+            download: Whether the user allows to download them. Otherwise they must be on this machine.
         """
 
     def before_training(  # noqa: B027 - most need nothing

@@ -61,6 +61,7 @@ def train(
     track: Sequence[str] = ("tensorboard",),
     resume: bool = False,
     start: LoadedDetector | None = None,
+    download: bool = False,
     terms: Sequence[SourceTerms] = (),
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Package:
@@ -82,6 +83,7 @@ def train(
         resume: Whether to go on with the run that ``run_dir`` holds.
         start: Model of the same architecture whose weights the run starts from; by default the recipe decides between
             the backbone's public weights and random ones.
+        download: Whether to download the backbone's public weights where they are not on this machine.
         terms: Licence terms of the sources, for the model's provenance.
         on_validation: Function that is called with the step and the metrics of each validation; it may raise
             :class:`~deepfake_core.training.loop.hooks.Stopped`.
@@ -91,6 +93,7 @@ def train(
 
     Raises:
         TrainingDataError: The data are unusable; the message says why.
+        WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
         DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, or the loss
             is not finite.
     """
@@ -136,7 +139,7 @@ def train(
         if start is not None:
             _copy_weights(start, network)
         elif recipe.pretrained:
-            detector.init_pretrained(network)
+            detector.init_pretrained(network, download=download)
 
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)

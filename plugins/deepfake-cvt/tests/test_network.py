@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
@@ -224,3 +227,40 @@ def test_gradcam_sees_something_before_the_last_layer_and_nothing_behind_it():  
 
 
 GOLDEN = [0.0072398, 0.0213583]
+
+
+@pytest.mark.parametrize("backbone", ["cvt-test", "test_vit"])
+def test_public_weights_are_looked_for_in_the_network_only_when_that_is_asked_for(backbone, tmp_path, monkeypatch):
+    if backbone not in CVT:
+        pytest.importorskip("timm")
+    asked = []
+
+    def look_up(host, *_arguments, **_options):
+        asked.append(host)
+        raise OSError("no network")
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    detector = small(backbone=backbone, pretrained_from="nobody/nothing" if backbone in CVT else "")
+    with pytest.raises(WeightsUnavailable, match="--download"):
+        detector.init_pretrained(detector.build())
+    assert not asked
+
+
+def test_weights_of_timm_come_from_the_cache_of_the_hub(tmp_path, monkeypatch):
+    timm = pytest.importorskip("timm")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    stored = timm.create_model("test_vit", num_classes=1000)
+    name = timm.get_pretrained_cfg("test_vit").hf_hub_id
+    folder = tmp_path / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    save_file(stored.state_dict(), folder / "snapshots" / ("0" * 40) / "model.safetensors")
+    detector = small(backbone="test_vit", image_size=160)
+    network = detector.build()
+    detector.init_pretrained(network)
+    assert torch.equal(network.get_submodule("backbone").patch_embed.proj.weight, stored.patch_embed.proj.weight)

@@ -231,3 +231,20 @@ def test_imagenet_weights_that_are_not_there_say_what_to_do(cache):
     torch.save({"_conv_stem.weight": torch.zeros(1)}, file)
     with pytest.raises(WeightsUnavailable, match="holds no weights of efficientnet-b0"):
         detector.init_pretrained(network)
+
+
+def test_imagenet_weights_are_downloaded_only_when_that_is_asked_for(cache, monkeypatch):
+    detector = DualStreamDetector(DualStreamConfig(**SMALL))
+    asked = []
+
+    def download(url, **_options):
+        asked.append(url)
+        raise OSError("no network")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", download)
+    with pytest.raises(WeightsUnavailable, match=r"is not here; use --download"):
+        detector.init_pretrained(detector.build())
+    assert not asked
+    with pytest.raises(WeightsUnavailable, match="cannot be downloaded"):
+        detector.init_pretrained(detector.build(), download=True)
+    assert len(asked) == 1

@@ -121,3 +121,15 @@ def test_without_imagenet_weights_there_are_three_remedies(cache):
         pretrained.load_imagenet(RADAR(RADARConfig(img_size=64, depth=1)).encoder)
     for remedy in (pretrained.IMAGENET, "HF_HOME", "config.init=dinov2", "deepfake-radar[train]", "pretrained=false"):
         assert remedy in str(caught.value)
+
+
+def test_imagenet_is_downloaded_only_when_that_is_asked_for(cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr("deepfake_core.discovery.hub._download", lambda *given: asked.append(given) or cache)
+    network = Radar().build()
+    with pytest.raises(WeightsUnavailable, match="--download"):
+        Radar().init_pretrained(network)
+    assert not asked
+    with pytest.raises(WeightsUnavailable, match="is missing"):
+        Radar().init_pretrained(network, download=True)
+    assert len(asked) == 1

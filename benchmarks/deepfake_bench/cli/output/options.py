@@ -72,7 +72,9 @@ Weights = Annotated[
 ]
 Download = Annotated[
     bool,
-    typer.Option("--download", help="Download weights from the Hugging Face Hub where its cache does not hold them."),
+    typer.Option(
+        "--download", help="Download public weights that are not on this machine, as from the Hugging Face Hub."
+    ),
 ]
 Output = Annotated[Format, typer.Option("--format", help="Form in which the results are printed.")]
 TrainedDetector = Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)]

@@ -14,6 +14,7 @@ from deepfake_bench.cli.output.options import (
     CacheDir,
     Changes,
     Device,
+    Download,
     Recipe,
     Smoke,
     Track,
@@ -51,6 +52,7 @@ def train(
         str | None,
         typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
     ] = None,
+    download: Download = False,
     sources: Annotated[
         Path | None, typer.Option(help="TOML file with the origin of each source of training data, and its terms.")
     ] = None,
@@ -96,6 +98,7 @@ def train(
         cache_dir=cache_dir,
         resume=resume,
         start=trained_model(start) if start else None,
+        download=download,
         terms=read_terms(sources) if sources else (),
         **({"track": track} if track else {}),
     )

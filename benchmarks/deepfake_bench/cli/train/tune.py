@@ -15,6 +15,7 @@ from deepfake_bench.cli.output.options import (
     CacheDir,
     Changes,
     Device,
+    Download,
     Recipe,
     Smoke,
     Track,
@@ -75,6 +76,7 @@ def tune(
     device: Device = "auto",
     cache_dir: CacheDir = None,
     track: Track = None,
+    download: Download = False,
 ) -> None:
     """Search for better settings of a recipe.
 
@@ -116,6 +118,7 @@ def tune(
             device=device,
             cache_dir=cache_dir or folder / "cache",
             resume=resume,
+            download=download,
             on_validation=on_validation,
             **({"track": track} if track else {}),
         )

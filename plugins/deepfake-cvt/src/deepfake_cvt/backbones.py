@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepfake_core import DeepfakeError, ExplainLayer, MissingExtra, WeightsUnavailable, ensure_torchvision
+from deepfake_core import (
+    DeepfakeError,
+    ExplainLayer,
+    MissingExtra,
+    WeightsUnavailable,
+    ensure_torchvision,
+    find_repository,
+)
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Mean and standard deviation per RGB channel, in units of 255."""
@@ -32,7 +39,7 @@ CVT: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet."""
 
-_ONLINE = "train once where the Hugging Face Hub can be reached, which fills its cache"
+_ONLINE = "use --download (download=True)"
 _OFFLINE = (
     "for CvT, name a local folder: --set config.pretrained_from=FOLDER",
     "start from random weights: --set pretrained=false",
@@ -118,7 +125,7 @@ def attention_layers(network: nn.Module) -> tuple[nn.Module, ...]:
     return tuple(layer for layer in found if isinstance(layer, nn.Module) and hasattr(layer, "qkv"))
 
 
-def load_public(name: str, network: nn.Module, source: str, image_size: int) -> None:
+def load_public(name: str, network: nn.Module, source: str, image_size: int, *, download: bool = False) -> None:
     """Load public weights into everything but the head.
 
     Args:
@@ -126,27 +133,33 @@ def load_public(name: str, network: nn.Module, source: str, image_size: int) -> 
         network: Network that :func:`build` made; it is changed in place.
         source: Hugging Face repository or local folder of a CvT; empty for the backbone's own.
         image_size: Side of the input in pixels.
+        download: Whether to download what is not on disk.
 
     Raises:
-        WeightsUnavailable: The weights are neither on disk nor available for download, or are another network's.
+        WeightsUnavailable: The weights are not on disk, and may not or cannot be downloaded, or are another network's.
     """
-    state = _cvt_weights(name, source or f"microsoft/{name}") if name in CVT else _timm_weights(name, image_size)
+    if name in CVT:
+        state = _cvt_weights(name, source or f"microsoft/{name}", download)
+    else:
+        state = _timm_weights(name, image_size, download)
     kept = {id(value) for value in head(network).state_dict(keep_vars=True).values()}
     wanted = {key for key, value in network.state_dict(keep_vars=True).items() if id(value) not in kept}
     network.load_state_dict({**network.state_dict(), **{key: state[key] for key in wanted}})
 
 
-def _cvt_weights(name: str, source: str) -> Mapping[str, Tensor]:
+def _cvt_weights(name: str, source: str, download: bool) -> Mapping[str, Tensor]:
     transformers = _transformers()
     try:
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, local_files_only=not download)
         found = {key: tuple(getattr(config, key, ())) for key in CVT[name]}
         if config.model_type != "cvt" or found != CVT[name]:
             raise WeightsUnavailable(
                 f"{source}: holds a network of the kind {config.model_type!r} with {found}, and {name} has "
                 f"{dict(CVT[name])}; name the repository or the backbone that fits: --set config.backbone=NAME"
             )
-        network, report = transformers.CvtForImageClassification.from_pretrained(source, output_loading_info=True)
+        network, report = transformers.CvtForImageClassification.from_pretrained(
+            source, local_files_only=not download, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise WeightsUnavailable(
@@ -159,9 +172,22 @@ def _cvt_weights(name: str, source: str) -> Mapping[str, Tensor]:
     return weights
 
 
-def _timm_weights(name: str, image_size: int) -> Mapping[str, Tensor]:
+def _timm_weights(name: str, image_size: int, download: bool) -> Mapping[str, Tensor]:
+    repository = find_repository(
+        _timm_card(name).hf_hub_id,
+        download=download,
+        install="deepfake-cvt[timm]",
+        advice=(f"{_ONLINE}, or run: {{fetch}}", *_OFFLINE),
+    )
+    (file,) = repository.weights()
     try:
-        network = _timm().create_model(name, pretrained=True, num_classes=2, **_timm_size(name, image_size))
+        network = _timm().create_model(
+            name,
+            pretrained=True,
+            pretrained_cfg_overlay={"file": str(file)},
+            num_classes=2,
+            **_timm_size(name, image_size),
+        )
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise WeightsUnavailable(f"{name}: its weights cannot be had ({reason[:200]}); {_ONLINE}", *_OFFLINE) from error

@@ -112,14 +112,19 @@ class Cvt(Detector):
     def build(self) -> nn.Module:
         return CvtNetwork(backbones.build(self.config.backbone, self.config.image_size))
 
-    def init_pretrained(self, network: nn.Module) -> None:
+    def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:
         """Load the backbone's public weights, by default those trained on ImageNet; the head stays as it is.
 
         Raises:
-            WeightsUnavailable: The weights are neither on disk nor available for download, or are another network's.
+            WeightsUnavailable: The weights are not on disk, and may not or cannot be downloaded, or are another
+                network's.
         """
         backbones.load_public(
-            self.config.backbone, network.get_submodule("backbone"), self.config.pretrained_from, self.config.image_size
+            self.config.backbone,
+            network.get_submodule("backbone"),
+            self.config.pretrained_from,
+            self.config.image_size,
+            download=download,
         )
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:

