@@ -280,6 +280,7 @@ def test_an_ensemble_is_fitted_on_any_layout_and_says_how_well(invoke, tmp_path)
     done = invoke("ensemble", "tiny", "lite", "--data", f"csv:{labelled}", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert "AUC of the ensemble on 12 faces of 12 groups" in done.stdout
+    assert "labels: 'real' → real (6), 'fake' → fake (6)" in done.stdout
     stored = json.loads((tmp_path / "out" / "ensemble.json").read_text())
     assert sum(stored["weights"]) == pytest.approx(1)
     assert stored["calibration"]["fitted_on"].endswith(": 12 faces")

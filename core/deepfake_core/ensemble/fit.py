@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.manifest import manifest_hash
+from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.ensemble.runtime import MEMBERS
 from deepfake_core.errors import TrainingDataError
@@ -188,4 +189,5 @@ def _of(dataset: Dataset, rows: Rows) -> dict[str, Any]:
         "faces": len(rows.fake),
         "groups": len(np.unique(rows.group)),
         "data_sha256": manifest_hash(dataset),
+        "labels": labels_read(counted(dataset)),
     }

@@ -68,3 +68,4 @@ def _show(combined: Ensemble) -> None:
             f"weights {fit['auc_equal']:.3f}"
             + (f"; with weights from the other folds {held_out:.3f}" if held_out is not None else "")
         )
+        typer.echo(printable(fit["labels"]))
