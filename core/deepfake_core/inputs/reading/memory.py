@@ -19,6 +19,7 @@ MAX_BYTES = 2 << 30
 """Most bytes that are read from an open file, which may have no end."""
 
 _PIECE = 16 << 20
+_ASYNCHRONOUS = "its read() is asynchronous; pass the bytes, as from await file.read()"
 
 
 def is_file_object(value: object) -> TypeGuard[BinaryIO]:
@@ -92,7 +93,7 @@ def read_file(file: Any) -> tuple[str, bytes]:
     if inspect.iscoroutinefunction(file.read):
         inner = getattr(file, "file", None)
         if not is_file_object(inner) or inspect.iscoroutinefunction(inner.read):
-            raise InputError(name, "its read() is asynchronous; pass the bytes, as from await file.read()")
+            raise InputError(name, _ASYNCHRONOUS)
         file = inner
     if isinstance(file, io.TextIOBase):
         raise _is_text(name, file)
@@ -101,6 +102,9 @@ def read_file(file: Any) -> tuple[str, bytes]:
     try:
         # Piece by piece, because a pipe gives what it has, and a size that is asked for may be reserved.
         while size <= MAX_BYTES and (part := file.read(_PIECE)):
+            if inspect.iscoroutine(part):
+                part.close()
+                raise InputError(name, _ASYNCHRONOUS)
             if not isinstance(part, bytes | bytearray | memoryview):
                 raise _is_text(name, file)
             parts.append(bytes(part))

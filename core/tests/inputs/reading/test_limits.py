@@ -102,6 +102,14 @@ def test_what_is_decoded_already_has_no_limit():
     assert decode(lazy, max_pixels=100).scale == 1, "now it is decoded"
 
 
+def test_a_large_jpeg_file_that_pillow_opened_is_read_reduced_and_left_as_it_was(tmp_path):
+    (tmp_path / "large.jpg").write_bytes(JPEG)
+    with Image.open(tmp_path / "large.jpg") as image:
+        assert decode(image, max_pixels=PIXELS - 1).pixels.shape == (241, 320, 3)
+        assert image.tile
+        assert np.array_equal(np.asarray(image), decode(JPEG).pixels)
+
+
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP"])
 def test_pillows_own_limit_neither_warns_nor_refuses(format, monkeypatch):
     data = encoded(PICTURE, format)
