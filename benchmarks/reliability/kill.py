@@ -110,6 +110,10 @@ TRAIN = (
     *("train", "tiny", "--run-dir", "runs/one", "--device", "cpu", "--data", "data", "--recipe", "smoke"),
     *(word for text in SETTINGS for word in ("--set", text)),
 )
+SCORE = (
+    *("run", "--detector", "tiny", "--device", "cpu", "--scenario", "accuracy", "--dataset", "mine=data"),
+    *("--out", "out"),
+)
 TASKS = {
     "train": Task(
         TRAIN,
@@ -133,6 +137,7 @@ TASKS = {
         rows_are_whole,
         printed=True,
     ),
+    "score": Task(SCORE, pictures, (*SCORE, "--resume"), ("deepfake_bench.runner.launcher",)),
 }
 
 
@@ -265,6 +270,7 @@ def main() -> int:
         return 0
     failures = 0
     sys.path.insert(0, str(PLUGIN))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH", "")]))
     for name in chosen.task or TASKS:
         rng, kills = random.Random(f"{chosen.seed}:{name}"), 0
         prepared = Round(name, chosen.work.resolve())

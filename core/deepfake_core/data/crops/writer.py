@@ -120,7 +120,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, spec: StoreSpec, shard_bytes: int) -> None:
         self.folder, self.spec, self.shard_bytes = folder, spec, shard_bytes
-        for name in (SHARDS, PARTS, INDEX):
+        for name in (".", SHARDS, PARTS, INDEX):
             (folder / name).mkdir(parents=True, exist_ok=True)
             for leftover in (folder / name).glob(".*.tmp"):
                 leftover.unlink()

@@ -272,6 +272,7 @@ def test_a_killed_run_goes_on_after_its_last_whole_shard(tmp_path, parts):
         CropStore(folder)
     finished = {path: path.stat().st_mtime_ns for path in sorted(folder.glob("shards/*.tar"))[:parts]}
     (folder / "shards" / ".000009.tar.torn.tmp").write_bytes(b"torn")
+    (folder / ".store.json.torn.tmp").write_bytes(b"torn")
     store = prepare(ImageFolder(tmp_path / "data"), folder, crop="whole", shard_mb=0.02)
     assert store.fingerprint == whole.fingerprint
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
