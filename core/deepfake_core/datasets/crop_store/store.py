@@ -302,14 +302,22 @@ class _OpenFiles:
             self._open[number] = file
             if len(self._open) > _OPEN_SHARDS:
                 self._open.popitem(last=False)
-        return os.pread(file.descriptor, length, offset)
+        return file.read(offset, length)
 
 
 class _OpenFile:
     """A file descriptor that is closed when its last user drops it, whichever thread that is in."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, length: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self.descriptor, length, offset)
+        with self._lock:  # Windows reads at the position of the file, which all threads share
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            return os.read(self.descriptor, length)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):

@@ -107,6 +107,18 @@ def test_many_threads_read_more_shards_than_may_be_open(listed, tmp_path, monkey
     assert psutil.Process().num_fds() <= before + 1
 
 
+def test_threads_share_files_where_the_system_reads_at_the_position_of_a_file_only(tmp_path, monkeypatch):
+    content = bytes(range(256)) * 400
+    (tmp_path / "shard").write_bytes(content)
+    for name in ("pread", "O_CLOEXEC"):
+        monkeypatch.delattr(os, name, raising=False)  # as on Windows
+    files = store_module._OpenFiles([tmp_path / "shard"])
+    places = np.random.default_rng(0).integers(0, len(content) - 100, 2000).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda place: files.read(0, place, 100), places))
+    assert read == [content[place : place + 100] for place in places]
+
+
 def test_a_damaged_picture_is_an_error_that_names_it(listed, tmp_path):
     store = whole(listed, tmp_path / "store")
     shard, offset, length = store.span(2)
