@@ -13,6 +13,7 @@ from media import PORTRAIT
 from PIL import Image
 from typer.testing import CliRunner
 
+import deepfake_core as df
 from deepfake_bench.cli import app
 from deepfake_core.inputs.reading import memory
 
@@ -71,27 +72,18 @@ def test_max_pixels(invoke, sheet, tmp_path, monkeypatch):
     assert "DEEPFAKE_MAX_PIXELS is 'lots'; it must be a whole number" in done.stderr
 
 
-def test_standard_input(environment, invoke):
-    expected = results_of(invoke, PORTRAIT)[0]["p_fake"]
-    command = [
-        sys.executable,
-        "-m",
-        "deepfake_bench",
-        "predict",
-        "-",
-        "gone.jpg",
-        "--detector",
-        "tiny",
-        "--format",
-        "csv",
-    ]
-    for content, shown in ((PORTRAIT.read_bytes(), f"{expected:.6f}"), (b"", "")):
-        done = subprocess.run(command, input=content, capture_output=True, env=environment, check=False)
-        first, second = csv.DictReader(io.StringIO(done.stdout.decode()))
-        assert (first["source"], first["p_fake"]) == ("<stdin>", shown)
-        assert second["verdict"] == "error"
-        assert done.returncode == (0 if content else 3)
-    assert first["error"] == "no bytes at all"
+def test_standard_input(environment, tiny):
+    arguments = ["predict", "-", "gone.jpg", "--detector", "tiny", "--format", "csv"]
+    empty = CliRunner().invoke(app, arguments, input=b"")
+    command = [sys.executable, "-m", "deepfake_bench", *arguments]
+    done = subprocess.run(command, input=PORTRAIT.read_bytes(), capture_output=True, env=environment, check=False)
+    (judged, missing), (nothing, _) = (csv.DictReader(io.StringIO(out)) for out in (done.stdout.decode(), empty.stdout))
+    with df.load("tiny") as detector:
+        expected = detector.predict(PORTRAIT)
+    assert (judged["source"], judged["p_fake"]) == ("<stdin>", f"{expected.p_fake:.6f}")
+    assert missing["verdict"] == "error"
+    assert (nothing["source"], nothing["error"]) == ("<stdin>", "no bytes at all")
+    assert (done.returncode, empty.exit_code) == (0, 3)
 
 
 def test_standard_input_that_cannot_be_read(invoke, monkeypatch):
