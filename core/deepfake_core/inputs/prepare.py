@@ -226,13 +226,13 @@ class Preparer:
             limit = "512 MB of crops" if self.max_faces is None else f"max_faces={self.max_faces}"
             yield f"{work.left_out} of {work.left_out + len(work.faces)} faces were left out, the smallest: {limit}"
         if work.tiny:
-            yield f"{work.tiny} of the faces were not judged: smaller than 16 pixels"
+            yield f"faces smaller than 16 pixels are not judged: {work.tiny}"
         if work.uncertain:
-            yield f"{work.uncertain} small areas were not judged: it is not certain that they are faces"
+            yield f"small areas that are not certain to be faces are not judged: {work.uncertain}"
         if work.is_crowd:
             yield "there may be more faces: the smallest are hardly found (1/60 of the longer side); judge parts of it"
         if work.passing:
-            yield f"{work.passing} faces in single frames were not judged: seen in less than half of a clip"
+            yield f"faces seen in less than half of a clip are not judged: {work.passing} in single frames"
 
     def _prepare_picture(self, data: Any, work: _Work) -> None:
         def decoded(min_side: int | None) -> Picture:

@@ -85,8 +85,8 @@ def test_what_is_dropped_as_too_small_or_uncertain_is_said():
     found = prepared(count=1, dropped={"tiny": 2, "uncertain": 3})
     assert found.faces_left_out == 0
     assert found.warnings == (
-        "2 of the faces were not judged: smaller than 16 pixels",
-        "3 small areas were not judged: it is not certain that they are faces",
+        "faces smaller than 16 pixels are not judged: 2",
+        "small areas that are not certain to be faces are not judged: 3",
     )
 
 
@@ -100,7 +100,7 @@ def test_a_face_in_few_frames_of_a_clip_is_said():
 
     found = Preparer(FACES, finder=Passing(1)).prepare(Frames([PICTURE] * 4))
     assert found.faces == ()
-    assert found.warnings == ("1 faces in single frames were not judged: seen in less than half of a clip",)
+    assert found.warnings == ("faces seen in less than half of a clip are not judged: 1 in single frames",)
 
 
 MANIFEST = manifest_of(
