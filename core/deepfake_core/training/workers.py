@@ -90,7 +90,7 @@ def batches(
         loader = iter(
             DataLoader(
                 _Items(data),
-                batch_sampler=keys,  # type: ignore[arg-type] # torch takes any iterable
+                batch_sampler=keys,  # torch takes any iterable
                 num_workers=workers,
                 collate_fn=_collate,
                 pin_memory=pin_memory,
