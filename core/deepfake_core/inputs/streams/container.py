@@ -40,8 +40,8 @@ _FALLBACK_RATE = 25.0
 # More threads than this do not help FFmpeg's decoders.
 _MOST_THREADS = 16
 _BUFFER_BYTES = 1 << 18
-# A file in which reading fails this often in a row ends there.
-_MOST_FAILURES = 3
+# A file ends where reading has failed so often.
+_MOST_FAILURES = 100
 
 
 class VideoStream(Moving):
@@ -127,7 +127,6 @@ class VideoStream(Moving):
         while failures < _MOST_FAILURES:
             try:
                 for packet in self.container.demux(self.stream):
-                    failures = 0
                     if packet.is_discard and self._clock is not None and self._clock.restarts:
                         packet = _shown(packet)
                     if packet.size:
