@@ -19,8 +19,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 RAW_KINDS = frozenset({32803, 34892})
 """Values of PhotometricInterpretation that mean values of a sensor: colour filter array, and linear raw."""
 
-# No file needs more directories; a damaged one can chain any number of them.
-_MOST_DIRECTORIES = 4096
+# No file needs more directories, or entries in one; a damaged one can chain any number of them.
+_MOST_DIRECTORIES = 2048
+_MOST_ENTRIES = 1024
 # Pictures that are tried, from the largest on: a hostile file can have any number that cannot be read.
 _MOST_TRIES = 16
 # A preview stands for a photograph that cannot be read if it has at least this share of its pixels: half of each side.
@@ -124,7 +125,7 @@ class _Reader:
         if len(count_bytes) < width:
             return None
         (count,) = struct.unpack(self.order + number, count_bytes)
-        if not 0 < count <= 0xFFFF:
+        if not 0 < count <= _MOST_ENTRIES:
             return None
         size = entry * count
         table = _at(self.stream, offset + width, size + struct.calcsize(self.order + place))
