@@ -29,7 +29,7 @@ def test_predict_keeps_neither_inputs_nor_results(tiny, monkeypatch, form):
         row(self, result)
         ahead.append(len(listed) - len(ahead))
         if len(ahead) % 100 == 0:
-            alive.append(sum(isinstance(thing, Result) for thing in gc.get_objects()))
+            alive.append(sum(type(thing) is Result for thing in gc.get_objects()))
 
     monkeypatch.setattr(Predictor, "expand", counted)
     monkeypatch.setattr(writers.WRITERS[form], "row", watched)
