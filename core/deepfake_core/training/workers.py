@@ -34,6 +34,7 @@ NOTICE_S = 60
 LIMIT_S = 1800
 """Seconds after which a loading process that gives no samples ends the run."""
 _LOOK_S = 5  # after which it is looked whether the processes are still there
+_LOCKS = 3  # that torch needs for each process, and as many for about three further parts
 GUARD = 'if __name__ == "__main__":'
 FEWER = "use fewer loading processes (--set workers=2) or none (--set workers=0); --resume takes these settings, too"
 _COPIED = "not in shared memory"
@@ -83,7 +84,8 @@ def batches(
         DeepfakeError: The processes cannot be started, have ended, or give nothing for :data:`LIMIT_S` seconds.
     """
     end_while_starting()
-    method = start_method() if workers else None
+    method = start_method() if workers and _can_start(workers) else None
+    workers = 0 if method is None else workers
     if method not in (None, "fork"):
         _check_program(str(method))
     with worker_errors():
@@ -158,6 +160,20 @@ def worker_errors() -> Iterator[None]:
         if _is_of_a_pipe(error):
             raise DeepfakeError(_ended(f"it could not be started: {str(error) or type(error).__name__}")) from None
         raise
+
+
+def _can_start(workers: int) -> bool:
+    """Return whether processes can share their locks, which are in the shared memory; log one line if they cannot."""
+    try:
+        [multiprocessing.Lock() for _ in range(_LOCKS * (workers + 3))]
+    except OSError as error:
+        log.warning(
+            "no data-loading process can be started (%s: %s); this process makes the samples, which is slower",
+            SHARED_MEMORY,
+            error.strerror,
+        )
+        return False
+    return True
 
 
 def _check_program(method: str) -> None:
@@ -260,10 +276,13 @@ def _collate(items: list[dict[str, Tensor]] | str) -> Any:
     if isinstance(items, str):
         return items
     worker = get_worker_info()
-    if worker is not None and _free_bytes() < (worker.num_workers + 1) * sum(_size(item) for item in items):
-        stacked = {name: torch.stack([item[name] for item in items]).numpy() for name in items[0]}
-        return {**stacked, _COPIED: True}
-    return default_collate(items)
+    if worker is None or _free_bytes() >= (worker.num_workers + 1) * sum(_size(item) for item in items):
+        try:
+            return default_collate(items)
+        except RuntimeError as error:  # there is no shared memory, or another program took it
+            if worker is None or "shared memory" not in str(error):
+                raise
+    return {**{name: torch.stack([item[name] for item in items]).numpy() for name in items[0]}, _COPIED: True}
 
 
 def _size(item: dict[str, Tensor]) -> int:

@@ -68,6 +68,27 @@ def test_little_shared_memory_changes_the_way_of_the_samples_and_nothing_else(mo
     assert "--shm-size" in note
 
 
+def test_shared_memory_that_cannot_be_used(monkeypatch, caplog):
+    def refuse(items):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(workers, "default_collate", refuse)
+    assert len(taken(Pixels(), 1)) == 3
+    assert "too little room" in caplog.text
+    with pytest.raises(RuntimeError, match="No space left"):
+        taken(Pixels(), 0)
+
+
+def test_processes_that_cannot_be_started(pixels, monkeypatch, caplog):
+    def refuse(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(multiprocessing, "Lock", refuse)
+    assert len(taken(Mapped(pixels), 2)) == 3
+    (note,) = caplog.messages
+    assert "no data-loading process can be started (/dev/shm: No space left on device)" in note
+
+
 def test_shared_memory_that_suffices_is_used(caplog):
     assert len(taken(Pixels(), 1)) == 3
     assert not caplog.messages
