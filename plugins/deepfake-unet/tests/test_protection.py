@@ -6,11 +6,24 @@ import torch
 
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.datasets.layouts.drawn import draw_face
-from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.errors import TrainingDataError
+from deepfake_unet import protection as protection_module
 from deepfake_unet.detector import DEFAULT, Unet, UnetConfig
-from deepfake_unet.effects import PATHS, brighter, effect, noise, pgd
-from deepfake_unet.protection import FACE_SIDE, Protection, feature_surrogate, two_sets
-from deepfake_unet.surrogates import SwapAutoencoder, SwapSpec, SwapSurrogate, load_swapper
+from deepfake_unet.effects import PATHS, effect, pgd, trivial
+from deepfake_unet.evaluate import feature_extractor
+from deepfake_unet.protection import FACE_SIDE, Protection, stripes, training_surrogates, two_sets
+from deepfake_unet.surrogates import (
+    HELD_OUT_DECODER,
+    HELD_OUT_SWAPPER,
+    TRAINING_DECODER,
+    TRAINING_SWAPPERS,
+    FeatureSurrogate,
+    SwapAutoencoder,
+    SwapSpec,
+    SwapSurrogate,
+    load_autoencoder,
+    load_swapper,
+)
 
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
@@ -131,15 +144,55 @@ def test_no_real_faces_are_refused():
         two_sets(Fakes(), 1.3)
 
 
-def test_a_smoke_run_needs_no_public_weights():
-    assert DEFAULT.smoke().pairs.autoencoder_steps <= 3
-    assert not DEFAULT.smoke().pretrained
-    assert DEFAULT.pretrained
+def test_it_is_trained_against_generators_and_no_detector(tmp_path, monkeypatch):
+    """A perturbation that disturbs detectors would hide fakes from them."""
+    monkeypatch.setattr(protection_module, "TRAINING_SWAPPERS", (TINY,))
+    recipe = DEFAULT.smoke()
+    found = training_surrogates(Items(), recipe, tmp_path, CPU, 1.3)
+    assert [surrogate.name for surrogate in found] == ["swapper 1", "autoencoder 1"]
+    assert not any(isinstance(surrogate, FeatureSurrogate) for surrogate in found)
+    assert "surrogates" not in UnetConfig.model_fields
+    assert HELD_OUT_SWAPPER not in TRAINING_SWAPPERS
+    assert HELD_OUT_DECODER != TRAINING_DECODER
 
 
-def test_features_of_a_detector():
+def test_an_autoencoder_is_trained_once(faces, tmp_path):
+    first = load_autoencoder(TRAINING_DECODER, faces, tmp_path, steps=2, device=CPU, name="a")
+    state = torch.random.get_rng_state()
+    again = load_autoencoder(TRAINING_DECODER, faces, tmp_path, steps=2, device=CPU, name="a")
+    assert torch.equal(state, torch.random.get_rng_state())
+    pictures = torch.rand(2, 3, 70, 70)
+    (one,), (other,) = first.answer(pictures), again.answer(pictures)
+    torch.testing.assert_close(one, other)
+    assert one.shape == (2, 3, 64, 64)
+    assert 0 <= one.min() <= one.max() <= 1
+
+
+def test_a_tint_changes_no_structure(swapper):
+    clean = 0.3 + 0.4 * torch.rand(2, 3, 32, 32)
+
+    class Same(SwapSurrogate):
+        def answer(self, images):
+            return [images]
+
+    same = Same("same", swapper.network)
+    tinted = clean + torch.tensor([0.05, 0.0, -0.05])[:, None, None]
+    assert same.change(clean, tinted).min() > 0.01
+    assert same.change(clean, tinted, structure=True).max() < 1e-9
+
+
+def test_what_repeats_is_punished():
+    wave = torch.sin(torch.arange(64) / 3)[:, None].expand(2, 64, 64)[..., None].expand(2, 64, 64, 3)
+    noise = torch.randn(16, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    assert stripes(wave) > 0.5
+    assert stripes(wave.transpose(1, 2)) > 0.5
+    assert stripes(noise[:1].expand(16, -1, -1, -1)) > 0.9
+    assert stripes(noise) < 0.1
+
+
+def test_features_of_a_detector_are_measured():
     pytest.importorskip("deepfake_lite")
-    surrogate = feature_surrogate("lite")
+    surrogate = feature_extractor("lite")
     pictures = torch.rand(2, 3, 64, 64)
     answers = surrogate.answer(pictures)
     assert [answer.ndim for answer in answers] == [4, 4]
@@ -147,17 +200,11 @@ def test_features_of_a_detector():
     assert not surrogate.network.get_submodule("fuse")._forward_hooks
 
 
-def test_a_surrogate_that_is_not_there_says_what_to_install():
-    with pytest.raises(MissingExtra, match=r"deepfake-unet\[train\]"):
-        feature_surrogate("nothing-of-that-name")
-
-
 def test_pgd_is_the_upper_reference_and_bounded(swapper, faces):
     clean = np.concatenate(faces)
     attacked = pgd(swapper, clean, 0.03, CPU, steps=8)
-    random = noise(clean, 0.03)
-    for changed in (attacked, random):
-        assert np.abs(changed.astype(int) - clean).max() == 7
+    assert np.abs(attacked.astype(int) - clean).max() == 7
+    random = trivial(clean, attacked)["noise"]
     found = {
         name: effect(swapper, name, "as it is", clean, changed, [1] * 4 + [0] * 4, CPU)
         for name, changed in (("PGD", attacked), ("noise", random))
@@ -168,10 +215,13 @@ def test_pgd_is_the_upper_reference_and_bounded(swapper, faces):
     assert found["PGD"].swap_ssim.count == 8
 
 
-def test_brightening_is_the_reference_for_what_only_shifts_colours(faces):
-    changed = brighter(faces[0], 0.03)
-    dark = faces[0] <= 248
-    assert (changed[dark].astype(int) - faces[0][dark] == 7).all()
+def test_trivial_changes_are_as_large_as_the_perturbation(faces):
+    clean = np.clip(faces[0], 40, 215)
+    protected = (clean + np.random.default_rng(0).integers(-5, 6, clean.shape)).astype(np.uint8)
+    wanted = np.square(protected.astype(float) - clean).mean((1, 2, 3))
+    for name, changed in trivial(clean, protected).items():
+        found = np.square(changed.astype(float) - clean).mean((1, 2, 3))
+        assert found == pytest.approx(wanted, rel=0.1), name
 
 
 @pytest.mark.parametrize("path", PATHS)

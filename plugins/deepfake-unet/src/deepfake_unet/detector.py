@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from deepfake_core import (
@@ -33,24 +33,22 @@ from deepfake_unet.protection import Protection, training_surrogates
 from deepfake_unet.protector import PERTURBATION
 
 DEFAULT = TrainRecipe(
-    phases=(Phase(steps=2000, lr=1e-3),),
+    phases=(Phase(steps=160, lr=1e-3),),
     samples="pairs",
-    batch_size=16,
-    ema=0.998,
-    precision="bf16",
+    batch_size=8,
+    ema=0.98,
     # Validation measures the localiser only, so that one at the end is enough: longer training protects better.
-    eval_every=2000,
-    save_every=200,
+    eval_every=160,
+    save_every=40,
     workers=1,
     pairs=Pairs(
         pseudo=PseudoFakes(self_blend=0.6, composite=0.15, reconstruct=0.0, labelled=0.25),
         validation=50,
-        autoencoder_steps=700,
-        small_until=0.95,
-        small_size=128,
+        autoencoder_steps=500,
+        small_until=0.0,
     ),
 )
-"""The recipe of the shipped weights: surrogates first, then both heads; it takes about half an hour on two cores."""
+"""The recipe of the shipped weights: generators first, then both heads; it takes about half an hour on two cores."""
 
 
 class UnetConfig(DetectorConfig):
@@ -61,20 +59,28 @@ class UnetConfig(DetectorConfig):
         margin: Crop margin: side of the crop divided by the longer side of the face box.
         widths: Channels of the trunk at full, half, quarter … resolution.
         epsilon: Largest change of a pixel's channel, in units of the pixel range [0, 1].
+        reduction: Factor by which the trunk sees the input smaller: 4 is fast, and enough for a smooth perturbation; a
+            localiser of blended regions needs 1.
         evidence_weight: Weight of the evidence map's loss; that of the classification loss is 1.
         protect_weight: Weight of the perturbation's loss; 0 trains the localiser alone.
-        visibility: Weight of the perturbation's mean square, in units of the bound, within the perturbation's loss.
-        surrogates: Names of trained detectors whose features the perturbation is trained to disturb.
+        visibility: Weight of the perturbation's mean square, in units of the bound, within its loss.
     """
 
     image_size: int = Field(256, ge=32, multiple_of=32)
     margin: float = Field(1.3, gt=0.5, le=4)
     widths: tuple[int, ...] = Field((32, 64, 128, 256, 264), min_length=2, max_length=6)
     epsilon: float = Field(0.03, gt=0, le=1)
+    reduction: Literal[1, 2, 4] = 4
     evidence_weight: float = Field(0.5, ge=0)
     protect_weight: float = Field(1.0, ge=0)
-    visibility: float = Field(0.5, ge=0)
-    surrogates: tuple[str, ...] = ("lite",)
+    visibility: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        cells = self.reduction * 2 ** (len(self.widths) - 1)
+        if self.image_size % cells:
+            raise ValueError(f"image_size must be a multiple of {cells} with these widths and this reduction")
+        return self
 
 
 class Unet(Detector):
@@ -97,15 +103,15 @@ class Unet(Detector):
         self.protection: Protection | None = None
 
     def build(self) -> nn.Module:
-        return UNet(self.config.widths, self.config.epsilon)
+        return UNet(self.config.widths, self.config.epsilon, self.config.reduction)
 
     def before_training(
         self, training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device
     ) -> None:
-        """Train the surrogates that the perturbation is trained to disturb, or load them from the cache."""
+        """Train the generators that the perturbation is trained to disturb, or load them from the cache."""
         config = self.config
         if config.protect_weight:
-            surrogates = training_surrogates(training, config.surrogates, recipe, cache_dir, device, config.margin)
+            surrogates = training_surrogates(training, recipe, cache_dir, device, config.margin)
             precision = working_precision(recipe.precision, device)
             self.protection = Protection(surrogates, config.epsilon, config.visibility, precision)
 

@@ -1,8 +1,8 @@
-"""The effect of a perturbation on networks, compared with trivial changes of the same bound and with a strong attack.
+"""The effect of a perturbation on networks, compared with trivial changes of the same size and with a strong attack.
 
-Two changes are trivial: random noise, and an image that is brighter by the whole bound. The second one matters for
-face swappers: they preserve colours, so that brightening changes their output without disturbing the swap. A
-perturbation with no larger effect protects nothing; SSIM, which brightening hardly changes, tells the two apart.
+Three changes are trivial, and have the same mean square in every image as the perturbation: random noise, noise that is
+as smooth as the perturbation, and an image that is brighter. A perturbation with no larger effect protects nothing. The
+effect is the change of the output's structure, because generators preserve colours: a tint disturbs nothing.
 
 The reference is projected gradient descent (PGD, Madry et al. 2018, arXiv 1706.06083) on each network itself. A
 protector that runs in one pass and has never seen the network cannot reach it.
@@ -30,6 +30,8 @@ Images = NDArray[np.uint8]
 """Images, uint8 [N, H, W, 3] RGB."""
 
 _CHUNK = 16
+# Standard deviation of the blur that makes noise as smooth as the perturbation, in sides of the image.
+_SMOOTH = 0.018
 
 
 def _jpeg75(image: Images) -> Images:
@@ -85,10 +87,10 @@ class Effect:
 
     Attributes:
         surrogate: Name of the network.
-        attack: Name of the perturbation: ``protector``, ``noise``, ``brighter`` or ``PGD``.
+        attack: Name of the perturbation: ``protector``, ``noise``, ``smooth noise``, ``brighter`` or ``PGD``.
         path: Name of the degradation: a key of :data:`PATHS`.
-        change: Distance between the outputs for the changed and the clean image, divided by the spread of the clean
-            output; 0 where nothing changes.
+        change: Distance between the structures of the outputs for the changed and the clean image, divided by the
+            spread of the clean one; 0 where nothing changes.
         swap_psnr_db: For face swappers, PSNR in dB of swaps with the perturbation against swaps without it.
         swap_ssim: For face swappers, SSIM of swaps with the perturbation against swaps without it.
     """
@@ -101,14 +103,24 @@ class Effect:
     swap_ssim: Measured | None = None
 
 
-def noise(images: Images, epsilon: float, seed: int = 0) -> Images:
-    """Change every channel of images uint8 [N, H, W, 3] by the whole bound, up or down at random."""
-    return attacks.shaken(images, levels(epsilon), seed)
+def trivial(clean: Images, protected: Images, seed: int = 0) -> dict[str, Images]:
+    """Return trivial changes whose mean square in each image is that of a perturbation.
 
+    Args:
+        clean: Images, uint8 [N, H, W, 3] RGB.
+        protected: The same images with the perturbation.
+        seed: Seed of the noise.
 
-def brighter(images: Images, epsilon: float) -> Images:
-    """Increase every channel of images uint8 [N, H, W, 3] by the whole bound."""
-    return bounded(images, np.full(images.shape, levels(epsilon), np.int16), epsilon)
+    Returns:
+        Name → changed images uint8 [N, H, W, 3] RGB.
+    """
+    rng = np.random.default_rng(seed)
+    size = np.sqrt(np.square(protected.astype(np.float32) - clean).mean((1, 2, 3), keepdims=True))
+    white = rng.standard_normal(clean.shape, np.float32)
+    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), _SMOOTH * len(image)) for image in white])
+    smooth /= smooth.std((1, 2, 3), keepdims=True)
+    changes = {"noise": white, "smooth noise": smooth, "brighter": np.ones_like(white)}
+    return {name: attacks.added(clean, np.round(size * change).astype(np.int16)) for name, change in changes.items()}
 
 
 def bounded(images: Images, change: NDArray[np.int16], epsilon: float) -> Images:
@@ -129,7 +141,7 @@ def pgd(surrogate: Surrogate, images: Images, epsilon: float, device: torch.devi
     """
 
     def moved(clean: Tensor, changed: Tensor, _rows: slice) -> Tensor:
-        return surrogate.change(clean, changed).clamp_min(1e-12).sqrt()
+        return surrogate.change(clean, changed, structure=True).clamp_min(1e-12).sqrt()
 
     about = f"attacking {surrogate.name}"
     return attacks.pgd(moved, images, levels(epsilon), steps=steps, batch=_CHUNK, device=device, about=about)
@@ -162,7 +174,7 @@ def effect(
         here = slice(start, start + _CHUNK)
         one, other = _tensor(before[here], device), _tensor(after[here], device)
         with torch.no_grad():
-            changes.append(surrogate.change(one, other).clamp_min(0).sqrt().cpu().numpy())
+            changes.append(surrogate.change(one, other, structure=True).clamp_min(0).sqrt().cpu().numpy())
         if isinstance(surrogate, SwapSurrogate):
             for old, new in zip(
                 swapped(surrogate, one, decoders[here]), swapped(surrogate, other, decoders[here]), strict=True

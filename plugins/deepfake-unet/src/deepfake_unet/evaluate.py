@@ -1,7 +1,8 @@
 """``python -m deepfake_unet.evaluate``: the effect of the protection, measured on faces that no training saw.
 
 It is measured on the validation faces of the run, for its surrogates and for networks that it was not trained against:
-another face swapper, and the features of any other detector. The results are JSON, a chart and a sheet of images.
+another face swapper, another autoencoder, and the features of any detector. The results are JSON, a chart and a sheet
+of images.
 """
 
 from __future__ import annotations
@@ -14,20 +15,29 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
 
 from deepfake_core import DeepfakeError, LoadedDetector, TrainRecipe, WeightsUnavailable, load
+from deepfake_core.inputs.boxes import Box
 from deepfake_core.protect.image_metrics import psnr, ssim
+from deepfake_core.protect.protectors import change_of, load_protector
 from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.held_out import recipe_of, training_data_of
 from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_registry.files import write_atomic
 from deepfake_unet.detector import DEFAULT
-from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, brighter, effect, noise, pgd
+from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, effect, pgd, trivial
 from deepfake_unet.figures import draw_chart, draw_sheet
 from deepfake_unet.protection import training_surrogates, two_sets, two_sources
-from deepfake_unet.protector import UnetProtector
-from deepfake_unet.surrogates import HELD_OUT_SWAPPER, Faces, FeatureSurrogate, Surrogate, SwapSurrogate, load_swapper
+from deepfake_unet.surrogates import (
+    HELD_OUT_DECODER,
+    HELD_OUT_SWAPPER,
+    Faces,
+    FeatureSurrogate,
+    Surrogate,
+    SwapSurrogate,
+    load_autoencoder,
+    load_swapper,
+)
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,9 @@ def evaluate(
     training_data = training_data_of(loaded, data, cache_dir, where, fallback=DEFAULT)
     config = loaded.manifest.config
     margin = config["margin"]
-    trained: list[Surrogate] = training_surrogates(
-        training_data.training, config["surrogates"], recipe, cache_dir, where, margin
-    )
+    trained: list[Surrogate] = training_surrogates(training_data.training, recipe, cache_dir, where, margin)
     sets = two_sets(training_data.training, margin)
-    held_out: list[Surrogate] = [held_out_swapper(sets, cache_dir, recipe, where), *extractors]
+    held_out: list[Surrogate] = [*held_out_generators(sets, cache_dir, recipe, where), *extractors]
     faces = held_out_faces(training_data, count)
     bound = config["epsilon"] if epsilon is None else epsilon
     result, protected = measure(loaded, faces, trained, held_out, bound, where, pgd_steps)
@@ -111,9 +119,8 @@ def measure(
         All figures in plain values, and the protected faces uint8 [N, H, W, 3].
     """
     clean = faces.images
-    change = UnetProtector().perturbation(loaded, clean, epsilon)
-    protected = protected_crops(clean, change, epsilon)
-    attacks = {"protector": protected, "noise": noise(clean, epsilon), "brighter": brighter(clean, epsilon)}
+    protected = np.stack([protected_crop(loaded, crop, epsilon) for crop in clean])
+    attacks = {"protector": protected, **trivial(clean, protected)}
     effects: list[Effect] = []
     for surrogate in (*trained, *held_out):
         own = {**attacks, "PGD": pgd(surrogate, clean, epsilon, device, pgd_steps)}
@@ -137,9 +144,13 @@ def measure(
     return result, protected
 
 
-def protected_crops(clean: Images, change: NDArray[np.float32], epsilon: float) -> Images:
-    """Add a perturbation float32 [N, H, W, 3] of pixels in [0, 1] to faces uint8 [N, H, W, 3], in whole levels."""
-    return bounded(clean, np.round(255 * change).astype(np.int16), epsilon)
+def protected_crop(loaded: LoadedDetector, crop: Images, epsilon: float) -> Images:
+    """Return a face uint8 [H, H, 3] with everything that protection adds to it: perturbation and mark."""
+    side = len(crop) / loaded.manifest.config["margin"]
+    place = (len(crop) - side) / 2
+    box = Box(place, place, side, side)
+    change = change_of(load_protector(loaded), loaded, crop, [box], crop[None], epsilon)
+    return bounded(crop, np.round(255 * change).astype(np.int16), epsilon)
 
 
 def quality(clean: Images, changed: Images) -> dict[str, Any]:
@@ -171,10 +182,13 @@ def held_out_faces(training_data: TrainingData, count: int) -> HeldOutFaces:
     return HeldOutFaces(images, decoders)
 
 
-def held_out_swapper(sets: Faces, cache_dir: Path, recipe: TrainRecipe, device: torch.device) -> SwapSurrogate:
-    """Return a face swapper that the protector was not trained against; its seed also decides the order of faces."""
+def held_out_generators(sets: Faces, cache_dir: Path, recipe: TrainRecipe, device: torch.device) -> list[Surrogate]:
+    """Return a face swapper and an autoencoder that the protector was not trained against."""
     steps = recipe.pairs.autoencoder_steps
-    return load_swapper(HELD_OUT_SWAPPER, sets, cache_dir, steps=steps, device=device, name="held-out swapper")
+    return [
+        load_swapper(HELD_OUT_SWAPPER, sets, cache_dir, steps=steps, device=device, name="held-out swapper"),
+        load_autoencoder(HELD_OUT_DECODER, sets, cache_dir, steps=steps, device=device, name="held-out autoencoder"),
+    ]
 
 
 def feature_extractor(name: str) -> FeatureSurrogate:

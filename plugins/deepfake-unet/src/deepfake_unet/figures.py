@@ -18,7 +18,13 @@ from deepfake_unet.effects import PATHS, swapped
 from deepfake_unet.surrogates import SwapSurrogate
 
 # Colours that most colour-blind readers can distinguish (Okabe & Ito 2008).
-_COLOURS = {"noise": "#999999", "brighter": "#56b4e9", "protector": "#0072b2", "PGD": "#e69f00"}
+_COLOURS = {
+    "noise": "#999999",
+    "smooth noise": "#009e73",
+    "brighter": "#56b4e9",
+    "protector": "#0072b2",
+    "PGD": "#e69f00",
+}
 _TILE, _LABEL = 160, 18
 _AMPLIFIED = 10
 
@@ -54,7 +60,7 @@ def draw_chart(result: Mapping[str, Any], file: Path) -> None:
         held_out = name in result["held_out"]
         axes.set_title(f"{name}\n{'not trained against' if held_out else 'trained against'}", fontsize=9)
         axes.set_xticks(range(len(PATHS)), list(PATHS), fontsize=8)
-    panels[0].set_ylabel("change of the answer over its spread")
+    panels[0].set_ylabel("change of the structure over its spread")
     labels = panels[0].get_legend_handles_labels()
     figure.legend(*labels, loc="outside lower center", ncols=len(_COLOURS), frameon=False)
     data = io.BytesIO()

@@ -12,20 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfake_core import (
-    MissingExtra,
-    TrainingDataError,
-    TrainingSet,
-    TrainRecipe,
-    UnknownDetector,
-    WeightsUnavailable,
-    load,
-)
+from deepfake_core import TrainingDataError, TrainingSet, TrainRecipe
 from deepfake_core.training.pairs.face_table import STORE_MARGIN
 from deepfake_core.training.pairs.maker import PairSource
 from deepfake_core.training.pairs.pairs import PairDataset
 from deepfake_unet.degrade import add_bounded, degraded
-from deepfake_unet.surrogates import TRAINING_SWAPPERS, Faces, FeatureSurrogate, Surrogate, load_swapper
+from deepfake_unet.surrogates import (
+    TRAINING_DECODER,
+    TRAINING_SWAPPERS,
+    Faces,
+    Surrogate,
+    load_autoencoder,
+    load_swapper,
+)
 
 log = logging.getLogger("deepfake.training")
 
@@ -35,6 +34,8 @@ FACE_SIDE = 96
 """Side in pixels of these faces."""
 _FLOOR = 1e-5
 """Term that is added to a relative change before its logarithm."""
+_STRIPES = 10.0
+"""Weight of what repeats in a perturbation, in units of the bound, within its loss."""
 
 
 class Protection:
@@ -53,9 +54,11 @@ class Protection:
         self.surrogates, self.epsilon, self.visibility, self.precision = surrogates, epsilon, visibility, precision
 
     def loss(self, images: Tensor, perturbation: Tensor) -> Tensor:
-        """Return minus the mean logarithm of the relative changes plus the weighted visibility, a scalar.
+        """Return minus the mean logarithm of the relative changes plus the weighted visibility and stripes, a scalar.
 
-        The logarithm makes all surrogates count alike, however easily one of them is disturbed.
+        The changes are those of the outputs' structure, because a generator preserves colours: a tint changes its
+        output and disturbs nothing. The logarithm makes all surrogates count alike, however easily one of them is
+        disturbed.
 
         Args:
             images: uint8 [N, H, W, 3] RGB.
@@ -72,35 +75,37 @@ class Protection:
             enabled=self.precision != "fp32",
         ):
             effects = [
-                (surrogate.change(clean[rows], protected[rows]) + _FLOOR).log().mean()
+                (surrogate.change(clean[rows], protected[rows], structure=True) + _FLOOR).log().mean()
                 for surrogate, rows in zip(self.surrogates, shares, strict=True)
                 if len(rows)
             ]
         effect = torch.stack(effects).mean()
-        return self.visibility * (perturbation / self.epsilon).square().mean() - 0.5 * effect
+        change = perturbation / self.epsilon
+        return self.visibility * change.square().mean() + _STRIPES * stripes(change) - 0.5 * effect
+
+
+def stripes(change: Tensor) -> Tensor:
+    """Return the mean square of what repeats within and between changes float32 [N, H, W, 3], a scalar.
+
+    These are the means over rows, over columns, and over the batch. What repeats is easily seen, and easily removed.
+    """
+    return sum((change.mean(axis).square().mean() for axis in range(3)), torch.zeros((), device=change.device))
 
 
 def training_surrogates(
-    training: TrainingSet,
-    detectors: Sequence[str],
-    recipe: TrainRecipe,
-    cache_dir: Path,
-    device: torch.device,
-    margin: float,
+    training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device, margin: float
 ) -> list[Surrogate]:
-    """Return face swappers, which are trained on the first call, and the networks of trained detectors.
+    """Return the generators that the perturbation is trained against, which are trained on the first call.
 
     Args:
-        training: Training set whose real faces the face swappers are trained on.
-        detectors: Names of detectors with weights; they are left out where the recipe uses no public weights.
-        recipe: Recipe whose ``pairs.autoencoder_steps`` is the length of each face swapper's training.
-        cache_dir: Folder in which trained face swappers are kept.
+        training: Training set whose real faces they are trained on.
+        recipe: Recipe whose ``pairs.autoencoder_steps`` is the length of each training.
+        cache_dir: Folder in which trained generators are kept.
         device: Device of all surrogates.
         margin: Crop margin of the detector: side of the crop divided by the longer side of the face box.
 
     Raises:
         TrainingDataError: There are fewer than two real faces.
-        MissingExtra: A detector is not installed, or has no weights that torch can run.
     """
     faces = two_sets(training, margin)
     steps = recipe.pairs.autoencoder_steps
@@ -109,24 +114,8 @@ def training_surrogates(
         load_swapper(spec, faces, cache_dir, steps=steps, device=device, name=f"swapper {number}")
         for number, spec in enumerate(TRAINING_SWAPPERS, 1)
     ]
-    if recipe.pretrained:
-        found += [feature_surrogate(name).to(device) for name in detectors]
-    return found
-
-
-def feature_surrogate(name: str) -> FeatureSurrogate:
-    """Return the network of an installed, trained detector.
-
-    Args:
-        name: Name of the detector.
-
-    Raises:
-        MissingExtra: The detector or its weights are not installed.
-    """
-    try:
-        return FeatureSurrogate(load(name, backend="torch", device="cpu"))
-    except (UnknownDetector, WeightsUnavailable) as error:
-        raise MissingExtra(f"training against the detector {name!r}", "deepfake-unet[train]") from error
+    autoencoder = load_autoencoder(TRAINING_DECODER, faces, cache_dir, steps=steps, device=device, name="autoencoder 1")
+    return [*found, autoencoder]
 
 
 def two_sources(training: TrainingSet) -> tuple[str, str] | None:

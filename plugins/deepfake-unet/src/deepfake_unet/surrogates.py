@@ -1,14 +1,15 @@
 """Surrogates: stand-ins for the systems that a protected image is meant to disturb.
 
-A face swapper is trained here: it has one encoder and a decoder for each of two sets of faces, and a face of one set
-that the other set's decoder decodes is the swap. A feature extractor is the network of a detector, whose activations
-are read at the layers that the detector names for explanations.
+The perturbation is trained against generators only: face swappers and an autoencoder. A face swapper has one encoder
+and a decoder for each of two sets of faces, and a face of one set that the other set's decoder decodes is the swap. The
+features of detectors are only measured: a perturbation that is trained to disturb detectors hides fakes from them. The
+features are activations, read at the layers that the detector names for explanations.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -21,6 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from deepfake_core.progress import track
+from deepfake_core.training.pairs.autoencoder import Autoencoder, DecoderSpec, train_autoencoder
+from deepfake_core.training.pairs.reconstruct import DECODERS, VALIDATION_DECODER
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import Frozen
 
@@ -59,10 +62,14 @@ class SwapSpec(Frozen):
 TRAINING_SWAPPERS = (
     SwapSpec(seed=1),
     SwapSpec(width=24, levels=3, latent=24, upsampling="nearest", seed=2),
+    SwapSpec(size=48, width=40, levels=3, latent=48, upsampling="transposed", seed=4),
 )
 """Face swappers that the U-Net is trained against."""
 
-HELD_OUT_SWAPPER = SwapSpec(size=80, width=40, levels=4, latent=64, upsampling="transposed", seed=3)
+TRAINING_DECODER, HELD_OUT_DECODER = DECODERS[1], DECODERS[VALIDATION_DECODER]
+"""Autoencoders that the U-Net is trained against, and is only measured on."""
+
+HELD_OUT_SWAPPER = SwapSpec(size=80, width=28, levels=4, latent=64, upsampling="transposed", seed=3)
 """Face swapper that the U-Net is only measured on; size, width, bottleneck, decoder, seed and order of faces differ."""
 
 
@@ -115,7 +122,7 @@ class Surrogate(nn.Module):
         """Return the outputs, each float32 [N, …], for images float32 [N, 3, H, W] in [0, 1] of any size."""
         raise NotImplementedError
 
-    def change(self, clean: Tensor, protected: Tensor) -> Tensor:
+    def change(self, clean: Tensor, protected: Tensor, *, structure: bool = False) -> Tensor:
         """Return the relative squared change of the outputs, float32 [N], the mean over all outputs.
 
         For each output, it is the squared distance between the outputs divided by the squared distance of the clean
@@ -124,15 +131,25 @@ class Surrogate(nn.Module):
         Args:
             clean: Images float32 [N, 3, H, W] in [0, 1].
             protected: The same images with a perturbation.
+            structure: Whether to compare only what is left of the outputs, each [N, C, h, w], when colours and light
+                are taken away: their local mean over an eighth of the side.
         """
         with torch.no_grad():
             before = self.answer(clean)
         parts = []
         for old, new in zip(before, self.answer(protected), strict=True):
-            old, new = old.float().flatten(1), new.float().flatten(1)
+            old, new = old.float(), new.float()
+            if structure:
+                old, new = _structure(old), _structure(new)
+            old, new = old.flatten(1), new.flatten(1)
             spread = (old - old.mean(1, keepdim=True)).square().mean(1)
             parts.append((new - old).square().mean(1) / spread.clamp_min(1e-6))
         return torch.stack(parts).mean(0)
+
+
+def _structure(values: Tensor) -> Tensor:
+    window = max(3, values.shape[2] // 8 | 1)
+    return values - F.avg_pool2d(values, window, stride=1, padding=window // 2, count_include_pad=False)
 
 
 class SwapSurrogate(Surrogate):
@@ -154,6 +171,25 @@ class SwapSurrogate(Surrogate):
 
     def answer(self, images: Tensor) -> Sequence[Tensor]:
         return [self.shown(images, decoder) for decoder in range(2)]
+
+
+class ReconstructionSurrogate(Surrogate):
+    """An autoencoder, whose output is the reconstruction of the image.
+
+    Args:
+        name: Name in reports.
+        network: Trained autoencoder.
+    """
+
+    SIDE = 64
+    """Side in pixels of the images that it reconstructs."""
+
+    def __init__(self, name: str, network: Autoencoder) -> None:
+        super().__init__()
+        self.name, self.network = name, _frozen(network)
+
+    def answer(self, images: Tensor) -> Sequence[Tensor]:
+        return [(self.network(_sized(images, self.SIDE) * 2 - 1) + 1) / 2]
 
 
 class FeatureSurrogate(Surrogate):
@@ -221,19 +257,42 @@ def load_swapper(
         device: Device on which it is trained and used.
         name: Name in reports.
     """
+    path = cache_dir / f"swapper-{_key(spec, steps, faces)}.safetensors"
+    network = _kept(SwapAutoencoder(spec), path, lambda: train_swapper(spec, faces, steps=steps, device=device))
+    return SwapSurrogate(name, network.to(device))
+
+
+def load_autoencoder(
+    spec: DecoderSpec, faces: Faces, cache_dir: Path, *, steps: int, device: torch.device, name: str
+) -> ReconstructionSurrogate:
+    """Return a trained autoencoder of faces; see :func:`load_swapper` for the arguments."""
+    path = cache_dir / f"autoencoder-{_key(spec, steps, faces)}.safetensors"
+
+    def trained() -> Autoencoder:
+        with torch.random.fork_rng(devices=[]):
+            pixels = np.concatenate(faces)
+            return train_autoencoder(spec, pixels, steps=steps, batch_size=BATCH, seed=spec.factor, device=device)
+
+    return ReconstructionSurrogate(name, _kept(Autoencoder(spec), path, trained).to(device))
+
+
+def _key(spec: SwapSpec | DecoderSpec, steps: int, faces: Faces) -> str:
     key = hashlib.sha256(f"{spec!r} {steps}".encode())
     for one in faces:
         key.update(repr(one.shape).encode())
         key.update(np.ascontiguousarray(one).tobytes())
-    path = cache_dir / f"swapper-{key.hexdigest()[:16]}.safetensors"
-    network = SwapAutoencoder(spec)
+    return key.hexdigest()[:16]
+
+
+def _kept(network: Network, path: Path, train: Callable[[], Network]) -> Network:
+    """Return the network with the weights in a file; where the file is not there, train it and write the file."""
     if path.exists():
         network.load_state_dict(load_file(path))
-    else:
-        network = train_swapper(spec, faces, steps=steps, device=device)
-        with atomic_path(path) as temporary:
-            save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
-    return SwapSurrogate(name, network.to(device))
+        return network
+    network = train()
+    with atomic_path(path) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
+    return network
 
 
 def train_swapper(spec: SwapSpec, faces: Faces, *, steps: int, device: torch.device) -> SwapAutoencoder:
