@@ -104,7 +104,6 @@ class ImageFolder(Dataset):
                 part_source = f"{name}/{part.name}" if own else name
                 for sample in self._class(part, is_fake, part_source, prefix, split, entered):
                     empty = False
-                    sample = replace(sample, label=folder.name)
                     yield _of_faceforensics(sample, prefix) if named else sample
             if empty:
                 raise TrainingDataError(
@@ -119,7 +118,7 @@ class ImageFolder(Dataset):
             if path.suffix.lower() in MEDIA_SUFFIXES:
                 inner = path.parent.relative_to(folder).as_posix()
                 group = f"{prefix}/{path.stem if inner == '.' else inner}"
-                yield Sample(path, is_fake, source, group, split, sequence_identities(group))
+                yield Sample(path, is_fake, source, group, split, sequence_identities(group), label=folder.name)
 
     def _meaning(self, folder: Path) -> bool | None:
         return known_meaning(folder.name, self.labels)

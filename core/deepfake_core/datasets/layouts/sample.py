@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from PIL import Image, ImageFilter
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.layouts.drawn import draw_face
-from deepfake_core.errors import TrainingDataError
+from deepfake_core.errors import DeepfakeError, TrainingDataError
+from deepfake_registry.files import new_folder
 from deepfake_registry.folders import cache_folder
 
 PERSONS = 40
@@ -52,26 +52,20 @@ class SampleFaces(Dataset):
 
 def _draw(folder: Path) -> None:
     """Draw all images into a folder that appears only when it is complete."""
+    faces = [draw_face(person, _SIDE) for person in range(PERSONS)]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            whole = Path(temporary, "whole")
-            faces = [draw_face(person, _SIDE) for person in range(PERSONS)]
+        with new_folder(folder) as whole:
             for kind in ("real", "fake"):
-                (whole / kind).mkdir(parents=True)
+                (whole / kind).mkdir()
             for person, face in enumerate(faces):
                 fake = _fake(face, faces[_other(person)], blurred=_blurred(person))
                 for kind, pixels in (("real", face), ("fake", fake)):
                     (whole / kind / f"{person:02}.jpg").write_bytes(_jpeg(pixels))
-            try:
-                whole.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another process was faster
-                    raise
-    except OSError as error:
-        raise TrainingDataError(
-            f"{folder}: the sample pictures cannot be written ({error.strerror}); name another folder: sample:FOLDER"
-        ) from error
+    except (OSError, DeepfakeError) as error:
+        if not folder.is_dir():  # otherwise another process was faster
+            raise TrainingDataError(
+                f"the sample pictures cannot be written ({error}); name another folder: sample:FOLDER"
+            ) from error
 
 
 def _blurred(person: int) -> bool:
