@@ -189,6 +189,16 @@ class VideoStream(Moving):
             start, end = stated
         return Timeline(start, end, times)
 
+    def end_bytes(self) -> int:
+        """Return where the picture stream of a transport stream ends in the file, in bytes."""
+        self._rewind()
+        end = 0
+        for _, packet in self._packets:
+            # Units of 188 bytes hold up to 184 of a frame, of which the first ones are a header.
+            end = max(end, (packet.pos or 0) + (packet.size // 184 + 2) * 188)
+        self._rewind()
+        return end
+
     def _stated_span(self) -> tuple[float, float] | None:
         """Return start and end in seconds as the header states them."""
         base = self.stream.time_base

@@ -32,6 +32,9 @@ _HEADERS = {
 }
 _LONGEST_HEADER = 128
 _BLOCK_BYTES = 1 << 23
+# What is left of a transport stream after its pictures is mostly sound, unless it is more than this.
+_LEAST_REST_BYTES = 1 << 14
+_LEAST_REST = 0.01
 
 
 def open_container(file: IO[bytes], name: str, limit: int) -> Moving:
@@ -46,7 +49,7 @@ def open_container(file: IO[bytes], name: str, limit: int) -> Moving:
         InputError: The file is not a video, or it has no picture stream.
     """
     whole = VideoStream(file, name, limit)
-    starts = list(_starts(file, whole.format))
+    starts = list(_starts(file, whole))
     if len(starts) < 2:
         return whole
     whole.close()
@@ -160,19 +163,43 @@ class _Window(io.RawIOBase):
         return len(data)
 
 
-def _starts(file: IO[bytes], format: str) -> Iterator[int]:
-    """Yield where a video file begins in a file, in bytes; its position is kept."""
-    if format == "mov":
+def _starts(file: IO[bytes], whole: VideoStream) -> Iterator[int]:
+    """Yield where a video begins in a file, in bytes; the position of the file is kept.
+
+    Args:
+        file: Open file.
+        whole: The file opened as a whole.
+    """
+    if whole.format == "mov":
         boxes = list(top_boxes(file))
         has_index = [place for place, (kind, _, _) in enumerate(boxes) if kind == b"moov"]
         heads = [place for place, (kind, _, _) in enumerate(boxes) if kind == b"ftyp"]
         for place, after in pairwise([*heads, len(boxes)]):
             if any(place < index < after for index in has_index):
                 yield boxes[place][1]
-    elif format in _HEADERS:
+    elif whole.format in _HEADERS:
         position = file.tell()
-        yield from _found(file, re.compile(_HEADERS[format], re.DOTALL))
+        yield from _found(file, re.compile(_HEADERS[whole.format], re.DOTALL))
         file.seek(position)
+    elif whole.format == "mpegts":
+        yield from _streams(file, whole)
+
+
+def _streams(file: IO[bytes], whole: VideoStream) -> Iterator[int]:
+    """Yield where a picture stream of a transport stream ends and another one begins, which has other numbers."""
+    length = file.seek(0, io.SEEK_END)
+    part, start = whole, 0
+    while True:
+        yield start
+        start += part.end_bytes()
+        if part is not whole:
+            part.close()
+        if length - start < max(_LEAST_REST_BYTES, _LEAST_REST * length):
+            return
+        try:
+            part = VideoStream(cast(IO[bytes], _Window(file, start, length)), whole.name, whole.limit)
+        except InputError:
+            return  # what follows holds no pictures
 
 
 def _found(file: IO[bytes], header: re.Pattern[bytes]) -> Iterator[int]:

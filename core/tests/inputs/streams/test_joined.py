@@ -122,3 +122,13 @@ def test_the_part_of_a_packet_tells_the_time_of_its_frame():
     clock = clock_of(7, 8, 9, 0, 1, keys=(0, 3))
     assert [clock.time(2, 9.0), clock.time(4, 1.0), clock.time(4, None)] == [9, 11, None]
     assert [clock.key_before(9.5), clock.key_before(10.5), clock.key_before(99)] == [0, 3, 3]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_transport_stream_that_goes_on_with_other_streams(codec):
+    dark = video_bytes(grey(40), format="mpegts", codec=codec, rate=25)
+    light = video_bytes(grey(200), format="mpegts", codec=codec, rate=25, mpegts_start_pid="512")
+    warnings = []
+    frames = list(sample_frames(dark + 3 * light, 16, warn=warnings.append))
+    assert dark_and_light(frames) == ["dark"] * 4 + ["light"] * 12
+    assert warnings == []
