@@ -5,13 +5,18 @@ Nothing is downloaded unless a download is requested. Pickled weights are never 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deepfake_core.contract.repository import CONFIG, INDEX, WEIGHTS, Repository
 from deepfake_core.discovery.hub_cache import cached_snapshot, hub_cache
 from deepfake_core.errors import InputError, MissingExtra, WeightsUnavailable
+
+log = logging.getLogger("deepfake.locks")
 
 DOWNLOADED = (CONFIG, "preprocessor_config.json", "README.md", WEIGHTS, INDEX, "model-*.safetensors")
 ADVICE = ("use --download (download=True), or run: {fetch}", "name another repository or a folder: --weights PATH")
@@ -69,9 +74,29 @@ def _download(name: str, repo: str, revision: str | None, cache: Path, advice: t
     except ModuleNotFoundError:
         raise MissingExtra("downloading from the Hugging Face Hub", install) from None
     try:
-        return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
+        with _told_of_waits():
+            return Path(snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=list(DOWNLOADED)))
     except HFValidationError as error:
         raise InputError(name, f"not a repository of the Hugging Face Hub: {error}") from error
     except (OSError, httpx.HTTPError) as error:  # all other errors of the Hub's library are of these types
         reason = " ".join(str(error).split())
         raise WeightsUnavailable(f"{name} cannot be downloaded: {reason}; {advice[0]}", *advice[1:]) from error
+
+
+class _Waits(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("%s", record.getMessage())
+
+
+@contextmanager
+def _told_of_waits() -> Iterator[None]:
+    """Within the block, show the lines in which the library of the Hub says for which lock of its cache it waits."""
+    waits, handler = logging.getLogger("huggingface_hub.utils._fixes"), _Waits(logging.INFO)
+    before = waits.level
+    waits.setLevel(logging.INFO)
+    waits.addHandler(handler)
+    try:
+        yield
+    finally:
+        waits.removeHandler(handler)
+        waits.setLevel(before)

@@ -275,3 +275,20 @@ def test_a_repository_that_the_hub_does_not_have(tmp_path: Path, server: str) ->
 def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     answer = fetch("org/tiny", "http://127.0.0.1:9", tmp_path)
     assert answer.startswith("org/tiny cannot be downloaded: ")
+
+
+def test_a_download_that_waits_for_a_lock_of_the_cache_says_so(tmp_path, monkeypatch, caplog):
+    from filelock import FileLock, Timeout
+    from huggingface_hub.utils import WeakFileLock, _fixes
+
+    monkeypatch.setattr(_fixes.constants, "FILELOCK_LOG_EVERY_SECONDS", 0.1)
+    file = tmp_path / "weights.lock"
+
+    def download(*_arguments: object, **_options: object) -> str:
+        with FileLock(file), pytest.raises(Timeout), WeakFileLock(file, timeout=0.25):
+            pass
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert hub.find_repository("owner/name", download=True).folder == tmp_path
+    assert any(record.name == "deepfake.locks" and str(file) in record.getMessage() for record in caplog.records)
