@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -72,14 +73,20 @@ class VideoStream(Moving):
         self._rewind()
         self.format = self.container.format.name.partition(",")[0]
         self._is_mp4 = self.format == "mov"
-        self._shape, self._remark = pixel_shape(self.stream.sample_aspect_ratio)
+        self._shape, remark = pixel_shape(self.stream.sample_aspect_ratio)
+        self._remarks = [remark] if remark else []
         self._first_shape = self.stream.codec_context.sample_aspect_ratio
         stored = self.stream.codec_context
+        if (count := len(self._picture_streams())) > 1:
+            size = f"{stored.width} × {stored.height} pixels"
+            self._remarks.append(f"of its {count} picture streams, only the first was looked at, of {size}")
         self._edges = mp4_edges(file, self.stream.id, stored.width, stored.height) if self._is_mp4 else Edges()
 
     def close(self) -> None:
         if self._is_open:
             self.container.close()
+            # The decoder and its threads go with the stream.
+            self.stream = self._packets = None
             self._is_open = False
 
     def _rewind(self) -> None:
@@ -142,6 +149,7 @@ class VideoStream(Moving):
 
     def timeline(self) -> Timeline:
         if self._timeline is None:
+            self._rewind()
             self._timeline = self._from_index() or self._from_packets()
             self._rewind()
         return self._timeline
@@ -210,6 +218,7 @@ class VideoStream(Moving):
         return None
 
     def is_whole(self) -> bool:
+        self._rewind()
         if self.format == "avi":
             # FFmpeg corrects the length that the header states, but not the size.
             self.file.seek(0)
@@ -233,21 +242,17 @@ class VideoStream(Moving):
         return bool(last + slack >= end)
 
     def left_out(self, sampled: int) -> list[str]:  # noqa: ARG002
-        remarks = [self._remark] if self._remark else []
-        streams = self._picture_streams()
-        if len(streams) > 1:
-            codec = streams[0].codec_context
-            size = f"{codec.width} × {codec.height} pixels"
-            remarks.append(f"of its {len(streams)} picture streams, only the first was looked at, of {size}")
-        return remarks
+        return self._remarks
 
     # ── frames ──
 
+    def restarted(self) -> Iterator[Decoded]:
+        """Yield everything that can be decoded, from the start; the file is opened again if it was closed."""
+        self._rewind()
+        return self._decoded()
+
     def pixels(self, frame: Any) -> NDArray[np.uint8]:
-        shape = self._shape
-        # A stream may change from 4:3 to 16:9; until it does, what the container states comes first.
-        if (now := self.stream.codec_context.sample_aspect_ratio) != self._first_shape:
-            shape = pixel_shape(now)[0]
+        frame, shape = frame
         width, height = shown_size(frame.width, frame.height, shape)
         if max(frame.width, width) * height > self.limit:
             raise InputError(self.name, f"frames of {width} × {height} pixels, more than the limit of {self.limit:,}")
@@ -317,7 +322,13 @@ class VideoStream(Moving):
                 is_clean = not is_damaged and (is_clean or bool(frame.key_frame))
                 self.decoded += 1
                 self.damaged += not is_clean
-                yield Decoded(time, frame, is_clean)
+                yield Decoded(time, (frame, self._shape_now()), is_clean)
+
+    def _shape_now(self) -> Fraction:
+        """Return the shape of the pixels of the frame that was decoded last."""
+        # A stream may change from 4:3 to 16:9; until it does, what the container states comes first.
+        now = self.stream.codec_context.sample_aspect_ratio
+        return self._shape if now == self._first_shape else pixel_shape(now)[0]
 
 
 def _shown(packet: Any) -> Any:

@@ -32,6 +32,8 @@ _HEADERS = {
 }
 _LONGEST_HEADER = 128
 _BLOCK_BYTES = 1 << 23
+# More parts than these are not looked at.
+_MOST_PARTS = 256
 # What is left of a transport stream after its pictures is mostly sound, unless it is more than this.
 _LEAST_REST_BYTES = 1 << 14
 _LEAST_REST = 0.01
@@ -55,15 +57,15 @@ def open_container(file: IO[bytes], name: str, limit: int) -> Moving:
     whole.close()
     length = file.seek(0, io.SEEK_END)
     parts: list[VideoStream] = []
-    failed = 0
-    for start, end in pairwise([0, *starts[1:], length]):
+    windows = list(pairwise([0, *starts[1:], length]))
+    for start, end in windows[:_MOST_PARTS]:
         try:
             parts.append(VideoStream(cast(IO[bytes], _Window(file, start, end)), name, limit))
+            parts[-1].close()
         except InputError:
-            failed += 1
             if not start:
                 raise
-    return Joined(parts, failed)
+    return Joined(parts, len(windows) - len(parts))
 
 
 class Joined(Moving):
@@ -71,7 +73,7 @@ class Joined(Moving):
 
     Args:
         parts: The files.
-        failed: Number of further ones that could not be opened.
+        failed: Number of further ones that cannot be opened, or are too many.
     """
 
     def __init__(self, parts: list[VideoStream], failed: int) -> None:
@@ -87,7 +89,10 @@ class Joined(Moving):
             part.close()
 
     def timeline(self) -> Timeline:
-        timelines = [part.timeline() for part in self._parts]
+        timelines = []
+        for part in self._parts:
+            timelines.append(part.timeline())
+            part.close()
         self._shifts, end = [], timelines[0].start
         for timeline in timelines:
             self._shifts.append(end - timeline.start)
@@ -96,11 +101,15 @@ class Joined(Moving):
         return Timeline(timelines[0].start, end, np.unique(np.concatenate(times)))
 
     def is_whole(self) -> bool:
-        return all(part.is_whole() for part in self._parts)
+        whole = True
+        for part in self._parts:
+            whole = whole and part.is_whole()
+            part.close()
+        return whole
 
     def left_out(self, sampled: int) -> list[str]:
         remarks = dict.fromkeys(remark for part in self._parts for remark in part.left_out(sampled))
-        failed = [f"of {self._failed + len(self._parts)} joined videos, {self._failed} cannot be read"]
+        failed = [f"of {self._failed + len(self._parts)} joined videos, {self._failed} were not looked at"]
         return [*remarks, *(failed if self._failed else [])]
 
     def damage(self) -> tuple[int, int]:
@@ -113,22 +122,26 @@ class Joined(Moving):
         return part.pixels(own)
 
     def _decoded(self) -> Iterator[Decoded]:
-        return self._from(0, self._parts[0]._decoded())
+        return self._from(0, self._parts[0].restarted())
 
     def _from(self, first: int, frames: Iterator[Decoded]) -> Iterator[Decoded]:
         """Yield the rest of a part, and all parts after it."""
         for number in range(first, len(self._parts)):
             self._part = number
-            for time, frame, is_clean in frames if number == first else self._parts[number]._decoded():
+            for time, frame, is_clean in frames if number == first else self._parts[number].restarted():
                 yield Decoded(time + self._shifts[number], (number, frame), is_clean)
+            self._parts[number].close()  # a decoder of its own for each part would be too many
 
     def _jump(self, target: float) -> Iterator[Decoded] | None:
         begun = [number for number in range(len(self._parts)) if self._begins(number) <= target]
         wanted = max(begun, default=0)
-        jumped = self._parts[wanted]._jump(target - self._shifts[wanted])
+        part, own = self._parts[wanted], target - self._shifts[wanted]
         if wanted == self._part:
+            jumped = part._jump(own)
             return None if jumped is None else self._from(wanted, jumped)
-        return self._from(wanted, self._parts[wanted]._decoded() if jumped is None else jumped)
+        self._parts[self._part].close()
+        frames = part.restarted()
+        return self._from(wanted, part._jump(own) or frames)
 
     def _begins(self, number: int) -> float:
         """Return when a part begins, in seconds."""

@@ -132,3 +132,11 @@ def test_a_transport_stream_that_goes_on_with_other_streams(codec):
     frames = list(sample_frames(dark + 3 * light, 16, warn=warnings.append))
     assert dark_and_light(frames) == ["dark"] * 4 + ["light"] * 12
     assert warnings == []
+
+
+def test_many_joined_files_are_limited_and_said(monkeypatch):
+    monkeypatch.setattr("deepfake_core.inputs.streams.joined._MOST_PARTS", 3)
+    part = video_bytes(grey(40, 5), format="flv", codec="flv1", rate=25)
+    warnings = []
+    assert len(list(sample_frames(part * 5, 16, warn=warnings.append))) == 15
+    assert warnings == ["of 5 joined videos, 2 were not looked at"]
