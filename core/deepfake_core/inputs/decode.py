@@ -150,7 +150,11 @@ def decode(
             refuse_large(data, name, limit)
         return _from_image(data, name, data.size, _other_frames(data))
     with _opened(data, name) as (image, warnings):
-        if is_animated(image):
+        try:
+            animated = is_animated(image)
+        except Exception:  # noqa: BLE001 - Pillow looks for a second frame, and raises anything for damaged files
+            animated, warnings = False, (*warnings, "damaged behind its first frame; get the file again")
+        if animated:
             raise InputError(name, f"an animation ({image.format}), not a single picture; sample its frames instead")
         full = image.size
         limit_decoding(image, name, limit, min_side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,8 @@ class Animation(Moving):
         self._stream, self._form = stream, form
         image = self._opened()
         self.moves = is_animated(image)
-        self._numbers: Sequence[int] = range(getattr(image, "n_frames", 1))
+        count, self._is_cut_off = _counted(image)
+        self._numbers: Sequence[int] = range(count)
         self._kept = max(1, min(len(self._numbers), _MOST_PIXELS // max(1, image.width * image.height)))
         self._durations: dict[int, float] = {}  # in seconds, of each frame that can be decoded
 
@@ -102,7 +104,7 @@ class Animation(Moving):
         return Timeline(0.0, max(total, self.step), np.unique(times or [0.0]))
 
     def is_whole(self) -> bool:
-        return max(self._durations, default=0) == self._kept - 1
+        return not self._is_cut_off and max(self._durations, default=0) == self._kept - 1
 
     def left_out(self, sampled: int) -> list[str]:  # noqa: ARG002
         if self._kept >= len(self._numbers):
@@ -162,6 +164,18 @@ class Animation(Moving):
             found[number] = time, max(1, round(duration / self.step))
             time += duration
         return found
+
+
+def _counted(image: Image.Image) -> tuple[int, bool]:
+    """Return the number of frames of an opened image, and whether it ends within the header of another one."""
+    with suppress(Exception):  # Pillow raises anything for damaged files
+        return getattr(image, "n_frames", 1), False
+    count = 1
+    with suppress(Exception):
+        while True:
+            image.seek(count)
+            count += 1
+    return count, True
 
 
 class Pages(Animation):

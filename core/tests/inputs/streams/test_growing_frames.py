@@ -1,4 +1,4 @@
-"""Animated images whose later frames are far larger than the header says: no memory is filled, nothing hangs."""
+"""Animated images whose later frames are far larger than the header says, or cut off: nothing hangs or is unsaid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import pytest
 from PIL import Image
 
+from deepfake_core.inputs.decode import decode
 from deepfake_core.inputs.sniff import sniff
 from deepfake_core.inputs.streams import animation
 from deepfake_core.inputs.video import sample_frames
@@ -48,3 +49,19 @@ def test_the_frames_before_are_judged_and_the_loss_is_said() -> None:
     said: list[str] = []
     assert len(list(sample_frames(gif_with_a_large_frame(65535, 65535, place=2), 8, warn=said.append))) == 2
     assert said
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("length", [0, 1, 5, 9])
+def test_an_animation_that_is_cut_off_within_a_header_is_judged_as_far_as_it_goes(place: int, length: int) -> None:
+    data = gif_with_a_large_frame(24, 16)
+    at = -1
+    for _ in range(place + 1):
+        at = data.index(b"\x2c\0\0\0\0\x18\0\x10\0", at + 1)
+    cut = data[: at + 1 + length]
+    if place == 1:
+        assert decode(cut).warnings == ("damaged behind its first frame; get the file again",)
+    else:
+        said: list[str] = []
+        assert len(list(sample_frames(cut, 8, warn=said.append))) == place
+        assert "ends before its stated length" in " ".join(said)
