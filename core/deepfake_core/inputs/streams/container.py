@@ -86,7 +86,8 @@ class VideoStream(Moving):
         if self._is_open:
             self.container.close()
             # The decoder and its threads go with the stream.
-            self.stream = self._packets = None
+            self.stream = None
+            self._packets = iter(())
             self._is_open = False
 
     def _rewind(self) -> None:
