@@ -208,8 +208,9 @@ def _matches(pattern: str, clips: bool) -> list[Source]:
     try:
         for match in sorted(base.glob(str(relative))):
             hidden = any(part.startswith(".") for part in match.relative_to(base).parts)
-            if wants_hidden or not hidden:
-                path = str(match)
+            path = str(match)
+            # Since Python 3.13, a last ** stands for files, too; here it means folders in every version.
+            if (wants_hidden or not hidden) and (relative.name != "**" or _is_folder(path)):
                 sources = _walk(path, entered, clips) if _is_folder(path) else [Source(name_of(path), path)]
                 found.update((source.name, source) for source in sources)
     except (OSError, ValueError):
