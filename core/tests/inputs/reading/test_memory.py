@@ -96,7 +96,7 @@ def test_a_temporary_file_and_one_in_an_archive(tmp_path):
         (lambda: io.StringIO("photo.jpg\n"), "StringIO is open as text"),
         (lambda: type("Odd", (), {"read": lambda self, size: "text"})(), "Odd is open as text"),
         (lambda: type("Later", (), {"read": Upload.read})(), "asynchronous; pass the bytes, as from await file.read()"),
-        (lambda: type("Hidden", (), {"read": partial(Upload().read)})(), "asynchronous; pass the bytes"),
+        (lambda: type("Hidden", (), {"read": staticmethod(partial(Upload().read))})(), "asynchronous; pass the bytes"),
         (lambda: memoryview(PICTURE), "pass the array itself"),
         (lambda: memoryview(numbers("d", [1.0])), "pass the array itself"),
     ],
