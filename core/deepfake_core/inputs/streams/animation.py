@@ -76,8 +76,8 @@ class Animation(Moving):
         limit: Most pixels of a frame.
     """
 
-    too_large_ends = True
-    """Whether frames behind one that is too large are left out, because they build on it."""
+    builds_on_earlier = True
+    """Whether a frame needs those before it, so that nothing behind one that is too large can be shown."""
 
     def __init__(self, stream: IO[bytes], form: str, name: str, limit: int) -> None:
         super().__init__(name, limit)
@@ -88,6 +88,7 @@ class Animation(Moving):
         self._numbers: Sequence[int] = range(count)
         self._kept = max(1, min(len(self._numbers), _MOST_PIXELS // max(1, image.width * image.height)))
         self._durations: dict[int, float] = {}  # in seconds, of each frame that can be decoded
+        self._is_read = False  # whether every frame was tried
 
     def close(self) -> None:
         """Do nothing: Pillow holds nothing but the file."""
@@ -121,7 +122,7 @@ class Animation(Moving):
         shown = self._shown()
         for number, image in self._loaded():
             missing = number - last - 1
-            is_clean = is_clean and not missing  # later frames build on earlier ones
+            is_clean = is_clean and not (missing and self.builds_on_earlier)
             last = number
             self.decoded += 1 + missing
             self.damaged += missing + (not is_clean)
@@ -129,6 +130,10 @@ class Animation(Moving):
             time, count = shown.get(number, (0.0, 0))
             for place in range(count):
                 yield Decoded(time + place * self.step, frame, is_clean)
+        self._is_read = True
+        if not self.builds_on_earlier:
+            self.decoded += self._kept - 1 - last
+            self.damaged += self._kept - 1 - last
 
     def _opened(self) -> Image.Image:
         """Open the image from its start, as Pillow keeps the size of a frame that it refused."""
@@ -150,7 +155,7 @@ class Animation(Moving):
             except EOFError:
                 return
             except (Image.DecompressionBombError, InputError):
-                if self.too_large_ends:
+                if self.builds_on_earlier:
                     return
             except Exception:  # noqa: BLE001, S112 - Pillow raises anything for damaged files
                 continue
@@ -188,7 +193,7 @@ class Pages(Animation):
         limit: Most pixels of a page.
     """
 
-    too_large_ends = False
+    builds_on_earlier = False
 
     def __init__(self, stream: IO[bytes], numbers: Sequence[int], name: str, limit: int) -> None:
         super().__init__(stream, "TIFF", name, limit)
@@ -201,7 +206,7 @@ class Pages(Animation):
         return Timeline(0.0, self._kept * self.step, self.step * np.arange(self._kept, dtype=np.float64))
 
     def left_out(self, sampled: int) -> list[str]:
-        if self._kept <= sampled:
+        if self._is_read or self._kept <= sampled:
             return super().left_out(sampled)
         pages = len(self._numbers)
         return [f"of its {pages} pages, {sampled} were looked at; raise frames to {pages}"]

@@ -65,3 +65,27 @@ def test_an_animation_that_is_cut_off_within_a_header_is_judged_as_far_as_it_goe
         said: list[str] = []
         assert len(list(sample_frames(cut, 8, warn=said.append))) == place
         assert "ends before its stated length" in " ".join(said)
+
+
+def test_a_page_that_cannot_be_read_is_said_and_the_others_are_judged() -> None:
+    pages = [Image.effect_noise((40, 30), 60 + 10 * number).convert("RGB") for number in range(3)]
+    stream = io.BytesIO()
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
+    data = bytearray(stream.getvalue())
+    (place,) = strips(bytes(data))[1]
+    data[place : place + 60] = bytes(60)
+    said: list[str] = []
+    frames = list(sample_frames(bytes(data), 8, warn=said.append))
+    assert len(frames) == 2
+    assert "1 of 3 decoded frames are damaged" in " ".join(said)
+    assert "raise frames" not in " ".join(said)
+
+
+def strips(data: bytes) -> list[list[int]]:
+    """Where the pixels of each page of a TIFF file are."""
+    found = []
+    with Image.open(io.BytesIO(data)) as image:
+        for number in range(image.n_frames):
+            image.seek(number)
+            found.append(list(image.tag_v2[273]))
+    return found
