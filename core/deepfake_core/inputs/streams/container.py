@@ -68,6 +68,7 @@ class VideoStream(Moving):
         self.container: Any
         self.stream: Any
         self._is_open = False
+        self._packets: Iterator[tuple[int, Any]] = iter(())
         self._clock: Clock | None = None  # of a file without a complete index, which is read from start to end
         self._timeline: Timeline | None = None
         self._rewind()
@@ -114,7 +115,7 @@ class VideoStream(Moving):
         codec.copy_opaque = True  # so that each frame tells which packet it comes from
         rate = self.stream.average_rate or self.stream.guessed_rate
         self.step = 1.0 / float(rate) if rate else 1.0 / _FALLBACK_RATE
-        self._packets: Iterator[tuple[int, Any]] = self._demuxed()
+        self._packets = self._demuxed()
         self._read = -1  # number of the packet that was decoded last
 
     def _picture_stream(self) -> Any:
