@@ -241,7 +241,7 @@ def test_protection_tells_what_was_trained_against():
     found = json.loads((RESULTS / "protection.json").read_text(encoding="utf-8"))
     shown = published.protection(RESULTS)
     for name, label in (("swapper 1", "face swapper 1, trained against"),
-                        ("held-out swapper", "**face swapper 4, not trained against**")):  # fmt: skip
+                        ("held-out autoencoder", "**autoencoder 2, not trained against**")):  # fmt: skip
         (effect,) = (
             item for item in found["effects"]
             if (item["surrogate"], item["attack"], item["path"]) == (name, "PGD", "as it is")

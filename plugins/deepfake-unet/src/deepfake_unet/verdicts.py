@@ -171,7 +171,7 @@ def records(source: str, rows: list[tuple[Sample, dict[str, tuple[Any, Any]]]]) 
             int((labels == 0).sum()),
             int((labels == 1).sum()),
             dict(sorted(changes.items())),
-            *(_interval(change[labels == label], change[labels == label], _mean) for label in (0, 1)),
+            *(_interval(np.zeros_like(labels[labels == label]), change[labels == label], _mean) for label in (0, 1)),
             *(_interval(labels, score, roc_auc) if len(set(labels)) == 2 else _UNDEFINED for score in scores),
             sum(one.marked for one in after),
             sum(one.marked for one in before),
