@@ -269,7 +269,8 @@ def test_an_ensemble_is_made_judges_and_is_measured_like_any_detector(invoke, tm
 
 def test_an_ensemble_is_fitted_on_any_layout_and_says_how_well(invoke, tmp_path):
     labelled = tmp_path / "faces.csv"
-    rows = [f"{path},{('real', 'fake')[index % 2]}" for index, path in enumerate(sorted((DATA / "plumbing" / "real").iterdir()))]
+    paths = sorted((DATA / "plumbing" / "real").iterdir())
+    rows = [f"{path},{('real', 'fake')[index % 2]}" for index, path in enumerate(paths)]
     labelled.write_text("path,label\n" + "\n".join(rows) + "\n")
     second = tmp_path / "again.onnx"
     second.write_bytes((Path(__file__).parents[1] / "tiny.onnx").read_bytes())
