@@ -211,7 +211,7 @@ def cuda_failure(device: str = "cuda") -> str:
     return ""
 
 
-def _session(model: str | bytes, threads: int, device: str) -> ort.InferenceSession:
+def _session(model: bytes, threads: int, device: str) -> ort.InferenceSession:
     # With its own fallback, ONNX Runtime would print to standard output, and go on on the CPU.
     return ort.InferenceSession(model, sess_options=_options(threads), providers=_providers(device), enable_fallback=0)
 

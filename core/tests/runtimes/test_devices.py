@@ -27,7 +27,7 @@ def gpu_build(monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     on_cpu, does = runtime._session, {}
 
-    def session(model: str | bytes, threads: int, device: str) -> Any:
+    def session(model: bytes, threads: int, device: str) -> Any:
         return does["on cuda"](model, threads) if device != "cpu" else on_cpu(model, threads, "cpu")
 
     monkeypatch.setattr(runtime, "_session", session)
@@ -42,8 +42,8 @@ def gpu_build(monkeypatch):
 class OnCuda:
     """A session on CUDA that starts; a real model fails in its first run."""
 
-    def __init__(self, model: str | bytes, threads: int) -> None:
-        self.probe = isinstance(model, bytes)
+    def __init__(self, model: bytes, threads: int) -> None:
+        self.probe = model == runtime._PROBE
         self.real = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     def get_providers(self) -> list[str]:
@@ -61,12 +61,12 @@ class OnCuda:
         return self.real.run(*arguments)
 
 
-def raised(model: str | bytes, threads: int) -> Any:
+def raised(model: bytes, threads: int) -> Any:
     raise Fail("CUDA failure 35: CUDA driver version is insufficient\nfor CUDA runtime version")
 
 
-def full(model: str | bytes, threads: int) -> Any:
-    if not isinstance(model, bytes):
+def full(model: bytes, threads: int) -> Any:
+    if model != runtime._PROBE:
         raise RuntimeException("Failed to allocate memory for requested buffer")
     return OnCuda(model, threads)
 
