@@ -72,7 +72,7 @@ def mark_of(face: NDArray[np.float32], side: float, most: int, weights: NDArray[
     """
     rows, columns = transform(SIDE, 1.0)
     wanted = key(side)
-    used = max(1, np.count_nonzero(wanted))
+    used = max(1, int(np.count_nonzero(wanted)))
     amount = (_FLAT + (1 - _FLAT) * _share(_deviation(face))) * weights
     own = rows @ ((face - face.mean()) @ columns)
     # Each frequency of white noise has the same variance: the sum of the squares of its coefficients.
