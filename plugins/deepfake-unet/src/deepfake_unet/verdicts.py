@@ -28,7 +28,12 @@ from deepfake_core.protect.protectors import EPSILON, change_of, load_protector
 from deepfake_registry.files import write_atomic
 from deepfake_unet.effects import PATHS, Images, bounded
 
-WAYS = {**PATHS, "cropped": lambda image: image[len(image) // 20 :, : -(image.shape[1] // 12)]}
+
+def _cropped(image: Images) -> Images:
+    return image[len(image) // 20 :, : -(image.shape[1] // 12)]
+
+
+WAYS: dict[str, Callable[[Images], Images]] = {**PATHS, "cropped": _cropped}
 """Degradation of a picture before it is judged, by name."""
 
 
@@ -165,16 +170,24 @@ def records(source: str, rows: list[tuple[Sample, dict[str, tuple[Any, Any]]]]) 
             for label, one, other in zip(labels, before, after, strict=True)
         )
         change = scores[1] - scores[0]
+        real, fake = (
+            _interval(np.zeros_like(labels[labels == label]), change[labels == label], _mean) for label in (0, 1)
+        )
+        auc_before, auc_after = (
+            _interval(labels, score, roc_auc) if len(set(labels)) == 2 else _UNDEFINED for score in scores
+        )
         yield Record(
-            source,
-            way,
-            int((labels == 0).sum()),
-            int((labels == 1).sum()),
-            dict(sorted(changes.items())),
-            *(_interval(np.zeros_like(labels[labels == label]), change[labels == label], _mean) for label in (0, 1)),
-            *(_interval(labels, score, roc_auc) if len(set(labels)) == 2 else _UNDEFINED for score in scores),
-            sum(one.marked for one in after),
-            sum(one.marked for one in before),
+            source=source,
+            way=way,
+            real=int((labels == 0).sum()),
+            fake=int((labels == 1).sum()),
+            changes=dict(sorted(changes.items())),
+            change_real=real,
+            change_fake=fake,
+            auc_before=auc_before,
+            auc_after=auc_after,
+            marked=sum(one.marked for one in after),
+            marked_before=sum(one.marked for one in before),
         )
 
 
