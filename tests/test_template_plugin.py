@@ -111,7 +111,7 @@ def test_it_imports_from_the_core_itself_and_its_testing_alone() -> None:
 
 
 def test_every_plugin_imports_public_names_from_the_core_itself() -> None:
-    files = sorted(TEMPLATE.parent.glob("*/src/*/*.py"))
+    files = sorted(TEMPLATE.parent.glob("*/src/*/**/*.py"))
     assert len(files) > 20
     for file in files:
         for module, name in imports(file):

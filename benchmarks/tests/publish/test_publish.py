@@ -88,6 +88,8 @@ def test_the_table_of_exports_is_made_from_its_committed_cells():
 def test_measured_figures_lie_between_marks():
     """A line is measured where it holds an interval, a table also where a cell is a figure in ms or MB and its note."""
     for page in PAGES:
+        if page.name == "reliability.md":  # counts of runs that lasted hours, which no step of publishing repeats
+            continue
         text = page.read_text(encoding="utf-8")
         outside = re.sub(r"<!-- (card|results): \S+ -->.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
         measured = [

@@ -9,7 +9,7 @@ from PIL import Image
 
 from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.protect.image_metrics import psnr
-from deepfake_unet.degrade import add_bounded, degraded, jpeg, reduced
+from deepfake_unet.training.degrade import add_bounded, degraded, jpeg, reduced
 
 pytestmark = pytest.mark.torch
 

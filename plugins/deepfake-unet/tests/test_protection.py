@@ -7,12 +7,12 @@ import torch
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import TrainingDataError
-from deepfake_unet import protection as protection_module
 from deepfake_unet.detector import DEFAULT, Unet, UnetConfig
 from deepfake_unet.effects import PATHS, effect, pgd, trivial
 from deepfake_unet.evaluate import feature_extractor
-from deepfake_unet.protection import FACE_SIDE, Protection, stripes, training_surrogates, two_sets
-from deepfake_unet.surrogates import (
+from deepfake_unet.training import protection as protection_module
+from deepfake_unet.training.protection import FACE_SIDE, Protection, stripes, training_surrogates, two_sets
+from deepfake_unet.training.surrogates import (
     HELD_OUT_DECODER,
     HELD_OUT_SWAPPER,
     TRAINING_DECODER,

@@ -154,7 +154,7 @@ class Animation(Moving):
                 image.load()
             except EOFError:
                 return
-            except (Image.DecompressionBombError, InputError):
+            except (Image.DecompressionBombError, Image.DecompressionBombWarning, InputError):
                 if self.builds_on_earlier:
                     return
             except Exception:  # noqa: BLE001, S112 - Pillow raises anything for damaged files

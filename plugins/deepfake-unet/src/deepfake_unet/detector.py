@@ -29,8 +29,8 @@ from deepfake_core import (
 )
 from deepfake_core.training.loop.step import working_precision
 from deepfake_unet.network import STRIDE, UNet
-from deepfake_unet.protection import Protection, training_surrogates
 from deepfake_unet.protector import PERTURBATION
+from deepfake_unet.training.protection import Protection, training_surrogates
 
 DEFAULT = TrainRecipe(
     phases=(Phase(steps=160, lr=1e-3),),

@@ -24,7 +24,7 @@ from deepfake_core.protect import attacks
 from deepfake_core.protect.image_metrics import psnr, ssim
 from deepfake_core.protect.protectors import levels
 from deepfake_core.training.data.degrade import recode
-from deepfake_unet.surrogates import Surrogate, SwapSurrogate
+from deepfake_unet.training.surrogates import Surrogate, SwapSurrogate
 
 Images = NDArray[np.uint8]
 """Images, uint8 [N, H, W, 3] RGB."""

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 import typer
 
-from deepfake_core import DeepfakeError, LoadedDetector, TrainRecipe, WeightsUnavailable, load
-from deepfake_core.inputs.boxes import Box
+from deepfake_core import Box, DeepfakeError, LoadedDetector, TrainRecipe, WeightsUnavailable, load
 from deepfake_core.protect.image_metrics import psnr, ssim
 from deepfake_core.protect.protectors import change_of, load_protector
 from deepfake_core.training.data.training_data import TrainingData
@@ -27,8 +26,8 @@ from deepfake_registry.files import write_atomic
 from deepfake_unet.detector import DEFAULT
 from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, effect, pgd, trivial
 from deepfake_unet.figures import draw_chart, draw_sheet
-from deepfake_unet.protection import training_surrogates, two_sets, two_sources
-from deepfake_unet.surrogates import (
+from deepfake_unet.training.protection import training_surrogates, two_sets, two_sources
+from deepfake_unet.training.surrogates import (
     HELD_OUT_DECODER,
     HELD_OUT_SWAPPER,
     Faces,

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from deepfake_core import MissingExtra
 from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_unet.effects import PATHS, swapped
-from deepfake_unet.surrogates import SwapSurrogate
+from deepfake_unet.training.surrogates import SwapSurrogate
 
 # Colours that most colour-blind readers can distinguish (Okabe & Ito 2008).
 _COLOURS = {

@@ -17,8 +17,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from deepfake_core import DeepfakeError, LoadedDetector, load
-from deepfake_core.datasets import Sample
+from deepfake_core import DeepfakeError, LoadedDetector, Sample, load
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.evaluation.metrics import grouped_bootstrap, roc_auc
 from deepfake_core.inputs.decode import decode

@@ -16,8 +16,8 @@ from deepfake_core import TrainingDataError, TrainingSet, TrainRecipe
 from deepfake_core.training.pairs.face_table import STORE_MARGIN
 from deepfake_core.training.pairs.maker import PairSource
 from deepfake_core.training.pairs.pairs import PairDataset
-from deepfake_unet.degrade import add_bounded, degraded
-from deepfake_unet.surrogates import (
+from deepfake_unet.training.degrade import add_bounded, degraded
+from deepfake_unet.training.surrogates import (
     TRAINING_DECODER,
     TRAINING_SWAPPERS,
     Faces,
