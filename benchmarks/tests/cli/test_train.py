@@ -115,13 +115,14 @@ def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
     done = invoke(
         *("train", "stub", "--data", "a", "--valid", "b", "--test", "c", "--run-dir", tmp_path / "run"),
         *("--device", "cpu", "--cache-dir", tmp_path / "cache", "--track", "tensorboard", "--track", "wandb:faces"),
-        *("--sources", tmp_path / "sources.toml", "--overfit", 8, "--explain", 0),
+        *("--sources", tmp_path / "sources.toml", "--overfit", 8, "--explain", 0, "--download"),
     )
     assert done.exit_code == 0, done.output
     recipe = stub.asked.pop("recipe")
     assert (recipe.overfit, recipe.explain) == (8, 0)  # 003-18, 001-11
     assert stub.asked == {
         "data": "a",
+        "download": True,
         "valid": "b",
         "test": "c",
         "run_dir": tmp_path / "run",
