@@ -16,6 +16,12 @@ FACES = PreprocessSpec(resize=Resize(height=64, width=64), normalize=Normalize(m
 CODECS = [("mp4", "libx264"), ("mpegts", "libx264"), ("mp4", "mpeg4"), ("flv", "libx264")]
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """With several threads, FFmpeg's marks of a damaged frame may come after the frame itself."""
+    monkeypatch.setenv("DEEPFAKE_THREADS", "1")
+
+
 def moving(count=100):
     return [np.roll(blocks(160, 120, seed=index // 10), 3 * index, 1) for index in range(count)]
 
