@@ -163,8 +163,10 @@ def _newton(table: Floats, offset: Floats, target: Floats, weight: Floats) -> Fl
             break
         curvature = (table * (weight * p * (1 - p))[:, None]).T @ table
         step = np.linalg.solve(curvature + 1e-12 * np.eye(len(found)), gradient)
-        length, slope = 1.0, float(gradient @ step)
-        while length > 1e-10 and loss(found - length * step) > loss(found) - 1e-4 * length * slope:
+        length, slope, now = 1.0, float(gradient @ step), loss(found)
+        if slope < 4 * np.finfo(np.float64).eps * now:  # less than the rounding of a sum over many samples
+            break
+        while length > 1e-10 and loss(found - length * step) > now - 1e-4 * length * slope:
             length /= 2
         found = found - length * step
     return found
