@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _STILL = frozenset({"JPEG", "BMP"})
 # Frames build on each other, so that all of them are decoded: a small file can hold any number of large ones.
 _MOST_PIXELS = 2_000_000_000
+# A small file that states large frames is nearly always a damaged one: of all frames together, so many pixels are
+# decoded in any case, and so many for each byte of the file. They take about 3 s.
+_USUAL_PIXELS = 200_000_000
+_PIXELS_PER_BYTE = 2000
 # Browsers and viewers show a frame that states less than this for a tenth of a second.
 _LEAST_MS = 11
 _USUAL_MS = 100
@@ -86,7 +91,8 @@ class Animation(Moving):
         self.moves = is_animated(image)
         count, self._is_cut_off = _counted(image)
         self._numbers: Sequence[int] = range(count)
-        self._kept = max(1, min(len(self._numbers), _MOST_PIXELS // max(1, image.width * image.height)))
+        self._most = min(_MOST_PIXELS, max(_USUAL_PIXELS, _PIXELS_PER_BYTE * stream.seek(0, io.SEEK_END)))
+        self._kept = max(1, min(len(self._numbers), self._most // max(1, image.width * image.height)))
         self._durations: dict[int, float] = {}  # in seconds, of each frame that can be decoded
         self._is_read = False  # whether every frame was tried
 
@@ -148,7 +154,7 @@ class Animation(Moving):
                 image.seek(place)
                 refuse_large(image, self.name, self.limit)
                 pixels += image.width * image.height
-                if pixels > _MOST_PIXELS:  # frames are larger than the header says
+                if pixels > self._most:  # frames are larger than the header says
                     self._kept = number
                     return
                 image.load()

@@ -36,6 +36,19 @@ def test_a_frame_that_is_too_large_ends_an_animation(side: int) -> None:
         assert [(number, image.size) for number, image in found._loaded()] == [(0, (24, 16))]
 
 
+def test_a_small_file_is_not_decoded_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(animation, "_USUAL_PIXELS", 50_000)
+    monkeypatch.setattr(animation, "_PIXELS_PER_BYTE", 1)
+    frames = [Image.new("L", (100, 100), 10 * level) for level in range(16)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "PNG", save_all=True, append_images=frames[1:], duration=100)
+    assert len(stream.getvalue()) < 50_000
+    found = animation.animation(stream, sniff(stream.getvalue()), "a.png", 64_000_000)
+    assert found is not None
+    assert (len(found._numbers), found._kept) == (16, 5)
+    assert found.left_out(8) == ["of its 16 frames, only the first 5 were looked at, because they are large"]
+
+
 def test_pixels_are_counted_as_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(animation, "_MOST_PIXELS", 30_000)
     data = gif_with_a_large_frame(200, 200)
