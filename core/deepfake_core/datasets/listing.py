@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deepfake_core.datasets.dataset import Sample
+from deepfake_core.datasets.files import file_state
 
 T = TypeVar("T")
 
@@ -61,13 +62,5 @@ def _packed(samples: list[Sample]) -> bytes:
 
 
 def state_of(files: Iterable[Path]) -> Hashable:
-    """Return the names, sizes and modification times of files; a file that cannot be found counts by its name."""
-    return tuple((str(file), _status(file)) for file in files)
-
-
-def _status(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+    """Return the names of files with their :func:`~deepfake_core.datasets.files.file_state`."""
+    return tuple((str(file), file_state(file)) for file in files)

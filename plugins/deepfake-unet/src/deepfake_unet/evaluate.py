@@ -23,6 +23,7 @@ from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.held_out import recipe_of, training_data_of
 from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_registry.files import write_atomic
+from deepfake_unet.command import run
 from deepfake_unet.detector import DEFAULT
 from deepfake_unet.effects import PATHS, Effect, Images, Measured, bounded, effect, pgd, trivial
 from deepfake_unet.figures import draw_chart, draw_sheet
@@ -214,13 +215,5 @@ def feature_extractor(name: str) -> FeatureSurrogate:
     return surrogate
 
 
-def main() -> None:
-    """Run the command; errors that the user can correct are reported in one line."""
-    try:
-        typer.run(evaluate)
-    except DeepfakeError as error:
-        raise SystemExit(f"evaluate: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    run(evaluate)

@@ -17,7 +17,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from deepfake_core import DeepfakeError, LoadedDetector, Sample, load
+from deepfake_core import LoadedDetector, Sample, load
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.evaluation.metrics import grouped_bootstrap, roc_auc
 from deepfake_core.inputs.decode import decode
@@ -25,6 +25,7 @@ from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.progress import track
 from deepfake_core.protect.protectors import EPSILON, change_of, load_protector
 from deepfake_registry.files import write_atomic
+from deepfake_unet.command import run
 from deepfake_unet.effects import PATHS, Images, bounded
 
 
@@ -204,13 +205,5 @@ def _interval(labels: NDArray[Any], values: NDArray[np.float64], measure: Callab
     return Interval(measure(labels, values), *grouped_bootstrap(labels, values, rows, measure, rate=measure is roc_auc))
 
 
-def main() -> None:
-    """Run the command; errors that the user can correct are reported in one line."""
-    try:
-        typer.run(verdicts)
-    except DeepfakeError as error:
-        raise SystemExit(f"verdicts: {error}") from error
-
-
 if __name__ == "__main__":
-    main()
+    run(verdicts)
