@@ -10,11 +10,13 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+
+from deepfake_core.inputs.reading.view import View
 
 RAW_KINDS = frozenset({32803, 34892})
 """Values of PhotometricInterpretation that mean values of a sensor: colour filter array, and linear raw."""
@@ -241,8 +243,8 @@ def _opened(stream: IO[bytes], directory: Directory) -> Image.Image | None:
     """Open the picture of a directory without decoding it; ``None`` if that fails."""
     try:
         if directory.jpeg is not None:
-            return JpegImageFile(io.BufferedReader(_View(stream, directory.jpeg[0])))
-        return TiffImageFile(io.BufferedReader(_View(stream, 0, _header(stream, directory.offset))))
+            return JpegImageFile(io.BufferedReader(View(stream, directory.jpeg[0])))
+        return TiffImageFile(io.BufferedReader(View(stream, 0, head=_header(stream, directory.offset))))
     except Exception:  # noqa: BLE001 - Pillow raises errors of many kinds for what it cannot read
         return None
 
@@ -269,42 +271,3 @@ def _header(stream: IO[bytes], offset: int) -> bytes:
 def _form(head: bytes) -> tuple[str, bool]:
     """Return the byte order of a TIFF file for :mod:`struct`, and whether it is a BigTIFF file."""
     return "<" if head[:2] == b"II" else ">", head[2:4] in (b"+\0", b"\0+")
-
-
-class _View(io.RawIOBase):
-    """The same file from a position on, with other bytes at its start.
-
-    Args:
-        stream: File; only one of its views is read at a time.
-        start: Position in bytes at which the view begins.
-        head: Bytes that replace the first ones.
-    """
-
-    def __init__(self, stream: IO[bytes], start: int, head: bytes = b"") -> None:
-        self._stream, self._start, self._head = stream, start, head
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_CUR:
-            offset += self._place
-        elif whence == io.SEEK_END:
-            offset += self._stream.seek(0, io.SEEK_END) - self._start
-        self._place = max(0, offset)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        data = _at(self._stream, self._start + self._place, len(buffer))
-        if self._place < len(self._head):
-            data = self._head[self._place :][: len(data)] + data[len(self._head) - self._place :]
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 
 from deepfake_core.errors import InputError
+from deepfake_core.inputs.reading.view import View
 from deepfake_core.inputs.streams.boxes import top_boxes
 from deepfake_core.inputs.streams.clock import Timeline
 from deepfake_core.inputs.streams.container import VideoStream
@@ -60,7 +61,7 @@ def open_container(file: IO[bytes], name: str, limit: int) -> Moving:
     windows = list(pairwise([0, *starts[1:], length]))
     for start, end in windows[:_MOST_PARTS]:
         try:
-            parts.append(VideoStream(cast(IO[bytes], _Window(file, start, end)), name, limit))
+            parts.append(VideoStream(cast(IO[bytes], View(file, start, end)), name, limit))
             parts[-1].close()
         except InputError:
             if not start:
@@ -148,34 +149,6 @@ class Joined(Moving):
         return self._shifts[number] + self._parts[number].timeline().start
 
 
-class _Window(io.RawIOBase):
-    """Part of an open file, read as a file of its own."""
-
-    def __init__(self, file: IO[bytes], start: int, end: int) -> None:
-        self._file = file
-        self._start = start
-        self._length = end - start
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._start + self._at)
-        data = self._file.read(max(0, min(len(buffer), self._length - self._at)))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
 def _starts(file: IO[bytes], whole: VideoStream) -> Iterator[int]:
     """Yield where a video begins in a file, in bytes; the position of the file is kept.
 
@@ -210,7 +183,7 @@ def _streams(file: IO[bytes], whole: VideoStream) -> Iterator[int]:
         if length - start < max(_LEAST_REST_BYTES, _LEAST_REST * length):
             return
         try:
-            part = VideoStream(cast(IO[bytes], _Window(file, start, length)), whole.name, whole.limit)
+            part = VideoStream(cast(IO[bytes], View(file, start, length)), whole.name, whole.limit)
         except InputError:
             return  # what follows holds no pictures
 
