@@ -8,6 +8,7 @@ from PIL import Image
 from deepfake_core.data.crops.prepare import prepare
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.errors import TrainingDataError
 from deepfake_core.testing import draw_face
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize, WholeImage
 
@@ -44,6 +45,16 @@ def write_faces(folder, real=3, fake=3, side=200):
 def face_store(folder, real=3, fake=3, **options):
     """A store of drawn faces below ``folder``."""
     return prepare(ImageFolder(write_faces(folder / "data", real, fake)), folder / "store", **options)
+
+
+class Failing(ImageFolder):
+    """A folder of images on a disk that is unplugged after 50 of them."""
+
+    def __iter__(self):
+        for number, sample in enumerate(super().__iter__()):
+            if number == 50:
+                raise TrainingDataError("the disk was unplugged")
+            yield sample
 
 
 def write_tiny(folder, counts, side=8, seed=0):

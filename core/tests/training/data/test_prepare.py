@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from crop_stores import FACE, face_store, write_faces, write_tiny
+from crop_stores import FACE, Failing, face_store, write_faces, write_tiny
 from media import video_bytes
 from mini_sets import overwrite
 from PIL import Image
@@ -292,13 +292,6 @@ def test_parts_that_a_kill_left_beside_a_complete_store_are_removed(tmp_path):
 
 def test_an_interrupted_store_does_not_go_on_with_other_data(tmp_path):
     write_tiny(tmp_path / "data", {"real": 30, "fake": 30}, side=16)
-
-    class Failing(ImageFolder):
-        def __iter__(self):
-            for number, sample in enumerate(super().__iter__()):
-                if number == 50:
-                    raise TrainingDataError("the disk was unplugged")
-                yield sample
 
     with pytest.raises(TrainingDataError, match="unplugged"):
         prepare(Failing(tmp_path / "data"), tmp_path / "store", crop="whole", shard_mb=0.02)

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from crop_stores import WHOLE, write_tiny
+from crop_stores import WHOLE, Failing, write_tiny
 from layouts import tar_bytes
 from PIL import Image
 from tiny_run import Bright
@@ -138,13 +138,6 @@ def test_an_archive_whose_member_was_replaced_is_noticed(tmp_path):
 
 def test_an_interrupted_store_does_not_go_on_with_replaced_files(tmp_path):
     data = write_tiny(tmp_path / "data", {"real": 30, "fake": 30}, side=16)
-
-    class Failing(ImageFolder):
-        def __iter__(self):
-            for number, sample in enumerate(super().__iter__()):
-                if number == 50:
-                    raise TrainingDataError("the disk was unplugged")
-                yield sample
 
     options = {"crop": "whole", "shard_mb": 0.02}
     with pytest.raises(TrainingDataError, match="unplugged"):
