@@ -16,7 +16,7 @@ from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.ensemble.runtime import MEMBERS
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
-from deepfake_core.evaluation.calibration import balanced_weights, fit_calibration
+from deepfake_core.evaluation.calibration import balanced_weights, fit_calibration, sigmoid
 from deepfake_core.evaluation.evaluate import evaluate
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: flo
     curvature = 0.25 * np.linalg.eigvalsh((table * share[:, None]).T @ table)[-1] + pull
     solution = equal.copy()
     for _ in range(_STEPS):
-        p_fake = 0.5 * (1.0 + np.tanh(0.5 * (table @ solution)))
+        p_fake = sigmoid(table @ solution)
         gradient = table.T @ (share * (p_fake - fake)) + penalty * (solution - equal)
         moved = solution - gradient / curvature
         moved[:-1] = np.maximum(moved[:-1], 0.0)

@@ -74,7 +74,7 @@ def fit_calibration(
         )
     weight = balanced_weights(fake, family)
     temperature, bias, informative = _platt(logit, fake, weight)
-    p = _sigmoid(logit / temperature + bias)
+    p = sigmoid(logit / temperature + bias)
     real = fake < 0.5
     of_real = p[real]
     alarms = [np.quantile(of_real[here], 1 - MAX_FALSE_ALARMS) for here in places(family[real]).values()]
@@ -157,7 +157,7 @@ def _newton(table: Floats, offset: Floats, target: Floats, weight: Floats) -> Fl
 
     found = np.zeros(table.shape[1])
     for _ in range(100):
-        p = _sigmoid(offset + table @ found)
+        p = sigmoid(offset + table @ found)
         gradient = table.T @ (weight * (p - target))
         if np.abs(gradient).max() < 1e-10:
             break
@@ -172,7 +172,7 @@ def _newton(table: Floats, offset: Floats, target: Floats, weight: Floats) -> Fl
     return found
 
 
-def _sigmoid(odds: Floats) -> Floats:
+def sigmoid(odds: Floats) -> Floats:
     """Map log-odds to probabilities, float64 of any shape, without overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * odds))
 

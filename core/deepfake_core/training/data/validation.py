@@ -14,6 +14,7 @@ from torch import nn
 
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
+from deepfake_core.evaluation.calibration import sigmoid
 from deepfake_core.evaluation.grouping import places_by_source
 
 
@@ -101,7 +102,7 @@ def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) ->
         no family has both.
     """
     fake = validation.fake
-    p_fake = 0.5 * (1.0 + np.tanh(0.5 * logit))
+    p_fake = sigmoid(logit)
     precision, recall, f1 = metrics.precision_recall_f1(fake, p_fake)
     by_family = {}
     for name, here in places_by_source(validation.family, fake).items():
