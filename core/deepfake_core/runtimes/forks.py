@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -45,9 +49,46 @@ def never_free(native: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
 
 
+@contextmanager
+def fork_waits() -> Iterator[None]:
+    """Let a fork by another thread wait until this block ends.
+
+    OpenVINO has locks that nobody outside of it can renew: a fork while a thread holds one leaves it locked forever in
+    the child. Its own threads hold them for a moment longer than an inference lasts, so the fork waits for that, too.
+    """
+    thread = threading.get_ident()
+    with _gate:
+        _inside[thread] += 1
+    try:
+        yield
+    finally:
+        with _gate:
+            _inside[thread] -= 1
+            _gate.notify_all()
+
+
+_gate = threading.Condition()
+_inside: Counter[int] = Counter()
+"""For each thread, the number of blocks of :func:`fork_waits` that it is in."""
+
+
+_REST_S = 0.02  # without it about one fork in 200 beside a busy thread left a child that waits forever
+
+
+def _close_gate() -> None:
+    _gate.acquire()
+    _gate.wait_for(lambda: not any(number for thread, number in _inside.items() if thread != threading.get_ident()))
+    if _inside:
+        time.sleep(_REST_S)
+
+
 def _renew() -> None:
+    global _gate
+    _gate = threading.Condition()
+    _inside.clear()
     for holder in list(_holders):
         holder.after_fork()
 
 
-call_after_fork(_renew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_gate, after_in_parent=lambda: _gate.release(), after_in_child=_renew)

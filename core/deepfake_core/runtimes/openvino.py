@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra
 from deepfake_core.runtimes.base import Outputs, Runtime, device_name, other_tensors
-from deepfake_core.runtimes.forks import never_free, renew_after_fork
+from deepfake_core.runtimes.forks import fork_waits, never_free, renew_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
 
 try:
@@ -58,7 +58,8 @@ class OpenVinoRuntime(Runtime):
         self._artifact = artifact
         self._input = self.manifest.inputs[0].name
         self._outputs = [spec.name for spec in self.manifest.outputs]
-        self._model: Any = self._compiled()
+        with fork_waits():
+            self._model: Any = self._compiled()
         self._lock = threading.Lock()
         self._own = threading.local()  # for each thread its request, with the buffers of one inference
         inputs = {name for port in self._model.inputs for name in port.get_names()}
@@ -68,13 +69,14 @@ class OpenVinoRuntime(Runtime):
         renew_after_fork(self)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        request = getattr(self._own, "request", None)
-        if request is None:
-            with self._lock:
-                if self._model is None:  # in a process that was forked
-                    self._model = self._compiled()
-            request = self._own.request = self._model.create_infer_request()
-        answer = request.infer({self._input: np.ascontiguousarray(images)})
+        with fork_waits():
+            request = getattr(self._own, "request", None)
+            if request is None:
+                with self._lock:
+                    if self._model is None:  # in a process that was forked
+                        self._model = self._compiled()
+                request = self._own.request = self._model.create_infer_request()
+            answer = request.infer({self._input: np.ascontiguousarray(images)})
         return Outputs.named({name: answer[name] for name in self._outputs})
 
     def after_fork(self) -> None:
