@@ -78,7 +78,7 @@ def test_a_crash_and_a_hang_are_failures_and_the_run_goes_on(tmp_path, monkeypat
                 connection.send((mutate.Outcome(index, "x", "real", "", 0.0), 1))
 
     monkeypatch.setattr(mutate, "Worker", Worker)
-    monkeypatch.setattr(mutate, "TIME_LIMIT_S", 0.3)
+    monkeypatch.setattr(mutate, "HANG_LIMIT_S", 0.3)
     monkeypatch.setattr(mutate, "BLOCK", 3)
     monkeypatch.setattr(mutate, "kinds", lambda: {"pictures": lambda: {"a.png": b"abc"}})
     out = tmp_path / "out.jsonl"
