@@ -27,6 +27,7 @@ from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_registry.files import write_atomic
 from publish_steps import ROOT, STEPS, Inputs, Step
 from published import KIND, contents, pages
+from published_code import filled_pages
 
 RESULTS = ROOT / "benchmarks" / "results"
 ASKED_FOR = {"DEEPFAKE_FOREIGN_TESTS": "1"}
@@ -105,15 +106,18 @@ def run_step(step: Step, given: Inputs, places: list[str]) -> str:
                 write_atomic(RESULTS / f"{step.name}.json", text)
         except (DeepfakeError, OSError) as error:
             return str(error)
-    typer.echo(f"{step.name}: done; other work took {others.share():.1%} of the processors' time")
+    share = others.share()
+    typer.echo(f"{step.name}: done; other work took {'–' if share is None else f'{share:.1%}'} of the processors' time")
     return ""
 
 
 def fill_pages() -> None:
-    """Fill every page from the results that exist."""
+    """Fill every page from the results that exist, and from the files of the repository that it shows."""
     made = contents(RESULTS)
     for page in list(pages(ROOT)):
         marks.fill(page, KIND, made)
+    for page, text in list(filled_pages(ROOT)):
+        write_atomic(page, text)
 
 
 def main() -> None:

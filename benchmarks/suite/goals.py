@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepfake_bench.runner.machine import describe_machine
-from deepfake_core.runtimes.cpu_contention import CpuContention
+from deepfake_core.runtimes.cpu_contention import BUSY, CpuContention, busy_with_others
 from deepfake_registry.files import write_atomic
-
-BUSY = 0.05  # share of the processors that other work may take
 
 
 class Goal(NamedTuple):
@@ -99,12 +97,13 @@ def publish(rows: Iterable[Row], *, threads: int, file: Path | None = None) -> N
     records = []
     try:
         for row in rows:
-            idle = others.share() <= BUSY
+            idle = not busy_with_others(others.share())
             print(row.line(idle), flush=True)
             records.append(row.record(idle))
     finally:
         share = others.share()
-        print(f"\nOther work took {share:.1%} of the processors' time; {BUSY:.0%} is allowed.")
+        said = "an unknown share" if share is None else f"{share:.1%}"
+        print(f"\nOther work took {said} of the processors' time; {BUSY:.0%} is allowed.")
         if file is not None:
             about = {"created": created, "machine": machine.model_dump(), "threads": threads, "others_share": share}
             write_atomic(file, json.dumps({**about, "rows": records}, indent=1, ensure_ascii=False) + "\n")

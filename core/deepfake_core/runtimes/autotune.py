@@ -8,7 +8,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from deepfake_core.discovery.artifacts import Artifact
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.runtimes.base import Outputs, Runtime, worst_difference
-from deepfake_core.runtimes.cpu_contention import CpuContention
+from deepfake_core.runtimes.cpu_contention import CpuContention, busy_with_others
 from deepfake_core.runtimes.processor import processor_id, processor_name
 from deepfake_core.timing import timed_ms
 from deepfake_registry.files import write_atomic
@@ -33,8 +33,6 @@ MARGIN = 0.95
 """Largest share of the preferred backend's time at which another backend is chosen; below 1 because of noise."""
 TOLERANCE = 1e-3
 """Largest difference of a logit between two runtimes, relative for logits above 1; real exports stay below 1e-4."""
-BUSY = 0.1
-"""Share of the processors' time that other processes may take; above, the timings are valid for :data:`BRIEFLY_S`."""
 BRIEFLY_S = 600.0
 """Time in seconds for which timings from a busy machine are valid."""
 _SHORTEST, _LONGEST, _BUDGET_S = 5, 50, 0.5
@@ -49,12 +47,14 @@ class Timing:
         ms: Median time of one input, in milliseconds; ``None`` if the backend failed or its logit differs too much.
         difference: Largest difference of its logit from that of the first backend; ``None`` if it gave no logit.
         reason: Reason why there is no time; empty if there is one.
+        others_share: Share of the processors that other work took meanwhile, in [0, 1]; ``None`` where it is not known.
     """
 
     backend: str
     ms: float | None
     difference: float | None = None
     reason: str = ""
+    others_share: float | None = None
 
 
 def fastest(open_runtime: Mapping[str, Callable[[], Runtime]], artifacts: Mapping[str, Artifact], threads: int) -> str:
@@ -137,9 +137,10 @@ def measure_and_cache(
     others = CpuContention()
     timings = measure(open_runtime)
     share = others.share()
-    if share > BUSY:
-        log.info("backends were timed while other work took %.0f%% of the processors' time", 100 * share)
-    cache_timings(artifacts, threads, timings, share)
+    if busy := busy_with_others(share):
+        log.info("backends were timed, but %s", busy)
+    timings = [replace(timing, others_share=share) for timing in timings]
+    cache_timings(artifacts, threads, timings)
     return timings
 
 
@@ -167,24 +168,24 @@ def cached_timings(artifacts: Mapping[str, Artifact], threads: int) -> list[Timi
     try:
         stored = json.loads(file.read_text())
         timings = [Timing(**entry) for entry in stored["timings"]]
-        if stored["others"] > BUSY and time.time() - file.stat().st_mtime > BRIEFLY_S:
+        busy = any(busy_with_others(timing.others_share) for timing in timings)
+        if busy and time.time() - file.stat().st_mtime > BRIEFLY_S:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return timings if [timing.backend for timing in timings] == list(artifacts) else None
 
 
-def cache_timings(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing], others: float) -> None:
+def cache_timings(artifacts: Mapping[str, Artifact], threads: int, timings: list[Timing]) -> None:
     """Write timings to the cache. If it cannot be written, the next process measures again.
 
     Args:
         artifacts: Mapping of backend → file that it runs.
         threads: Number of threads of one inference.
         timings: Timings to cache.
-        others: Share of the processors' time that other processes took during the measurement, in [0, 1].
     """
     file = _file(artifacts, threads)
-    found = {"timings": [asdict(timing) for timing in timings], "others": others}
+    found = {"timings": [asdict(timing) for timing in timings]}
     try:
         write_atomic(file, json.dumps(found, indent=1) + "\n")
     except (OSError, DeepfakeError) as error:
