@@ -1,30 +1,71 @@
-"""Pages made from the code when the site is built, so that they cannot be out of date."""
+"""What the site has beside the pages in ``docs``: pages and parts of pages that are made when it is built.
+
+Links in the pages are those of the repository; here they are changed to those of the site.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+import posixpath
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = ("plugins/deepfake-*/README.md", "exports/PARITY.md")
+"""Pages of the site that lie outside of ``docs``."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
-    for name, text in (("cli.md", cli_page()), ("report.md", report_page()), ("hooks-reference.md", hooks_page())):
-        files.append(File.generated(config, name, content=text))
+    """Add the pages that lie elsewhere in the repository, under the same path."""
+    for pattern in ELSEWHERE:
+        for page in sorted(ROOT.glob(pattern)):
+            name = page.relative_to(ROOT).as_posix()
+            files.append(File.generated(config, name, content=page.read_text(encoding="utf-8")))
     return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: Any) -> str:
+    """Return the text of a page with the links of the site, and with what is made from the code."""
+    made = {"cli.md": cli_page, "report.md": report_page, "hooks-reference.md": hooks_page}.get(page.file.src_uri)
+    text = site_links(markdown, page.file.src_uri, {file.src_uri for file in files})
+    return f"{text}\n\n{made()}" if made else text
+
+
+def site_links(markdown: str, uri: str, site: Container[str]) -> str:
+    """Return the text with links from one page of the site to another.
+
+    Args:
+        markdown: Text of the page with the links of the repository. What links to a file that is not on the site
+            becomes plain text.
+        uri: Path of the page on the site: that in the repository, without ``docs/``.
+        site: Paths of all files of the site.
+    """
+    home = posixpath.dirname(uri if uri.startswith(("plugins/", "exports/")) else f"docs/{uri}")
+
+    def changed(match: re.Match[str]) -> str:
+        text, target, anchor = match.groups()
+        path = posixpath.normpath(posixpath.join(home, target))
+        if not target or "://" in target or not (ROOT / path).exists():
+            return match[0]
+        there = path.removeprefix("docs/")
+        return f"[{text}]({posixpath.relpath(there, posixpath.dirname(uri) or '.')}{anchor})" if there in site else text
+
+    return re.sub(r"\[([^]]*)\]\(([^)#\s]*)((?:#[^)\s]*)?)\)", changed, markdown)
 
 
 def cli_page() -> str:
     """Every command of ``dfbench`` with its help, as the program itself prints it."""
     from deepfake_bench.cli import app
 
-    intro = "# Command line\n\nWhat `dfbench --help` and `dfbench COMMAND --help` print."
-    return "\n\n".join([intro, *_commands(typer.main.get_command(app), "dfbench", None)])
+    return "\n\n".join(_commands(typer.main.get_command(app), "dfbench", None))
 
 
 def _commands(command: Any, name: str, parent: Any) -> Iterator[str]:
@@ -39,13 +80,9 @@ def report_page() -> str:
     from deepfake_bench.records.report import schema
 
     full = schema()
-    intro = (
-        "# Report\n\n`dfbench run --json FILE` writes this. Numbers are in the unit that the field's name carries "
-        "(`_ms`, `_s`, `_mb`); what could not be measured is `null`."
-    )
     records = {full["title"]: full, **full.get("$defs", {})}
     sections = [_record(name, record) for name, record in records.items()]
-    return "\n\n".join([intro, *sections, "## JSON Schema", f"```json\n{json.dumps(full, indent=2)}\n```"])
+    return "\n\n".join([*sections, "## JSON Schema", f"```json\n{json.dumps(full, indent=2)}\n```"])
 
 
 def _record(name: str, record: dict[str, Any]) -> str:
@@ -71,7 +108,7 @@ def hooks_page() -> str:
     """The hooks that a plugin implements and the records that they yield: signatures and docstrings."""
     from deepfake_core.contract import hookspecs, specs
 
-    parts = ["# Hooks", _text(hookspecs.__doc__)]
+    parts = [_text(hookspecs.__doc__)]
     for name, hook in hooks(hookspecs).items():
         parts += [f"## {name}", f"```python\n{signature(name, hook)}\n```", _text(hook.__doc__)]
     records = (specs.DetectorSpec, specs.DatasetSpec, specs.ExplainerSpec, specs.ProtectorSpec, specs.ExporterSpec)

@@ -18,6 +18,7 @@ import typer
 from PIL import Image
 
 import deepfake_core as df
+import published_code
 from deepfake_bench.cli import app
 from deepfake_bench.records.targets import dataset_of
 from deepfake_bench.scenarios.catalogue import SCENARIOS
@@ -25,7 +26,12 @@ from deepfake_core.contract import hookspecs
 from deepfake_core.contract.specs import Target
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "plugins").glob("*/README.md")),
+    *sorted((ROOT / "exports").glob("*.md")),
+]
 PORTRAIT = ROOT / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
 
 
@@ -76,12 +82,14 @@ def test_the_loaded_detector_of_the_concepts_runs(tmp_path, monkeypatch):
     assert names["explanation"].heat.values.shape == names["explanation"].face.crop.shape[:2]
 
 
-def test_every_snippet_is_on_a_page():
-    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    snippets = sorted((ROOT / "docs" / "snippets").iterdir())
-    assert snippets
-    for snippet in snippets:
-        assert f'--8<-- "docs/snippets/{snippet.name}"' in pages, snippet.name
+def test_the_pages_show_the_programs_that_the_tests_run():
+    pages = dict(published_code.filled_pages(ROOT))
+    for page, text in pages.items():
+        assert page.read_text(encoding="utf-8") == text, f"{page}: run: python benchmarks/publish.py --pages"
+    shown = "".join(pages.values())
+    for file in ((ROOT / "docs" / "snippets").iterdir(), (ROOT / "plugins" / "_template").rglob("*.py")):
+        for name in (path.relative_to(ROOT).as_posix() for path in file if path.name != "__init__.py"):
+            assert f"<!-- code: {name} -->" in shown, name
 
 
 def test_faces_are_cut_out_as_the_documentation_says(tmp_path):
@@ -123,18 +131,38 @@ def test_extras_in_the_documentation_exist():
 
 def test_hook_signatures_in_the_documentation_are_those_of_the_code():
     page = (ROOT / "docs" / "write-a-detector.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^def deepfake_\w+\(.*$", page, re.MULTILINE))
+    documented = set(re.findall(r"^def deepfake_\w+\(.*[^:\n]$", page, re.MULTILINE))
     hooks = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("deepfake_")}
     assert documented == {f"def {name}{inspect.signature(hook)}".replace("'", "") for name, hook in hooks.items()}
     for hook in hooks.values():
         assert "Example::" in hook.__doc__
 
 
-def test_links_in_the_readme_lead_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site both form them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def prose(page: Path) -> str:
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere_in_the_repository(page):
+    links = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", prose(page))
+    for target, _, anchor in ("".join(link).partition("#") for link in links):
+        if target.startswith(("https://", "http://")):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+def test_the_pages_need_no_build():
+    for page in PAGES:
+        assert "--8<--" not in page.read_text(encoding="utf-8"), page
 
 
 def test_the_targets_of_the_guide_are_targets():
