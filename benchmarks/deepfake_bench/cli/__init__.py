@@ -9,14 +9,14 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from deepfake_bench.cli import listing
+from deepfake_bench.cli.commands import App, Group
 from deepfake_bench.cli.data import app as data
 from deepfake_bench.cli.judge import explain, predict, protect
 from deepfake_bench.cli.measure import backends, card, compare, leaderboard, report, run, scores
 from deepfake_bench.cli.output.exit_status import ExitStatus
-from deepfake_bench.cli.output.streams import whole_output
+from deepfake_bench.cli.output.streams import colours_wanted, whole_output
 from deepfake_bench.cli.publish import export, parity, promote
 from deepfake_bench.cli.registry import app as registry
 from deepfake_bench.cli.runs import app as runs
@@ -24,7 +24,7 @@ from deepfake_bench.cli.train import ensemble, recipes, train, tune
 from deepfake_core.errors import DeepfakeError
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """Group of commands that reports an error of the project or of a file, or Ctrl-C, in one line and by its status."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -45,17 +45,7 @@ class Commands(TyperGroup):
             raise typer.Exit(ExitStatus.INTERRUPTED) from error
 
 
-app = typer.Typer(
-    cls=Commands,
-    name="dfbench",
-    help="Detect fake faces in images and videos, and measure the detectors.",
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain help: Rich would take longer to import than the whole command needs.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = App("dfbench", cls=Commands)
 
 
 def _show_version(wanted: bool) -> None:
@@ -68,12 +58,20 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
     _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Detect fake faces in images and videos, and measure the detectors."""
+    """Detect fake faces in images and videos, and measure the detectors.
+
+    Examples:
+        dfbench predict photo.jpg
+        dfbench run --device cpu
+        dfbench help predict
+    """
+    context.color = colours_wanted()
     # File names may hold bytes that are not text in this locale: they are shown escaped, where printing would fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

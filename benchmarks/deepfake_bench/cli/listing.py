@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from deepfake_bench.cli.output.options import Format, Output
-from deepfake_bench.cli.output.text import columns
+from deepfake_bench.cli.output.text import ELSEWHERE, columns
 from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.discovery.plugins import Registered
 
@@ -24,6 +22,10 @@ def list_detectors(output: Output = Format.table) -> None:
 
     Detectors are listed with their weights, then dataset layouts, explainers, protectors, exporters, and plugins that
     could not be loaded.
+
+    Examples:
+        dfbench list
+        dfbench list --format json | jq '.detectors[].name'
     """
     from deepfake_core.discovery import plugins
 
@@ -74,22 +76,18 @@ def _print(detectors: Items, others: dict[str, Items], failed: Items) -> None:
             (item["name"], item["kind"], _described(item["weights"]), _origin(item), item["summary"])
             for item in detectors
         ]
-        typer.echo(_columns([head, *rows]))
+        typer.echo(columns([head, *rows], elsewhere=ELSEWHERE))
     else:
         typer.echo("no detector is installed; run: pip install deepfake-lite", err=True)
     for kind, items in others.items():
         if not items:
             continue
         named = [(item["name"], _origin(item), item["summary"]) for item in items]
-        typer.echo(f"\n{_columns([(kind.removesuffix('s'), 'from', 'summary'), *named])}")
+        typer.echo(f"\n{columns([(kind.removesuffix('s'), 'from', 'summary'), *named], elsewhere=ELSEWHERE)}")
     if failed:
         typer.echo("")
     for failure in failed:
         typer.echo(f"failed: {printable(failure['name'])} ({failure['distribution']}): {printable(failure['reason'])}")
-
-
-def _columns(rows: list[tuple[str, ...]]) -> str:
-    return columns([tuple(map(printable, row)) for row in rows])
 
 
 def _origin(item: dict[str, Any]) -> str:
@@ -106,7 +104,9 @@ def _weights(spec: DetectorSpec) -> dict[str, Any]:
     if spec.weights is not None:
         return _packaged(spec.weights)
     if spec.hub is not None:
-        folder = _cached(spec.hub)
+        from deepfake_core.discovery.hub_cache import cached_weights
+
+        folder = cached_weights(spec.hub)
         status = "not cached" if folder is None else "cached"
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder is not None else None
         version = folder.name[:12] if folder is not None else None
@@ -132,15 +132,6 @@ def _packaged(weights: str) -> dict[str, Any]:
             except (ValueError, KeyError, TypeError, AttributeError):
                 return {"status": "damaged"}
     return {"status": "missing"}
-
-
-def _cached(repository: str) -> Path | None:
-    """Return the folder of a repository's revision in the cache of the Hugging Face Hub, if weights are in it."""
-    from deepfake_core.discovery.hub_cache import cached_snapshot
-
-    name, _, revision = repository.partition("@")
-    snapshot = cached_snapshot(name, revision or None)
-    return snapshot if snapshot is not None and any(snapshot.glob("*.safetensors")) else None
 
 
 def _described(weights: dict[str, Any]) -> str:

@@ -93,7 +93,8 @@ def test_options_for_programs_are_documented(name):
 
 @pytest.mark.parametrize("group", ["", "data", "runs", "scores", "registry"])
 def test_the_list_of_commands_shows_whole_sentences(group):
-    listed = invoke(*group.split(), "--help").output.partition("Commands:")[2].strip().splitlines()
+    shown = invoke(*group.split(), "--help").output
+    listed = shown.partition("Commands:")[2].partition("Examples:")[0].strip().splitlines()
     assert len(listed) >= 3
     assert all(line.endswith(".") and not line.endswith("..") for line in listed), listed
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 
-import typer
-
+from deepfake_bench.cli.commands import App
 from deepfake_bench.cli.data import check, manifest, prepare, split, stats
 
-app = typer.Typer(
-    name="data",
-    help="Check, describe, split, measure and prepare datasets.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App("data")
 
 
 @app.callback()
 def options() -> None:
-    """Check, describe, split, measure and prepare datasets."""
+    """Check, describe, split, measure and prepare datasets.
+
+    Examples:
+        dfbench data check my-pictures/
+        dfbench data split my-pictures/ --out splits.csv
+    """
     logging.basicConfig(format="%(message)s")
 
 

@@ -25,7 +25,10 @@ MAX_BAD = 0.01
 def check(
     data: Data,
     max_bad: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest share of unreadable files in a dataset that is fit for use.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0, max=1, help="Largest share of unreadable files in a dataset that is fit for use."
+        ),
     ] = MAX_BAD,
     max_images: MaxImages = None,
     near_duplicates: Annotated[
@@ -39,6 +42,10 @@ def check(
 
     Layout and labels are read in full, every file is decoded, and copies and leaks between splits are named. Exit
     status: 0; 2 when the dataset is not fit for training or measuring.
+
+    Examples:
+        dfbench data check my-pictures/
+        dfbench data check image-folder:my-pictures/ --near-duplicates --json -
     """
     run_check(
         opened(data),
@@ -79,8 +86,8 @@ def _show(report: CheckReport, json_file: Path | None) -> None:
     rows: list[tuple[str, ...]] = [("source", "label", "split", "samples", "groups", "unreadable")]
     for cell in report.cells:
         counts = (f"{count:,}" for count in (cell.samples, cell.groups, cell.unreadable))
-        rows.append((printable(cell.source), cell.label, cell.split or "-", *counts))
-    echo(columns(rows))
+        rows.append((cell.source, cell.label, cell.split or "-", *counts))
+    echo(columns(rows, elsewhere="--json FILE"))
     echo(printable(report.labels))
     for finding in report.findings:
         typer.echo(f"{finding.level}: {printable(str(finding))}", err=True)

@@ -16,8 +16,12 @@ from deepfake_bench.printable import printable
 
 def manifest(
     data: Data,
-    out: Annotated[Path | None, typer.Option(help="CSV file to write: one row for each file.")] = None,
-    verify: Annotated[Path | None, typer.Option(help="CSV file with which the dataset is compared.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="CSV file to write: one row for each file.")
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="CSV file with which the dataset is compared.")
+    ] = None,
     state: StateFile = None,
     threads: Threads = None,
 ) -> None:
@@ -25,6 +29,10 @@ def manifest(
 
     The same command with --out continues after an interruption; --verify reads every file. Exit status: 0; 2 when the
     dataset differs from its manifest.
+
+    Examples:
+        dfbench data manifest my-pictures/ --out files.csv
+        dfbench data manifest my-pictures/ --verify files.csv
     """
     from deepfake_core.data.manifest import verify as compare
     from deepfake_core.data.manifest import write_manifest

@@ -24,20 +24,29 @@ class Crop(enum.StrEnum):
 def prepare(
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the crop store, which training reads as crops:FOLDER.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for the crop store, which training reads as crops:FOLDER."),
     ] = None,
     crop: Annotated[
         Crop, typer.Option(help="Part of an image that is stored: the largest face, or the whole image.")
     ] = Crop.face,
-    side: Annotated[int, typer.Option(min=16, help="Longest side of a stored face, in pixels.")] = 320,
+    side: Annotated[
+        int, typer.Option(metavar="PIXELS", min=16, help="Longest side of a stored face, in pixels.")
+    ] = 320,
     margin: Annotated[
-        float, typer.Option(min=1, help="Crop margin: the side of the stored square, divided by that of the face box.")
+        float,
+        typer.Option(
+            metavar="FACTOR", min=1, help="Crop margin: the side of the stored square, divided by that of the face box."
+        ),
     ] = 1.7,
-    frames: Annotated[int, typer.Option(min=1, help="Number of frames that are taken from each video.")] = 16,
+    frames: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of frames that are taken from each video.")
+    ] = 16,
     lossless: Annotated[bool, typer.Option("--lossless", help="Store PNG instead of JPEG of quality 95.")] = False,
     max_images: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="Largest number of images or videos, evenly spread; by default as many as the dataset proposes.",
         ),
@@ -54,6 +63,10 @@ def prepare(
 
     The largest face of every image, and of frames of every video, is found and cut out once. The same command
     continues after an interruption. Exit status: 0; 2 when --check-only finds that the dataset is not fit for use.
+
+    Examples:
+        dfbench data prepare my-pictures/ --out crops/
+        dfbench train lite --data crops:crops/
     """
     from deepfake_core.errors import TrainingDataError
 

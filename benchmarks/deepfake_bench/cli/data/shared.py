@@ -22,11 +22,14 @@ Data = Annotated[
 StateFile = Annotated[
     Path | None,
     typer.Option(
-        "--state", help="File for what was found out about each file, so that an interrupted command can continue."
+        "--state",
+        metavar="FILE",
+        help="File for what was found out about each file, so that an interrupted command can continue.",
     ),
 ]
 MaxImages = Annotated[
-    int | None, typer.Option(min=1, help="Largest number of files that are read, evenly spread over the dataset.")
+    int | None,
+    typer.Option(metavar="N", min=1, help="Largest number of files that are read, evenly spread over the dataset."),
 ]
 
 

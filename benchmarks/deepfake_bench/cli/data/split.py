@@ -23,9 +23,15 @@ class By(enum.StrEnum):
 
 def split(
     data: Data,
-    out: Annotated[Path, typer.Option(help="CSV file to write, which the dataset layout csv reads.")],
-    valid: Annotated[float, typer.Option(min=0, max=1, help="Share of the samples for validation.")] = 0.15,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the samples for the test.")] = 0.15,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.csv", help="CSV file to write, which the dataset layout csv reads.")
+    ],
+    valid: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the samples for validation.")
+    ] = 0.15,
+    test: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the samples for the test.")
+    ] = 0.15,
     by: Annotated[
         By,
         typer.Option(
@@ -33,7 +39,7 @@ def split(
             "whole source."
         ),
     ] = By.identity,
-    seed: Annotated[int, typer.Option(help="Seed for the division.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed for the division.")] = 0,
     ignore_splits: Annotated[
         bool, typer.Option("--ignore-splits", help="Divide the samples anew, whatever splits the dataset brings.")
     ] = False,
@@ -46,6 +52,9 @@ def split(
 
     No video, person or file is in two splits. Splits that the dataset brings are kept, and those that it lacks are
     made. Every source and class gives its share.
+
+    Examples:
+        dfbench data split my-pictures/ --out splits.csv --valid 0.1 --test 0.2
     """
     from deepfake_core.data.divide import divide_dataset
     from deepfake_core.datasets.address import as_option

@@ -18,7 +18,9 @@ def stats(
     data: Data,
     faces: Annotated[bool, typer.Option("--faces", help="Also find faces and measure their size.")] = False,
     max_images: MaxImages = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG file for a plot of the distributions.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="PNG file for a plot of the distributions.")
+    ] = None,
     state: StateFile = None,
     json_file: JsonFile = None,
     threads: Threads = None,
@@ -27,6 +29,10 @@ def stats(
 
     Formats, sizes, compression and brightness are listed by source and class. Properties other than the face that
     reveal the class are pointed out, because a detector would learn them instead.
+
+    Examples:
+        dfbench data stats my-pictures/
+        dfbench data stats my-pictures/ --faces --plot differences.png
     """
     from deepfake_core.data.stats import MEASURES, collect
 
@@ -34,12 +40,17 @@ def stats(
     with fact_cache(state) as cache:
         found = collect(opened(data), faces=faces, max_images=max_images, cache=cache, threads=threads)
     names = list(found.values)
-    rows = [("source", "label", "files", "format", "mode", *(f"{name} 5/50/95 %" for name in names))]
+    rows = [("source", "label", "files", "format", "mode")]
     for cell in found.cells:
         kinds = (" ".join(f"{value}:{count:,}" for value, count in kind.items()) for kind in (cell.formats, cell.modes))
-        numbers = (" ".join(f"{value:.3g}" for value in cell.quantiles[name]) or "none" for name in names)
-        rows.append((printable(cell.source), cell.label, f"{cell.files:,}", *kinds, *numbers))
-    echo(columns(rows))
+        rows.append((cell.source, cell.label, f"{cell.files:,}", *kinds))
+    echo(columns(rows, elsewhere="--json FILE"))
+    quantiles = [("source", "label", "property", "5 %", "50 %", "95 %")]
+    for name in names:
+        for cell in found.cells:
+            numbers = [f"{value:.3g}" for value in cell.quantiles[name]] or ["–"] * 3
+            quantiles.append((cell.source, cell.label, name, *numbers))
+    echo("\n" + columns(quantiles, elsewhere="--json FILE"))
     if found.unreadable:
         typer.echo(f"warning: {found.unreadable:,} files cannot be read; see dfbench data check", err=True)
     for shortcut in found.shortcuts:

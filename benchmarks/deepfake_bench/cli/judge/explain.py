@@ -33,11 +33,12 @@ class Class(enum.StrEnum):
 
 def explain(
     paths: Inputs,
-    out: Annotated[Path, typer.Option(help="Folder for the images.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the images.")],
     detector: Detector = "lite",
     method: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="Explainer, see dfbench list; by default the detector's evidence map, GradCAM or occlusion.",
             show_default=False,
         ),
@@ -49,10 +50,14 @@ def explain(
     weights: Weights = None,
     download: Download = False,
     frames: Annotated[
-        int, typer.Option(min=1, help="Number of frames explained in each video, spread over the whole of it.")
+        int,
+        typer.Option(metavar="N", min=1, help="Number of frames explained in each video, spread over the whole of it."),
     ] = 4,
     clips: Annotated[
-        int, typer.Option(min=1, help="Number of clips explained in each video, by a detector that takes clips.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Number of clips explained in each video, by a detector that takes clips."
+        ),
     ] = 1,
     max_faces: MaxFaces = None,
     max_pixels: MaxPixels = None,
@@ -61,6 +66,10 @@ def explain(
 
     One image is written for each face, with the heat map, P(fake), verdict and method, and its name is printed. Exit
     status: 0 when at least one file was explained; 3 when none was.
+
+    Examples:
+        dfbench explain photo.jpg --out maps/
+        dfbench explain photo.jpg --out maps/ --method occlusion --target real
     """
     from deepfake_bench.cli.judge.explanations import Explanations
     from deepfake_bench.cli.judge.standard_input import opened

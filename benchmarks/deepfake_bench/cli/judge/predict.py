@@ -46,11 +46,13 @@ def predict(
         bool, typer.Option(help="Show the time by stage and by file; files are then judged one at a time.")
     ] = False,
     explain: Annotated[
-        Path | None, typer.Option(help="Folder for explanations: one image with a heat map for each judged file.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for explanations: one image with a heat map for each judged file."),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="Explainer for --explain, see dfbench list; by default the detector's evidence map, GradCAM or "
             "occlusion.",
             show_default=False,
@@ -62,10 +64,12 @@ def predict(
     weights: Weights = None,
     download: Download = False,
     frames: Annotated[
-        int, typer.Option(min=1, help="Number of frames judged in each video, spread over the whole of it.")
+        int,
+        typer.Option(metavar="N", min=1, help="Number of frames judged in each video, spread over the whole of it."),
     ] = 16,
     clips: Annotated[
-        int, typer.Option(min=1, help="Number of clips judged in each video, by a detector that takes clips.")
+        int,
+        typer.Option(metavar="N", min=1, help="Number of clips judged in each video, by a detector that takes clips."),
     ] = 4,
     max_faces: MaxFaces = None,
     max_pixels: MaxPixels = None,
@@ -74,6 +78,11 @@ def predict(
 
     For each file the verdict, P(fake) and the face that decided are printed. A file that cannot be read gets a row
     with the reason. Exit status: 0 when at least one file was judged; 3 when none was.
+
+    Examples:
+        dfbench predict photo.jpg
+        dfbench predict photo.jpg clip.mp4 holiday/ --explain maps/
+        dfbench predict holiday/ --format csv > verdicts.csv
     """
     start = time.perf_counter()
     from deepfake_bench.cli.judge.explanations import Explanations

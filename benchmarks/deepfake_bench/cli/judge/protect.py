@@ -12,14 +12,21 @@ from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Th
 
 
 def protect(
-    paths: Annotated[list[str], typer.Argument(help="Images, folders or glob patterns.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the protected images, which keep their names.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Images, folders or glob patterns.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the protected images, which keep their names.")
+    ],
     detector: Annotated[
         str,
         typer.Option(metavar="PROTECTOR", help="Name of a protector, a model file or the folder of a packaged model."),
     ] = "unet",
     epsilon: Annotated[
-        float, typer.Option(help="Largest change of each colour value of a pixel, where the range is [0, 1].")
+        float,
+        typer.Option(
+            metavar="CHANGE", help="Largest change of each colour value of a pixel, where the range is [0, 1]."
+        ),
     ] = 0.03,
     reason: Annotated[
         str,
@@ -32,6 +39,7 @@ def protect(
     max_pixels: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="Most pixels of an image; by default 64 million, or what DEEPFAKE_MAX_PIXELS says. Larger ones are "
             "refused.",
@@ -45,6 +53,10 @@ def protect(
     detectors see as well, a face that an installed detector calls fake is refused, and protected faces carry a mark,
     by which dfbench predict knows that it cannot judge them. Originals are never overwritten. Exit status: 0 when at
     least one file was protected; 3 when none was.
+
+    Examples:
+        dfbench protect photo.jpg --out protected/
+        dfbench protect holiday/ --out protected/ --epsilon 0.05 --report
     """
     from deepfake_bench.printable import printable
     from deepfake_core.errors import InputError

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli.output.options import Format, Output, Threads
-from deepfake_bench.cli.output.text import columns
-from deepfake_bench.printable import printable
+from deepfake_bench.cli.output.text import ELSEWHERE, columns
 
 if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector
@@ -23,7 +22,7 @@ def backends(
     detectors: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DETECTOR]...",
+            metavar="DETECTOR",
             help="Names or model files; by default every installed detector that comes with its weights.",
         ),
     ] = None,
@@ -36,9 +35,14 @@ def backends(
     """Show how fast each backend is on this CPU.
 
     The time for one input is shown for each installed backend, and the backend that --backend fastest selects.
+
+    Examples:
+        dfbench backends
+        dfbench backends lite --threads 2 --again
     """
     from deepfake_core.discovery import plugins
     from deepfake_core.runtimes.autotune import COMPARED, best, version
+    from deepfake_core.runtimes.cpu_contention import busy_with_others
     from deepfake_core.runtimes.threads import allowed_threads
 
     named = detectors or [name for name, entry in plugins.detectors().items() if entry.spec.weights is not None]
@@ -54,8 +58,11 @@ def backends(
     if output is Format.json:
         typer.echo(json.dumps({"threads": count, "timings": rows}, indent=2))
         return
-    head = ("detector", "backend", "version", "ms", "difference", "")
-    typer.echo(columns([head, *map(_row, rows)]))
+    head = ("detector", "backend", "version", "ms", "difference", "note")
+    typer.echo(columns([head, *map(_row, rows)], elsewhere=ELSEWHERE))
+    shares = [row["others_share"] for row in rows if row["others_share"] is not None]
+    if busy := busy_with_others(max(shares, default=None)):
+        typer.echo(f"{busy}: dfbench backends --again", err=True)
     absent = [name for name in COMPARED if version(name) is None]
     if absent:
         typer.echo(f"not installed: {', '.join(f'{name} (deepfake-core[{name}])' for name in absent)}", err=True)
@@ -93,4 +100,4 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     styles = (("ms", ".2f"), ("difference", ".1e"))
     ms, apart = ("–" if row[key] is None else f"{row[key]:{style}}" for key, style in styles)
     note = row["reason"] or ("taken" if row["taken"] else "")
-    return printable(row["detector"]), row["backend"], row["version"] or "", ms, apart, note
+    return row["detector"], row["backend"], row["version"] or "", ms, apart, note

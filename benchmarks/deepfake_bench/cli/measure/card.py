@@ -20,9 +20,16 @@ SCENARIOS = ("single_stream", "cold_start", "untrained_probe", "accuracy", "robu
 def card(
     detector: Annotated[
         str,
-        typer.Argument(help="Name of a detector, a model file or the folder of a packaged model.", show_default=False),
+        typer.Argument(
+            metavar="DETECTOR",
+            help="Name of a detector, a model file or the folder of a packaged model.",
+            show_default=False,
+        ),
     ],
-    page: Annotated[list[Path], typer.Option(help="Markdown file whose marked blocks are filled; may be repeated.")],
+    page: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE.md", help="Markdown file whose marked blocks are filled; may be repeated."),
+    ],
     dataset: Annotated[
         list[str],
         typer.Option(
@@ -41,20 +48,29 @@ def card(
             help="Training data, in place of a run: their validation split is made again and scored again.",
         ),
     ] = None,
-    cache_dir: Annotated[Path, typer.Option(help="Folder for the faces that --trained-on prepares.")] = Path("cache"),
+    cache_dir: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the faces that --trained-on prepares.")
+    ] = Path("cache"),
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the measurements; by default RUN/card.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for the measurements; by default RUN/card.", show_default=False),
     ] = None,
     sources: Annotated[
         Path | None,
-        typer.Option(help="TOML file of [[source]] tables: the sources of the training data, and their terms."),
+        typer.Option(
+            metavar="FILE.toml",
+            help="TOML file of [[source]] tables: the sources of the training data, and their terms.",
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Largest number of files of each source and class, for a trial.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Largest number of files of each source and class, for a trial."),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each steady-state measurement.")] = 2.0,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
+    ] = 2.0,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Use the measurements in --out instead of measuring again.")
     ] = False,
@@ -63,6 +79,9 @@ def card(
 
     The marked blocks of the card hold speed, accuracy, robustness with the codec-shortcut check, an untrained
     baseline, and calibration before and after. Exit status: 0; 1 when a measurement failed.
+
+    Examples:
+        dfbench card lite --page CARD.md --dataset my-pictures/ --validation runs/mine
     """
     from deepfake_bench.card.card import blocks_of, fill
     from deepfake_bench.card.findings import Findings, read_logits, read_validation, score_validation

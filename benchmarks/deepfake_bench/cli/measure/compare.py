@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +11,20 @@ import typer
 from deepfake_bench.cli.measure.report import read_reports
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Format, Output
-from deepfake_bench.printable import printable
+from deepfake_bench.cli.output.text import Styles
 
 if TYPE_CHECKING:
     from deepfake_bench.report.comparison import Comparison
+
+STYLES: Styles = {
+    **dict.fromkeys(("slower", "worse"), {"fg": "red", "bold": True}),
+    **dict.fromkeys(("faster", "better"), {"fg": "green"}),
+    "not comparable": {"dim": True},
+}
+
+OTHERS = (
+    "to compare detectors: dfbench leaderboard REPORT.json…, or picture by picture: dfbench scores versus A.csv B.csv"
+)
 
 
 def compare(
@@ -24,6 +33,7 @@ def compare(
     threshold: Annotated[
         float | None,
         typer.Option(
+            metavar="CHANGE",
             min=0.0,
             help="Smallest relative change of a time, rate or size that counts; by default 0.05 for measurements made "
             "in turns, 0.25 between two runs of several rounds, 1 for times of one process and 0.5 for its memory.",
@@ -37,11 +47,17 @@ def compare(
     Measurements are paired by detector, backend, device, threads, scenario and dataset. To find a change of a few per
     cent, measure both environments in turns, in many short rounds: dfbench run --repeat 20 --seconds 0.5 --beside
     PYTHON. Exit status: 0; 1 when a figure is slower or worse; 2 when nothing can be compared.
+
+    Examples:
+        dfbench compare before.json after.json
     """
     from deepfake_bench.report.comparison import REGRESSIONS
     from deepfake_bench.report.comparison import compare as compare_reports
+    from deepfake_core.discovery.plugins import detectors
     from deepfake_core.errors import DeepfakeError
 
+    if {str(before), str(after)} & set(detectors()) and not (before.exists() and after.exists()):
+        raise DeepfakeError(f"{before} and {after}: dfbench compare takes two reports of the same detectors; {OTHERS}")
     first, second = read_reports([before, after])
     found = compare_reports(first, second, threshold)
     if output is Format.json:
@@ -50,9 +66,16 @@ def compare(
         _show(found, everything=everything)
     if all(item.verdict == "not comparable" for item in found):
         why = found[0].reason if found else "neither holds a figure that means something"
+        measured = [{row.detector for row in report.measurements} for report in (first, second)]
+        if all(measured) and not set.intersection(*measured):
+            why = f"{' and '.join(map(_listed, measured))} are different detectors; {OTHERS}"
         raise DeepfakeError(f"{before} and {after}: nothing can be compared ({why})")
     if any(item.verdict in REGRESSIONS for item in found):
         raise typer.Exit(ExitStatus.FAILED)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _plain(item: Comparison) -> dict[str, Any]:
@@ -76,37 +99,31 @@ def _plain(item: Comparison) -> dict[str, Any]:
 
 
 def _show(found: list[Comparison], *, everything: bool) -> None:
-    from rich.text import Text
-
-    from deepfake_bench.cli.output.tables import plain_table
-    from deepfake_bench.cli.output.writers import wide_console
+    from deepfake_bench.cli.output.text import ELSEWHERE, columns
     from deepfake_bench.report.comparison import BY_ITSELF
     from deepfake_bench.report.labels import short, who
 
-    styles = {"slower": "bold red", "worse": "bold red", "faster": "green", "better": "green", "not comparable": "dim"}
-    console = wide_console(sys.stdout, least=140)
-    table = plain_table("", ("measurement", "figure"), ("before", "after", "change"))
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+    rows = [("measurement", "figure", "before", "after", "change", "verdict", "reason")]
     for item in found:
         if everything or item.verdict != "no change":
             where = f", {item.before.dataset.name}" if item.before.dataset else ""
-            cells = (
-                f"{who(item.before)}: {item.before.scenario}{where}",
-                " ".join(filter(None, (item.metric, item.source, item.variant))),
-                *map(short, item.values),
-                change_text(item),
-                item.verdict,
-                item.reason,
+            rows.append(
+                (
+                    f"{who(item.before)}: {item.before.scenario}{where}",
+                    " ".join(filter(None, (item.metric, item.source, item.variant))),
+                    *map(short, item.values),
+                    change_text(item),
+                    item.verdict,
+                    item.reason,
+                )
             )
-            table.add_row(*(Text(printable(cell), style=styles.get(item.verdict, "")) for cell in cells))
-    if table.row_count:
-        console.print(table)
+    if len(rows) > 1:
+        typer.echo(columns(rows, styles=STYLES, elsewhere=ELSEWHERE))
     counts = dict.fromkeys(item.verdict for item in found)
     verdicts = ", ".join(f"{sum(item.verdict == verdict for item in found)} {verdict}" for verdict in counts)
-    console.print(f"{len(found)} figures: {verdicts}" if found else "no figure in common", markup=False)
+    typer.echo(f"{len(found)} figures: {verdicts}" if found else "no figure in common")
     if count := sum(item.reason == BY_ITSELF for item in found):
-        console.print(f"{count} without a change differ, but {BY_ITSELF}", markup=False)
+        typer.echo(f"{count} without a change differ, but {BY_ITSELF}")
 
 
 def change_text(item: Comparison) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +27,9 @@ class BoardFormat(enum.StrEnum):
 
 def leaderboard(
     reports: Reports,
-    metric: Annotated[str, typer.Option(help="Metric of the reports by which detectors are ranked.")] = "auc",
+    metric: Annotated[
+        str, typer.Option(metavar="METRIC", help="Metric of the reports by which detectors are ranked.")
+    ] = "auc",
     output: Annotated[
         BoardFormat, typer.Option("--format", help="Form in which the leaderboard is printed.")
     ] = BoardFormat.table,
@@ -37,6 +38,10 @@ def leaderboard(
 
     The best row of each detector and backend is shown. Accuracy is ranked where the data are the same to the byte,
     speed where machine, device and threads are the same. Untrained weights are listed without a rank.
+
+    Examples:
+        dfbench leaderboard before.json after.json
+        dfbench leaderboard reports/*.json --metric latency_ms_p50 --format markdown
     """
     from deepfake_bench.report.leaderboard import boards, markdown
 
@@ -68,6 +73,7 @@ def _plain(board: Board) -> dict[str, Any]:
                 "threads": place.row.threads,
                 **place.figure.model_dump(),
                 "against_first": place.against_first,
+                "others_share": place.row.others_share,
                 "created": place.created,
             }
             for place in board.places
@@ -76,15 +82,9 @@ def _plain(board: Board) -> dict[str, Any]:
 
 
 def _show(found: list[Board]) -> None:
-    from rich.text import Text
-
-    from deepfake_bench.cli.output.tables import plain_table
-    from deepfake_bench.cli.output.writers import wide_console
+    from deepfake_bench.cli.output.text import ELSEWHERE, columns, terminal_width, wrapped
     from deepfake_bench.report.leaderboard import cells, header
 
-    console = wide_console(sys.stdout, least=140)
     for board in found:
-        table = plain_table(printable(board.title), header(board), ())
-        for row in cells(board):
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(table)
+        title = wrapped(printable(board.title), terminal_width())
+        typer.echo("\n".join(["", *title, columns([header(board), *cells(board)], elsewhere=ELSEWHERE)]))

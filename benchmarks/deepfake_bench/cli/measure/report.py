@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepfake_bench.cli.output.options import Reports
+from deepfake_bench.cli.output.options import Reports, Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,20 +18,29 @@ if TYPE_CHECKING:
 
 def report(
     reports: Reports,
-    html: Annotated[Path | None, typer.Option(help="Write one HTML page, which opens offline, to this file.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write one row for each metric, as CSV, to this file.")] = None,
+    targets: Targets = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one HTML page, which opens offline, to this file.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one row for each metric, as CSV, to this file.")
+    ] = None,
 ) -> None:
     """Show reports as tables, as one HTML page, or as CSV.
 
     The page holds the documented targets with their verdicts, speed, accuracy beside latency, ROC, DET and reliability
     diagrams, robustness, and the machine.
+
+    Examples:
+        dfbench report report.json
+        dfbench report before.json after.json --html reports.html
     """
     from deepfake_bench.cli.output.tables import show_report
 
     found = read_reports(reports)
     if html is None and csv is None:
         for item in found:
-            show_report(item, sys.stdout)
+            show_report(item, sys.stdout, targets=targets)
     write_views(found, html, csv)
 
 

@@ -8,20 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from deepfake_bench.cli.commands import App
 from deepfake_bench.cli.output.json_file import JsonFile, echo_beside, write_json
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.printable import printable
 
-app = typer.Typer(
-    name="scores",
-    help="Compare detectors, subgroups and sources by their scores.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App("scores")
 
-Predictions = Annotated[Path, typer.Argument(help="CSV file of scores.", show_default=False)]
+Predictions = Annotated[Path, typer.Argument(metavar="SCORES.csv", help="CSV file of scores.", show_default=False)]
 Variant = Annotated[
-    str | None, typer.Option(help="Variant of the images, in scores of robustness; by default the unchanged images.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Variant of the images, in scores of robustness; by default the unchanged images."
+    ),
 ]
 
 
@@ -30,6 +29,10 @@ def options() -> None:
     """Compare detectors, subgroups and sources by their scores.
 
     Scores are the CSV files that dfbench run --out writes.
+
+    Examples:
+        dfbench run --detector lite --dataset my-pictures/ --out results/
+        dfbench scores versus lite.csv mine.csv
     """
 
 
@@ -39,6 +42,9 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
 
     Both must have scored the same files. The result is the difference of their AUCs for each source, its 95 % interval
     and a p-value: DeLong's test where every file is a group of its own, otherwise a bootstrap that draws whole groups.
+
+    Examples:
+        dfbench scores versus lite.csv mine.csv
     """
     from dataclasses import asdict
 
@@ -65,7 +71,7 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
                 change.method,
             )
         )
-    echo(columns(table))
+    echo(columns(table, elsewhere="--json FILE"))
     if len(found) > 1:
         echo(f"{len(found)} comparisons: a p-value below {0.05 / len(found):.2g} counts for 5 % in all (Bonferroni)")
     write_json(json_file, _defined([asdict(row) for row in found]))
@@ -75,17 +81,29 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
 def subgroups(
     predictions: Predictions,
     metadata: Annotated[
-        Path, typer.Argument(help="CSV file with a column path, and further columns.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="METADATA.csv", help="CSV file with a column path, and further columns.", show_default=False
+        ),
     ],
-    column: Annotated[str, typer.Option(help="Column of the metadata that divides the files, such as skin_tone.")],
-    root: Annotated[Path, typer.Option(help="Folder to which paths of the metadata are relative.")] = Path(),
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="P(fake) at which a file is called fake.")] = 0.5,
+    column: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the metadata that divides the files, such as skin_tone.")
+    ],
+    root: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder to which paths of the metadata are relative.")
+    ] = Path(),
+    threshold: Annotated[
+        float, typer.Option(metavar="P", min=0, max=1, help="P(fake) at which a file is called fake.")
+    ] = 0.5,
     variant: Variant = None,
     json_file: JsonFile = None,
 ) -> None:
     """Show accuracy by a property of the files or persons.
 
     The property is a column of a CSV file. Intervals and the largest gaps between subgroups are shown as well.
+
+    Examples:
+        dfbench scores subgroups lite.csv people.csv --column skin_tone
     """
     from dataclasses import asdict
 
@@ -126,6 +144,9 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
 
     The real files of each source are ranked against the fakes of each source.
     A detector that does well within sources and badly across them knows the sources, not the fakes.
+
+    Examples:
+        dfbench scores cross lite.csv --json -
     """
     from deepfake_bench.records.predictions import by_level, read_predictions
     from deepfake_bench.report.labels import interval

@@ -34,20 +34,29 @@ BackendOption = Annotated[
         "one that is the fastest on this CPU, see dfbench backends.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="Device that computes the network: auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps", help="Device that computes the network: auto, cpu, cuda, cuda:N or mps."
+    ),
+]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Number of CPU threads; by default as many as this machine allows.")
+    int | None,
+    typer.Option(metavar="N", min=1, help="Number of CPU threads; by default as many as this machine allows."),
 ]
 Detector = Annotated[
     str, typer.Option(metavar="DETECTOR", help="Name of a detector, a model file or the folder of a packaged model.")
 ]
 Inputs = Annotated[
     list[str],
-    typer.Argument(help="Images, videos, folders or glob patterns; - is standard input.", show_default=False),
+    typer.Argument(
+        metavar="FILE", help="Images, videos, folders or glob patterns; - is standard input.", show_default=False
+    ),
 ]
 MaxFaces = Annotated[
     int | None,
     typer.Option(
+        metavar="N",
         min=1,
         help="Most faces judged in each picture, or in each frame of a video: the largest ones; by default all. Where "
         "others are left out, the verdict is never real.",
@@ -57,6 +66,7 @@ MaxFaces = Annotated[
 MaxPixels = Annotated[
     int | None,
     typer.Option(
+        metavar="N",
         min=1,
         help="Most pixels decoded of one file; by default 64 million, or what DEEPFAKE_MAX_PIXELS says. Larger JPEG "
         "files are decoded at a reduced size, and other larger files refused.",
@@ -77,7 +87,9 @@ Download = Annotated[
     ),
 ]
 Output = Annotated[Format, typer.Option("--format", help="Form in which the results are printed.")]
-TrainedDetector = Annotated[str, typer.Argument(help="Name of an installed detector.", show_default=False)]
+TrainedDetector = Annotated[
+    str, typer.Argument(metavar="DETECTOR", help="Name of an installed detector.", show_default=False)
+]
 TrainingData = Annotated[str, typer.Option("--data", metavar="NAME:PATH|PATH", help="Training data.")]
 ValidationData = Annotated[
     str | None,
@@ -111,10 +123,16 @@ Track = Annotated[
 Smoke = Annotated[bool, typer.Option("--smoke-run", help="Train for a few steps only, to check that everything works.")]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(help="Folder for prepared faces; by default a folder beside the other files of the run."),
+    typer.Option(
+        metavar="FOLDER", help="Folder for prepared faces; by default a folder beside the other files of the run."
+    ),
+]
+Targets = Annotated[
+    bool,
+    typer.Option("--targets", help="List every documented target, and all that was not measured, with the reasons."),
 ]
 Reports = Annotated[
-    list[Path], typer.Argument(metavar="REPORT.json…", help="Reports of dfbench run --json.", show_default=False)
+    list[Path], typer.Argument(metavar="REPORT.json", help="Reports of dfbench run --json.", show_default=False)
 ]
 RegistryUrl = Annotated[
     str | None,

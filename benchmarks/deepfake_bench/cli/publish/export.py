@@ -19,13 +19,20 @@ def export(
         str, typer.Argument(metavar="DETECTOR|RUN", help="Name of a detector, a model file, or the folder of a run.")
     ],
     out: Annotated[
-        Path, typer.Option(help="File to write; or a folder for a packaged model, which also holds the weights.")
+        Path,
+        typer.Option(
+            metavar="FILE|FOLDER", help="File to write; or a folder for a packaged model, which also holds the weights."
+        ),
     ],
     format_: Annotated[
-        str, typer.Option("--format", help="Format of the file: one of the exporters that are installed.")
+        str,
+        typer.Option("--format", metavar="FORMAT", help="Format of the file: one of the exporters that are installed."),
     ] = "onnx",
     precision: Annotated[
-        str, typer.Option(help="Precision of the network: fp32, or a lower one that the format offers.")
+        str,
+        typer.Option(
+            metavar="PRECISION", help="Precision of the network: fp32, or a lower one that the format offers."
+        ),
     ] = "fp32",
     data: Annotated[
         str | None,
@@ -49,6 +56,11 @@ def export(
     """Write a detector in another format.
 
     The file appears only if its outputs agree with those of the network.
+
+    Examples:
+        dfbench export lite --out lite.onnx
+        dfbench export runs/mine --out mine-small/ --precision int8-weights
+        dfbench export lite --out models/ --layout triton
     """
     from deepfake_core.errors import DeepfakeError
 

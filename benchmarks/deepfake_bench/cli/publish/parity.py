@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfake_bench.cli.models import model_of
+from deepfake_bench.cli.output.text import columns
 from deepfake_bench.cli.publish.few_images import warn_of_few
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 
 def parity(
     out: Annotated[
-        Path, typer.Option(help="Folder for parity.json and PARITY.md; measurements that it holds are not repeated.")
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder for parity.json and PARITY.md; measurements that it holds are not repeated."
+        ),
     ],
     detectors: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DETECTOR|RUN]...", help="Detectors to export; by default every installed one."),
+        typer.Argument(metavar="DETECTOR|RUN", help="Detectors to export; by default every installed one."),
     ] = None,
     data: Annotated[
         str | None,
@@ -31,13 +35,19 @@ def parity(
         typer.Option(metavar="NAME:PATH|PATH", help="Labelled videos for the same purpose, for detectors of clips."),
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="Format to export; by default every format; may be repeated.")
+        list[str] | None,
+        typer.Option("--format", metavar="FORMAT", help="Format to export; by default every format; may be repeated."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of images of each source and class.")] = 60,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Largest number of images of each source and class.")
+    ] = 60,
     clip_limit: Annotated[
-        int, typer.Option(min=1, help="Largest number of videos of each source and class; a clip takes far longer.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Largest number of videos of each source and class; a clip takes far longer."
+        ),
     ] = 6,
-    keep: Annotated[Path | None, typer.Option(help="Folder for the exported files.")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for the exported files.")] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Repeat all measurements, those that --out holds included.")
     ] = False,
@@ -49,6 +59,9 @@ def parity(
 
     Every detector is exported in every format and precision, each export is measured, and the table is written.
     Detectors without weights are built from seed 0, and their rows say untrained.
+
+    Examples:
+        dfbench parity lite --out parity/ --data my-pictures/
     """
     from deepfake_core.datasets.opening import resolved
     from deepfake_core.discovery import plugins
@@ -56,7 +69,7 @@ def parity(
     from deepfake_core.progress import track
     from deepfake_exports.calibration_images import labelled_crops
     from deepfake_exports.request import OFFERED
-    from deepfake_exports.table import Table, cell, timed_again, with_logits
+    from deepfake_exports.table import COLUMNS, PAGE, Table, cell, texts, timed_again, with_logits
 
     for name in formats or ():
         if name not in OFFERED:
@@ -90,7 +103,11 @@ def parity(
         for format, precision in missing:
             table.add(cell(loaded, format, precision, data=named, keep=keep, **options))
             table.write(out)
-    typer.echo(table.markdown(), nl=False)
+    cells = list(table.cells.values())
+    typer.echo(columns([COLUMNS, *(texts(item) for item in cells if not item.reason)], elsewhere=str(out / PAGE)))
+    for item in cells:
+        if item.reason:
+            typer.echo(f"absent: {item.detector} as {item.format} {item.precision}: {item.reason}")
 
 
 def network_of(name: str, threads: int | None = None) -> LoadedDetector:

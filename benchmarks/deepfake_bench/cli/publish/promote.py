@@ -21,10 +21,15 @@ def promote(
         str, typer.Argument(metavar="MODEL@VERSION", help="Published model in the registry.", show_default=False)
     ],
     to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="Alias to move, such as production.")],
-    report: Annotated[Path, typer.Option(help="Report of dfbench run --json about this very model.")],
+    report: Annotated[
+        Path, typer.Option(metavar="REPORT.json", help="Report of dfbench run --json about this very model.")
+    ],
     reason: Annotated[
         str | None,
-        typer.Option(help="Text for the history of the alias; by default a summary of the targets and their verdicts."),
+        typer.Option(
+            metavar="TEXT",
+            help="Text for the history of the alias; by default a summary of the targets and their verdicts.",
+        ),
     ] = None,
     override: Annotated[
         str | None,
@@ -42,6 +47,9 @@ def promote(
     The report must have measured this very model, by its sha256. At least one documented target must be met, every
     target that could be measured too, and none may be left out; the model must rank better than chance. Exit status:
     0; 2 when the model is not promoted.
+
+    Examples:
+        dfbench promote lite@174167f6 --to production --report report.json
     """
     from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import check_again, obstacles, own_measurements, summary

@@ -27,7 +27,7 @@ def alias(
         str, typer.Argument(metavar="ALIAS", help="Alias to move, such as production.", show_default=False)
     ],
     reason: Annotated[
-        str | None, typer.Option(help="Reason for the move, which is kept in the history of the alias.")
+        str | None, typer.Option(metavar="TEXT", help="Reason for the move, which is kept in the history of the alias.")
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="Show all moves of the alias, and move nothing.")] = False,
     output: Output = Format.table,
@@ -37,6 +37,10 @@ def alias(
 
     Its measurements are not checked; dfbench promote checks them first. To go back, point the alias at the version
     before. With --history, a model without a version is enough.
+
+    Examples:
+        dfbench registry alias lite@174167f6 candidate --reason "to be measured"
+        dfbench registry alias lite production --history
     """
     from deepfake_registry.errors import RegistryError
     from deepfake_registry.names import split_reference

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import typer
-
+from deepfake_bench.cli.commands import App
 from deepfake_bench.cli.registry import alias, build, index, models, signatures, transfer, upkeep
 
-app = typer.Typer(
-    name="registry",
-    help="Publish models, and maintain the registry that holds them.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App("registry")
 
 
 @app.callback()
 def options() -> None:
-    """Publish models, and maintain the registry that holds them."""
+    """Publish models, and maintain the registry that holds them.
+
+    Examples:
+        dfbench registry push runs/mine
+        dfbench registry ls
+    """
 
 
 app.command("build")(build.build)

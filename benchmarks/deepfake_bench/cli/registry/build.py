@@ -25,7 +25,7 @@ def build(
     ],
     detectors: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DETECTOR]...", help="Detectors to build; by default every one in the file."),
+        typer.Argument(metavar="DETECTOR", help="Detectors to build; by default every one in the file."),
     ] = None,
     dataset: Annotated[
         list[str] | None,
@@ -37,13 +37,18 @@ def build(
     ] = None,
     registry: RegistryUrl = None,
     threads: Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Duration of each steady-state measurement.")] = 2.0,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
+    ] = 2.0,
 ) -> None:
     """Export, measure and publish detectors.
 
     Each export is verified, measured and pushed with its report, and the alias candidate is pointed at it. A detector
     that cannot be built is named with the reason, and the others are still built. Exit status: 0; 1 when a detector
     could not be built.
+
+    Examples:
+        dfbench registry build exports/recipes.toml lite --dataset my-pictures/
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track

@@ -13,15 +13,24 @@ from deepfake_bench.cli.output.options import RegistryUrl
 def serve_index(
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for index.json and index.html; with it the files are written and nothing is served."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for index.json and index.html; with it the files are written and nothing is served.",
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Network address of the server.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 selects one that is free.")] = 8765,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Network address of the server.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the server; 0 selects one that is free.")
+    ] = 8765,
     registry: RegistryUrl = None,
 ) -> None:
     """Show the contents of the registry as a page and as JSON.
 
     Both are served until Ctrl-C, or written to a folder by --out.
+
+    Examples:
+        dfbench registry serve-index
+        dfbench registry serve-index --out page/
     """
     import tempfile
 

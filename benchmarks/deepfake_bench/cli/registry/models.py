@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli.output.options import Format, Output, RegistryUrl
-from deepfake_bench.cli.output.text import size_text
+from deepfake_bench.cli.output.text import pairs, size_text
 from deepfake_bench.cli.registry.shared import Reference, print_table
 from deepfake_bench.printable import printable
 
@@ -19,7 +19,12 @@ HEADER = ("model", "aliases", "weights", "files", "size", "signatures", "reports
 
 
 def list_models(output: Output = Format.table, registry: RegistryUrl = None) -> None:
-    """List all versions of all models, with their aliases."""
+    """List all versions of all models, with their aliases.
+
+    Examples:
+        dfbench registry ls
+        dfbench registry ls --registry s3://models/faces --format json
+    """
     from deepfake_registry.store.index import make_index
     from deepfake_registry.store.opening import open_registry
 
@@ -47,6 +52,10 @@ def show(
     """Show one version of a model, or all of its versions.
 
     One version is shown with the facts of its manifest; a model that is named without a version, with all versions.
+
+    Examples:
+        dfbench registry show lite
+        dfbench registry show lite@production --format json
     """
     from deepfake_registry.errors import RegistryError
     from deepfake_registry.names import split_reference
@@ -86,7 +95,7 @@ def show(
         ("signatures", str(entry.signatures)),
         *(("report", f"sha256 {sha256}") for sha256 in entry.reports),
     ]
-    print_table(rows)
+    typer.echo(pairs(rows))
     typer.echo("\n" + json.dumps(manifest["metrics"], indent=2) if manifest["metrics"] else "\nno metrics")
 
 
@@ -96,7 +105,11 @@ def diff(
     output: Output = Format.table,
     registry: RegistryUrl = None,
 ) -> None:
-    """Show the fields in which two manifests differ."""
+    """Show the fields in which two manifests differ.
+
+    Examples:
+        dfbench registry diff lite@production lite@candidate
+    """
     from deepfake_registry.store.opening import open_registry
     from deepfake_registry.store.upkeep import differences
 

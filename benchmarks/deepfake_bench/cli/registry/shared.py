@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deepfake_bench.cli.output.text import columns
-from deepfake_bench.printable import printable
+from deepfake_bench.cli.output.text import ELSEWHERE, columns
 
 Reference = Annotated[
     str, typer.Argument(metavar="NAME@VERSION|NAME@ALIAS", help="Published model.", show_default=False)
@@ -16,5 +15,5 @@ Reference = Annotated[
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows, the first of which is the header, as aligned columns."""
-    typer.echo(columns([tuple(map(printable, row)) for row in rows]))
+    """Print rows, the first of which is the header, as a table."""
+    typer.echo(columns(rows, elsewhere=ELSEWHERE))

@@ -21,6 +21,9 @@ def sign(
     """Sign a published model with a private key.
 
     The signature is kept beside the manifest of the model.
+
+    Examples:
+        dfbench registry sign lite@174167f6 --private-key private.pem
     """
     from deepfake_registry.store.opening import open_registry
 
@@ -34,6 +37,9 @@ def check_signature(model: Reference, registry: RegistryUrl = None, key: Key = N
     """Check that a published model is signed by a key.
 
     Exit status: 0; 2 when it is not.
+
+    Examples:
+        dfbench registry check-signature lite@production --key public.pem
     """
     from deepfake_registry.errors import RegistryError
     from deepfake_registry.store.opening import open_registry

@@ -16,7 +16,10 @@ def push(
         Path, typer.Argument(metavar="FOLDER", help="A packaged model, or the folder of a run.", show_default=False)
     ],
     report: Annotated[
-        list[Path] | None, typer.Option(help="Report of dfbench run --json about this very model; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            metavar="REPORT.json", help="Report of dfbench run --json about this very model; may be repeated."
+        ),
     ] = None,
     registry: RegistryUrl = None,
 ) -> None:
@@ -24,6 +27,9 @@ def push(
 
     Its manifest holds the name and the version under which it is published. A version never changes: the very same
     model may be pushed again, and another model under its version is an error.
+
+    Examples:
+        dfbench registry push runs/mine --report report.json
     """
     from deepfake_bench.cli.models import model_of
     from deepfake_bench.records.report import parse_report, read_report
@@ -43,13 +49,16 @@ def push(
 
 def pull(
     model: Reference,
-    out: Annotated[Path, typer.Option(help="Folder to write; it must be new or empty.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write; it must be new or empty.")],
     registry: RegistryUrl = None,
     key: Key = None,
 ) -> None:
     """Write a published model as a packaged folder.
 
     Every file is verified, and the folder appears whole or not at all.
+
+    Examples:
+        dfbench registry pull lite@production --out lite-production/
     """
     from deepfake_registry.store.opening import open_registry
 

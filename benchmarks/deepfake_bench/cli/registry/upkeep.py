@@ -17,6 +17,9 @@ def verify(output: Output = Format.table, registry: RegistryUrl = None) -> None:
     """Compare every file of the registry with its hash.
 
     Exit status: 0; 2 when something is damaged.
+
+    Examples:
+        dfbench registry verify
     """
     from deepfake_registry.store.opening import open_registry
     from deepfake_registry.store.upkeep import verify as verify_all
@@ -39,7 +42,9 @@ def gc(
     ] = False,
     grace_days: Annotated[
         float,
-        typer.Option(min=0, help="Smallest age of a removed file in days: more than any push or pull may take."),
+        typer.Option(
+            metavar="DAYS", min=0, help="Smallest age of a removed file in days: more than any push or pull may take."
+        ),
     ] = 7,
     output: Output = Format.table,
     registry: RegistryUrl = None,
@@ -47,6 +52,10 @@ def gc(
     """Remove files that no version refers to.
 
     Pushes that were interrupted leave such files.
+
+    Examples:
+        dfbench registry gc
+        dfbench registry gc --yes
     """
     from datetime import timedelta
 

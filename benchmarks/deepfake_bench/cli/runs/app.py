@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import typer
-
+from deepfake_bench.cli.commands import App
 from deepfake_bench.cli.runs import compare, overview, upkeep
 
-app = typer.Typer(
-    name="runs", help="List, compare, clean up and archive training runs.", no_args_is_help=True, rich_markup_mode=None
-)
+app = App("runs")
 
 
 @app.callback()
 def options() -> None:
-    """List, compare, clean up and archive training runs."""
+    """List, compare, clean up and archive training runs.
+
+    Examples:
+        dfbench runs list
+        dfbench runs show runs/mine
+    """
 
 
 app.command("list")(overview.list_runs)

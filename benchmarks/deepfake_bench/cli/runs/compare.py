@@ -9,15 +9,17 @@ import typer
 
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.cli.runs.shared import number_text
-from deepfake_bench.printable import printable
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Folders of runs.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
 ) -> None:
     """Compare the metrics and the settings of several runs.
 
     Only settings in which they differ are shown.
+
+    Examples:
+        dfbench runs compare runs/mine runs/other
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.training.recipes.settings import flat
@@ -40,13 +42,13 @@ def compare(
         }
         measured.append(values)
     settings = [flat(read_config(run)) for run in runs]
-    rows = [("", *(printable(entry.run) for entry in entries))]
+    rows = [("metric or setting", *(entry.run for entry in entries))]
     names = dict.fromkeys(name for values in measured for name in values)
     rows += [(name, *(number_text(values.get(name)) for values in measured)) for name in names]
     for name in dict.fromkeys(name for values in settings for name in values):
         found = [values.get(name) for values in settings]
         if any(value != found[0] for value in found):
-            rows.append((printable(name), *(printable(str(value)) for value in found)))
+            rows.append((name, *map(str, found)))
     typer.echo(columns(rows))
     if len({entry.fingerprint for entry in entries}) > 1:
         typer.echo("The runs were validated on different samples: their best values cannot be compared.", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli.output.options import Format, Output
-from deepfake_bench.cli.output.text import columns, size_text
+from deepfake_bench.cli.output.text import ELSEWHERE, columns, pairs, size_text
 from deepfake_bench.cli.runs.shared import Run, Runs, name_of, number_text
 from deepfake_bench.printable import printable
 
@@ -28,6 +28,10 @@ def list_runs(
     """List the runs in a folder.
 
     Each is shown with its best metric, its status and its size; an asterisk marks promoted runs.
+
+    Examples:
+        dfbench runs list
+        dfbench runs list experiments/ --format json
     """
     from deepfake_core.training.runs.listing import describe, find_runs
 
@@ -53,7 +57,7 @@ def list_runs(
         )
         for run in found
     ]
-    typer.echo(columns([head, *(tuple(map(printable, row)) for row in rows)]))
+    typer.echo(columns([head, *rows], elsewhere=ELSEWHERE))
     for run in found:
         if run.reason:
             typer.echo(f"damaged: {printable(run.reason)}", err=True)
@@ -62,7 +66,11 @@ def list_runs(
 
 
 def show(run: Run) -> None:
-    """Show the settings, the results and the files of one run."""
+    """Show the settings, the results and the files of one run.
+
+    Examples:
+        dfbench runs show runs/mine
+    """
     from deepfake_core.training.recipes.settings import flat
     from deepfake_core.training.runs.files import read_json
     from deepfake_core.training.runs.listing import FILES, describe
@@ -76,8 +84,8 @@ def show(run: Run) -> None:
     test = read_json(run / "metrics.json").get("test_metrics")
     if test:
         typer.echo("test: " + ", ".join(f"{key} {number_text(value)}" for key, value in test.items()))
-    typer.echo("\n" + columns([(printable(key), printable(str(value))) for key, value in settings.items()]))
-    rows: list[tuple[str, ...]] = []
+    typer.echo("\n" + pairs([(key, str(value)) for key, value in settings.items()]))
+    rows = [("file", "size", "purpose")]
     for name, purpose in FILES.items():
         path = run / name
         if path.exists():

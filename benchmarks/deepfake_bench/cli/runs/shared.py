@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-Runs = Annotated[Path, typer.Argument(help="Folder that holds the runs.")]
-Run = Annotated[Path, typer.Argument(help="Folder of one run.", show_default=False)]
+Runs = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder that holds the runs.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of one run.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", help="Make the changes; without this option they are only listed.")]
 
 

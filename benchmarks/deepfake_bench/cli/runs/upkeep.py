@@ -16,7 +16,7 @@ from deepfake_bench.printable import printable
 def prune(
     runs: Runs = Path("runs"),
     keep: Annotated[
-        int, typer.Option(min=0, help="Number of the latest finished runs that keep their resume state.")
+        int, typer.Option(metavar="N", min=0, help="Number of the latest finished runs that keep their resume state.")
     ] = 3,
     cache: Annotated[bool, typer.Option("--cache", help="Also delete the caches of crops.")] = False,
     yes: Yes = False,
@@ -24,6 +24,10 @@ def prune(
     """Delete the resume state of finished runs.
 
     That is the file last.pt; models, metrics and logs stay.
+
+    Examples:
+        dfbench runs prune
+        dfbench runs prune --keep 1 --yes
     """
     from deepfake_core.training.runs.listing import describe, find_runs
     from deepfake_core.training.runs.prune import prune as prune_run
@@ -43,7 +47,7 @@ def prune(
 
 def archive(
     run: Run,
-    out: Annotated[Path | None, typer.Option(help="ZIP file to write; by default RUN.zip.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.zip", help="ZIP file to write; by default RUN.zip.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also store the log, curves, overlays, predictions and resume state.")
     ] = False,
@@ -51,6 +55,9 @@ def archive(
     """Write a run to one ZIP file.
 
     It holds the model, settings, metrics and a README; the same run always gives the same bytes.
+
+    Examples:
+        dfbench runs archive runs/mine --out mine.zip
     """
     from deepfake_core.training.runs.archive import archive as archive_run
 
@@ -62,6 +69,10 @@ def clean(runs: Runs = Path("runs"), yes: Yes = False) -> None:
     """Remove deleted runs from model_metadata.json.
 
     These are runs whose folders no longer exist; promoted models stay.
+
+    Examples:
+        dfbench runs clean
+        dfbench runs clean --yes
     """
     from deepfake_core.training.runs.record import RunRecord
 
@@ -78,6 +89,9 @@ def record(run: Run) -> None:
     """Enter a finished run into model_metadata.json again.
 
     This restores a record that was lost; the run is promoted where it is the best.
+
+    Examples:
+        dfbench runs record runs/mine
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.training.runs.entries import entry_of

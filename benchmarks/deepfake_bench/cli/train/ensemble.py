@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 def ensemble(
     members: Annotated[
         list[str],
-        typer.Argument(help="Names of detectors, model files, packaged models or runs.", show_default=False),
+        typer.Argument(
+            metavar="DETECTOR|RUN", help="Names of detectors, model files, packaged models or runs.", show_default=False
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write; give it to other commands as --detector FOLDER/.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder to write; give it to other commands as --detector FOLDER/.")
+    ],
     data: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +32,9 @@ def ensemble(
             "all weights are equal.",
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the ensemble in results and reports.")] = "ensemble",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the ensemble in results and reports.")
+    ] = "ensemble",
     backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
@@ -36,6 +42,10 @@ def ensemble(
     """Combine several detectors into one.
 
     The weighted mean of their calibrated logits is saved as a detector of its own.
+
+    Examples:
+        dfbench ensemble lite runs/mine --out both/ --data my-pictures/
+        dfbench predict photo.jpg --detector both/
     """
     from deepfake_core.ensemble.ensemble import Ensemble
     from deepfake_core.loading.load import load

@@ -7,24 +7,31 @@ from typing import Annotated
 import typer
 
 from deepfake_bench.cli.output.options import Changes, TrainedDetector
+from deepfake_bench.cli.output.text import columns
 
 
 def recipes(
     detector: TrainedDetector,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FILE.yaml]", help="Recipe to print in full, as YAML.")
+        str | None, typer.Argument(metavar="NAME|FILE.yaml", help="Recipe to print in full, as YAML.")
     ] = None,
     changes: Changes = None,
 ) -> None:
     """List the training recipes of a detector, or print one.
 
     A recipe is printed as YAML, which dfbench train --recipe accepts as a file.
+
+    Examples:
+        dfbench recipes lite
+        dfbench recipes lite two-phase > my-recipe.yaml
     """
     from deepfake_core.discovery.plugins import detector_spec
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.runtimes.torch_side import import_torch
+    from deepfake_core.training.checks import check_torch
 
     spec = detector_spec(detector)
+    check_torch(spec)
     made = import_torch("make_detector", spec.install)(spec)
     from deepfake_core.training.recipes.resolve import recipes_of, resolve_recipe
     from deepfake_core.training.recipes.yaml_files import to_yaml
@@ -34,14 +41,12 @@ def recipes(
         return
     if changes:
         raise DeepfakeError("--set changes one recipe: name it, as dfbench recipes DETECTOR NAME --set KEY=VALUE")
-    found = recipes_of(made)
-    width = max(map(len, found))
-    for own, recipe in found.items():
+    rows = [("recipe", "samples", "batch", "phases")]
+    for own, recipe in recipes_of(made).items():
         phases = ", then ".join(_length(phase.epochs, phase.steps, phase.name) for phase in recipe.phases)
         config = "".join(f", config.{key}={value}" for key, value in made.configs.get(own, {}).items())
-        typer.echo(
-            f"{own:{width}}  {recipe.samples}, batch {recipe.batch_size} × {recipe.accumulate}: {phases}{config}"
-        )
+        rows.append((own, recipe.samples, f"{recipe.batch_size} × {recipe.accumulate}", f"{phases}{config}"))
+    typer.echo(columns(rows))
 
 
 def _length(epochs: int | None, steps: int | None, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,14 @@ from deepfake_bench.cli.output.options import (
     ValidationData,
 )
 from deepfake_bench.cli.train.recipes import recipes
-from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configured, is_first_process, stored_run
+from deepfake_bench.cli.train.settings import (
+    DEFAULT_RECIPE,
+    announce,
+    configured,
+    is_first_process,
+    stored_run,
+    to_train,
+)
 
 
 def train(
@@ -39,7 +46,10 @@ def train(
     recipe: Recipe = None,
     changes: Changes = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Folder for all files of the run; by default runs/DETECTOR-RECIPE-DATE-TIME.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder for all files of the run; by default runs/DETECTOR-RECIPE-DATE-TIME."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --run-dir with its own recipe and data.")
@@ -54,14 +64,20 @@ def train(
     ] = None,
     download: Download = False,
     sources: Annotated[
-        Path | None, typer.Option(help="TOML file with the origin of each source of training data, and its terms.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="TOML file with the origin of each source of training data, and its terms."
+        ),
     ] = None,
     overfit: Annotated[
         int | None,
-        typer.Option(min=1, help="Train and validate on this many samples, to check that the detector can learn."),
+        typer.Option(
+            metavar="N", min=1, help="Train and validate on this many samples, to check that the detector can learn."
+        ),
     ] = None,
     explain: Annotated[
-        int | None, typer.Option(min=0, help="Number of validation samples that get an overlay at the end.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Number of validation samples that get an overlay at the end."),
     ] = None,
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", help="List the recipes of the detector and exit.")
@@ -70,24 +86,32 @@ def train(
     """Train a detector.
 
     The trained model is packaged in RUN_DIR/model.
+
+    Examples:
+        dfbench train lite --data my-pictures/ --run-dir runs/mine
+        dfbench train lite --run-dir runs/mine --resume
+        dfbench train lite --data my-pictures/ --recipe two-phase --set batch_size=16
     """
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.loading.load import load
     from deepfake_registry.provenance import read_terms
 
     if list_recipes:
         recipes(detector)
         return
-    loaded = load(detector, untrained=True)
+    loaded = to_train(detector, track)
     stored = stored_run(detector, run_dir) if resume else None
+    from deepfake_core.training.checks import check_installed
+
     wanted = list(changes or [])
     wanted += [f"{key}={value}" for key, value in (("overfit", overfit), ("explain", explain)) if value is not None]
-    loaded, settings = configured(loaded, recipe, wanted, smoke=smoke_run, stored=stored)
+    real = configured(loaded, recipe, wanted, stored=stored)
+    loaded, settings = configured(loaded, recipe, wanted, smoke=True, stored=stored) if smoke_run else real
     data = data or (stored.data if stored else None)
     if data is None:
         raise DeepfakeError("--data is missing: name the training data as --data NAME:PATH or --data FOLDER")
     folder = run_dir or _new_run_dir(detector, recipe)
-    announce(loaded, settings, folder)
+    tracked: dict[str, Any] = {"track": track} if track else {}
+    check_installed(real[0].detector, real[1], **tracked)  # a smoke run shows what the run itself would miss
     trained = loaded.train(
         data,
         recipe=settings,
@@ -100,7 +124,8 @@ def train(
         start=trained_model(start) if start else None,
         download=download,
         terms=read_terms(sources) if sources else (),
-        **({"track": track} if track else {}),
+        on_start=lambda: announce(loaded, settings, folder),
+        **tracked,
     )
     if is_first_process():
         typer.echo(f"trained {trained.manifest.name} {trained.manifest.version}: {folder / 'model'}")

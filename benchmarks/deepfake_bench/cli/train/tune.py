@@ -23,6 +23,7 @@ from deepfake_bench.cli.output.options import (
     TrainingData,
     ValidationData,
 )
+from deepfake_bench.cli.output.text import columns
 from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configured, with_config
 
 if TYPE_CHECKING:
@@ -55,16 +56,23 @@ def tune(
     recipe: Recipe = None,
     changes: Changes = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Number of finished trials in all, those of earlier calls included.")
+        int, typer.Option(metavar="N", min=1, help="Number of finished trials in all, those of earlier calls included.")
     ] = 20,
     pruner: Annotated[Pruner, typer.Option(help="Rule that ends weak trials early.")] = Pruner.median,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no further trial starts.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="Seconds after which no further trial starts.")
+    ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed for the choice of trials; the recipe holds the seed for the training.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Seed for the choice of trials; the recipe holds the seed for the training."
+        ),
     ] = 0,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder for best.yaml and one run per trial; by default runs/tune-DETECTOR-RECIPE."),
+        typer.Option(
+            metavar="FOLDER", help="Folder for best.yaml and one run per trial; by default runs/tune-DETECTOR-RECIPE."
+        ),
     ] = None,
     study: Annotated[
         str | None,
@@ -82,6 +90,10 @@ def tune(
 
     The same command continues a search that was interrupted. Every trial trains and validates on the same data. The
     recipe of the best trial is written to RUN_DIR/best.yaml.
+
+    Examples:
+        dfbench tune lite --data my-pictures/ --space batch_size=choice:16,32
+        dfbench tune lite --data faces/ --space optimizer.weight_decay=log:1e-4..0.1
     """
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
@@ -161,8 +173,9 @@ def _study_file(study: str) -> Path:
 
 
 def _show(found: Sequence[TrialResult], monitor: str) -> None:
-    typer.echo(f"trial  state     {monitor}")
+    rows = [("trial", "state", monitor, "changes")]
     for tried in found:
         value = "" if tried.value is None else f"{tried.value:.4f}"
         outcome = tried.reason if tried.state == "fail" else " ".join(tried.changes)
-        typer.echo(f"{tried.number:5}  {tried.state:8}  {value:>{max(6, len(monitor))}}  {outcome}")
+        rows.append((str(tried.number), tried.state, value, outcome))
+    typer.echo(columns(rows))
