@@ -202,6 +202,24 @@ class Calibration(Frozen):
         return "fake" if p_fake >= self.threshold else "real"
 
 
+def scale_in_words(real_below: float, fake_from: float) -> str:
+    """Say which P(fake) gives which verdict, for a band ``[real_below, fake_from)`` in which the verdict is ``unsure``.
+
+    Args:
+        real_below: Lower end of the band of a calibration, ``unsure_low``.
+        fake_from: Upper end, ``unsure_high``; the same as the lower one where there is no band.
+    """
+    if real_below <= 0 and fake_from >= 1:
+        return "always unsure, as this model does not tell fakes from real faces"
+    if real_below == fake_from:
+        return f"fake from {fake_from:.1%}, real below"
+    if real_below <= 0:
+        return f"fake from {fake_from:.1%}, never real; below let a person look"
+    if fake_from >= 1:
+        return f"real below {real_below:.1%}, never fake; above let a person look"
+    return f"fake from {fake_from:.1%}, real below {real_below:.1%}; in between let a person look"
+
+
 # ── the manifest ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

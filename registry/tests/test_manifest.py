@@ -18,6 +18,7 @@ from deepfake_registry.manifest import (
     Resize,
     WholeImage,
     manifest_of,
+    scale_in_words,
 )
 
 PREPROCESS = PreprocessSpec(
@@ -167,3 +168,20 @@ def test_without_a_band_the_threshold_itself_is_fake():
 def test_a_band_that_misses_the_threshold_is_refused(band):
     with pytest.raises(ValidationError, match="must hold the threshold"):
         Calibration(threshold=0.5, unsure_low=band[0], unsure_high=band[1])
+
+
+@pytest.mark.parametrize(
+    ("band", "said"),
+    [
+        ((0.3111, 0.7441), "fake from 74.4%, real below 31.1%; in between let a person look"),
+        ((0.5, 0.5), "fake from 50.0%, real below"),
+        ((0.0, 0.7), "fake from 70.0%, never real; below let a person look"),
+        ((0.3, 1.0), "real below 30.0%, never fake; above let a person look"),
+        ((0.0, 1.0), "always unsure, as this model does not tell fakes from real faces"),
+    ],
+)
+def test_the_scale_says_what_the_verdicts_follow(band, said):
+    assert scale_in_words(*band) == said
+    plain = Calibration(threshold=0.5, unsure_low=band[0], unsure_high=band[1])
+    possible = {plain.verdict(p / 1000) for p in range(1000)}
+    assert ("fake" in possible, "real" in possible) == ("fake from" in said, "real below" in said)

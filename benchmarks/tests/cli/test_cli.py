@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,9 +86,10 @@ def test_list_tells_whether_the_hub_cache_holds_a_repository(dfbench, tmp_path):
 def test_predict_table_says_verdict_score_and_box(invoke):
     done = invoke("predict", PORTRAIT, "--detector", "tiny")
     assert done.exit_code == 0
-    head, row = done.stdout.splitlines()
+    head, row, _, scale = done.stdout.splitlines()
     assert head.split() == ["file", "verdict", "P(fake)", "faces", "box"]
     assert row.split()[1:4] == ["fake", "82.1%", "1"]
+    assert re.fullmatch(r"tiny \S+: fake from 50\.0%, real below\.", scale)
 
 
 def test_predict_formats_agree(invoke):
@@ -207,7 +209,9 @@ def test_thirty_nasty_files_give_thirty_rows(dfbench, tmp_path):
     assert all(row["error"] for row in rows if row["verdict"] == "error")
     table = dfbench("predict", tmp_path, "--detector", "tiny")
     assert table.returncode == 3  # none of them shows a face
-    assert len(table.stdout.decode().splitlines()) == 1 + 30
+    *rows, empty, counts = table.stdout.decode().splitlines()
+    assert (len(rows), empty) == (1 + 30, "")
+    assert re.fullmatch(r"30 files: \d+ without a face, \d+ errors", counts)
     for process in (done, table):
         assert b"Traceback" not in process.stderr
 

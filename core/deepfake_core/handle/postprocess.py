@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.handle.results import FaceResult, FrameResult, Result, Verdict
+from deepfake_core.handle.results import FaceResult, FrameResult, Result, Verdict, place_of
 from deepfake_core.runtimes.base import Outputs, sigmoid
 from deepfake_registry.manifest import Calibration, ModelManifest
 
@@ -33,7 +33,8 @@ def to_result(
     """Compute the result for one input from the outputs of the network.
 
     The score of a picture is the highest score of its faces. For a video, the highest score of each frame or clip is
-    taken, and the score of the video is their mean; frames and clips without a face are left out.
+    taken, and the score of the video is their mean; frames and clips without a face are left out. The logit of a
+    picture is that of its highest face, and the logit of a video the one that has this mean as its P(fake).
 
     Where faces were left out by a limit, the verdict is ``unsure`` rather than ``real``: one of them may be fake.
 
@@ -52,7 +53,7 @@ def to_result(
     if not error and not np.isfinite(outputs.logit).all():
         error = f"the model {manifest.name!r} gave a score that is not a number; its file may be damaged"
     faces = () if error else _faces(prepared, outputs, manifest.calibration, evidence, keep_crops)
-    p_fake = file_score(faces)
+    p_fake, logit = _file_score(faces, manifest.calibration)
     verdict: Verdict = manifest.calibration.verdict(p_fake) if p_fake is not None else "no_face"
     if prepared.faces_left_out and verdict == "real":
         verdict = "unsure"
@@ -74,6 +75,9 @@ def to_result(
         faces_left_out=prepared.faces_left_out,
         error=error,
         warnings=warnings,
+        logit=logit,
+        real_below=manifest.calibration.unsure_low,
+        fake_from=manifest.calibration.unsure_high,
         timings_ms={**prepared.timings_ms, "inference": inference_ms},
     )
 
@@ -83,19 +87,26 @@ def _protected(hidden: int, count: int) -> str:
     return f"protected: {which} the mark of dfbench protect and cannot be judged"
 
 
-def file_score(faces: tuple[FaceResult, ...]) -> float | None:
-    """Compute P(fake) of a file: the mean over frames or clips of the maximum over faces; ``None`` without a face.
+def _file_score(faces: tuple[FaceResult, ...], calibration: Calibration) -> tuple[float, float] | tuple[None, None]:
+    """Compute P(fake) of a file, the mean over frames or clips of the maximum over faces, and the logit that has it.
 
-    Faces that carry the mark of protection are left out.
+    Faces that carry the mark of protection are left out; without any other face there is neither.
     """
-    frames: dict[tuple[float | None, int], float] = {}
+    highest: dict[tuple[float | None, int], FaceResult] = {}
     for face in faces:
-        if face.protected:
-            continue
-        # The frames of a clip may come from pictures, which have a number but no time.
-        place = face.time_s, face.frames[0].number if face.frames else 0
-        frames[place] = max(face.p_fake, frames.get(place, 0.0))
-    return math.fsum(frames.values()) / len(frames) if frames else None
+        place = place_of(face)
+        if not face.protected and (place not in highest or face.p_fake > highest[place].p_fake):
+            highest[place] = face
+    if not highest:
+        return None, None
+    if len(highest) == 1:
+        (face,) = highest.values()
+        return face.p_fake, face.logit
+    # The odds are computed from logarithms of P(fake) and of P(real), either of which may round to 0.
+    z = np.clip([face.logit / calibration.temperature + calibration.bias for face in highest.values()], -1e6, 1e6)
+    odds = np.logaddexp.reduce(-np.logaddexp(0.0, -z)) - np.logaddexp.reduce(-np.logaddexp(0.0, z))
+    mean = math.fsum(face.p_fake for face in highest.values()) / len(highest)
+    return mean, float((odds - calibration.bias) * calibration.temperature)
 
 
 def _frames(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from deepfake_core.errors import MissingExtra
+from deepfake_core.handle.words import faces_in_words, shown_name, tally
 from deepfake_core.inputs.boxes import Box
+from deepfake_registry.manifest import scale_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,9 +77,9 @@ class FaceResult:
     protected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
-    """Judgement of one input.
+    """Judgement of one input; as text, it is one line with the verdict, P(fake) and its scale.
 
     Attributes:
         source: Name of the input, as the user gave it.
@@ -95,6 +98,10 @@ class Result:
         warnings: What limits the judgement, one sentence each: parts of the input that were damaged, or left out.
         faces_left_out: Number of faces that were found and not judged, because of ``max_faces``; of a video, the sum
             over its frames or clips. The verdict is then never ``real``.
+        logit: Logit whose calibrated probability is ``p_fake``: for a picture that of the face with the maximum, for a
+            video the one that belongs to the mean. ``None`` where ``p_fake`` is.
+        real_below: P(fake) below which this model says ``real``; ``None`` where the model is not known.
+        fake_from: P(fake) from which on it says ``fake``; between the two it says ``unsure``.
         timings_ms: Time spent on this input, in milliseconds, by stage (``decode``, ``faces``, ``crop``,
             ``inference``).
     """
@@ -112,7 +119,36 @@ class Result:
     error: str = ""
     warnings: tuple[str, ...] = ()
     faces_left_out: int = 0
+    logit: float | None = None
+    real_below: float | None = None
+    fake_from: float | None = None
     timings_ms: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def scale(self) -> str:
+        """Which P(fake) gives which verdict, in words; empty where it is not known."""
+        if self.weights == "untrained":
+            return "the weights are untrained, so scores mean nothing"
+        if self.real_below is None or self.fake_from is None:
+            return ""
+        return scale_in_words(self.real_below, self.fake_from)
+
+    def __str__(self) -> str:
+        parts = [f"{shown_name(self.source)}: {self.verdict}"]
+        if self.p_fake is not None:
+            parts[0] += f", P(fake) {self.p_fake:.1%}" + (f" ({self.scale})" if self.scale else "")
+        if self.faces:
+            clips = len({place_of(face) for face in self.faces if face.frames})
+            parts.append(faces_in_words(len(self.faces), self.frames, clips))
+        return "; ".join((*parts, *self.reasons))
+
+    def __repr__(self) -> str:
+        return f"<Result {self}>"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What limits the judgement, or why there is none: the error, and the warnings."""
+        return tuple(filter(None, (self.error, *self.warnings)))
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Return a copy that JSON can hold, with keys in the order of the attributes.
@@ -135,6 +171,9 @@ class Result:
             "error": self.error,
             "warnings": list(self.warnings),
             "faces_left_out": self.faces_left_out,
+            "logit": self.logit,
+            "real_below": self.real_below,
+            "fake_from": self.fake_from,
             "timings_ms": dict(self.timings_ms),
         }
 
@@ -150,15 +189,28 @@ class Result:
 
 
 class Results(list[Result]):
-    """Results of several inputs, in their order."""
+    """Results of several inputs, in their order; as text, a table of the first ones, their number, and the scale."""
+
+    def __repr__(self) -> str:
+        lines = [f"{'verdict':8} {'P(fake)':>7}  {'faces':>5}  source"] if self else []
+        for result in self[:_MOST_SHOWN]:
+            p_fake = "" if result.p_fake is None else f"{result.p_fake:.1%}"
+            what = ": ".join(filter(None, (shown_name(result.source), "; ".join(result.reasons))))
+            faces = "" if result.error else f"{len(result.faces):,}"
+            lines.append(f"{result.verdict:8} {p_fake:>7}  {faces:>5}  {what}")
+        if len(self) > _MOST_SHOWN:
+            lines.append(f"… and {len(self) - _MOST_SHOWN:,} more")
+        lines.append(tally(Counter(result.verdict for result in self), "input"))
+        scales = dict.fromkeys((one.detector, one.scale) for one in self if one.p_fake is not None and one.scale)
+        return "\n".join([*lines, *(f"{detector}: {scale}" for detector, scale in scales)])
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row for each input.
 
         The columns are ``source``, ``verdict``, ``p_fake``, ``logit``, ``faces`` (their number), ``x``, ``y``,
         ``box_width``, ``box_height`` (pixels), ``frames``, ``time_s``, ``detector``, ``weights``, ``error``,
-        ``warnings``, joined by ``"; "``, and ``faces_left_out``. Logit, box and time are those of the most suspicious
-        face, and empty where there is none.
+        ``warnings``, joined by ``"; "``, ``faces_left_out``, ``real_below`` and ``fake_from``. Box and time are those
+        of the most suspicious face, and empty where there is none.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -167,23 +219,32 @@ class Results(list[Result]):
             import pandas as pd
         except ModuleNotFoundError as error:
             raise MissingExtra("Results.to_pandas", "pandas") from error
-        return pd.DataFrame([_row(result) for result in self], columns=list(_COLUMNS))
+        return pd.DataFrame([to_row(result) for result in self], columns=list(COLUMNS))
 
 
-_COLUMNS = (
+COLUMNS = (
     "source", "verdict", "p_fake", "logit", "faces", "x", "y", "box_width", "box_height", "frames", "time_s",
-    "detector", "weights", "error", "warnings", "faces_left_out",
+    "detector", "weights", "error", "warnings", "faces_left_out", "real_below", "fake_from",
 )  # fmt: skip
+"""Columns of a table of results: those of :meth:`Results.to_pandas`, and of ``dfbench predict --format csv``."""
+_MOST_SHOWN = 20
 
 
-def _row(result: Result) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS if name in Result.__slots__}
+def to_row(result: Result) -> dict[str, Any]:
+    """Return the cells of :data:`COLUMNS` for one result; box and time are missing where there is no face."""
+    row: dict[str, Any] = {name: getattr(result, name) for name in COLUMNS if name in Result.__slots__}
     row |= {"faces": len(result.faces), "warnings": "; ".join(result.warnings)}
     if result.faces:
         face = result.faces[0]
-        row |= {"logit": face.logit, "time_s": face.time_s, "x": face.box.x, "y": face.box.y}
+        row |= {"time_s": face.time_s, "x": face.box.x, "y": face.box.y}
         row |= {"box_width": face.box.width, "box_height": face.box.height}
     return row
+
+
+def place_of(face: FaceResult) -> tuple[float | None, int]:
+    """Return what faces of the same picture, frame or clip have in common: a time, or the number of the first frame."""
+    # The frames of a clip may come from pictures, which have a number but no time.
+    return face.time_s, face.frames[0].number if face.frames else 0
 
 
 def _face_to_dict(face: FaceResult, arrays: bool) -> dict[str, Any]:

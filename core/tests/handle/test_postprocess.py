@@ -47,6 +47,7 @@ def test_picture_takes_its_most_suspicious_face() -> None:
     result = to_result(prepared([None, None, None]), outputs(-2.0, 3.0, 0.0), MANIFEST, inference_ms=7.0)
     assert result.p_fake == pytest.approx(p(3.0))
     assert [face.logit for face in result.faces] == [3.0, 0.0, -2.0], "most suspicious first"
+    assert result.logit == 3.0
     assert result.faces[0].box.x == 1.0, "each face keeps its own box"
     assert [face.verdict for face in result.faces] == ["fake", "unsure", "real"]
     assert (result.verdict, result.detector, result.weights) == ("fake", "mine 3", "trained")
@@ -60,13 +61,15 @@ def test_video_is_the_mean_over_frames_of_the_maximum_over_faces() -> None:
     item = prepared([0.0, 0.0, 2.0, 3.0], frames=4)
     result = to_result(item, outputs(-1.0, 2.0, 0.0, -3.0), MANIFEST)
     assert result.p_fake == pytest.approx((p(2.0) + p(0.0) + p(-3.0)) / 3)
+    assert result.logit is not None
+    assert result.p_fake == pytest.approx(p(result.logit), rel=1e-12)
     assert result.frames == 4
     assert {face.time_s for face in result.faces} == {0.0, 2.0, 3.0}
 
 
 def test_no_face_and_error_have_no_score() -> None:
     nothing = to_result(prepared([]), outputs(), MANIFEST)
-    assert (nothing.verdict, nothing.p_fake, nothing.faces) == ("no_face", None, ())
+    assert (nothing.verdict, nothing.p_fake, nothing.logit, nothing.faces) == ("no_face", None, None, ())
     broken = to_result(prepared([], error="cut short"), outputs(), MANIFEST)
     assert (broken.verdict, broken.p_fake, broken.error) == ("error", None, "cut short")
 
@@ -98,6 +101,9 @@ def test_score_is_a_probability_between_the_faces(logits: list[float]) -> None:
     assert 0.0 <= min(scores) <= result.p_fake <= max(scores) + 1e-12 <= 1.0 + 1e-12
     assert scores == sorted(scores, reverse=True)
     assert result.verdict == MANIFEST.calibration.verdict(result.p_fake)
+    assert result.logit is not None
+    assert math.isfinite(result.logit)
+    assert MANIFEST.calibration.p_fake(result.logit) == pytest.approx(result.p_fake, rel=1e-9, abs=1e-300)
 
 
 @given(logit=st.floats(width=32, allow_nan=False))

@@ -54,7 +54,7 @@ def _files(results: Sequence[Result]) -> Table:
             Text(printable(result.source)),
             f"{result.width}×{result.height}" if result.width else "",
             result.mode,
-            "" if face is None else f"{face.logit:.4f}",
+            "" if result.logit is None else f"{result.logit:.4f}",
             *(_classes(face) if two else ()),
             "" if p_fake is None else f"{p_fake:.2%}",
             result.verdict,

@@ -43,6 +43,13 @@ def whole_output() -> Iterator[None]:
             raise SystemExit(_report(output.failure))
 
 
+def colours_wanted() -> bool | None:
+    """Return whether the environment asks for colours; ``None`` where only a terminal gets them."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
 class _Output(io.FileIO):
     """Standard output. Where not all can be written, a file is cut after the last whole line, and the rest is dropped.
 

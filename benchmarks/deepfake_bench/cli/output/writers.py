@@ -8,15 +8,27 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from deepfake_bench.printable import printable
-from deepfake_core.handle.results import FaceResult, Result
+import typer
 
-STYLES = {"fake": "bold red", "real": "green", "unsure": "yellow", "no_face": "dim", "error": "dim red"}
+from deepfake_bench.printable import printable
+from deepfake_core.handle.results import COLUMNS, FaceResult, Result, to_row
+from deepfake_core.handle.words import tally
+
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    "fake": {"fg": "red", "bold": True},
+    "real": {"fg": "green"},
+    "unsure": {"fg": "yellow"},
+    "no_face": {"dim": True},
+    "error": {"fg": "red", "dim": True},
+}
+"""Verdict → how a terminal shows it: arguments of ``typer.style``."""
 
 
 class Writer(ABC):
@@ -69,61 +81,54 @@ class JsonArray(Writer):
 
 
 class Csv(Writer):
-    """Writer of one row for each file, at once; its box is that of the deciding face.
+    """Writer of one row for each file, at once, with the columns of ``Results.to_pandas()``.
 
     File names are written as they are, except to a terminal, where they are made printable.
     """
 
-    COLUMNS = (
-        "source", "verdict", "p_fake", "logit", "faces", "x", "y", "width", "height", "frames", "time_s", "detector",
-        "weights", "error", "warnings", "faces_left_out",
-    )  # fmt: skip
+    DIGITS: Mapping[str, int] = {
+        **dict.fromkeys(("p_fake", "logit"), 6),
+        **dict.fromkeys(("x", "y", "box_width", "box_height"), 1),
+        "time_s": 3,
+    }
+    """Number of decimal places of a column; other numbers are written in full."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.shown: Callable[[str], str] = printable if stream.isatty() else str
-        self.writer = csv.writer(stream, lineterminator="\n")
-        self.writer.writerow(self.COLUMNS)
+        self.writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        self.writer.writeheader()
 
     def row(self, result: Result) -> None:
-        face = deciding_face(result)
-        box: tuple[Any, ...] = ("",) * 4
-        if face is not None:
-            box = tuple(f"{value:.1f}" for value in (face.box.x, face.box.y, face.box.width, face.box.height))
-        self.writer.writerow(
-            (
-                self.shown(result.source),
-                result.verdict,
-                "" if result.p_fake is None else f"{result.p_fake:.6f}",
-                "" if face is None else f"{face.logit:.6f}",
-                len(result.faces),
-                *box,
-                result.frames,
-                "" if face is None or face.time_s is None else f"{face.time_s:.3f}",
-                result.detector,
-                result.weights,
-                self.shown(result.error),
-                self.shown("; ".join(result.warnings)),
-                result.faces_left_out,
-            )
-        )
+        self.writer.writerow({name: self._cell(name, value) for name, value in to_row(result).items()})
         self.stream.flush()
+
+    def _cell(self, name: str, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.shown(value)
+        return value if value is None or name not in self.DIGITS else f"{value:.{self.DIGITS[name]}f}"
 
 
 class Table(Writer):
     """Writer of an aligned table, printed at the end because its widths depend on every row.
 
-    Of each result only the text of its cells is kept.
+    Below it are what the scores mean, and the number of files with each verdict if there are many. Of each result only
+    the text of its cells is kept. Where a terminal is too narrow, columns are left out, see
+    :data:`~deepfake_bench.cli.output.text.GIVE_WAY`, and of the longest paths only the end is shown. A file or a pipe
+    gets everything, in one line for each file.
     """
 
-    COLUMNS = ("file", "verdict", "P(fake)", "spread", "faces", "box", "reason")
-    OPTIONAL = ("spread", "reason")
+    COLUMNS = ("file", "verdict", "P(fake)", "spread", "faces", "frames", "box", "reason")
+    OPTIONAL = ("spread", "frames", "reason")
     """Columns that are left out where they would be empty."""
+    MANY = 10
+    """Number of files from which on they are counted."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.rows: list[tuple[str, ...]] = []
-        self.untrained = False
+        self.verdicts: Counter[str] = Counter()
+        self.notes: dict[str, None] = {}  # a set that keeps the order
 
     def row(self, result: Result) -> None:
         face = deciding_face(result)
@@ -133,37 +138,31 @@ class Table(Writer):
                 result.verdict,
                 "" if result.p_fake is None else f"{result.p_fake:.1%}",
                 _spread(face),
-                str(len(result.faces)),
+                "" if result.error else f"{len(result.faces):,}",
+                f"{result.frames:,}" if result.frames > 1 else "",
                 "" if face is None else box_text(face),
-                printable("; ".join(filter(None, (result.error, *result.warnings)))),
+                printable("; ".join(result.reasons)),
             )
         )
-        self.untrained |= result.weights == "untrained"
+        self.verdicts[result.verdict] += 1
+        self.notes |= dict.fromkeys(_notes(result))
 
     def finish(self) -> None:
-        from rich.table import Table as RichTable
-        from rich.text import Text
+        from deepfake_bench.cli.output.text import fit, note, terminal_width
 
         if self.rows:
-            shown = [
-                place
-                for place, name in enumerate(self.COLUMNS)
-                if name not in self.OPTIONAL or any(row[place] for row in self.rows)
-            ]
-            table = RichTable(box=None, header_style="bold", pad_edge=False)
-            for name in (self.COLUMNS[place] for place in shown):
-                folds = name in ("file", "reason")
-                table.add_column(
-                    name,
-                    overflow="fold" if folds else "ellipsis",
-                    no_wrap=not folds,
-                    justify="left" if folds or name == "verdict" else "right",
-                )
-            for row in self.rows:
-                table.add_row(*(Text(row[place], style=STYLES[row[1]] if place == 1 else "") for place in shown))
-            wide_console(self.stream).print(table)
-        if self.untrained:
-            self.stream.write("The weights are untrained: these scores mean nothing.\n")
+            width = terminal_width() if self.stream.isatty() else 100_000
+            found = [cells for cells in zip(self.COLUMNS, *self.rows, strict=True) if _is_shown(cells)]
+            whole = fit(_shortened(found, width), width, STYLES)
+            kept = [cells for cells in found if cells[0] not in whole.left_out]
+            many = [tally(self.verdicts, "file")] if len(self.rows) >= self.MANY else []
+            below = [textwrap.fill(line, width, break_long_words=False) for line in (*many, *self.notes)]
+            shown = (
+                fit(_shortened(kept, width), width, STYLES).text,
+                note(whole.left_out, whole.needed, "--format csv"),
+                "\n".join(["", *below]) if below else "",
+            )
+            typer.echo("\n".join(filter(None, shown)), file=self.stream)
         super().finish()
 
 
@@ -189,6 +188,39 @@ def box_text(face: FaceResult) -> str:
 def _spread(face: FaceResult | None) -> str:
     """Return the spread of P(fake) over the members of an ensemble."""
     return "" if face is None or face.spread is None else f"{face.spread:.1%}"
+
+
+def _notes(result: Result) -> Iterator[str]:
+    """Say what the score of a result means, and which of several scores it is."""
+    if result.weights == "untrained":
+        yield "The weights are untrained: these scores mean nothing."
+    elif result.p_fake is not None and result.scale:
+        yield f"{printable(result.detector)}: {result.scale}."
+    unit = "clip" if result.faces and result.faces[0].frames else "frame"
+    if result.frames > 1 and result.faces:
+        yield f"Video: the mean of the highest score in each {unit} counts; the box is that of the highest of all."
+    elif len(result.faces) > 1:
+        yield "Several faces in a picture: the highest score counts; the box (left,top width×height) is that face."
+
+
+def _is_shown(cells: Sequence[str]) -> bool:
+    return cells[0] not in Table.OPTIONAL or any(cells[1:])
+
+
+def _shortened(found: Sequence[Sequence[str]], width: int) -> list[tuple[str, ...]]:
+    """Return columns as rows. Of a file that has no room beside the other columns, only the end is shown."""
+    from rich.cells import cell_len
+
+    widest = {cells[0]: max(map(len, cells)) for cells in found[1:]}
+    beside = sum(2 + (min(most, width // 3) if name == "reason" else most) for name, most in widest.items())
+    room = max(width - beside, 20)
+    files = []
+    for file in found[0]:
+        end = file
+        while cell_len(end) > room - (end is not file):
+            end = end[1:]
+        files.append(file if end is file else f"…{end}")
+    return list(zip(files, *found[1:], strict=True))
 
 
 def wide_console(stream: TextIO, least: int = 0) -> Any:
