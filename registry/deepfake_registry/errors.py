@@ -7,6 +7,7 @@ Their class hierarchy::
     ├── PluginLoadError      a plugin was found but could not be imported or registered
     ├── DuplicatePlugin      two distributions offer the same name
     ├── MissingExtra         an optional dependency is absent; the message is the pip line
+    │   └── MissingExtras    several are, and one line brings them all
     ├── WeightsUnavailable   a detector has no weights here; the message says how to get them
     ├── InputError           one input cannot be processed; the message names it and says why
     ├── ArtifactCorrupt      a model file is damaged, or was not written by this project
@@ -53,8 +54,40 @@ class MissingExtra(DeepfakeError):
         self.install = install
         self.options = options
 
+    @property
+    def missing(self) -> tuple[MissingExtra, ...]:
+        """Everything that is absent, one by one."""
+        return (self,)
+
     def __str__(self) -> str:
         return f"{self.what} needs an optional dependency; run: pip install {self.options}'{self.install}'"
+
+
+class MissingExtras(MissingExtra):
+    """Several optional dependencies are absent.
+
+    Args:
+        missing: What is absent, one or more.
+    """
+
+    def __init__(self, *missing: MissingExtra) -> None:
+        what = list(dict.fromkeys(one.what for one in missing))
+        super().__init__(" and ".join([", ".join(what[:-1]), what[-1]] if len(what) > 1 else what), missing[0].install)
+        self.args = missing  # so that the error can be pickled
+
+    @property
+    def missing(self) -> tuple[MissingExtra, ...]:
+        return self.args
+
+    def __str__(self) -> str:
+        wanted: dict[str, list[str]] = {}
+        for one in sorted(self.missing, key=lambda one: one.options):
+            if one.install not in wanted.setdefault(one.options, []):
+                wanted[one.options].append(one.install)
+        quoted = {options: " ".join(f"'{one}'" for one in found) for options, found in wanted.items()}
+        lines = [f"pip install {options}{found}" for options, found in quoted.items()]
+        need = "need" if len({one.what for one in self.missing}) > 1 else "needs"
+        return f"{self.what} {need} optional dependencies; run: {' && '.join(lines)}"
 
 
 class WeightsUnavailable(DeepfakeError):

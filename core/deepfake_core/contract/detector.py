@@ -15,7 +15,7 @@ from deepfake_core.contract.losses import bce
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.repository import Repository
 from deepfake_core.contract.training_set import TrainingSet
-from deepfake_core.errors import WeightsUnavailable
+from deepfake_core.errors import MissingExtra, WeightsUnavailable
 from deepfake_registry.manifest import Frozen, ModelManifest, PreprocessSpec, TensorSpec, WeightsStatus, manifest_of
 
 
@@ -104,6 +104,16 @@ class Detector(ABC):
             network: Network that :meth:`build` made; it is changed in place.
             download: Whether the user allows to download them. Otherwise they must be on this machine.
         """
+
+    def missing_extras(self, recipe: TrainRecipe) -> Iterable[MissingExtra]:  # noqa: ARG002 - for overriding
+        """Yield what training by a recipe needs and is not installed, such as public weights in a package.
+
+        It is asked before a run writes anything. By default there is nothing.
+
+        Args:
+            recipe: Recipe that the network will be trained by.
+        """
+        return ()
 
     def before_training(  # noqa: B027 - most need nothing
         self, training: TrainingSet, recipe: TrainRecipe, cache_dir: Path, device: torch.device

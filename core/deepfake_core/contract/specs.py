@@ -64,7 +64,9 @@ class DetectorSpec:
         name: Name that users type: ``deepfake_core.load(name)``.
         summary: Description in one line, for listings.
         detector: ``"package.module:Class"`` of a :class:`deepfake_core.Detector`; importing it imports torch.
-        install: Requirement that brings what training needs, such as ``"deepfake-lite[torch]"``.
+        install: Requirement that brings torch and what the network needs, such as ``"deepfake-lite[torch]"``.
+        training: Requirements that bring all that its default recipe needs, where that is more than ``install``; each
+            may begin with options of ``pip install``.
         weights: ``"package:folder"`` of the packaged model (``manifest.json`` and artefacts), or ``None``.
         hub: Repository of the default weights on the Hugging Face Hub, where none are packaged; the detector's
             ``from_repository`` reads it.
@@ -77,6 +79,7 @@ class DetectorSpec:
     summary: str
     detector: str
     install: str
+    training: tuple[str, ...] = ()
     weights: str | None = None
     hub: str | None = None
     kind: Literal["image", "video"] = "image"

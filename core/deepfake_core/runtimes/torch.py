@@ -6,7 +6,7 @@ import contextlib
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.discovery.artifacts import Artifact
-from deepfake_core.discovery.plugins import import_object
-from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, PluginLoadError
+from deepfake_core.discovery.plugins import detectors, import_object
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, MissingExtra, PluginLoadError
 from deepfake_core.runtimes.base import DeviceFailed, Outputs, Runtime, device_name, note_once
 from deepfake_core.runtimes.forks import FORKED_GPU, call_after_fork
 from deepfake_core.runtimes.threads import allowed_threads
@@ -135,15 +135,53 @@ def as_outputs(output: Tensor | tuple[Tensor, ...], manifest: ModelManifest) -> 
     """Convert the outputs of a network to float32 arrays, with the names of its manifest.
 
     Raises:
-        DeepfakeError: The network returned more or fewer outputs than the manifest names.
+        PluginLoadError: The network returned other outputs than the manifest names, or outputs of other shapes.
     """
     tensors = output if isinstance(output, tuple) else (output,)
+    what = f"detector {manifest.name!r}: its network, which build() makes,"
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        kinds = ", ".join(type(tensor).__name__ for tensor in tensors)
+        raise PluginLoadError(f"{what} returns {kinds}; return the logits as a tensor [N], or a tuple of tensors")
     names = [spec.name for spec in manifest.outputs]
     if len(tensors) != len(names):
-        raise DeepfakeError(
-            f"the network of {manifest.name!r} returns {len(tensors)} outputs, its manifest names {', '.join(names)}"
+        raise PluginLoadError(
+            f"{what} returns {len(tensors)} outputs, and the detector names {len(names)}: {', '.join(names)}; return "
+            "these, or set evidence_size or extra_outputs of the detector"
         )
+    for spec, tensor in zip(manifest.outputs, tensors, strict=True):
+        sizes = zip(tensor.shape[1:], spec.shape[1:], strict=False)
+        if tensor.ndim != len(spec.shape) or any(isinstance(want, int) and got != want for got, want in sizes):
+            remedy = "change the network, or the shape that the detector states"
+            if spec.name == "logit":
+                one = tensor.shape[1:].numel() == 1
+                remedy = "return logit.flatten()" if one else "return one value for each input, positive for fake"
+            raise PluginLoadError(
+                f"{what} gives {spec.name} {_shape(tensor.shape)} instead of {_shape(spec.shape)}; {remedy}"
+            )
     return Outputs.named({name: _array(tensor) for name, tensor in zip(names, tensors, strict=True)})
+
+
+def _shape(sizes: Sequence[int | str | None]) -> str:
+    """Return a shape for a message, ``[N, 7, 7]``."""
+    return f"[{', '.join(['N', *map(str, sizes[1:])] if sizes else [])}]"
+
+
+def check_outputs(network: nn.Module, manifest: ModelManifest) -> None:
+    """Run a network on one black input, so that outputs of a wrong shape are found before any other work.
+
+    Args:
+        network: Network that a detector built; it is neither moved nor changed.
+        manifest: Description of the model.
+
+    Raises:
+        PluginLoadError: It returned other outputs than the manifest names, or outputs of other shapes.
+    """
+    training = network.training
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    module = WithPreprocess(network, manifest.preprocess).to(device).eval()
+    with torch.inference_mode():
+        as_outputs(module(torch.zeros(1, *manifest.preprocess.input_shape, dtype=torch.uint8, device=device)), manifest)
+    network.train(training)
 
 
 def detector_class(spec: DetectorSpec) -> type[Detector]:
@@ -223,7 +261,7 @@ def untrained_network(detector: Detector, seed: int = 0) -> nn.Module:
     """Build the network on the CPU, with random weights that depend on ``seed`` only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return detector.build()
+        return _built(detector)
 
 
 def skeleton(detector: Detector) -> nn.Module:
@@ -234,13 +272,29 @@ def skeleton(detector: Detector) -> nn.Module:
     """
     try:
         with torch.device("meta"):
-            network = detector.build()
+            network = _built(detector)
     except (NotImplementedError, RuntimeError):
         return detector.build()
     saved = network.state_dict()
     if any(name not in saved for name, _ in network.named_buffers()):
         return detector.build()
     return network
+
+
+def _built(detector: Detector) -> nn.Module:
+    """Build the network of a detector.
+
+    Raises:
+        MissingExtra: A package that it imports on first use is not installed.
+    """
+    try:
+        return detector.build()
+    except ModuleNotFoundError as error:
+        kind = f"{type(detector).__module__}:{type(detector).__qualname__}"
+        for known in detectors().values():
+            if known.spec.detector == kind:
+                raise MissingExtra(f"{known.spec.name} (module {error.name!r})", known.spec.install) from error
+        raise
 
 
 def torch_device(device: str | torch.device) -> str:
@@ -254,7 +308,7 @@ def torch_device(device: str | torch.device) -> str:
         return name
     if name.startswith("mps"):
         if not torch.backends.mps.is_available():
-            raise DeepfakeError(f"device {name!r}: torch finds no Apple GPU here; use device='cpu'")
+            raise DeepfakeError(f"device {name!r}: torch finds no Apple GPU here; use device='cpu' (--device cpu)")
         return name
     with warnings.catch_warnings(record=True) as said:  # that the driver is too old, for example
         warnings.simplefilter("always")
@@ -263,7 +317,9 @@ def torch_device(device: str | torch.device) -> str:
     if name != "auto":
         if int(name.partition(":")[2] or 0) >= count:
             told = f" ({reason})" if reason else ""
-            raise DeepfakeError(f"device {name!r}: torch sees {count} CUDA devices{told}; use device='cpu'")
+            raise DeepfakeError(
+                f"device {name!r}: torch sees {count} CUDA devices{told}; use device='cpu' (--device cpu)"
+            )
         return name
     if reason := reason or (_cuda_failure() if count else ""):
         _note_cpu(reason)

@@ -12,10 +12,11 @@ from torch import nn
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.discovery.artifacts import write_package
-from deepfake_core.evaluation.calibration import fit_calibration
+from deepfake_core.evaluation.calibration import evidence_limit, fit_calibration
+from deepfake_core.explainers.evidence import LIMIT
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.training.data.training_data import ROLES, TrainingData
-from deepfake_core.training.data.validation import validation_logits
+from deepfake_core.training.data.validation import strongest_evidence, validation_logits
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
@@ -56,16 +57,22 @@ def package_model(
     validation = training_data.validation
     model = WithPreprocess(network, detector.preprocess).to(next(network.parameters()).device)
     logit = validation_logits(model, validation.images)
-    network.cpu()
     fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
+    calibration = fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on, held_out)
+    measured = dict(best)
+    if detector.evidence_size is not None:
+        real = validation.fake < 0.5
+        strongest = strongest_evidence(model.eval(), validation.images, real)
+        measured[LIMIT] = evidence_limit(strongest, validation.family[real])
+    network.cpu()
     manifest = detector.manifest(
         name,
         "trained",
         version=sha256_file(run.best)[:8],
-        calibration=fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on, held_out),
+        calibration=calibration,
         provenance=_provenance(training_data, terms),
         training={**recipe.model_dump(mode="json"), "start": start.manifest.training if start else None},
-        metrics={"validation": dict(best)},
+        metrics={"validation": measured},
     )
     weights = run.folder / f"{name}.safetensors"
     save_file(

@@ -21,6 +21,8 @@ from deepfake_core.discovery.artifacts import Package, read_package
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.load import load
+from deepfake_core.runtimes.torch import check_outputs
+from deepfake_core.training.checks import check_installed
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.data.validation import validation_logits, validation_metrics
@@ -36,7 +38,7 @@ from deepfake_core.training.overlays import write_overlays
 from deepfake_core.training.packaging import package_model
 from deepfake_core.training.runs.entries import entry_of
 from deepfake_core.training.runs.record import RunRecord
-from deepfake_core.training.runs.rundir import RunDir
+from deepfake_core.training.runs.rundir import RunDir, refuse_leftovers
 from deepfake_core.training.trackers.opening import open_trackers
 from deepfake_core.training.workers import end_while_starting
 from deepfake_registry.provenance import SourceTerms
@@ -63,6 +65,7 @@ def train(
     start: LoadedDetector | None = None,
     download: bool = False,
     terms: Sequence[SourceTerms] = (),
+    on_start: Callable[[], object] | None = None,
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Package:
     """Train a detector, package the model, test it once, and draw overlays of validation samples.
@@ -85,6 +88,7 @@ def train(
             the backbone's public weights and random ones.
         download: Whether to download the backbone's public weights where they are not on this machine.
         terms: Licence terms of the sources, for the model's provenance.
+        on_start: Function that is called once everything was checked that can be checked before the data are read.
         on_validation: Function that is called with the step and the metrics of each validation; it may raise
             :class:`~deepfake_core.training.loop.hooks.Stopped`.
 
@@ -92,17 +96,29 @@ def train(
         The package in ``run_dir/model``.
 
     Raises:
+        MissingExtra: Packages are missing; one message names all of them. Nothing has been written.
         TrainingDataError: The data are unusable; the message says why.
         WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
         DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, or the loss
             is not finite.
     """
     end_while_starting()
-    check_samples(detector, recipe)  # refuse before any work
-    cv2.setNumThreads(0)  # a data-loading process that is forked while OpenCV has threads would hang
+    # Refuse before any work, and before anything is written.
+    check_samples(detector, recipe)
     accelerator = make_accelerator(device)
+    if accelerator.is_main_process:
+        refuse_leftovers(run_dir, resume=resume)
     dataset, validating, testing = (_opened(given) for given in (data, valid, test or None))
     assert dataset is not None
+    check_installed(detector, recipe, track, (dataset, validating, testing))
+    seed_everything(recipe.seed)
+    network = detector.build()
+    check_outputs(network, detector.manifest(name, "untrained"))
+    if start is not None:
+        _copy_weights(start, network)
+    elif recipe.pretrained:
+        detector.init_pretrained(network, download=download)
+    cv2.setNumThreads(0)  # a data-loading process that is forked while OpenCV has threads would hang
     settings = {
         "detector": name,
         "config": detector.config.model_dump(mode="json"),
@@ -114,6 +130,8 @@ def train(
     }
     run = RunDir(run_dir, resume=resume, writes=accelerator.is_main_process)
     with run, run.log_file():
+        if on_start is not None:
+            on_start()
         with accelerator.main_process_first():
             seed_everything(recipe.seed)
             cache = cache_dir or run_dir / "cache"
@@ -135,12 +153,6 @@ def train(
                 training_data.identity, "the test samples and those of training or validation", recipe
             )
         seed_everything(recipe.seed)
-        network = detector.build()
-        if start is not None:
-            _copy_weights(start, network)
-        elif recipe.pretrained:
-            detector.init_pretrained(network, download=download)
-
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)
         ending: Literal["finished", "failed"] = "failed"

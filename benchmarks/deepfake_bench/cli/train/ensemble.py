@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
 
@@ -18,7 +19,10 @@ def ensemble(
     members: Annotated[
         list[str],
         typer.Argument(
-            metavar="DETECTOR|RUN", help="Names of detectors, model files, packaged models or runs.", show_default=False
+            metavar="DETECTOR|RUN",
+            autocompletion=completion.detectors,
+            help="Names of detectors, see dfbench list; model files, packaged models or runs.",
+            show_default=False,
         ),
     ],
     out: Annotated[
@@ -27,7 +31,7 @@ def ensemble(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME:PATH|PATH",
+            metavar="[LAYOUT:]PATH",
             help="Labelled data that no member was trained on: weights and calibration are fitted to it; without it "
             "all weights are equal.",
         ),

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "default"
 
 
+def to_train(detector: str, track: Sequence[str] | None) -> LoadedDetector:
+    """Return an installed detector, untrained.
+
+    Raises:
+        MissingExtra: torch is not installed; the message names all that the detector's training needs.
+    """
+    from deepfake_core.discovery.plugins import detector_spec
+    from deepfake_core.handle.loaded import single
+    from deepfake_core.loading.load import load
+    from deepfake_core.training.checks import check_torch
+
+    check_torch(detector_spec(detector), track or ())
+    return single(load(detector, untrained=True))
+
+
 def stored_run(detector: str, run_dir: Path | None) -> StoredRun | None:
     """Read the run that ``--resume`` continues; ``None`` where it was cut off before it had written anything.
 

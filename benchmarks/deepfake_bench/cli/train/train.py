@@ -36,15 +36,24 @@ def train(
     detector: TrainedDetector,
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME:PATH|PATH", help="Training data; with --resume by default those of the run."),
+        typer.Option(metavar="[LAYOUT:]PATH", help="Training data; with --resume by default those of the run."),
     ] = None,
     valid: ValidationData = None,
     test: Annotated[
         str | None,
-        typer.Option(metavar="NAME:PATH|PATH", help="Test data, evaluated once, after the training has ended."),
+        typer.Option(metavar="[LAYOUT:]PATH", help="Test data, evaluated once, after the training has ended."),
+    ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="TOML file with the origin of each source of training data, and its terms."
+        ),
     ] = None,
     recipe: Recipe = None,
     changes: Changes = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", help="List the recipes of the detector and exit.")
+    ] = False,
     run_dir: Annotated[
         Path | None,
         typer.Option(
@@ -55,33 +64,24 @@ def train(
         bool, typer.Option("--resume", help="Continue the run in --run-dir with its own recipe and data.")
     ] = False,
     smoke_run: Smoke = False,
-    device: Device = "auto",
-    cache_dir: CacheDir = None,
-    track: Track = None,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
-    ] = None,
-    download: Download = False,
-    sources: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml", help="TOML file with the origin of each source of training data, and its terms."
-        ),
-    ] = None,
     overfit: Annotated[
         int | None,
         typer.Option(
             metavar="N", min=1, help="Train and validate on this many samples, to check that the detector can learn."
         ),
     ] = None,
+    track: Track = None,
     explain: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="Number of validation samples that get an overlay at the end."),
     ] = None,
-    list_recipes: Annotated[
-        bool, typer.Option("--list-recipes", help="List the recipes of the detector and exit.")
-    ] = False,
+    cache_dir: CacheDir = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
+    ] = None,
+    download: Download = False,
+    device: Device = "auto",
 ) -> None:
     """Train a detector.
 

@@ -81,10 +81,10 @@ def tune(
         ),
     ] = None,
     smoke_run: Smoke = False,
-    device: Device = "auto",
-    cache_dir: CacheDir = None,
     track: Track = None,
+    cache_dir: CacheDir = None,
     download: Download = False,
+    device: Device = "auto",
 ) -> None:
     """Search for better settings of a recipe.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
@@ -73,18 +73,42 @@ def validation_logits(
         rank: Number of this process.
         processes: Number of processes. Each computes its share of the batches, and all return all logits.
     """
-    device = next(model.parameters()).device
     training = model.training
     model.eval()
     starts = range(rank * batch_size, len(images), processes * batch_size)
-    logits: list[tuple[int, NDArray[np.float32]]] = []
-    for start in starts:
-        output = model(torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device))
-        logits.append((start, (output[0] if isinstance(output, tuple) else output).float().cpu().numpy()))
+    logits = [(start, _outputs(model, images[start : start + batch_size])[0].float().cpu().numpy()) for start in starts]
     model.train(training)
     if processes > 1:
         logits = sorted(gather_object(logits), key=lambda part: part[0])
     return np.concatenate([part for _, part in logits]).astype(np.float64)
+
+
+@torch.inference_mode()
+def strongest_evidence(
+    model: nn.Module, images: Images, chosen: NDArray[np.bool_], batch_size: int = 64
+) -> NDArray[np.float64]:
+    """Compute the highest evidence logit of each of n chosen images, float64 ``[n]``.
+
+    Args:
+        model: A :class:`~deepfake_core.contract.detector.WithPreprocess` in evaluation mode, whose second output is an
+            evidence map.
+        images: Images as the detector sees them.
+        chosen: Which of the images to take, ``bool [N]``.
+        batch_size: Number of images that are read at once.
+    """
+    highest: list[NDArray[np.float32]] = []
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        if chosen[part].any():
+            cells = _outputs(model, images[part][chosen[part]])[1].float().flatten(1)
+            highest.append(cells.amax(dim=1).cpu().numpy())
+    return np.concatenate(highest).astype(np.float64)
+
+
+def _outputs(model: nn.Module, images: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+    device = next(model.parameters()).device
+    output = model(torch.from_numpy(np.ascontiguousarray(images)).to(device))
+    return output if isinstance(output, tuple) else (output,)
 
 
 def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) -> dict[str, float]:

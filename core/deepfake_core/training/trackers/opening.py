@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
-from deepfake_core.errors import DeepfakeError
+from deepfake_core.errors import DeepfakeError, MissingExtra, MissingExtras
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_core.training.trackers.base import IDS, Tracker
 from deepfake_core.training.trackers.guarded import Trackers
@@ -26,15 +26,33 @@ def open_trackers(specs: Sequence[str], run: RunDir) -> Trackers:
         DeepfakeError: There is no such tracker, or its settings are incomplete.
         MissingExtra: A package that the tracker needs is not installed.
     """
-    if not run.writes:
-        return Trackers({})
+    return Trackers(_trackers(specs, run) if run.writes else {})
+
+
+def check_trackers(specs: Sequence[str]) -> None:
+    """Refuse trackers that cannot be used, before there is a run.
+
+    Raises:
+        DeepfakeError: There is no such tracker, or its settings are incomplete.
+        MissingExtra: Packages that trackers need are not installed.
+    """
+    _trackers(specs, RunDir(".", writes=False))  # making them writes nothing
+
+
+def _trackers(specs: Sequence[str], run: RunDir) -> dict[str, Tracker]:
     found: dict[str, Tracker] = {}
+    missing: list[MissingExtra] = []
     for spec in specs:
         kind = spec.partition(":")[0]
         if kind in found:
             raise DeepfakeError(f"--track {spec}: {kind} is named twice; keep one")
-        found[kind] = _tracker(spec, run)
-    return Trackers(found)
+        try:
+            found[kind] = _tracker(spec, run)
+        except MissingExtra as error:
+            missing.append(error)
+    if missing:
+        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
+    return found
 
 
 def _tracker(spec: str, run: RunDir) -> Tracker:

@@ -18,7 +18,12 @@ class Whole(Detector):
     )
 
     def build(self):
-        raise AssertionError("refused before anything is built")
+        from torch import nn
+
+        return nn.Linear(1, 1)
+
+    def param_groups(self, network):
+        raise AssertionError("refused before any training")
 
 
 def test_a_detector_of_whole_pictures_is_refused_before_any_work(tmp_path):
@@ -40,5 +45,5 @@ def test_test_samples_that_leak_are_refused_before_any_training(tmp_path, separa
         data.samples[4][1]["group"] = "g1"
     with pytest.raises(TrainingDataError, match="test samples and those of training or validation share 1 groups: g1"):
         train("whole", Whole(), data, TrainRecipe(), tmp_path / "run", test=test, device="cpu", track=())
-    with pytest.raises(AssertionError, match="before anything is built"):
+    with pytest.raises(AssertionError, match="before any training"):
         train("whole", Whole(), data, TrainRecipe(), tmp_path / "untested", test=False, device="cpu", track=())

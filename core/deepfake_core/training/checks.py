@@ -1,0 +1,105 @@
+"""What a training run needs, checked before anything is written: installed packages, and samples to train on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from deepfake_core.errors import MissingExtra, MissingExtras, TrainingDataError
+
+if TYPE_CHECKING:
+    from deepfake_core.contract.detector import Detector
+    from deepfake_core.contract.recipe import TrainRecipe
+    from deepfake_core.contract.specs import DetectorSpec
+    from deepfake_core.datasets import Dataset
+
+
+def check_torch(spec: DetectorSpec, track: Sequence[str] = ()) -> None:
+    """Refuse to train without torch; nothing that needs torch is imported.
+
+    Without torch the recipes are unknown. The message therefore names all that the detector's default recipe needs.
+
+    Args:
+        spec: Record of the detector.
+        track: Trackers, as users type them.
+
+    Raises:
+        MissingExtra: torch is not installed.
+    """
+    if find_spec("torch") is not None:
+        return
+    from deepfake_core.training.trackers.opening import check_trackers
+
+    training = [
+        MissingExtra(f"training {spec.name}", words[-1], "".join(f"{word} " for word in words[:-1]))
+        for words in map(str.split, spec.training or (spec.install,))
+    ]
+    raise_missing([partial(_raise, training), partial(check_trackers, track)])
+
+
+def check_installed(
+    detector: Detector, recipe: TrainRecipe, track: Sequence[str] = (), datasets: Iterable[Dataset | None] = ()
+) -> None:
+    """Refuse a run for which packages are missing, or whose data cannot be listed or lack a class.
+
+    Args:
+        detector: Detector to train.
+        recipe: Recipe of the run.
+        track: Trackers, as users type them.
+        datasets: Training data, followed by validation and test data.
+
+    Raises:
+        MissingExtra: A package is not installed; one message names all that is missing, and the line that brings it.
+        TrainingDataError: A dataset has no sample, or the training data lack a class that the recipe needs.
+        DeepfakeError: There is no such tracker.
+    """
+    from deepfake_core.training.pairs.landmarks import model_file
+    from deepfake_core.training.trackers.opening import check_trackers
+
+    pairs = recipe.samples == "pairs"
+    checks: list[Callable[[], object]] = [partial(_raise, list(detector.missing_extras(recipe)))]
+    checks += [model_file] if pairs else []
+    checks += [partial(check_trackers, track)]
+    wanted = (False,) if pairs else (False, True)
+    for dataset in datasets:
+        checks += [partial(_check_classes, dataset, wanted)] if dataset is not None else []
+        wanted = ()
+    raise_missing(checks)
+
+
+def raise_missing(checks: Iterable[Callable[[], object]]) -> None:
+    """Call functions that may find packages missing.
+
+    Raises:
+        MissingExtra: Packages are missing; one message names those of all functions.
+    """
+    missing: list[MissingExtra] = []
+    for check in checks:
+        try:
+            check()
+        except MissingExtra as error:
+            missing += error.missing
+    _raise(missing)
+
+
+def _raise(missing: Sequence[MissingExtra]) -> None:
+    if missing:
+        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
+
+
+def _check_classes(dataset: Dataset, wanted: Sequence[bool]) -> None:
+    """List a dataset, and refuse one without samples, or without a class that is wanted among those to train on."""
+    found = Counter((sample.split == "test", sample.is_fake) for sample in dataset)
+    if not found:
+        raise TrainingDataError(f"{dataset.root}: holds no pictures; name a folder with real/ and fake/")
+    for fake in wanted:
+        if not found[False, fake]:
+            raise TrainingDataError(
+                f"{dataset.root}: holds no {'fake' if fake else 'real'} pictures to train on; training needs both "
+                "classes"
+                if wanted[1:]
+                else f"{dataset.root}: holds no real pictures to train on, from which pairs are made"
+            )
