@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="NAME:PATH|PATH", help="Dataset: its layout and path, or the path alone.", show_default=False
+        metavar="[LAYOUT:]PATH",
+        help="Dataset: its layout, see dfbench list, and its path; or the path alone.",
+        show_default=False,
     ),
 ]
 StateFile = Annotated[

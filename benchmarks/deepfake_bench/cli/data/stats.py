@@ -40,12 +40,12 @@ def stats(
     with fact_cache(state) as cache:
         found = collect(opened(data), faces=faces, max_images=max_images, cache=cache, threads=threads)
     names = list(found.values)
-    rows = [("source", "label", "files", "format", "mode")]
+    rows: list[tuple[str, ...]] = [("source", "label", "files", "format", "mode")]
     for cell in found.cells:
         kinds = (" ".join(f"{value}:{count:,}" for value, count in kind.items()) for kind in (cell.formats, cell.modes))
         rows.append((cell.source, cell.label, f"{cell.files:,}", *kinds))
     echo(columns(rows, elsewhere="--json FILE"))
-    quantiles = [("source", "label", "property", "5 %", "50 %", "95 %")]
+    quantiles: list[tuple[str, ...]] = [("source", "label", "property", "5 %", "50 %", "95 %")]
     for name in names:
         for cell in found.cells:
             numbers = [f"{value:.3g}" for value in cell.quantiles[name]] or ["–"] * 3

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import (
     Backend,
@@ -39,16 +40,12 @@ def explain(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.explainers,
             help="Explainer, see dfbench list; by default the detector's evidence map, GradCAM or occlusion.",
             show_default=False,
         ),
     ] = None,
     target: Annotated[Class, typer.Option(help="Class for which the map shows evidence.")] = Class.predicted,
-    backend: BackendOption = Backend.auto,
-    device: Device = "auto",
-    threads: Threads = None,
-    weights: Weights = None,
-    download: Download = False,
     frames: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Number of frames explained in each video, spread over the whole of it."),
@@ -61,11 +58,17 @@ def explain(
     ] = 1,
     max_faces: MaxFaces = None,
     max_pixels: MaxPixels = None,
+    weights: Weights = None,
+    download: Download = False,
+    backend: BackendOption = Backend.auto,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Show where a detector looked.
 
-    One image is written for each face, with the heat map, P(fake), verdict and method, and its name is printed. Exit
-    status: 0 when at least one file was explained; 3 when none was.
+    One image is written for each face, with the verdict, P(fake) on the scale of the model, the heat map and what it
+    shows in one sentence. Its name and the sentence are printed. Exit status: 0 when at least one file was explained; 3
+    when none was.
 
     Examples:
         dfbench explain photo.jpg --out maps/
@@ -83,17 +86,16 @@ def explain(
     results = loaded.stream(
         sources, frames=frames, clips=clips, max_faces=max_faces, max_pixels=max_pixels, keep_crops=True
     )
-    written = 0
     for result in track(results, "explaining", total=total):
-        for file in explanations.add(result):
-            typer.echo(printable(str(file)))
-            written += 1
+        for picture in explanations.add(result):
+            typer.echo(printable(str(picture.file)))
+            typer.echo(f"  {picture.sentence}", err=True)
         for warning in result.warnings:
             typer.echo(f"dfbench: {printable(result.source)}: {printable(warning)}", err=True)
         if not result.faces:
             why = result.error or "no face found"
             typer.echo(f"dfbench: {printable(result.source)}: {printable(why)}", err=True)
-    if written and loaded.manifest.weights == "untrained":
+    if explanations.written and loaded.manifest.weights == "untrained":
         typer.echo("The weights are untrained: these scores and maps mean nothing.", err=True)
-    if not written:
+    if not explanations.written:
         raise typer.Exit(ExitStatus.NOTHING_PROCESSED)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import (
     Backend,
@@ -42,9 +43,6 @@ def predict(
         Format,
         typer.Option("--format", help="Form in which the results are printed; csv and jsonl appear line by line."),
     ] = Format.table,
-    timings: Annotated[
-        bool, typer.Option(help="Show the time by stage and by file; files are then judged one at a time.")
-    ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for explanations: one image with a heat map for each judged file."),
@@ -53,16 +51,15 @@ def predict(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.explainers,
             help="Explainer for --explain, see dfbench list; by default the detector's evidence map, GradCAM or "
             "occlusion.",
             show_default=False,
         ),
     ] = None,
-    backend: BackendOption = Backend.auto,
-    device: Device = "auto",
-    threads: Threads = None,
-    weights: Weights = None,
-    download: Download = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="Show the time by stage and by file; files are then judged one at a time.")
+    ] = False,
     frames: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Number of frames judged in each video, spread over the whole of it."),
@@ -73,6 +70,11 @@ def predict(
     ] = 4,
     max_faces: MaxFaces = None,
     max_pixels: MaxPixels = None,
+    weights: Weights = None,
+    download: Download = False,
+    backend: BackendOption = Backend.auto,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Judge images and videos.
 
@@ -121,6 +123,8 @@ def predict(
                 writer.row(result)
                 if explanations is not None:
                     explanations.add(result)
+    if explanations is not None:
+        explanations.report()
     if timings:
         from deepfake_bench.cli.judge.timings import show_timings
 

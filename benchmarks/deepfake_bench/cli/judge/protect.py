@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
 
@@ -20,7 +21,11 @@ def protect(
     ],
     detector: Annotated[
         str,
-        typer.Option(metavar="PROTECTOR", help="Name of a protector, a model file or the folder of a packaged model."),
+        typer.Option(
+            metavar="PROTECTOR",
+            autocompletion=completion.protectors,
+            help="Name of a protector, see dfbench list; or a model file, or the folder of a packaged model.",
+        ),
     ] = "unet",
     epsilon: Annotated[
         float,
@@ -33,9 +38,6 @@ def protect(
         typer.Option(metavar="TEXT", help="Why the images are protected even where a detector calls a face fake."),
     ] = "",
     report: Annotated[bool, typer.Option("--report", help="Print PSNR and SSIM against each original.")] = False,
-    backend: BackendOption = Backend.auto,
-    device: Device = "auto",
-    threads: Threads = None,
     max_pixels: Annotated[
         int | None,
         typer.Option(
@@ -46,6 +48,9 @@ def protect(
             show_default=False,
         ),
     ] = None,
+    backend: BackendOption = Backend.auto,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Protect the faces in images against manipulation.
 

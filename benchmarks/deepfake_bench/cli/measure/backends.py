@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.options import Format, Output, Threads
 from deepfake_bench.cli.output.text import ELSEWHERE, columns
 
@@ -23,14 +24,15 @@ def backends(
         list[str] | None,
         typer.Argument(
             metavar="DETECTOR",
+            autocompletion=completion.detectors,
             help="Names or model files; by default every installed detector that comes with its weights.",
         ),
     ] = None,
-    threads: Threads = None,
+    output: Output = Format.table,
     again: Annotated[
         bool, typer.Option("--again", help="Measure again, instead of showing what was measured before.")
     ] = False,
-    output: Output = Format.table,
+    threads: Threads = None,
 ) -> None:
     """Show how fast each backend is on this CPU.
 
@@ -62,7 +64,7 @@ def backends(
     typer.echo(columns([head, *map(_row, rows)], elsewhere=ELSEWHERE))
     shares = [row["others_share"] for row in rows if row["others_share"] is not None]
     if busy := busy_with_others(max(shares, default=None)):
-        typer.echo(f"{busy}: dfbench backends --again", err=True)
+        typer.echo(f"these times may mislead: {busy}: dfbench backends --again", err=True)
     absent = [name for name in COMPARED if version(name) is None]
     if absent:
         typer.echo(f"not installed: {', '.join(f'{name} (deepfake-core[{name}])' for name in absent)}", err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Device, Threads
 
@@ -22,7 +23,8 @@ def card(
         str,
         typer.Argument(
             metavar="DETECTOR",
-            help="Name of a detector, a model file or the folder of a packaged model.",
+            autocompletion=completion.detectors,
+            help="Name of a detector, see dfbench list; or a model file, or the folder of a packaged model.",
             show_default=False,
         ),
     ],
@@ -44,8 +46,15 @@ def card(
     trained_on: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME:PATH|PATH",
+            metavar="[LAYOUT:]PATH",
             help="Training data, in place of a run: their validation split is made again and scored again.",
+        ),
+    ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="TOML file of [[source]] tables: the sources of the training data, and their terms.",
         ),
     ] = None,
     cache_dir: Annotated[
@@ -55,25 +64,18 @@ def card(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for the measurements; by default RUN/card.", show_default=False),
     ] = None,
-    sources: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml",
-            help="TOML file of [[source]] tables: the sources of the training data, and their terms.",
-        ),
-    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Largest number of files of each source and class, for a trial."),
     ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
     seconds: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
     ] = 2.0,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Use the measurements in --out instead of measuring again.")
     ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Measure a detector and fill in its model card.
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from deepfake_bench.report.comparison import Comparison
 
 STYLES: Styles = {
-    **dict.fromkeys(("slower", "worse"), {"fg": "red", "bold": True}),
-    **dict.fromkeys(("faster", "better"), {"fg": "green"}),
+    **{verdict: {"fg": "red", "bold": True} for verdict in ("slower", "worse")},
+    **{verdict: {"fg": "green"} for verdict in ("faster", "better")},
     "not comparable": {"dim": True},
 }
 
@@ -103,7 +103,7 @@ def _show(found: list[Comparison], *, everything: bool) -> None:
     from deepfake_bench.report.comparison import BY_ITSELF
     from deepfake_bench.report.labels import short, who
 
-    rows = [("measurement", "figure", "before", "after", "change", "verdict", "reason")]
+    rows: list[tuple[str, ...]] = [("measurement", "figure", "before", "after", "change", "verdict", "reason")]
     for item in found:
         if everything or item.verdict != "no change":
             where = f", {item.before.dataset.name}" if item.before.dataset else ""

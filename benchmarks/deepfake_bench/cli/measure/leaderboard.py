@@ -28,7 +28,11 @@ class BoardFormat(enum.StrEnum):
 def leaderboard(
     reports: Reports,
     metric: Annotated[
-        str, typer.Option(metavar="METRIC", help="Metric of the reports by which detectors are ranked.")
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="Metric of the reports by which detectors are ranked, such as auc, eer or latency_ms_p50.",
+        ),
     ] = "auc",
     output: Annotated[
         BoardFormat, typer.Option("--format", help="Form in which the leaderboard is printed.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.json_file import JsonFile, echo_beside, is_stdout
 from deepfake_bench.cli.output.options import Backend, Device, Targets, Threads
@@ -32,8 +33,9 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="DETECTOR",
-            help="Detector to measure: a name, name@version or name@alias, a model file or the folder of a packaged "
-            "model; by default every installed detector; may be repeated.",
+            autocompletion=completion.detectors,
+            help="Detector to measure: a name, see dfbench list, name@version or name@alias, a model file or the "
+            "folder of a packaged model; by default every installed detector; may be repeated.",
         ),
     ] = None,
     dataset: Annotated[
@@ -43,40 +45,25 @@ def run(
             help="Dataset for accuracy, with options as for dfbench train --data; may be repeated.",
         ),
     ] = None,
-    backend: Annotated[
-        list[Backend] | None,
-        typer.Option(help="Runtime that computes the network; by default the one that auto selects; may be repeated."),
-    ] = None,
     scenario: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SCENARIO",
-            help="Scenario to measure; by default those of speed, and accuracy; may be repeated.",
+            autocompletion=completion.scenarios,
+            callback=completion.one_scenario,
+            help="Scenario to measure: cold_start, single_stream, offline, train_throughput, server, accuracy, "
+            "robustness, attack, explain or untrained_probe; by default those of speed, and accuracy; may be repeated.",
         ),
     ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
-    ] = 2.0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Measure latency and accuracy only, for a tenth of --seconds.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --out: measure only what it lacks.")
-    ] = False,
+    variants: Annotated[
+        Variants, typer.Option(help="Set of changes to the images in the scenario robustness.")
+    ] = Variants.quick,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME", help="Training recipe for the scenario train_throughput.")
-    ] = "default",
-    price_per_core_hour: Annotated[
-        float | None,
+        str,
         typer.Option(
-            metavar="PRICE",
-            min=0,
-            help="Experimental: price of a CPU core for one hour; adds the cost of a million images, in the same "
-            "currency, to the report.",
+            metavar="NAME", help="Training recipe for the scenario train_throughput, see dfbench recipes DETECTOR."
         ),
-    ] = None,
+    ] = "default",
     p99_ms: Annotated[
         float | None,
         typer.Option(
@@ -86,9 +73,21 @@ def run(
             "at which 99 of 100 answers keep it.",
         ),
     ] = None,
-    variants: Annotated[
-        Variants, typer.Option(help="Set of changes to the images in the scenario robustness.")
-    ] = Variants.quick,
+    price_per_core_hour: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PRICE",
+            min=0,
+            help="Experimental: price of a CPU core for one hour; adds the cost of a million images, in the same "
+            "currency, to the report.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
+    ] = 2.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure latency and accuracy only, for a tenth of --seconds.")
+    ] = False,
     repeat: Annotated[
         int,
         typer.Option(
@@ -105,11 +104,13 @@ def run(
             "in --out, its scores are in beside/.",
         ),
     ] = None,
-    targets: Targets = False,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for report.json, every score as CSV, and the state for --resume."),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out: measure only what it lacks.")
+    ] = False,
     json_file: JsonFile = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the report to this file as an HTML page.")
@@ -117,6 +118,13 @@ def run(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the figures to this file as CSV.")
     ] = None,
+    targets: Targets = False,
+    backend: Annotated[
+        list[Backend] | None,
+        typer.Option(help="Runtime that computes the network; by default the one that auto selects; may be repeated."),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Measure detectors against their documented targets.
 
@@ -136,11 +144,12 @@ def run(
     from deepfake_bench.runner.launcher import ResumableRun
     from deepfake_bench.runner.machine import make_report
     from deepfake_bench.runner.plan import left_out, plan, split_by_weights
-    from deepfake_bench.scenarios.catalogue import SCENARIOS
     from deepfake_core.discovery import plugins
     from deepfake_core.discovery.registry_source import find_registered, is_registered_name
     from deepfake_core.errors import DeepfakeError, UnknownDetector
+    from deepfake_core.loading.backends import check_device
     from deepfake_core.progress import is_shown, track
+    from deepfake_registry.files import check_writable
 
     if resume and out is None:
         raise DeepfakeError("--resume continues the run in a folder: name the folder with --out")
@@ -148,9 +157,10 @@ def run(
         raise DeepfakeError("--beside writes two reports to a folder: name the folder with --out")
     if p99_ms is not None and "server" not in (scenario or ()):
         raise DeepfakeError("--p99-ms is for the scenario server: add --scenario server")
-    for name in scenario or ():
-        if name not in SCENARIOS:
-            raise typer.BadParameter(f"unknown scenario {name!r}; there are: {', '.join(SCENARIOS)}")
+    check_device(device)
+    for file in (out, html, csv, None if is_stdout(json_file) else json_file):
+        if file is not None:
+            check_writable(file)
     # An alias may be moved while this runs: all measurements are of the version that it points at now.
     names = [find_registered(name).reference if is_registered_name(name) else name for name in detector or ()]
     for name in names:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
+
 
 class Backend(enum.StrEnum):
     """Runtime that computes the network."""
@@ -37,7 +39,9 @@ BackendOption = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda|cuda:N|mps", help="Device that computes the network: auto, cpu, cuda, cuda:N or mps."
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        autocompletion=completion.devices,
+        help="Device that computes the network: auto, cpu, cuda, cuda:N or mps.",
     ),
 ]
 Threads = Annotated[
@@ -45,7 +49,12 @@ Threads = Annotated[
     typer.Option(metavar="N", min=1, help="Number of CPU threads; by default as many as this machine allows."),
 ]
 Detector = Annotated[
-    str, typer.Option(metavar="DETECTOR", help="Name of a detector, a model file or the folder of a packaged model.")
+    str,
+    typer.Option(
+        metavar="DETECTOR",
+        autocompletion=completion.detectors,
+        help="Name of a detector, see dfbench list; or a model file, or the folder of a packaged model.",
+    ),
 ]
 Inputs = Annotated[
     list[str],
@@ -88,14 +97,22 @@ Download = Annotated[
 ]
 Output = Annotated[Format, typer.Option("--format", help="Form in which the results are printed.")]
 TrainedDetector = Annotated[
-    str, typer.Argument(metavar="DETECTOR", help="Name of an installed detector.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="DETECTOR",
+        autocompletion=completion.detectors,
+        help="Name of an installed detector, see dfbench list.",
+        show_default=False,
+    ),
 ]
-TrainingData = Annotated[str, typer.Option("--data", metavar="NAME:PATH|PATH", help="Training data.")]
+TrainingData = Annotated[
+    str, typer.Option("--data", metavar="[LAYOUT:]PATH", help="Training data; dfbench list shows the layouts.")
+]
 ValidationData = Annotated[
     str | None,
     typer.Option(
         "--valid",
-        metavar="NAME:PATH|PATH",
+        metavar="[LAYOUT:]PATH",
         help="Validation data; by default a share of the groups of the training data.",
     ),
 ]
@@ -109,7 +126,10 @@ Recipe = Annotated[
 Changes = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting of the recipe, as phases.0.epochs=3; may be repeated."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting of the recipe, as phases.0.epochs=3; dfbench recipes DETECTOR RECIPE shows all; may "
+        "be repeated.",
     ),
 ]
 Track = Annotated[

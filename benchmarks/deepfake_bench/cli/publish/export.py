@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.models import model_of, trained_model
 from deepfake_bench.cli.output.options import Download, Weights
 from deepfake_bench.cli.publish.few_images import warn_of_few
@@ -16,7 +17,12 @@ from deepfake_bench.cli.publish.few_images import warn_of_few
 
 def export(
     source: Annotated[
-        str, typer.Argument(metavar="DETECTOR|RUN", help="Name of a detector, a model file, or the folder of a run.")
+        str,
+        typer.Argument(
+            metavar="DETECTOR|RUN",
+            autocompletion=completion.detectors,
+            help="Name of a detector, see dfbench list; or a model file, or the folder of a run.",
+        ),
     ],
     out: Annotated[
         Path,
@@ -26,28 +32,36 @@ def export(
     ],
     format_: Annotated[
         str,
-        typer.Option("--format", metavar="FORMAT", help="Format of the file: one of the exporters that are installed."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            autocompletion=completion.formats,
+            help="Format of the file: onnx, openvino, pt2, torchscript, or one of a plugin, see dfbench list.",
+        ),
     ] = "onnx",
     precision: Annotated[
         str,
         typer.Option(
-            metavar="PRECISION", help="Precision of the network: fp32, or a lower one that the format offers."
+            metavar="PRECISION",
+            autocompletion=completion.precisions,
+            help="Precision of the network: fp32, or as far as the format offers it fp16-storage, bf16, "
+            "int8-weights or int8.",
         ),
     ] = "fp32",
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME:PATH|PATH",
-            help="Labelled images on which a low precision is tuned and checked; for int8 of a run, by default the "
-            "validation split of the run.",
-        ),
-    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
             metavar="triton|mlflow",
             help="Write a folder for a model server: a Triton model repository or an MLflow model. An .onnx file is "
             "copied into it unchanged.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[LAYOUT:]PATH",
+            help="Labelled images on which a low precision is tuned and checked; for int8 of a run, by default the "
+            "validation split of the run.",
         ),
     ] = None,
     weights: Weights = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.cli.publish.few_images import warn_of_few
@@ -24,19 +25,28 @@ def parity(
     ],
     detectors: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DETECTOR|RUN", help="Detectors to export; by default every installed one."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:PATH|PATH", help="Labelled images on which int8 is tuned and checked."),
-    ] = None,
-    clips: Annotated[
-        str | None,
-        typer.Option(metavar="NAME:PATH|PATH", help="Labelled videos for the same purpose, for detectors of clips."),
+        typer.Argument(
+            metavar="DETECTOR|RUN",
+            autocompletion=completion.detectors,
+            help="Detectors to export; by default every installed one.",
+        ),
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="FORMAT", help="Format to export; by default every format; may be repeated."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            autocompletion=completion.formats,
+            help="Format to export: onnx, openvino, pt2 or torchscript; by default every one; may be repeated.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="[LAYOUT:]PATH", help="Labelled images on which int8 is tuned and checked."),
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option(metavar="[LAYOUT:]PATH", help="Labelled videos for the same purpose, for detectors of clips."),
     ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="Largest number of images of each source and class.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.options import Format, Key, Output, RegistryUrl
 from deepfake_bench.cli.output.text import columns
 from deepfake_bench.printable import printable
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 def promote(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL@VERSION", help="Published model in the registry.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MODEL@VERSION",
+            autocompletion=completion.models,
+            help="Published model, see dfbench registry ls.",
+            show_default=False,
+        ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="Alias to move, such as production.")],
     report: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.options import Format, Output, RegistryUrl
 from deepfake_bench.cli.registry.shared import print_table
 
@@ -19,6 +20,7 @@ def alias(
         str,
         typer.Argument(
             metavar="NAME[@VERSION|@ALIAS]",
+            autocompletion=completion.models,
             help="Model, and the version that the alias is to point at.",
             show_default=False,
         ),

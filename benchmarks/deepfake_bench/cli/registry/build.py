@@ -33,13 +33,13 @@ def build(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME:PATH|PATH", help="Labelled images on which int8 is tuned and checked."),
+        typer.Option(metavar="[LAYOUT:]PATH", help="Labelled images on which int8 is tuned and checked."),
     ] = None,
-    registry: RegistryUrl = None,
-    threads: Threads = None,
     seconds: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
     ] = 2.0,
+    registry: RegistryUrl = None,
+    threads: Threads = None,
 ) -> None:
     """Export, measure and publish detectors.
 

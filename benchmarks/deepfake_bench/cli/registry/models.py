@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.options import Format, Output, RegistryUrl
 from deepfake_bench.cli.output.text import pairs, size_text
 from deepfake_bench.cli.registry.shared import Reference, print_table
@@ -44,7 +45,12 @@ def list_models(output: Output = Format.table, registry: RegistryUrl = None) -> 
 def show(
     model: Annotated[
         str,
-        typer.Argument(metavar="NAME|NAME@VERSION|NAME@ALIAS", help="Model, or one version of it.", show_default=False),
+        typer.Argument(
+            metavar="NAME|NAME@VERSION|NAME@ALIAS",
+            autocompletion=completion.models,
+            help="Model, or one version of it, see dfbench registry ls.",
+            show_default=False,
+        ),
     ],
     output: Output = Format.table,
     registry: RegistryUrl = None,

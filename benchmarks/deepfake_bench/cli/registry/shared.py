@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
+from deepfake_bench.cli import completion
 from deepfake_bench.cli.output.text import ELSEWHERE, columns
 
 Reference = Annotated[
-    str, typer.Argument(metavar="NAME@VERSION|NAME@ALIAS", help="Published model.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME@VERSION|NAME@ALIAS",
+        autocompletion=completion.models,
+        help="Published model, see dfbench registry ls.",
+        show_default=False,
+    ),
 ]
 
 

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 Runs = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder that holds the runs.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of one run.", show_default=False)]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of one run; dfbench runs list shows them.", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Make the changes; without this option they are only listed.")]
 
 
