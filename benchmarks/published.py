@@ -15,12 +15,15 @@ from typing import NamedTuple
 from deepfake_bench.card import marks
 from deepfake_bench.card.tables import accuracy_on, robustness_on
 from deepfake_bench.records.dataset import PLUMBING
-from deepfake_bench.records.report import Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.records.report import Estimate, Machine, Measurement, Report, SourceAccuracy
 from deepfake_bench.records.targets import board, documented
+from deepfake_bench.records.times import others_line
 from deepfake_bench.report.figures import meaningful
 from deepfake_bench.report.labels import SIGNS, conditions_of, interval, number, short, short_name
 from deepfake_bench.report.markdown import table
+from deepfake_core import load
 from deepfake_core.protect.protectors import levels
+from deepfake_registry.manifest import scale_in_words
 from published_files import Differences, Effect, Figures, Protection, Verdicts, labels_of, read, report_of
 
 KIND = "results"
@@ -37,7 +40,7 @@ _SPEED = (
     ("single_stream", "peak_rss_mb", "peak memory, MB"),
     ("cold_start", "file_mb", "model file, MB"),
 )
-_VERDICTS = ("met", "missed", "not measurable here")
+_VERDICTS = ("met", "missed", "not judged", "not measurable here")
 _ATTACKS = {
     "noise": "noise",
     "smooth noise": "smooth noise",
@@ -68,8 +71,12 @@ def speed(folder: Path) -> str:
         if any(column in metrics for column in columns)
     ]
     header = ("detector", "runtime", *(title for *_, title in _SPEED))
-    intro = f"{where(report.machine, report.created)} Ran on: {'; '.join(sorted(ran))}."
-    return f"{intro}\n\n{table(header, rows, numbers=range(2, len(header)))}"
+    said = (
+        where(report.machine, report.created),
+        f"Ran on: {'; '.join(sorted(ran))}.",
+        others_line(report.measurements),
+    )
+    return f"{' '.join(filter(None, said))}\n\n{table(header, rows, numbers=range(2, len(header)))}"
 
 
 def targets(folder: Path) -> str:
@@ -93,7 +100,8 @@ def targets(folder: Path) -> str:
             )
         )
     counts: Counter[str] = Counter(check.verdict for _, check in lines)
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
+    shown = [verdict for verdict in _VERDICTS if counts[verdict] or verdict != "not judged"]
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in shown)
     return f"{said}.\n\n{table(('detector', 'target', 'documented', 'measured', 'verdict'), rows)}"
 
 
@@ -117,13 +125,29 @@ def robustness(folder: Path) -> str:
 
 
 def lite(folder: Path) -> str:
-    """Return the AUC of ``lite`` on the sources that have a label, and the share found where there are fakes alone."""
-    fakes = [
-        f"Of the {source.fake} {label}, it finds {interval(source.metrics['fakes_found'], '.0%')}."
-        for label, source in _sources(folder, "lite")
-        if not source.real
+    """Return the accuracy of ``lite`` on the sources that have a label, with its false alarms, and its scale."""
+    sources = list(_sources(folder, "lite"))
+    rows = [
+        (
+            label,
+            f"{source.real} + {source.fake}",
+            interval(source.metrics["auc"]) if source.real else "–",
+            interval(source.metrics["fakes_found"], ".0%"),
+            interval(_false_alarms(source), ".0%") if source.real else "–",
+            f"{source.unsure_rate:.0%}",
+        )
+        for label, source in sources
     ]
-    return "\n\n".join((_aucs(folder, "lite"), *fakes))
+    band = load("lite").manifest.calibration
+    header = ("source", "real + fake", "AUC", "fakes found", "false alarms", "unsure")
+    return "\n\n".join(
+        (
+            table(header, rows, numbers=range(1, len(header))),
+            f"From a P(fake) of {band.threshold:.0%} on, a fake counts as found and a real picture as a false alarm. "
+            f"Verdicts are more cautious: {scale_in_words(band.unsure_low, band.unsure_high)}. The last column is the "
+            "share of pictures in between.",
+        )
+    )
 
 
 def unet(folder: Path) -> str:
@@ -318,6 +342,13 @@ def _aucs(folder: Path, detector: str) -> str:
         if source.real
     ]
     return table(("source", "real + fake", "AUC"), rows, numbers=(1, 2))
+
+
+def _false_alarms(source: SourceAccuracy) -> Estimate:
+    """Return the share of real pictures that are taken for fakes at the threshold."""
+    passed = source.metrics["reals_passed"]
+    ends = [None if end is None else 1 - end for end in (passed.value, passed.high, passed.low)]
+    return Estimate(value=ends[0], low=ends[1], high=ends[2])
 
 
 def _dataset(row: Measurement) -> str:

@@ -86,6 +86,20 @@ def dfbench(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPr
 
 
 @pytest.fixture(scope="session")
+def idle() -> Callable[[Path], Report]:
+    """Rewrite the file of a report as if other work had left the processors alone, and return the report."""
+
+    def rewrite(file: Path) -> Report:
+        report = Report.model_validate_json(file.read_bytes())
+        rows = [row.model_copy(update={"others_share": 0.0}) for row in report.measurements]
+        report = report.model_copy(update={"measurements": rows})
+        report.write(file)
+        return report
+
+    return rewrite
+
+
+@pytest.fixture(scope="session")
 def measured() -> Callable[..., Measurement]:
     """Make a measurement: of ``lite``, and of anything else that is named."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from deepfake_bench.card.findings import Findings, probability
 from deepfake_bench.card.tables import FLOOR, accuracy_on, has_both, on_dataset, robustness_on, untrained_aucs
 from deepfake_bench.records.report import ORIGINAL, RECODED, Measurement
+from deepfake_bench.records.times import others_line
 from deepfake_bench.report.labels import interval, number
 from deepfake_bench.report.markdown import table
 from deepfake_core.evaluation import metrics
@@ -164,7 +165,8 @@ def speed(findings: Findings) -> str:
     ]
     first = measured[0]
     where = f"{findings.report.machine.cpu}, {first.threads} threads, {first.backend} on {first.device}"
-    return f"{where}:\n\n{table(('', 'measured', 'what it includes'), rows, numbers=(1,))}"
+    busy = others_line(measured)
+    return f"{where}:{busy and f' {busy}'}\n\n{table(('', 'measured', 'what it includes'), rows, numbers=(1,))}"
 
 
 BLOCKS: Mapping[str, Callable[[Findings], str]] = MappingProxyType(

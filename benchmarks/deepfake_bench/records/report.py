@@ -14,10 +14,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
+from deepfake_registry.paths import as_typed, why_missing
 
 SCHEMA_VERSION = 1
 ORIGINAL, RECODED = "original", "recoded"
 """Variants: the images as they are, and all of them brought to one size and one encoding."""
+OF_VIDEOS = " (videos)"
+"""End of the name of a source of videos, where a dataset holds pictures too."""
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -94,13 +97,15 @@ class TargetCheck(Record):
     condition: str = Field(description="what it was stated for; empty when it holds anywhere")
     note: str = Field("", description="what exactly is documented there")
     measured: Number = None
-    verdict: Literal["met", "missed", "not measurable here"]
-    reason: str = Field("", description="why it could not be measured here")
+    verdict: Literal["met", "missed", "not judged", "not measurable here"] = Field(
+        description="not judged: about time, and other work disturbed the measurement"
+    )
+    reason: str = Field("", description="why it could not be measured or judged here")
 
     @property
     def is_decided(self) -> bool:
         """Whether the target was met or missed."""
-        return self.verdict != "not measurable here"
+        return self.verdict in ("met", "missed")
 
 
 class Measurement(Record):
@@ -117,6 +122,11 @@ class Measurement(Record):
     dataset: DatasetInfo | None = None
     status: Literal["measured", "skipped", "failed"]
     reason: str = Field("", description="why there are no numbers; empty when measured")
+    others_share: Number = Field(
+        None,
+        description="share of the processors that other work took meanwhile, in [0, 1]: neither this process nor its "
+        "descendants; in a container, what its /proc/stat shows; null where the system does not tell",
+    )
     conditions: dict[str, str] = Field({}, description="what the numbers include, in words")
     metrics: dict[str, Number] = Field({}, description="units are in the names: _ms, _mb, _per_s")
     samples: dict[str, list[float]] = Field({}, description="raw samples, in the order they were taken")
@@ -196,7 +206,22 @@ def read_report(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DeepfakeError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DeepfakeError(f"{as_typed(path)}: {_why_no_report(path, error)}") from error
+
+
+def _why_no_report(path: Path, error: OSError) -> str:
+    """Say what a path is that is no file with a report, and what to do."""
+    from deepfake_core.discovery.plugins import detectors
+
+    if path.is_dir():
+        inside = path / "report.json"
+        name = f"the report in it: {inside}" if inside.is_file() else "a file that dfbench run --json FILE wrote"
+        return f"is a folder; name {name}"
+    if str(path) in detectors() and not path.exists():
+        return f"is the name of a detector, not a report; measure it: dfbench run --detector {path} --json {path}.json"
+    if isinstance(error, FileNotFoundError):
+        return why_missing(path)
+    return f"cannot be read ({error.strerror}); name a file that dfbench run --json FILE wrote"
 
 
 def schema() -> dict[str, Any]:

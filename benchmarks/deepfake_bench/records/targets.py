@@ -1,4 +1,7 @@
-"""Documented targets checked against measured numbers: ``met``, ``missed``, or ``not measurable here`` with a reason.
+"""Documented targets checked against measured numbers.
+
+The verdict is ``met``, ``missed``, ``not measurable here`` with a reason, or ``not judged``: it is about time, and
+other work took more than 5 % of the processors.
 
 A target counts only under the condition that it was stated for. A condition is a list of clauses separated by
 ``;``, each one of:
@@ -25,6 +28,7 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from deepfake_bench.records.report import Measurement, TargetCheck
+from deepfake_bench.records.times import disturbed
 from deepfake_core.contract.specs import Target
 
 _DATASET = "dataset:"
@@ -67,7 +71,7 @@ def _lines(found: list[tuple[Measurement, TargetCheck]]) -> list[tuple[Measureme
 
     decided = [line for line in found if line[1].is_decided]
     if not decided:
-        return found[:1]
+        return sorted(found, key=lambda line: line[1].verdict != "not judged")[:1]
     together = groupby(sorted(decided, key=where), key=where)
     by_value = [sorted(lines, key=lambda line: line[1].measured or 0.0) for _, lines in together]
     return [lines[len(lines) // 2] for lines in by_value]
@@ -102,6 +106,8 @@ def _check(target: Target, measurement: Measurement) -> TargetCheck:
     reason = _obstacle(target, measurement, value)
     if reason or value is None:
         verdict = "not measurable here"
+    elif reason := disturbed(measurement, target.metric):
+        verdict = "not judged"
     else:
         verdict = "met" if _COMPARE[target.comparison](value, target.value) else "missed"
     return TargetCheck.model_validate(

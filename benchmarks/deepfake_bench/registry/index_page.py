@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
-from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from deepfake_bench.report.html.layout import shell, table
+from deepfake_bench.report.html.svg import text_of
 from deepfake_registry.files import write_atomic
 from deepfake_registry.store.index import Entry, Index
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}"
-    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.4rem .8rem .4rem 0;vertical-align:top;"
-    "border-bottom:1px solid #8884}code{font-size:.85em;overflow-wrap:anywhere}:root{color-scheme:light dark}"
-)
 _COLUMNS = ("model", "aliases", "weights", "files", "licence", "signatures", "reports", "sha256 of the manifest")
 
 
@@ -29,29 +24,10 @@ def write_index(index: Index, folder: Path) -> tuple[Path, Path]:
 
 def html(index: Index) -> str:
     """Return the page; all that comes from the registry is escaped."""
-    rows = "\n".join(_row(_cells(entry)) for entry in index.models)
-    problems = "".join(f"<li>{escape(problem)}</li>" for problem in index.problems)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Models</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>Models</h1>
-<p>{len(index.models)} versions. The same as data: <a href="index.json">index.json</a>.</p>
-{f"<ul>{problems}</ul>" if problems else ""}
-<table>
-<thead>{_row(_COLUMNS, "th")}</thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</body>
-</html>
-"""
+    problems = "".join(f"<li>{text_of(problem)}</li>" for problem in index.problems)
+    count = len(index.models)
+    intro = f'<p>{count} version{"s" if count != 1 else ""}. The same as data: <a href="index.json">index.json</a>.</p>'
+    return shell("Models", f"{intro}{problems and f'<ul>{problems}</ul>'}{table(_COLUMNS, map(_cells, index.models))}")
 
 
 def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
@@ -77,19 +53,15 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 def _cells(entry: Entry) -> list[str]:
     files = "<br>".join(
-        f"{escape(format)}, {file.size_bytes / 1e6:.1f} MB" for format, file in sorted(entry.files.items())
+        f"{text_of(format)}, {file.size_bytes / 1e6:.1f} MB" for format, file in sorted(entry.files.items())
     )
     return [
-        f"<b>{escape(entry.name)}@{escape(entry.version)}</b><br>{escape(entry.summary)}",
-        escape(", ".join(entry.aliases)),
-        escape(entry.weights),
+        f"<b>{text_of(entry.name)}@{text_of(entry.version)}</b><br>{text_of(entry.summary)}",
+        text_of(", ".join(entry.aliases)),
+        text_of(entry.weights),
         files,
-        escape(entry.license),
+        text_of(entry.license),
         str(entry.signatures or ""),
         str(len(entry.reports) or ""),
-        f"<code>{escape(entry.manifest_sha256)}</code>",
+        f"<code>{text_of(entry.manifest_sha256)}</code>",
     ]
-
-
-def _row(cells: Iterable[str], tag: str = "td") -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"

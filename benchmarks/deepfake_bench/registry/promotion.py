@@ -44,15 +44,17 @@ def check_again(targets: Iterable[Target], rows: Iterable[Measurement]) -> list[
 
 
 def summary(checks: Iterable[TargetCheck]) -> str:
-    """Return in one line, for the history of an alias, how many targets were met and which could not be measured."""
+    """Return in one line, for the history of an alias, how many targets were met and which were not decided."""
     verdicts: dict[tuple[str, str, float, str], set[str]] = {}
     for check in checks:
         verdicts.setdefault((check.metric, check.comparison, check.target, check.condition), set()).add(check.verdict)
     if not verdicts:
         return "no target is documented"
     met = sum(found >= {"met"} for found in verdicts.values())
-    unmeasured = [key[0] for key, found in verdicts.items() if found == {"not measurable here"}]
-    rest = f"; not measurable here: {', '.join(dict.fromkeys(unmeasured))}" if unmeasured else ""
+    rest = ""
+    for verdict, others in (("not judged", {"not measurable here"}), ("not measurable here", set[str]())):
+        names = [key[0] for key, found in verdicts.items() if verdict in found and found <= {verdict, *others}]
+        rest += f"; {verdict}: {', '.join(dict.fromkeys(names))}" if names else ""
     return f"{met} of {len(verdicts)} documented targets met{rest}"
 
 
@@ -87,7 +89,10 @@ def obstacles(manifest: ModelManifest, targets: Sequence[Target], rows: Sequence
 
 
 def _against(target: Target, rows: Sequence[Measurement]) -> Iterator[str]:
-    """Yield what measurements say against a model by one target: missed, on too few samples, or without a value."""
+    """Yield what measurements say against a model by one target.
+
+    It is missed, on too few samples, without a value, or nothing but times beside which other work ran.
+    """
     pairs = [(row, check) for row in rows for check in check_targets([target], row)]
     for row, check in pairs:
         if check.verdict == "missed":
@@ -101,6 +106,11 @@ def _against(target: Target, rows: Sequence[Measurement]) -> Iterator[str]:
                 f"target; measure {LEAST_SAMPLES} of each at least: dfbench run --dataset {_name(row)}=PATH"
             )
     if not any(check.is_decided for _, check in pairs):
+        yield from dict.fromkeys(
+            f"{check.metric} should be {check.comparison} {check.target:g} and was not judged: {check.reason}"
+            for _, check in pairs
+            if check.verdict == "not judged"
+        )
         without = [row for row, check in pairs if check.reason == no_value(target.metric) and row.status == "measured"]
         yield from dict.fromkeys(
             f"{target.metric} should be {target.comparison} {target.value:g} and has no value in {row.scenario}"

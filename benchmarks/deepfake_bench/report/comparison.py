@@ -1,7 +1,8 @@
 """Two reports compared, figure by figure: a change told from noise.
 
 Times and memory are compared by their raw samples, see :mod:`deepfake_bench.report.time_ratios`; accuracies by their
-bootstrap intervals. What was measured on another machine or on other data is not comparable, and the reason is given.
+bootstrap intervals. What was measured on another machine or on other data is not comparable, nor are times beside which
+other work took more than 5 % of the processors; the reason is given.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from deepfake_bench.records.report import Estimate, Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.records.times import busy_rounds
 from deepfake_bench.report.figures import MEAN, difference, direction, mean_estimate, meaningful
 from deepfake_bench.report.labels import short_name
 from deepfake_bench.report.time_ratios import (
@@ -137,11 +139,13 @@ def _compare_rows(
         return
     yield from _sizes(before, after, THRESHOLD if threshold is None else threshold)
     elsewhere = _other_machine(before, after, (reports[0].machine, reports[1].machine))
+    busy = busy_rounds(rows_before) or busy_rounds(rows_after)
     series = [[_series(row) for row in rows] for rows in (rows_before, rows_after)]
     for name in series[0][0]:
         found = [[each[name] for each in side if name in each] for side in series]
         if found[1]:
-            yield _timed(before, name, (found[0], found[1]), elsewhere, threshold, in_turns=in_turns)
+            incomparable = elsewhere or (busy if name != _MEMORY else "")
+            yield _timed(before, name, (found[0], found[1]), incomparable, threshold, in_turns=in_turns)
     yield from _accuracies(before, after)
 
 

@@ -11,7 +11,7 @@ from deepfake_bench.report.figures import meaningful
 
 CSV_COLUMNS = (
     "detector", "version", "weights", "backend", "device", "threads", "scenario", "dataset", "source", "variant",
-    "metric", "value", "low", "high",
+    "metric", "value", "low", "high", "others_share",
 )  # fmt: skip
 
 
@@ -26,7 +26,8 @@ def csv_text(reports: Iterable[Report]) -> str:
             who = (row.detector, row.version, row.weights, row.backend, row.device, row.threads, row.scenario, dataset)
             for source, variant, metric, item in _figures(row):
                 numbers = ("" if number is None else repr(number) for number in (item.value, item.low, item.high))
-                writer.writerow((*who, source, variant, metric, *numbers))
+                share = "" if row.others_share is None or source else f"{row.others_share:.4f}"
+                writer.writerow((*who, source, variant, metric, *numbers, share))
     return stream.getvalue()
 
 

@@ -1,7 +1,7 @@
 """Many reports as one table: the best row of each detector and backend, ranked among comparable rows alone.
 
 Accuracies are ranked where the data are the same to the byte, speeds where machine, device and threads are the same.
-Untrained weights are listed, never ranked.
+Untrained weights are listed, never ranked; nor are times beside which other work took more than 5 % of the processors.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from html import escape
 
 from deepfake_bench.records.report import Estimate, Measurement, Report
+from deepfake_bench.records.times import disturbed
 from deepfake_bench.report.figures import difference, direction, mean_estimate, meaningful
 from deepfake_bench.report.labels import interval, short, short_name
 from deepfake_bench.report.markdown import table
+from deepfake_bench.report.order import is_plumbing
 from deepfake_core.errors import DeepfakeError
 
 COLUMNS = ("rank", "detector", "version", "backend", "device", "threads", "", "against the first", "measured")
@@ -24,11 +26,11 @@ class Place:
     """One row of a board.
 
     Attributes:
-        rank: From 1; ``None`` for untrained weights.
+        rank: From 1; ``None`` for untrained weights, and for times that other work disturbed.
         row: Measurement.
         figure: Value that it is ranked by.
         against_first: ``"the first"``, ``"not told apart"`` where the interval of the difference holds 0,
-            ``"behind"``, or empty where nothing can be said.
+            ``"behind"``, why it is not ranked, or empty where nothing can be said.
         created: Time at which its report was made.
     """
 
@@ -74,10 +76,11 @@ def boards(reports: Iterable[Report], metric: str = "auc") -> list[Board]:
         known = {name for report in reports for row in report.measurements for name in row.metrics if direction(name)}
         raise DeepfakeError(f"no report measured {metric}; they have: {', '.join(sorted(known)) or 'nothing'}")
     # The same data may have had several names: the first one stands above the board.
-    return [
+    found = [
         Board(next(iter(named)), metric, tuple(_ranked([item for found in named.values() for item in found], metric)))
         for named in groups.values()
     ]
+    return sorted(found, key=lambda board: is_plumbing(board.places[0].row.dataset))
 
 
 def _rows(reports: list[Report], metric: str) -> Iterator[tuple[Report, Measurement]]:
@@ -106,18 +109,25 @@ def _group(report: Report, row: Measurement) -> tuple[tuple[object, ...], str]:
 def _ranked(found: list[Place], metric: str) -> Iterator[Place]:
     best: dict[tuple[str, str, bool], Place] = {}
     better = direction(metric)
+
+    def worth(place: Place) -> tuple[bool, float]:
+        return not disturbed(place.row, metric), better * (place.figure.value or 0.0)
+
     for place in found:
         key = short_name(place.row.detector).partition("@")[0], place.row.backend, place.row.weights == "untrained"
-        assert place.figure.value is not None
-        if key not in best or better * place.figure.value > better * (best[key].figure.value or 0.0):
+        if key not in best or worth(place) > worth(best[key]):
             best[key] = place
-    ordered = sorted(best.values(), key=lambda place: -better * (place.figure.value or 0.0))
-    trained = [place for place in ordered if place.row.weights != "untrained"]
-    for place in trained:
-        above = sum(better * ((other.figure.value or 0.0) - (place.figure.value or 0.0)) > 0 for other in trained)
-        against = "the first" if place is trained[0] else _against(trained[0].figure, place.figure)
+    ordered = sorted(best.values(), key=worth, reverse=True)
+    untrained = [place for place in ordered if place.row.weights == "untrained"]
+    busy = [place for place in ordered if place not in untrained and disturbed(place.row, metric)]
+    ranked = [place for place in ordered if place not in untrained and place not in busy]
+    for place in ranked:
+        above = sum(worth(other) > worth(place) for other in ranked)
+        against = "the first" if place is ranked[0] else _against(ranked[0].figure, place.figure)
         yield Place(above + 1, place.row, place.figure, against, place.created)
-    yield from (place for place in ordered if place.row.weights == "untrained")
+    for place in busy:
+        yield Place(None, place.row, place.figure, f"not ranked: {disturbed(place.row, metric)}", place.created)
+    yield from untrained
 
 
 def _against(first: Estimate, other: Estimate) -> str:
@@ -133,7 +143,7 @@ def cells(board: Board) -> list[tuple[str, ...]]:
     return [
         (
             "" if place.rank is None else str(place.rank),
-            short_name(place.row.detector) + (" (untrained)" if place.rank is None else ""),
+            short_name(place.row.detector) + (" (untrained)" if place.row.weights == "untrained" else ""),
             place.row.version,
             place.row.backend,
             place.row.device,

@@ -16,6 +16,7 @@ from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError, MissingExtra, WeightsUnavailable
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.loading.load import load
+from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import write_atomic
 
@@ -49,13 +50,14 @@ def run_job(job: Job) -> Measurement:
 
 
 def _run(scenario: Scenario, detector: Predictor, job: Job) -> Measurement:
+    others = CpuContention()
     try:
         outcome = scenario.measure(detector, job)
     except (MissingExtra, WeightsUnavailable) as error:
         return _measured(job, detector, "skipped", str(error), ScenarioResult({}))
     except DeepfakeError as error:
         return _measured(job, detector, "failed", str(error), ScenarioResult({}))
-    return _measured(job, detector, "measured", "", outcome)
+    return _measured(job, detector, "measured", "", outcome, others.share())
 
 
 def open_detector(job: Job, *, untrained: bool = True) -> Predictor:
@@ -76,7 +78,14 @@ def open_detector(job: Job, *, untrained: bool = True) -> Predictor:
         return load(job.detector, backend=job.backend, device=job.device, threads=job.threads, untrained=True)
 
 
-def _measured(job: Job, detector: Predictor, status: str, reason: str, outcome: ScenarioResult) -> Measurement:
+def _measured(
+    job: Job,
+    detector: Predictor,
+    status: str,
+    reason: str,
+    outcome: ScenarioResult,
+    others_share: float | None = None,
+) -> Measurement:
     manifest = detector.manifest
     measurement = Measurement.model_validate(
         {
@@ -91,6 +100,7 @@ def _measured(job: Job, detector: Predictor, status: str, reason: str, outcome: 
             "dataset": outcome.dataset,
             "status": status,
             "reason": reason,
+            "others_share": others_share,
             "conditions": outcome.conditions,
             "metrics": outcome.metrics,
             "samples": outcome.samples,

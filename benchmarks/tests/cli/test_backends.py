@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
 from deepfake_bench.records.dataset import PLUMBING
+from deepfake_core.runtimes.cpu_contention import CpuContention
 
 PORTRAIT = Path(__file__).parents[3] / "benchmarks" / "deepfake_bench" / "data" / "portrait.jpg"
 
@@ -32,6 +33,18 @@ def test_every_backend_that_is_installed_is_timed_and_one_is_taken(tmp_path, mon
     assert json.loads(invoke("backends", "tiny", "--threads", "1", "--format", "json").stdout) == found
     anew = json.loads(invoke("backends", "tiny", "--threads", "1", "--format", "json", "--again").stdout)
     assert [row["ms"] for row in anew["timings"]] != [row["ms"] for row in found["timings"]]
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("share", "said"), [(None, ""), (0.05, ""), (0.23, "other work used 23 % of the processors")])
+def test_a_busy_machine_is_told_beside_the_times(tmp_path, monkeypatch, share, said):
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
+    monkeypatch.setattr(CpuContention, "share", lambda self: share)
+    done = invoke("backends", "tiny", "--threads", "1")
+    assert said in done.stderr
+    assert ("dfbench backends --again" in done.stderr) == bool(said)
+    kept = json.loads(invoke("backends", "tiny", "--threads", "1", "--format", "json").stdout)
+    assert {row["others_share"] for row in kept["timings"]} == {share}
 
 
 @pytest.mark.usefixtures("tiny")

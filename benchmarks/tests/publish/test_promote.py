@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.records.report import TargetCheck
+from deepfake_bench.registry.promotion import summary
 from deepfake_core.contract.specs import Target
 from deepfake_core.discovery.artifacts import read_bare, write_package
 from deepfake_registry.store.opening import open_registry
@@ -24,7 +26,7 @@ def make_package(folder, version="1", **changes):
 
 
 @pytest.fixture(scope="module")
-def measured(dfbench, tmp_path_factory):
+def measured(dfbench, tmp_path_factory, idle):
     """A registry with ``tiny@1`` as ``tiny@candidate``, and what ``dfbench run`` found about that."""
     root = tmp_path_factory.mktemp("measured")
     registry = open_registry(root / "registry")
@@ -36,6 +38,7 @@ def measured(dfbench, tmp_path_factory):
         env={"DEEPFAKE_REGISTRY": str(root / "registry")},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    idle(root / "report.json")
     return json.loads((root / "report.json").read_text())
 
 
@@ -278,3 +281,23 @@ def test_the_plumbing_check_does_not_count_beside_another_dataset(promote, good)
     (row,) = [row for row in good["measurements"] if row["scenario"] == "accuracy"]
     plumbing = row | {"dataset": row["dataset"] | {"name": "plumbing-check"}, "metrics": {"auc": 0.4}}
     assert promote(good | {"measurements": [*good["measurements"], plumbing]}).exit_code == 0
+
+
+def test_not_by_a_time_beside_which_other_work_ran(promote, good):
+    done = promote(changed(good, "single_stream", others_share=0.23))
+    assert done.exit_code == 2
+    assert "was not judged: other work used 23 % of the processors; repeat on an idle machine" in done.stderr
+    assert no_alias()
+    done = promote(changed(good, "single_stream", others_share=0.23), "--override", "measured elsewhere")
+    assert done.exit_code == 0, done.output
+    checks = promote(good, "--format", "json").stdout
+    assert {check["verdict"] for check in json.loads(checks)["targets"]} == {"met"}
+
+
+def test_the_history_says_which_targets_were_not_decided(good):
+    target = {"comparison": "<=", "target": 1.0, "source": "", "condition": ""}
+    verdicts = {"a": ("met",), "b": ("not judged",), "c": ("not measurable here",), "d": ("met", "not judged")}
+    checks = [
+        TargetCheck(metric=metric, verdict=verdict, **target) for metric, found in verdicts.items() for verdict in found
+    ]
+    assert summary(checks) == "2 of 4 documented targets met; not judged: b; not measurable here: c"

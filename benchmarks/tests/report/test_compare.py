@@ -328,12 +328,39 @@ def test_the_command_has_an_exit_status_for_a_gate(measured, report_of, tmp_path
     assert "nothing can be compared" in nothing.stderr
 
 
-def test_a_run_of_several_rounds_is_one_side_of_a_comparison(tiny, tmp_path):
+def test_a_run_of_several_rounds_is_one_side_of_a_comparison(tiny, tmp_path, idle):
     file = str(tmp_path / "report.json")
     arguments = ["run", "--detector", tiny, "--scenario", "single_stream", "--seconds", "0.05", "--repeat", "2"]
     assert CliRunner().invoke(app, [*arguments, "--json", file]).exit_code == 0
+    idle(tmp_path / "report.json")
     done = CliRunner().invoke(app, ["compare", file, file, "--format", "json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert {item["metric"] for item in found} == {"latency_ms_p50", "predict_ms_p50", "peak_rss_mb"}
     assert {item["verdict"] for item in found} == {"no change"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ((0.0,), (0.01,), "slower"),
+        ((None,), (None,), "slower"),
+        ((0.0,), (0.23,), "not comparable"),
+        ((0.23,), (0.0,), "not comparable"),
+        ((0.0, 0.0, 0.9), (0.0, 0.0, 0.0), "slower"),
+        ((0.0, 0.2, 0.9), (0.0, 0.0, 0.0), "not comparable"),
+    ],
+)
+def test_times_beside_which_other_work_ran_are_not_compared(measured, report_of, before, after, verdict):
+    def rounds(ms, shares):
+        rng = np.random.default_rng(3)
+        samples = [(ms * np.exp(0.01 * rng.normal(size=50))).tolist() for _ in shares]
+        return report_of(*(
+            measured(metrics={"peak_rss_mb": 100.0}, samples={"latency_ms": found}, others_share=share)
+            for found, share in zip(samples, shares, strict=True)
+        ))  # fmt: skip
+
+    found = {item.metric: item for item in compare(rounds(10.0, before), rounds(40.0, after))}
+    assert found["latency_ms_p50"].verdict == verdict
+    assert ("repeat on an idle machine" in found["latency_ms_p50"].reason) == (verdict == "not comparable")
+    assert found["peak_rss_mb"].verdict == "no change", "memory does not depend on other work"

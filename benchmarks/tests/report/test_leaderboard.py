@@ -96,3 +96,26 @@ def test_the_command_prints_every_format_and_escapes_names(judged, report_of, tm
     (board,) = json.loads(run("--format", "json"))
     assert board["places"][0] | {"rank": 1, "detector": "lite", "value": 0.8} == board["places"][0]
     assert "<script" not in markdown(boards([report_of(judged({"one": (0.8, 0.01)}, data="<script>"))]))
+
+
+def test_times_beside_which_other_work_ran_are_listed_without_a_rank(measured, report_of):
+    def row(detector, ms, share):
+        return measured(detector=detector, metrics={"latency_ms_p50": ms}, others_share=share)
+
+    rows = [row("lite", 1.0, 0.5), row("lite", 9.0, 0.01), row("radar", 2.0, 0.23), row("cvt", 30.0, None)]
+    (board,) = boards([report_of(*rows)], "latency_ms_p50")
+    busy = "not ranked: other work used 23 % of the processors; repeat on an idle machine"
+    assert ranks(board) == [(1, "lite", "the first"), (2, "cvt", ""), (None, "radar", busy)]
+    assert board.places[0].figure.value == 9.0, "the slower row, which nothing disturbed"
+    assert "radar (untrained)" not in markdown([board])
+
+
+def test_other_work_changes_no_accuracy(judged, report_of):
+    (board,) = boards([report_of(judged({"one": (0.8, 0.03)}, others_share=0.9))])
+    assert ranks(board) == [(1, "lite", "the first")]
+
+
+def test_the_plumbing_check_comes_last(judged, report_of):
+    plumbing = judged({"one": (0.8, 0.03)}, data="plumbing-check", sha256="b" * 64)
+    found = boards([report_of(plumbing, judged({"one": (0.8, 0.03)}))])
+    assert [board.places[0].row.dataset.name for board in found] == ["faces", "plumbing-check"]

@@ -149,9 +149,9 @@ def test_a_report_without_curves_still_reads_and_says_what_is_missing(full):
     if find_spec("jsonschema"):
         import_module("jsonschema").validate(old, schema())
     assert report.measurements[3].sources[0].curves is None
-    html = report_page.html([report])
-    assert "holds no curves" in html
-    assert "0.850 [0.836, 0.864]" in html
+    text = Page(report_page.html([report])).text
+    assert "holds no curves" in text
+    assert "0.850 [0.836, 0.864]" in text
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,55 @@ def test_versions_and_reports_are_told_apart(measured, report_of):
 
 def test_a_report_of_nothing_is_still_a_page(report_of):
     assert "0 measurements" in Page(report_page.html([report_of()])).text
+
+
+def test_own_data_come_before_the_plumbing_check_and_untrained_detectors_last(measured, judged, report_of):
+    rows = [
+        measured(detector="new", weights="untrained", metrics={"latency_ms_p50": 1.0}),
+        measured(detector="lite", metrics={"latency_ms_p50": 9.0}),
+        judged({"one": (0.8, 0.02)}, data="plumbing-check", sha256="b" * 64),
+        judged({"one": (0.7, 0.02)}, data="own"),
+    ]
+    text = Page(report_page.html([report_of(*rows)])).text
+    speed = text[text.index("Network alone") : text.index("On own")]
+    assert speed.index("lite") < speed.index("new")
+    assert text.index("On own") < text.index("On plumbing-check")
+
+
+def test_speed_is_on_a_logarithmic_scale(measured, report_of):
+    times = {"one": 10.0, "two": 100.0, "three": 1000.0}
+    rows = [
+        measured(detector=name, metrics={"latency_ms_p50": ms, "latency_ms_p95": 1.1 * ms})
+        for name, ms in times.items()
+    ]
+    rows.append(measured(detector="broken", metrics={"latency_ms_p50": 0.0}))
+    html = report_page.html([report_of(*rows)])
+    lefts = [float(left) for left in re.findall(r'class="dot" style="left:([\d.]+)%', html)]
+    assert len(lefts) == 3, "a time of 0 has no place on it"
+    assert lefts[1] - lefts[0] == pytest.approx(lefts[2] - lefts[1], abs=0.02)
+    assert "Logarithmic scales" in html
+
+
+def test_a_busy_machine_is_told_on_the_page_and_in_the_csv(measured, report_of):
+    busy = measured(metrics={"latency_ms_p50": 9.0}, others_share=0.234, targets=[
+        target("latency_ms_p50", "not judged", "other work used 23 % of the processors"),
+    ])  # fmt: skip
+    idle = measured(detector="other", metrics={"latency_ms_p50": 9.0}, others_share=0.012)
+    text = Page(report_page.html([report_of(busy, idle)])).text
+    assert "Other work used 23 % of the processors during 1 of 2 measurements of time" in text
+    assert "1 not judged" in text
+    assert "not judged: other work used 23 % of the processors" in text
+    assert "target ≤ 12: not judged · other work 23 %" in text
+    assert "other work used 1.2% of the processors" in text
+    rows = csv.DictReader(io.StringIO(csv_text([report_of(busy, idle, measured(metrics={"auc": 0.5}))])))
+    assert [row["others_share"] for row in rows] == ["0.2340", "0.0120", ""]
+
+
+def test_a_report_that_does_not_know_of_other_work_says_so(measured, report_of):
+    old = json.loads(report_of(measured(metrics={"latency_ms_p50": 9.0})).model_dump_json())
+    del old["measurements"][0]["others_share"]
+    page = report_page.html([parse_report(json.dumps(old).encode(), "old.json")])
+    assert "Other work on the processors was not measured" in page
 
 
 # ── what the diagrams are made of ────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ import pytest
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import DatasetInfo, Measurement
 from deepfake_bench.records.targets import board, check_targets, documented
+from deepfake_bench.records.times import others_line, unknown_line
 from deepfake_bench.runner.plan import left_out, plan
 from deepfake_core.contract.specs import Target
 
@@ -69,6 +70,52 @@ def test_a_target_counts_only_under_its_condition(condition, changes, reason):
     (check,) = check_targets([target(condition)], measurement(**changes))
     assert check.reason.startswith(reason)
     assert (check.verdict == "not measurable here") == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("metric", "share", "verdict"),
+    [
+        ("latency_ms_p50", None, "met"),
+        ("latency_ms_p50", 0.05, "met"),
+        ("latency_ms_p50", 0.06, "not judged"),
+        ("files_per_s", 0.23, "not judged"),
+        ("gpu_over_cpu", 0.23, "not judged"),
+        ("file_mb", 0.23, "met"),
+        ("auc", 1.0, "met"),
+    ],
+)
+def test_no_target_about_time_is_judged_beside_other_work(metric, share, verdict):
+    (check,) = check_targets([target(metric=metric)], measurement(metrics={metric: 10.0}, others_share=share))
+    assert (check.verdict, check.measured, check.is_decided) == (verdict, 10.0, verdict == "met")
+    said = f"other work used {100 * (share or 0):.0f} % of the processors; repeat on an idle machine"
+    assert check.reason == (said if verdict == "not judged" else "")
+
+
+def test_an_obstacle_goes_before_other_work():
+    (check,) = check_targets([target("GPU: A40")], measurement(others_share=0.5))
+    assert (check.verdict, check.reason) == (
+        "not measurable here",
+        "stated for the GPU A40; measured on cpu",
+    )
+
+
+def test_a_board_prefers_an_idle_round_and_then_one_that_could_be_repeated():
+    busy, idle = judged(target("CPU"), others_share=0.5), judged(target("CPU"), others_share=0.0)
+    elsewhere = judged(target("CPU"), device="cuda: A40")
+    assert [check.verdict for _, check in board([elsewhere, busy, idle])] == ["met"]
+    assert [check.verdict for _, check in board([elsewhere, busy])] == ["not judged"]
+
+
+def test_one_sentence_says_how_busy_the_machine_was():
+    rows = [measurement(others_share=share) for share in (0.01, 0.12, 0.234)]
+    assert others_line(rows) == (
+        "Other work used 12 to 23 % of the processors during 2 of 3 measurements of time, whose targets are not "
+        "judged: repeat on an idle machine."
+    )
+    assert others_line(rows[:2]).startswith("Other work used 12 % of the processors during 1 of 2")
+    assert others_line([rows[0], measurement(metrics={"auc": 0.9}, others_share=0.9)]) == ""
+    assert unknown_line(rows) == unknown_line([]) == ""
+    assert "was not measured" in unknown_line([measurement(others_share=None)])
 
 
 def test_a_target_for_a_dataset_is_judged_on_that_dataset():

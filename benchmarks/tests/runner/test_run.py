@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from deepfake_bench.cli import app
 from deepfake_bench.records.dataset import PLUMBING, DatasetRef, parse_dataset, with_plumbing
 from deepfake_bench.records.job import Job
-from deepfake_bench.records.report import Measurement, Report, parse_report, schema
+from deepfake_bench.records.report import Measurement, Report, schema
 from deepfake_bench.report.comparison import compare
 from deepfake_bench.runner import launcher
 from deepfake_bench.runner.launcher import launch
@@ -23,6 +23,7 @@ from deepfake_bench.runner.plan import plan, unmeasured
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.runtimes.cpu_contention import busy_with_others
 from deepfake_core.runtimes.threads import allowed_threads
 
 
@@ -42,7 +43,11 @@ def test_run_measures_everything_and_writes_a_report(tiny, tmp_path):
     assert rows["accuracy"].dataset.name == "plumbing-check"
     assert "says nothing about accuracy" in done.stdout
     verdicts = {check.metric: check.verdict for row in rows.values() for check in row.targets}
-    assert verdicts == {"latency_ms_p50": "met", "file_mb": "missed", "auc": "not measurable here"}
+    shares = [row.others_share for row in rows.values()]
+    assert all(share is None or 0 <= share <= 1 for share in shares)
+    assert (None in shares) != Path("/proc/stat").exists()
+    of_latency = "not judged" if busy_with_others(rows["single_stream"].others_share) else "met"
+    assert verdicts == {"latency_ms_p50": of_latency, "file_mb": "missed", "auc": "not measurable here"}
     assert len({row.artefact_sha256 for row in rows.values()}) == 1
     assert len(list(tmp_path.glob("predictions-*.csv"))) == 1
     assert report.machine.libraries["onnxruntime"]
@@ -191,7 +196,7 @@ def test_a_process_that_dies_is_a_failed_measurement(tiny, code, reason):
     assert [check.verdict for check in row.targets] == ["not measurable here"]
 
 
-def test_another_environment_is_measured_in_turns(tiny, tmp_path, monkeypatch):
+def test_another_environment_is_measured_in_turns(tiny, tmp_path, monkeypatch, idle):
     arguments = ["run", "--detector", tiny, "--device", "cpu", "--seconds", "0.1", "--scenario", "single_stream"]
     commands = []
 
@@ -208,7 +213,7 @@ def test_another_environment_is_measured_in_turns(tiny, tmp_path, monkeypatch):
     )
     assert done.exit_code == 0, done.output
     assert commands == [str(other), sys.executable] * 2
-    reports = [parse_report((tmp_path / "out" / name).read_bytes(), name) for name in ("beside.json", "report.json")]
+    reports = [idle(tmp_path / "out" / name) for name in ("beside.json", "report.json")]
     measured = [[row for row in report.measurements if row.status == "measured"] for report in reports]
     assert [row.scenario for row in measured[0]] == [row.scenario for row in measured[1]] == ["single_stream"] * 2
     assert reports[0].turns == reports[1].turns != ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.options import Format, Output, Threads
 from deepfake_bench.cli.output.text import ELSEWHERE, columns
 
@@ -79,7 +80,7 @@ def _timings(name: str, threads: int, again: bool) -> list[Timing]:
     failed: list[Timing] = []
     for backend in autotune.COMPARED:
         try:
-            loaded[backend] = load(name, backend=backend, device="cpu", threads=threads)
+            loaded[backend] = load(model_of(name), backend=backend, device="cpu", threads=threads)
         except MissingExtra:
             continue
         except DeepfakeError as error:

@@ -1,12 +1,12 @@
-"""Speed as bars: the median, a whisker to the 95th percentile, and documented targets as lines."""
+"""Speed on logarithmic scales: the median, a whisker to the 95th percentile, and documented targets as lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from deepfake_bench.report.html.entries import Entry, name_of
-from deepfake_bench.report.html.svg import text_of
+from deepfake_bench.report.html.entries import Entry, beside, name_of
+from deepfake_bench.report.html.svg import Axis, logarithmic, text_of
 from deepfake_bench.report.labels import SIGNS, short
 
 SPEED = {
@@ -28,7 +28,7 @@ class _Bar:
 
 
 def speed_bars(entries: Sequence[Entry]) -> Iterator[str]:
-    """Yield a block of bars for each latency and for the throughput, where there are any."""
+    """Yield a block of lines for each latency and for the throughput, where there are any."""
     for stem, (scenario, title, unit) in SPEED.items():
         metric = stem if "_per_s" in stem else f"{stem}_p50"
         bars = [
@@ -36,7 +36,8 @@ def speed_bars(entries: Sequence[Entry]) -> Iterator[str]:
             for entry in entries
             if entry.row.scenario == scenario
             and entry.row.status == "measured"
-            and (value := entry.row.metrics.get(metric)) is not None
+            and (value := entry.row.metrics.get(metric))
+            and value > 0
         ]
         if bars:
             yield _bars(title, unit, bars)
@@ -46,32 +47,40 @@ def _bar(entry: Entry, metric: str, value: float, stem: str) -> _Bar:
     limits = tuple(
         (check.target, f"target {SIGNS[check.comparison]} {check.target:g}: {check.verdict}")
         for check in entry.row.targets
-        if check.metric == metric
+        if check.metric == metric and check.verdict != "not measurable here"
     )
     return _Bar(entry, value, entry.row.metrics.get(f"{stem}_p95"), limits)
 
 
-def _bars(title: str, unit: str, bars: Iterable[_Bar]) -> str:
-    bars = list(bars)
-    longest = max(max(bar.value, bar.upper or 0.0) for bar in bars) or 1.0
-    # A target far beyond every bar would leave them no room: it is then in the text alone.
-    near = [limit for bar in bars for limit, _ in bar.limits if limit <= 1.6 * longest]
-    scale = 100 / (max([longest, *near]) * 1.02)
-    rows = []
-    for bar in bars:
-        whisker = ""
-        if bar.upper is not None:
-            start, end = sorted((bar.value * scale, bar.upper * scale))
-            whisker = f'<i class="whisker" style="left:{start:.2f}%;width:{end - start:.2f}%"></i>'
-        marks = "".join(
-            f'<i class="limit" style="left:{limit * scale:.2f}%"></i>' for limit, _ in bar.limits if limit in near
-        )
-        said = [f"<b>{short(bar.value)}</b> {unit}"]
-        said += [f"p95 {short(bar.upper)}"] if bar.upper is not None else []
-        said += [text_of(text) for text in dict.fromkeys(text for _, text in bar.limits)]
-        rows.append(
-            f'<li><span class="who">{name_of(bar.entry)}</span><span class="track">'
-            f'<i class="fill" style="width:{bar.value * scale:.2f}%"></i>{whisker}{marks}</span>'
-            f'<span class="value">{" · ".join(said)}</span></li>'
-        )
-    return f'<h3>{text_of(title)}</h3><ul class="bars">{"".join(rows)}</ul>'
+def _bars(title: str, unit: str, bars: Sequence[_Bar]) -> str:
+    shown = [bar.value for bar in bars] + [bar.upper for bar in bars if bar.upper]
+    shown += [limit for bar in bars for limit, _ in bar.limits if limit > 0]
+    axis = logarithmic(unit, min(shown), max(shown))
+    grid = "".join(f'<i class="tick" style="left:{_at(axis, value)}"></i>' for value, _ in axis.ticks)
+    marks = "".join(f'<b style="left:{_at(axis, value)}">{text}</b>' for value, text in axis.ticks)
+    scale = f'<li class="scale" aria-hidden="true"><span></span><span>{marks}</span></li>'
+    rows = "".join(_line(bar, unit, axis, grid) for bar in bars)
+    return f'<h3>{text_of(title)}</h3><ul class="bars">{scale}{rows}</ul>'
+
+
+def _line(bar: _Bar, unit: str, axis: Axis, grid: str) -> str:
+    whisker = ""
+    if bar.upper:
+        start, end = sorted((axis.share(bar.value), axis.share(bar.upper)))
+        whisker = f'<i class="whisker" style="left:{start:.2%};width:{end - start:.2%}"></i>'
+    limits = "".join(
+        f'<i class="limit" style="left:{_at(axis, limit)}"></i>' for limit in {limit for limit, _ in bar.limits}
+    )
+    said = [f"<b>{short(bar.value)}</b> {unit}"]
+    said += [f"p95 {short(bar.upper)}"] if bar.upper is not None else []
+    said += [text_of(text) for text in dict.fromkeys(text for _, text in bar.limits)]
+    said += [f'<span class="missed">{other}</span>'] if (other := beside(bar.entry)) else []
+    return (
+        f'<li><span class="who">{name_of(bar.entry)}</span><span class="track">{grid}{whisker}'
+        f'<i class="dot" style="left:{_at(axis, bar.value)}"></i>{limits}</span>'
+        f'<span class="value">{" · ".join(said)}</span></li>'
+    )
+
+
+def _at(axis: Axis, value: float) -> str:
+    return f"{axis.share(value):.2%}"

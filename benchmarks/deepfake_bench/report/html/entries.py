@@ -9,6 +9,8 @@ from deepfake_bench.records.report import Machine, Measurement, Report
 from deepfake_bench.report.figures import meaningful
 from deepfake_bench.report.html.svg import text_of
 from deepfake_bench.report.labels import conditions_of, short_name, with_details
+from deepfake_bench.report.order import in_reading_order, is_plumbing
+from deepfake_core.runtimes.cpu_contention import BUSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Entry:
 
 
 def labelled(reports: Sequence[Report]) -> tuple[list[Entry], str]:
-    """Return the measurements of all reports, and in words what all have in common.
+    """Return the measurements of all reports in reading order, and in words what all have in common.
 
     Labels leave out what all have in common.
     """
@@ -47,7 +49,8 @@ def labelled(reports: Sequence[Report]) -> tuple[list[Entry], str]:
         entries.append(Entry(with_details(name, version, *own), number, row))
     # The machine, the last of them, has a section of its own.
     common = [text for text, alike in zip(measured[0][:-1], shared, strict=False) if alike] if measured else []
-    return _apart(entries), ", ".join(filter(None, common))
+    place = {id(row): number for number, row in enumerate(in_reading_order([row for _, row in rows]))}
+    return sorted(_apart(entries), key=lambda entry: place[id(entry.row)]), ", ".join(filter(None, common))
 
 
 def machines(reports: Sequence[Report]) -> list[Machine]:
@@ -60,12 +63,21 @@ def machines(reports: Sequence[Report]) -> list[Machine]:
 
 
 def by_data(entries: Iterable[Entry], scenario: str) -> dict[str, list[Entry]]:
-    """Return the entries of one scenario whose figures mean something, by the sha256 of their data."""
+    """Return the entries of one scenario whose figures mean something, by the sha256 of their data.
+
+    The plumbing check comes after other data.
+    """
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.row.scenario == scenario and entry.row.dataset is not None and meaningful(entry.row):
             found.setdefault(entry.row.dataset.sha256, []).append(entry)
-    return found
+    return dict(sorted(found.items(), key=lambda item: is_plumbing(item[1][0].row.dataset)))
+
+
+def beside(entry: Entry) -> str:
+    """Return how much of the processors other work used beside a measurement of time, where that is too much."""
+    share = entry.row.others_share
+    return f"other work {100 * share:.0f} %" if share is not None and share > BUSY else ""
 
 
 def name_of(entry: Entry) -> str:

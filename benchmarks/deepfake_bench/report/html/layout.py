@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from deepfake_bench.report.html.style import STYLE
 from deepfake_bench.report.html.svg import text_of
 
+_FEW = 6
+"""Most columns that a screen of 45 rem has room for."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -32,16 +34,13 @@ def shell(title: str, body: str) -> str:
 """
 
 
-def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = (), cards: bool = False
-) -> str:
-    """Return a table of cells that are HTML already.
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> str:
+    """Return a table of cells that are HTML already. On a narrow screen each row becomes a block of lines.
 
     Args:
         columns: Headings, as text.
         rows: Cells of each row, as HTML.
         numbers: Places of the columns that are aligned to the right.
-        cards: Whether each row becomes a block of lines on a narrow screen; otherwise the table scrolls sideways.
     """
     right = set(numbers)
     kinds = [' class="number"' if place in right else "" for place in range(len(columns))]
@@ -53,5 +52,5 @@ def table(
         + "</tr>"
         for row in rows
     )
-    content = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="{"cards" if cards else "wide"}">{content}</div>'
+    kind = "pairs" if len(columns) == 2 else "wide" if len(columns) > _FEW else "few"
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -7,16 +7,17 @@ from itertools import groupby
 
 from deepfake_bench.records.report import Estimate, Measurement, Report, TargetCheck
 from deepfake_bench.records.targets import board, documented
+from deepfake_bench.records.times import others_line, unknown_line
 from deepfake_bench.report.figures import MEAN, mean_estimate, meaningful
 from deepfake_bench.report.html.bars import speed_bars
 from deepfake_bench.report.html.diagrams import curve_groups, pareto, robustness
 from deepfake_bench.report.html.entries import Entry, by_data, labelled, machines, name_of
 from deepfake_bench.report.html.layout import shell, table
 from deepfake_bench.report.html.svg import text_of
-from deepfake_bench.report.labels import ACCURACY, SIGNS, interval, short, short_name, variant_lines
+from deepfake_bench.report.labels import ACCURACY, SIGNS, interval, number, short, short_name, variant_lines
 from deepfake_bench.report.leaderboard import Board, cells, header
 
-_ORDER = ("missed", "met", "not measurable here")
+_ORDER = ("missed", "met", "not judged", "not measurable here")
 _ACCURACY = tuple(name for name in ACCURACY if name not in ("tpr_at_1pct_fpr", "brier"))
 _OPEN_SOURCES = 3
 """Number of sources whose diagrams are shown at once; the others are folded."""
@@ -49,7 +50,7 @@ def leaderboard_html(found: Iterable[Board]) -> str:
     parts = []
     for ranked in found:
         rows = [[text_of(cell) for cell in row] for row in cells(ranked)]
-        parts.append(f"<h2>{text_of(ranked.title)}</h2>{table(header(ranked), rows, cards=True)}")
+        parts.append(f"<h2>{text_of(ranked.title)}</h2>{table(header(ranked), rows, numbers=(0, 5, 6))}")
     return shell("Leaderboard", "".join(parts))
 
 
@@ -75,11 +76,19 @@ def _targets(entries: Sequence[Entry]) -> str:
     verdicts = [check.verdict for _, check in lines]
     counts = "".join(
         f'<li class="{_class(verdict)}"><b>{verdicts.count(verdict)}</b> {verdict}</li>'
-        for verdict in ("met", "missed", "not measurable here")
+        for verdict in ("met", "missed", "not judged", "not measurable here")
+        if verdict in verdicts or verdict != "not judged"
     )
-    rows = [_target_cells(*line) for line in sorted(lines, key=lambda line: _ORDER.index(line[1].verdict))]
-    columns = ("detector", "target", "measured", "verdict", "documented", "why not")
-    return f'<ul class="counts">{counts}</ul>{table(columns, rows, numbers=(2,), cards=True)}'
+    lines.sort(key=lambda line: _ORDER.index(line[1].verdict))
+    here = [line for line in lines if line[1].verdict != _ORDER[-1]]
+    rest = [line for line in lines if line[1].verdict == _ORDER[-1]]
+    columns = ("detector", "target", "measured", "verdict", "documented")
+    parts = [table(columns, (_target_cells(*line) for line in here), numbers=(2,))] if here else []
+    if rest:
+        folded = table(("detector", "target", "why not", "documented"), (_unmeasured_cells(*line) for line in rest))
+        opened = "" if here else " open"
+        parts.append(f"<details{opened}><summary>{len(rest)} {_ORDER[-1]}</summary>{folded}</details>")
+    return f'<ul class="counts">{counts}</ul>{"".join(parts)}'
 
 
 def _target_lines(entries: Sequence[Entry]) -> Iterator[tuple[Entry, TargetCheck]]:
@@ -98,14 +107,22 @@ def _target_lines(entries: Sequence[Entry]) -> Iterator[tuple[Entry, TargetCheck
 
 
 def _target_cells(entry: Entry, check: TargetCheck) -> tuple[str, ...]:
+    verdict = f'<span class="{_class(check.verdict)}">{check.verdict}</span>'
     return (
         name_of(entry),
-        text_of(f"{check.metric} {SIGNS[check.comparison]} {check.target:.8g}"),
+        _target(check),
         short(check.measured),
-        f'<span class="{_class(check.verdict)}">{check.verdict}</span>',
+        f"{verdict}: {text_of(check.reason)}" if check.reason else verdict,
         text_of(documented(check)),
-        text_of(check.reason),
     )
+
+
+def _unmeasured_cells(entry: Entry, check: TargetCheck) -> tuple[str, ...]:
+    return name_of(entry), _target(check), text_of(check.reason), text_of(documented(check))
+
+
+def _target(check: TargetCheck) -> str:
+    return text_of(f"{check.metric} {SIGNS[check.comparison]}\N{NO-BREAK SPACE}{check.target:.8g}")
 
 
 def _class(verdict: str) -> str:
@@ -114,8 +131,15 @@ def _class(verdict: str) -> str:
 
 def _speed(entries: Sequence[Entry]) -> str:
     bars = "".join(speed_bars(entries))
-    legend = "Bars: the median; the whisker ends at the 95th percentile; a red line is a documented target."
-    return f'<p class="note">{legend}</p>{bars}' if bars else ""
+    if not bars:
+        return ""
+    rows = [entry.row for entry in entries]
+    busy = f'<p class="missed">{text_of(line)}</p>' if (line := others_line(rows)) else ""
+    legend = (
+        "Logarithmic scales. A dot is the median; the whisker ends at the 95th percentile; a red line is a documented "
+        f"target. {unknown_line(rows)}"
+    )
+    return f'{busy}<p class="note">{legend}</p>{bars}'
 
 
 def _accuracy(entries: Sequence[Entry]) -> str:
@@ -156,8 +180,14 @@ def _accuracy_cells(entry: Entry) -> Iterator[tuple[str, ...]]:
 
 def _shown(found: Mapping[str, Estimate]) -> list[str]:
     """Return measures as text; only the first has room for its interval, the others' are in the CSV and the JSON."""
-    numbers = [interval(found[name]) if name in found else "–" for name in _ACCURACY]
-    return [numbers[0], *(number.partition(" ")[0] for number in numbers[1:])]
+    first, *others = (found.get(name, Estimate(value=None)) for name in _ACCURACY)
+    return [_interval(first), *(number(item.value) for item in others)]
+
+
+def _interval(item: Estimate) -> str:
+    """Return a measure with its interval, which stays on one line."""
+    value, space, ends = interval(item).partition(" ")
+    return f'{value}{space}<span class="ends">{ends}</span>' if ends else value
 
 
 def _robustness(entries: Sequence[Entry]) -> str:
@@ -192,10 +222,10 @@ def _attack_cells(entry: Entry, names: Sequence[str]) -> Iterator[tuple[str, ...
     found = {(source.source, source.variant): source.metrics["auc"] for source in entry.row.sources}
     counts = {source.source: f"{source.real}/{source.fake}" for source in entry.row.sources}
     for name, count in counts.items():
-        shown = (interval(found.get((name, variant), Estimate(value=None))) for variant in names)
+        shown = (_interval(found.get((name, variant), Estimate(value=None))) for variant in names)
         yield (name_of(entry), text_of(name), count, *shown)
     if len(counts) > 1:
-        means = (interval(mean_estimate(entry.row, "auc", variant)) for variant in names)
+        means = (_interval(mean_estimate(entry.row, "auc", variant)) for variant in names)
         yield (name_of(entry), f"<b>{MEAN}</b>", "", *means)
 
 
@@ -205,7 +235,7 @@ def _not_measured(entries: Sequence[Entry]) -> str:
         for entry in entries
         if entry.row.status != "measured"
     ]
-    return table(("detector", "scenario", "status", "why"), rows, cards=True) if rows else ""
+    return table(("detector", "scenario", "status", "why"), rows) if rows else ""
 
 
 def _everything(entries: Sequence[Entry]) -> str:
@@ -219,7 +249,9 @@ def _details(entry: Entry) -> str:
         ("metric", "value"), ((text_of(name), short(value)) for name, value in row.metrics.items()), numbers=(1,)
     )
     says = "".join(f"<dt>{text_of(name)}</dt><dd>{text_of(text)}</dd>" for name, text in row.conditions.items())
-    identity = ", ".join(filter(None, (_version(row), row.artefact_sha256 and f"sha256 {row.artefact_sha256[:16]}")))
+    sha256 = row.artefact_sha256 and f"sha256 {row.artefact_sha256[:16]}"
+    others = "" if row.others_share is None else f"other work used {row.others_share:.1%} of the processors"
+    identity = ", ".join(filter(None, (_version(row), sha256, others)))
     return (
         f"<details><summary>{name_of(entry)}: {text_of(row.scenario + where)}</summary>"
         f'<p class="note">{text_of(identity)}</p>{figures}<dl>{says}</dl></details>'
