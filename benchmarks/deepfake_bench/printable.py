@@ -11,6 +11,8 @@ _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def printable(text: str) -> str:
     """Return the text with every character that could move the cursor or reorder a line as an escape sequence."""
+    if text.isprintable():  # most are, and tables hold many
+        return text
     return "".join(_escaped(char) if unicodedata.category(char) in _UNSAFE else char for char in text)
 
 

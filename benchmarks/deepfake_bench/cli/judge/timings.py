@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from deepfake_bench.cli.output.writers import deciding_face, wide_console
+from deepfake_bench.cli.output.text import columns
+from deepfake_bench.cli.output.writers import deciding_face, table_of_files
 from deepfake_bench.printable import printable
 from deepfake_bench.runner.stage_times import StageTimes
 from deepfake_core.handle.predictor import Predictor
@@ -28,30 +28,26 @@ def show_timings(times: StageTimes, detector: Predictor, name: str) -> None:
         name: Name of the detector, as the user gave it.
     """
     spent_ms = times.complete()
-    console = wide_console(sys.stderr)
-    console.print(f"\ndevice  {detector.runtime.device} ({detector.runtime.name})", markup=False)
-    console.print(f"cache   {_cache(detector, name)}", markup=False)
-    stages = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("stage", "seconds", "share"):
-        stages.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage, spent in spent_ms.items():
-        stages.add_row(stage, f"{spent / 1e3:.4f}", f"{spent / spent_ms['total']:.1%}")
-    console.print(stages)
-    console.print(_files(times.results))
+    stages = [("stage", "seconds", "share")]
+    stages += [(stage, f"{spent / 1e3:.4f}", f"{spent / spent_ms['total']:.1%}") for stage, spent in spent_ms.items()]
+    for part in (
+        f"\ndevice  {detector.runtime.device} ({detector.runtime.name})",
+        f"cache   {_cache(detector, name)}",
+        columns(stages),
+        table_of_files(list(zip(*_files(times.results), strict=True)), sys.stderr),
+    ):
+        typer.echo(part, err=True)
 
 
-def _files(results: Sequence[Result]) -> Table:
+def _files(results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
     faces = [deciding_face(result) for result in results]
     two = any(face is not None and CLASS_LOGITS in face.extra for face in faces)
-    files = Table(box=None, header_style="bold", pad_edge=False)
-    files.add_column("file", overflow="fold")
     classes = ("logits fake, real", "softmax fake, real") if two else ()
-    for name in ("size", "mode", "logit", *classes, "P(fake)", "label", "confidence", "seconds"):
-        files.add_column(name, justify="right", no_wrap=True)
+    yield "file", "size", "mode", "logit", *classes, "P(fake)", "label", "confidence", "seconds"
     for result, face in zip(results, faces, strict=True):
         p_fake = result.p_fake
-        files.add_row(
-            Text(printable(result.source)),
+        yield (
+            printable(result.source),
             f"{result.width}×{result.height}" if result.width else "",
             result.mode,
             "" if result.logit is None else f"{result.logit:.4f}",
@@ -61,7 +57,6 @@ def _files(results: Sequence[Result]) -> Table:
             "" if p_fake is None else f"{max(p_fake, 1 - p_fake):.2%}",
             f"{sum(result.timings_ms.values()) / 1e3:.4f}",
         )
-    return files
 
 
 def _classes(face: FaceResult | None) -> tuple[str, str]:

@@ -53,6 +53,8 @@ GIVE_WAY = (
 """Headings of the columns that give way where a table is too wide, the first one first. All other columns stay."""
 PROSE = ("summary", "reason", "note", "documented", "phases", "changes", "purpose")
 """Headings of the columns whose cells are sentences, which may go on in the next line. Names never do."""
+ELSEWHERE = "--format json"
+"""What shows all columns in most commands."""
 _GAP = 2
 _NUMBER = re.compile(r"(?:[-+<]?\d[\d.,]*(?:e[-+]?\d+)?(?: ?(?:%|[kMG]B))?(?: \[[^\]]*\])?|\d[\d,]*/\d[\d,]*|[–-])")
 
@@ -101,7 +103,7 @@ def note(headings: Iterable[str], needed: int, elsewhere: str = "") -> str:
         return ""
     also = f", or {elsewhere}" if elsewhere else ""
     line = f"Columns without room: {said}. All are shown by a terminal of {needed} columns (COLUMNS={needed}){also}."
-    return "\n".join(typer.style(part, dim=True) for part in _wrapped(line, terminal_width()))
+    return "\n".join(typer.style(part, dim=True) for part in wrapped(line, terminal_width()))
 
 
 def fit(rows: Rows, width: int, styles: Styles) -> Fitted:
@@ -129,12 +131,32 @@ def fit(rows: Rows, width: int, styles: Styles) -> Fitted:
     return Fitted(_table(kept, width, styles), tuple(left_out), needed)
 
 
+def fits(rows: Rows, width: int) -> bool:
+    """Return whether a table has room for all of its columns."""
+    return _least([_Column(cells) for cells in zip(*rows, strict=True)], width) <= width
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, which is broken at spaces only; at least one."""
+    return textwrap.wrap(text, max(1, width), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def end_of(text: str, width: int) -> str:
+    """Return the end of a text that is wider than ``width`` columns, after an ellipsis; else the text."""
+    if _cells(text) <= width:
+        return text
+    end = text[-width:]
+    while _cells(end) >= width:
+        end = end[1:]
+    return f"…{end}"
+
+
 def pairs(rows: Rows) -> str:
     """Return names and values as two columns; a value that has no room goes on below, after one of its spaces."""
     first = max((_cells(printable(name)) for name, _ in rows), default=0) + _GAP
     lines = []
     for name, value in rows:
-        head, *rest = _wrapped(printable(value), terminal_width() - first)
+        head, *rest = wrapped(printable(value), terminal_width() - first)
         lines.append(f"{printable(name)}{' ' * (first - _cells(printable(name)))}{head}".rstrip())
         lines += [" " * first + line for line in rest]
     return "\n".join(lines)
@@ -172,7 +194,7 @@ class _Column:
         made = []
         for place, cell in enumerate((self.heading, *self.cells)):
             style = styles.get(cell, {}) if place else {"bold": True}
-            parts = _wrapped(cell, width) if self.is_prose or not place else [cell]
+            parts = wrapped(cell, width) if self.is_prose or not place else [cell]
             spaces = (" " * (width - _cells(part)) for part in parts)
             styled = (typer.style(part, **style) if style else part for part in parts)
             made.append(
@@ -209,7 +231,7 @@ def _paragraphs(found: Sequence[_Column], width: int) -> str:
         lines.append(first)
         line = ""
         for column, cell in zip(found[1:], others, strict=True):
-            for part in _wrapped(f"{column.heading}: {cell}", width - _GAP) if cell else ():
+            for part in wrapped(f"{column.heading}: {cell}", width - _GAP) if cell else ():
                 if line and _cells(line) + _GAP + _cells(part) > width - _GAP:
                     lines.append(" " * _GAP + line)
                     line = ""
@@ -218,11 +240,8 @@ def _paragraphs(found: Sequence[_Column], width: int) -> str:
     return "\n".join(lines)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    """Return the lines of a text, which is broken at spaces only."""
-    return textwrap.wrap(text, max(1, width), break_long_words=False, break_on_hyphens=False) or [""]
-
-
 def _cells(text: str) -> int:
     """Return the width of a text in a terminal, where Chinese, Japanese and Korean letters take two columns."""
+    if text.isascii():
+        return len(text)
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char) for char in text)

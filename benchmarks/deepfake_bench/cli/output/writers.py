@@ -8,15 +8,16 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import textwrap
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 import typer
 
+from deepfake_bench.cli.output.text import PROSE, end_of, fit, note, terminal_width, wrapped
 from deepfake_bench.printable import printable
 from deepfake_core.handle.results import COLUMNS, FaceResult, Result, to_row
 from deepfake_core.handle.words import tally
@@ -148,21 +149,15 @@ class Table(Writer):
         self.notes |= dict.fromkeys(_notes(result))
 
     def finish(self) -> None:
-        from deepfake_bench.cli.output.text import fit, note, terminal_width
-
         if self.rows:
-            width = terminal_width() if self.stream.isatty() else 100_000
             found = [cells for cells in zip(self.COLUMNS, *self.rows, strict=True) if _is_shown(cells)]
-            whole = fit(_shortened(found, width), width, STYLES)
-            kept = [cells for cells in found if cells[0] not in whole.left_out]
-            many = [tally(self.verdicts, "file")] if len(self.rows) >= self.MANY else []
-            below = [textwrap.fill(line, width, break_long_words=False) for line in (*many, *self.notes)]
-            shown = (
-                fit(_shortened(kept, width), width, STYLES).text,
-                note(whole.left_out, whole.needed, "--format csv"),
-                "\n".join(["", *below]) if below else "",
-            )
-            typer.echo("\n".join(filter(None, shown)), file=self.stream)
+            counts = [tally(self.verdicts, "file")] if len(self.rows) >= self.MANY else []
+            typer.echo(table_of_files(found, self.stream), file=self.stream)
+            width = width_of(self.stream)
+            if below := [*counts, *self.notes]:
+                typer.echo(
+                    "\n".join(["", *chain.from_iterable(wrapped(line, width) for line in below)]), file=self.stream
+                )
         super().finish()
 
 
@@ -198,43 +193,42 @@ def _notes(result: Result) -> Iterator[str]:
         yield f"{printable(result.detector)}: {result.scale}."
     unit = "clip" if result.faces and result.faces[0].frames else "frame"
     if result.frames > 1 and result.faces:
-        yield f"Video: the mean of the highest score in each {unit} counts; the box is that of the highest of all."
+        yield f"Several {unit}s: the mean of the highest score in each counts; the box is that of the highest of all."
     elif len(result.faces) > 1:
         yield "Several faces in a picture: the highest score counts; the box (left,top width×height) is that face."
+    if _spread(deciding_face(result)):
+        yield "Spread: the largest minus the smallest P(fake) of the members, for that face."
 
 
 def _is_shown(cells: Sequence[str]) -> bool:
     return cells[0] not in Table.OPTIONAL or any(cells[1:])
 
 
-def _shortened(found: Sequence[Sequence[str]], width: int) -> list[tuple[str, ...]]:
-    """Return columns as rows. Of a file that has no room beside the other columns, only the end is shown."""
-    from rich.cells import cell_len
-
-    widest = {cells[0]: max(map(len, cells)) for cells in found[1:]}
-    beside = sum(2 + (min(most, width // 3) if name == "reason" else most) for name, most in widest.items())
-    room = max(width - beside, 20)
-    files = []
-    for file in found[0]:
-        end = file
-        while cell_len(end) > room - (end is not file):
-            end = end[1:]
-        files.append(file if end is file else f"…{end}")
-    return list(zip(files, *found[1:], strict=True))
-
-
-def wide_console(stream: TextIO, least: int = 0) -> Any:
-    """Return a Rich console that fits a terminal, and folds nothing when the output goes to a file or a pipe.
+def table_of_files(found: Sequence[Sequence[str]], stream: TextIO) -> str:
+    """Return a table whose first column are files; of those that have no room in a terminal, the end is shown.
 
     Args:
-        stream: Stream to print to.
-        least: Smallest width in columns; a narrower terminal breaks the lines itself.
+        found: Columns, each with its heading first.
+        stream: Stream that it will be printed to.
     """
-    from rich.console import Console
+    width = width_of(stream)
+    whole = fit(_shortened(found, width), width, STYLES)
+    kept = [cells for cells in found if cells[0] not in whole.left_out]
+    text = fit(_shortened(kept, width), width, STYLES).text
+    return "\n".join(filter(None, (text, note(whole.left_out, whole.needed, "--format csv"))))
 
-    console = Console(file=stream, highlight=False)
-    console.width = max(console.width, least) if stream.isatty() else 100_000
-    return console
+
+def width_of(stream: TextIO) -> int:
+    """Return the columns of a terminal; in a file or a pipe, each row is one line."""
+    return terminal_width() if stream.isatty() else 100_000
+
+
+def _shortened(found: Sequence[Sequence[str]], width: int) -> list[tuple[str, ...]]:
+    """Return columns as rows, with the ends of those files that have no room beside the other columns."""
+    widest = {cells[0]: max(map(len, cells)) for cells in found[1:]}
+    beside = sum(2 + (min(most, width // 3) if name in PROSE else most) for name, most in widest.items())
+    files = [end_of(file, max(width - beside, 20)) for file in found[0]]
+    return list(zip(files, *found[1:], strict=True))
 
 
 def _to_json(result: Result) -> str:

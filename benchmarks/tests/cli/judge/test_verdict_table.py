@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable
 
@@ -45,8 +46,7 @@ def printed(results: Iterable[Result], form="table", stream=None):
 @pytest.fixture
 def terminal(monkeypatch):
     def show(width, results):
-        monkeypatch.setattr(text.shutil, "get_terminal_size", lambda _: (width, 40))
-        monkeypatch.setattr(text, "terminal_width", lambda: width)
+        monkeypatch.setattr(text.shutil, "get_terminal_size", lambda _: os.terminal_size((width, 40)))
         shown = printed(results, stream=Terminal())
         return re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
 
@@ -76,9 +76,10 @@ def test_several_faces_are_explained():
     assert below == [
         SCALE,
         "Several faces in a picture: the highest score counts; the box (left,top width×height) is that face.",
-        "Video: the mean of the highest score in each frame counts; the box is that of the highest of all.",
-        "Video: the mean of the highest score in each clip counts; the box is that of the highest of all.",
+        "Several frames: the mean of the highest score in each counts; the box is that of the highest of all.",
+        "Several clips: the mean of the highest score in each counts; the box is that of the highest of all.",
     ]
+    assert "Spread: the largest minus the smallest P(fake)" in printed([result(faces=[face(spread=0.25)])])
     assert printed([picture, video]).splitlines()[2].split()[3:5] == ["2", "16"], "faces, and frames"
 
 
