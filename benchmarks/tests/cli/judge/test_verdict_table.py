@@ -6,11 +6,15 @@ import csv
 import io
 import os
 import re
+import shutil
 from collections.abc import Iterable
 
 import pytest
 import typer
+from media import PORTRAIT, ROOT
+from typer.testing import CliRunner
 
+from deepfake_bench.cli import app
 from deepfake_bench.cli.output import text
 from deepfake_bench.cli.output.streams import colours_wanted
 from deepfake_bench.cli.output.writers import WRITERS
@@ -127,3 +131,13 @@ def test_csv_has_the_columns_of_pandas_and_the_logit_of_its_score():
     assert failed["error"] == "is broken"
     assert not any(failed[name] for name in ("p_fake", "logit", "x", "box_height", "time_s"))
     assert set(to_row(video)) == set(COLUMNS)
+
+
+def test_the_documentation_shows_what_is_printed(tmp_path, monkeypatch):
+    pytest.importorskip("deepfake_lite")
+    shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    shutil.copy(PORTRAIT.parent / "plumbing" / "fake" / "view07.jpg", tmp_path / "edited.jpg")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    ((command, shown),) = re.findall(r"^\$ dfbench (.*)\n((?:.+\n|\n)+?)^```", page, re.MULTILINE)
+    assert CliRunner().invoke(app, command.split()).stdout == shown
