@@ -51,8 +51,10 @@ def shell_commands(program: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_the_readme_opens_with_one_line_to_run_and_one_to_test():
-    run, test = (block.splitlines() for block in blocks(ROOT / "README.md", "sh")[:2])
+def test_the_readme_opens_with_a_light_start_one_line_to_run_and_one_to_test():
+    light, run, test = (block.splitlines() for block in blocks(ROOT / "README.md", "sh")[:3])
+    assert light[0].endswith("pip install . ./plugins/deepfake-lite")
+    assert light[1:] == ["dfbench predict photo.jpg"]
     assert len(run) == len(test) == 1
     assert run[0].endswith("dfbench run --device cpu")
     assert test[0].endswith("&& tox")
@@ -113,7 +115,9 @@ def test_commands_in_the_documentation_exist():
             name, *words = words
             assert name in command.commands, f"{page}: dfbench {' '.join(arguments)}"
             command = command.commands[name]
-        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        options = {
+            option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+        } | {"--help"}
         for word in words:
             if word.startswith("--"):
                 assert word in options, f"{page}: dfbench {' '.join(arguments)}"

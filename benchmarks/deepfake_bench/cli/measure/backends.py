@@ -26,7 +26,8 @@ def backends(
         typer.Argument(
             metavar="DETECTOR",
             autocompletion=completion.detectors,
-            help="Names or model files; by default every installed detector that comes with its weights.",
+            help="Names, see dfbench list, or model files; by default every installed detector that comes with its "
+            "weights.",
         ),
     ] = None,
     output: Output = Format.table,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import model_of, run_of
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Device, Threads
 
@@ -41,7 +42,9 @@ def card(
     ],
     validation: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Folder of the training run, whose validation scores are shown."),
+        typer.Option(
+            metavar="RUN", help="Folder of the training run, see dfbench runs list, whose validation scores are shown."
+        ),
     ] = None,
     trained_on: Annotated[
         str | None,
@@ -57,13 +60,6 @@ def card(
             help="TOML file of [[source]] tables: the sources of the training data, and their terms.",
         ),
     ] = None,
-    cache_dir: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Folder for the faces that --trained-on prepares.")
-    ] = Path("cache"),
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Folder for the measurements; by default RUN/card.", show_default=False),
-    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Largest number of files of each source and class, for a trial."),
@@ -71,9 +67,16 @@ def card(
     seconds: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of each steady-state measurement.")
     ] = 2.0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for the measurements; by default RUN/card.", show_default=False),
+    ] = None,
     reuse: Annotated[
         bool, typer.Option("--reuse", help="Use the measurements in --out instead of measuring again.")
     ] = False,
+    cache_dir: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the faces that --trained-on prepares.")
+    ] = Path("cache"),
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -94,6 +97,8 @@ def card(
     from deepfake_registry.provenance import read_terms
 
     # Mistakes are found before anything is measured, because measuring takes long.
+    detector = model_of(detector)
+    validation = validation or (run_of(detector) if trained_on is None else None)
     kept = out or (validation / "card" if validation else None)
     if kept is None or (validation is None) == (trained_on is None):
         raise DeepfakeError(

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 def report(
     reports: Reports,
-    targets: Targets = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write one HTML page, which opens offline, to this file.")
     ] = None,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write one row for each metric, as CSV, to this file.")
     ] = None,
+    targets: Targets = False,
 ) -> None:
     """Show reports as tables, as one HTML page, or as CSV.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.json_file import JsonFile, echo_beside, is_stdout
 from deepfake_bench.cli.output.options import Backend, Device, Targets, Threads
@@ -121,7 +122,10 @@ def run(
     targets: Targets = False,
     backend: Annotated[
         list[Backend] | None,
-        typer.Option(help="Runtime that computes the network; by default the one that auto selects; may be repeated."),
+        typer.Option(
+            metavar=f"<{'|'.join(Backend)}>",
+            help="Runtime that computes the network; by default the one that auto selects; may be repeated.",
+        ),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -158,11 +162,11 @@ def run(
     if p99_ms is not None and "server" not in (scenario or ()):
         raise DeepfakeError("--p99-ms is for the scenario server: add --scenario server")
     check_device(device)
-    for file in (out, html, csv, None if is_stdout(json_file) else json_file):
+    for file in (out and out / "report.json", html, csv, None if is_stdout(json_file) else json_file):
         if file is not None:
             check_writable(file)
     # An alias may be moved while this runs: all measurements are of the version that it points at now.
-    names = [find_registered(name).reference if is_registered_name(name) else name for name in detector or ()]
+    names = [find_registered(name).reference if is_registered_name(name) else model_of(name) for name in detector or ()]
     for name in names:
         if not is_registered_name(name) and not Path(name).exists():
             plugins.detector_spec(name)

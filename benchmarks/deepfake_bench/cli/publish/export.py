@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from deepfake_bench.cli import completion
-from deepfake_bench.cli.models import model_of, trained_model
+from deepfake_bench.cli.models import run_of, trained_model
 from deepfake_bench.cli.output.options import Download, Weights
 from deepfake_bench.cli.publish.few_images import warn_of_few
 
@@ -76,7 +76,10 @@ def export(
         dfbench export runs/mine --out mine-small/ --precision int8-weights
         dfbench export lite --out models/ --layout triton
     """
+    from deepfake_core.datasets.opening import resolved
+    from deepfake_core.discovery.artifacts import check_package_folder
     from deepfake_core.errors import DeepfakeError
+    from deepfake_core.export import check_export
 
     write = layout_writer(layout) if layout is not None else None
     if write and format_ != "onnx":
@@ -86,16 +89,23 @@ def export(
             raise DeepfakeError(f"{source} is copied unchanged: leave out --precision, --data and --weights")
         typer.echo(f"wrote {write(source, out)}")
         return
+    run = run_of(source) if precision == "int8" else None
+    file = out / "model.onnx" if write else out
+    check_export(format_, precision, file, labelled=data is not None or run is not None)
+    if not file.suffix:
+        check_package_folder(out)
+    if data is not None:
+        resolved(data)
     loaded = trained_model(source, weights=weights, download=download)
     options: dict[str, Any] = {}
     if data is not None:
         from deepfake_exports.calibration_images import labelled_crops
 
         options = labelled_crops(loaded, data)
-    elif precision == "int8" and model_of(source) != source:
+    elif run is not None:
         from deepfake_exports.calibration_images import held_out_crops
 
-        options = held_out_crops(loaded, Path(source))
+        options = held_out_crops(loaded, run)
     if precision != "fp32":
         warn_of_few(loaded, data or source, options)
     if write:

@@ -28,7 +28,7 @@ def parity(
         typer.Argument(
             metavar="DETECTOR|RUN",
             autocompletion=completion.detectors,
-            help="Detectors to export; by default every installed one.",
+            help="Detectors to export, see dfbench list; by default every installed one.",
         ),
     ] = None,
     formats: Annotated[
@@ -114,7 +114,8 @@ def parity(
             table.add(cell(loaded, format, precision, data=named, keep=keep, **options))
             table.write(out)
     cells = list(table.cells.values())
-    typer.echo(columns([COLUMNS, *(texts(item) for item in cells if not item.reason)], elsewhere=str(out / PAGE)))
+    if shown := [texts(item) for item in cells if not item.reason]:
+        typer.echo(columns([COLUMNS, *shown], elsewhere=str(out / PAGE)))
     for item in cells:
         if item.reason:
             typer.echo(f"absent: {item.detector} as {item.format} {item.precision}: {item.reason}")

@@ -25,7 +25,9 @@ def build(
     ],
     detectors: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DETECTOR", help="Detectors to build; by default every one in the file."),
+        typer.Argument(
+            metavar="DETECTOR", help="Detectors to build, see dfbench list; by default every one in the file."
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None,

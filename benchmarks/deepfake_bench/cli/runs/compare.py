@@ -12,7 +12,10 @@ from deepfake_bench.cli.runs.shared import number_text
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Folders of runs; dfbench runs list shows them.", show_default=False),
+    ],
 ) -> None:
     """Compare the metrics and the settings of several runs.
 
