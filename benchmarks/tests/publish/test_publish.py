@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import deepfake_core as df
 import publish
 import publish_steps
 import published
@@ -180,24 +181,21 @@ def test_the_plumbing_set_is_no_accuracy(results):
     assert cells(shown, "stylegan_ffhq")[3:8] == ["0.888 [0.868, 0.908]", *["0.250"] * 4]
 
 
-def test_the_readme_shows_the_labelled_sources(results):
-    rows = published.lite(results).splitlines()[2:]
-    assert rows == ["| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |"]
-    assert published.unet(results).splitlines()[2:] == []  # it was not measured
-
-
-def test_sources_of_fakes_alone_get_a_sentence(results):
+def test_the_readme_shows_found_fakes_and_false_alarms_of_the_labelled_sources(results):
     report = json.loads((results / "evaluation.json").read_text())
     (row,) = (row for row in report["measurements"] if row["dataset"]["name"] == "evaluation")
-    alone = row["sources"][1]
-    alone |= {"source": "elsewhere", "real": 0, "fake": 30}
-    alone["metrics"] = {"auc": {"value": None}, "fakes_found": {"value": 0.3, "low": 0.133, "high": 0.467}}
+    both, alone = row["sources"]
+    found = {"fakes_found": {"value": 0.3, "low": 0.133, "high": 0.467}}
+    both["metrics"] |= found | {"reals_passed": {"value": 0.95, "low": 0.9, "high": 0.99}}
+    both["unsure_rate"] = 0.25
+    alone |= {"source": "elsewhere", "real": 0, "fake": 30, "metrics": {"auc": {"value": None}, **found}}
     (results / "evaluation.json").write_text(json.dumps(report))
-    assert published.lite(results).splitlines()[2:] == [
-        "| StyleGAN | 20 + 20 | 0.888 [0.868, 0.908] |",
-        "",
-        "Of the 30 E, it finds 30% [13%, 47%].",
-    ]
+    shown = published.lite(results)
+    assert cells(shown, "StyleGAN")[1:] == ["20 + 20", "0.888 [0.868, 0.908]", "30% [13%, 47%]", "5% [1%, 10%]", "25%"]
+    assert cells(shown, "E")[1:5] == ["0 + 30", "–", "30% [13%, 47%]", "–"]
+    band = df.load("lite").manifest.calibration
+    assert f"real below {band.unsure_low:.1%}" in shown
+    assert published.unet(results).splitlines()[2:] == []  # it was not measured
 
 
 def test_the_readme_tells_the_pace_in_a_sentence(results):
