@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 from deepfake_bench.records.report import ORIGINAL, RECODED, Estimate, Measurement
+from deepfake_core.discovery.artifacts import RUN_MODEL
 
 SIGNS = {"<=": "≤", ">=": "≥"}
 ACCURACY = {
@@ -25,6 +26,8 @@ ACCURACY = {
 }
 """Measure of accuracy → heading of its column; a table has the columns that it has room for."""
 
+UNCHANGED = (ORIGINAL, "clean")
+"""Variants of images as they are."""
 # Variant, or first word of a variant's name → its name in tables, and its name under the axis of a diagram.
 _VARIANTS = {
     ORIGINAL: ("as they are", "as\nis"),
@@ -47,8 +50,9 @@ _FAMILIES = {
 
 
 def short_name(detector: str) -> str:
-    """Return a detector's name for readers: without the folders of a path."""
-    return Path(detector).name or detector
+    """Return a detector's name for readers: the last part of a path; of a run's ``model``, that of the run."""
+    path = Path(detector)
+    return path.parent.name if path.name == RUN_MODEL and path.parent.name else path.name or detector
 
 
 def conditions_of(row: Measurement) -> tuple[str, str, str]:

@@ -197,7 +197,7 @@ def test_the_command_writes_what_is_asked_for(full, tmp_path):
     assert "documented targets" in shown.stdout
     gone = CliRunner().invoke(app, ["report", str(tmp_path / "gone.json")])
     assert gone.exit_code == 2
-    assert "gone.json: cannot be read" in gone.stderr
+    assert "gone.json: no such file" in gone.stderr
 
 
 def test_a_run_writes_the_page_with_curves_of_its_own(tiny, tmp_path):

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from deepfake_bench.records.report import ORIGINAL, Curves, Estimate, SourceAccuracy
+from deepfake_bench.records.report import Curves, Estimate, SourceAccuracy
 from deepfake_bench.report.figures import half_widths, mean_estimate
 from deepfake_bench.report.html.entries import Entry
-from deepfake_bench.report.html.svg import Axis, Series, diagram, linear, logarithmic, named, normal_deviates
-from deepfake_bench.report.labels import family_label, short, variant_lines
-
-MOST_VARIANTS = 10
-"""Most columns of a diagram; where there are more variants, each family of them gets a diagram of its own."""
+from deepfake_bench.report.html.svg import Axis, Series, diagram, has_room, linear, logarithmic, named, normal_deviates
+from deepfake_bench.report.labels import UNCHANGED, family_label, short, variant_lines
 
 
 def pareto(measured: Sequence[Entry], entries: Sequence[Entry]) -> str:
@@ -107,16 +104,20 @@ def _said(source: SourceAccuracy, metric: str) -> str:
 
 
 def robustness(entry: Entry) -> str:
-    """Return the AUC of each source over the variants of its images, with intervals; empty without any."""
+    """Return the AUC of each source over the variants of its images, with intervals; empty without any.
+
+    Where a diagram has no room for all variants, each family of them gets a diagram of its own.
+    """
     names = list(dict.fromkeys(source.variant for source in entry.row.sources if source.variant))
-    if len(names) <= MOST_VARIANTS:
+    if has_room([variant_lines(name) for name in names]):
         return _over_variants(entry, entry.label, names)
     families: dict[str, list[str]] = {}
+    unchanged = [name for name in names if name in UNCHANGED]
     for name in names:
-        if name != ORIGINAL:
+        if name not in UNCHANGED:
             families.setdefault(_family(name), []).append(name)
     return "".join(
-        _over_variants(entry, f"{entry.label}: {family}", [ORIGINAL, *sorted(members, key=_strength)])
+        _over_variants(entry, f"{entry.label}: {family}", [*unchanged, *sorted(members, key=_strength)])
         for family, members in families.items()
     )
 
@@ -132,14 +133,14 @@ def _family(name: str) -> str:
 def _strength(name: str) -> tuple[int, float]:
     """Return the place among the variants of a family, the mildest first.
 
-    A quality or a side falls with strength, the width of a blur or of noise grows.
+    A quality or a side falls with strength, all else grows.
     """
     first, _, rest = name.partition("_")
     try:
         number = float(rest.partition("_")[0])
     except ValueError:
         return 1, 0.0
-    return 0, number if first in ("blur", "noise") else -number
+    return 0, -number if first in ("jpeg", "webp", "avif", "resize") else number
 
 
 def _over_variants(entry: Entry, title: str, names: Sequence[str]) -> str:

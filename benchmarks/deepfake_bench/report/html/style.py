@@ -37,7 +37,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem;margin:.3rem 0}.wide{f
 th,td{text-align:left;vertical-align:top;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line)}
 .wide th,.wide td{padding-right:.6rem}th{vertical-align:bottom;overflow-wrap:normal}
 .number{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:normal}
-.ends{white-space:nowrap}.pairs{width:auto}
+.ends{display:inline-block}.pairs{width:auto}
 .bars{list-style:none;margin:0;padding:0}
 .bars li{display:grid;grid-template-columns:minmax(10rem,20rem) minmax(8rem,1fr) minmax(10rem,18rem);gap:.1rem .8rem;
 align-items:center;padding:.25rem 0}

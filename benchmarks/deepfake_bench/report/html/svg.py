@@ -20,6 +20,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 12.0, 12.0, 46.0
 COLOURS = 8
 _MARKERS = 4
 _LEAST_RATE = 1e-3
+_LETTER, _GAP = 5.6, 1.5
+"""Width of a letter under an axis, about, and what is left between two names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,12 @@ def logarithmic(label: str, low: float, high: float) -> Axis:
     ticks = [value for value in rounds if start <= value <= end]
     if len(ticks) > 8:
         ticks = [value for value in ticks if f"{value:e}"[0] == "1"]
-    return Axis(label, start, end, tuple((value, f"{value:g}") for value in ticks), math.log10)
+    return Axis(label, start, end, tuple((value, _rounded(value)) for value in ticks), math.log10)
+
+
+def _rounded(value: float) -> str:
+    """Return a round number without an exponent: ``200k`` and ``5M`` for large ones."""
+    return f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e5 else f"{value:g}"
 
 
 def normal_deviates(label: str) -> Axis:
@@ -115,6 +122,12 @@ def normal_deviates(label: str) -> Axis:
 def named(label: str, names: Sequence[str]) -> Axis:
     """Return an axis of names, evenly spread; the first lies at 0, the next at 1."""
     return Axis(label, -0.5, len(names) - 0.5, tuple((float(place), name) for place, name in enumerate(names)))
+
+
+def has_room(names: Sequence[str]) -> bool:
+    """Return whether the names of a :func:`named` axis, of one or more lines each, stand beside each other."""
+    widest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    return len(names) * (widest * _LETTER + _GAP) <= WIDTH - _LEFT - _RIGHT
 
 
 def diagram(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
