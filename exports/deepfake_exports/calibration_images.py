@@ -35,11 +35,13 @@ def labelled_crops(loaded: LoadedDetector, data: str, limit: int | None = None) 
     from deepfake_core.errors import TrainingDataError
     from deepfake_core.evaluation.evaluate import evaluate
     from deepfake_core.evaluation.samples import Subset, evenly
+    from deepfake_core.progress import track
 
     dataset = open_dataset(data)
     if limit is not None:
         dataset = Subset(dataset, evenly(list(dataset), limit))
     judged = evaluate(loaded, dataset, keep_crops=True)
+    judged = track(judged, "cutting faces")
     found = [(result.faces[0].crop, int(sample.is_fake)) for sample, result in judged if result.faces]
     if not found:
         raise TrainingDataError(f"{data}: no face was found in any of its files")

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from deepfake_core.progress import track
 from deepfake_exports.parity import spread
 
 LARGE_FROM = 64
@@ -138,7 +139,8 @@ def quantise(plain: Path, images: NDArray[np.uint8], scratch: Path) -> tuple[onn
         """Source of the images, one by one."""
 
         def __init__(self) -> None:
-            self.feeds: Iterator[NDArray[np.uint8]] = iter(spread(images, CALIBRATION_IMAGES)[:, None])
+            few = spread(images, CALIBRATION_IMAGES)[:, None]
+            self.feeds: Iterator[NDArray[np.uint8]] = track(few, "measuring ranges", total=len(few))
 
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             image = next(self.feeds, None)
@@ -211,7 +213,8 @@ def by_sensitivity(
         drift: Function that measures the error of a graph; it is called once for each layer, on a graph in which only
             this layer computes in float.
     """
-    found = {name: drift(in_float(quantised, plain, {name})) for name in quantised_layers(quantised)}
+    layers = track(quantised_layers(quantised), "ranking layers")
+    found = {name: drift(in_float(quantised, plain, {name})) for name in layers}
     return sorted(found, key=lambda name: found[name])
 
 

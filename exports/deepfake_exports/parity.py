@@ -14,6 +14,7 @@ from torch import nn
 
 from deepfake_core.errors import ParityError
 from deepfake_core.evaluation.metrics import roc_auc
+from deepfake_core.progress import track
 from deepfake_core.runtimes.base import Outputs, worst_difference
 from deepfake_core.runtimes.torch import as_outputs
 from deepfake_registry.manifest import Calibration, ModelManifest, PreprocessSpec
@@ -269,16 +270,20 @@ def mean_p_change(before: NDArray[np.float32], after: NDArray[np.float32], calib
 
 def known_scores(reference: Run, data: LabelledImages) -> NDArray[np.float32]:
     """Return the network's logits ``float32 [N]`` of labelled images; the network runs where they are not known."""
-    return scores_of(reference, data.images) if data.logits is None else data.logits
+    if data.logits is not None:
+        return data.logits
+    return scores_of(reference, data.images, progress="scoring by the network")
 
 
-def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16) -> NDArray[np.float32]:
+def scores_of(run: Run, images: NDArray[np.uint8], batch: int = 16, *, progress: str = "") -> NDArray[np.float32]:
     """Compute the logits ``float32 [N]`` of many inputs.
 
     Args:
         run: The network.
         images: Images ``uint8 [N, H, W, 3]``, or clips ``uint8 [N, T, H, W, 3]``.
         batch: Largest number of images, or of frames, that run at a time; a clip always runs as a whole.
+        progress: Label of a progress bar; by default none is shown.
     """
     step = max(1, batch // images.shape[1]) if images.ndim == 5 else batch
-    return np.concatenate([run(images[i : i + step]).logit for i in range(0, len(images), step)])
+    starts = range(0, len(images), step)
+    return np.concatenate([run(images[i : i + step]).logit for i in (track(starts, progress) if progress else starts)])

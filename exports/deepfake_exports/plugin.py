@@ -22,6 +22,7 @@ EXPORTERS = (
         suffix=".xml",
         precisions=("fp32", "fp16-storage", "bf16", "int8"),
         install="deepfake-core[torch,openvino]",
+        needs={"int8": ("nncf", "deepfake-core[openvino-int8]")},
     ),
     ExporterSpec(
         name="pt2",

@@ -13,6 +13,7 @@ from torch import nn
 
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.runtimes.torch import check_outputs
 from deepfake_exports.parity import LabelledImages
 from deepfake_exports.plugin import EXPORTERS
 from deepfake_registry.manifest import ModelManifest
@@ -43,9 +44,7 @@ def check_request(
             ``images`` are not inputs of the network.
     """
     if precision not in offered:
-        raise DeepfakeError(
-            f"precision {precision!r} is not offered by this format; choose one of {', '.join(offered)}"
-        )
+        raise DeepfakeError(f"this format has no precision {precision!r}; choose one of {', '.join(offered)}")
     if detector.preprocess != manifest.preprocess:
         raise DeepfakeError(
             f"the manifest of {manifest.name!r} states other preprocessing than its detector; "
@@ -71,7 +70,7 @@ def labelled(
         DeepfakeError: Images or labels are missing, their numbers differ, or one of the two classes is missing.
     """
     if images is None or labels is None:
-        raise DeepfakeError("int8 is gated on accuracy: pass calibration_images and labels of the validation split")
+        raise DeepfakeError("int8 is checked on labelled pictures: pass calibration_images and labels")
     if len(images) != len(labels):
         raise DeepfakeError(f"{len(images)} calibration images but {len(labels)} labels")
     if set(np.unique(labels)) != {0, 1}:
@@ -82,7 +81,12 @@ def labelled(
 
 
 def graph_of(network: nn.Module, manifest: ModelManifest) -> nn.Module:
-    """Return a frozen float32 copy of preprocessing and ``network`` on the CPU, in evaluation mode."""
+    """Return a frozen float32 copy of preprocessing and ``network`` on the CPU, in evaluation mode.
+
+    Raises:
+        PluginLoadError: The network gives other outputs than its manifest states.
+    """
+    check_outputs(network, manifest)
     model = WithPreprocess(copy.deepcopy(network), manifest.preprocess).cpu().float().eval()
     return cast(nn.Module, model.requires_grad_(False))
 

@@ -25,9 +25,13 @@ from deepfake_exports.request import graph_of, labelled
 from deepfake_registry.files import atomic_path, write_atomic
 from deepfake_registry.manifest import ModelManifest
 
-JSON = "parity.json"
-"""Name of the file that holds the table as data."""
-HEAD = """\
+JSON, PAGE = "parity.json", "PARITY.md"
+"""Names of the files that hold the table as data and as a page."""
+COLUMNS = (
+    "detector", "weights", "format", "precision", "max Δlogit", "ΔAUC", "mean Δp", "MB", "ms", "× torch eager",
+    "inputs",
+)  # fmt: skip
+HEAD = f"""\
 # Exports compared with their networks
 
 `dfbench parity` writes this page. Each exported file was run in its own runtime and compared with the network in torch.
@@ -36,7 +40,7 @@ cases and real inputs. ΔAUC and the mean change of the calibrated P(fake) are o
 column. ΔAUC is not checked for `untrained` weights, which are random. Times are medians at batch size 1 on the machine
 that made the table; × torch eager is the time of eager torch divided by this time, both measured in turns.
 
-| detector | weights | format | precision | max Δlogit | ΔAUC | mean Δp | MB | ms | × torch eager | inputs |
+| {" | ".join(COLUMNS)} |
 | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 """
 
@@ -240,7 +244,7 @@ class Table:
         """Write ``parity.json`` and ``PARITY.md`` to a folder."""
         cells = [asdict(item) for item in self.cells.values()]
         write_atomic(folder / JSON, json.dumps({"cells": cells}, indent=1) + "\n")
-        write_atomic(folder / "PARITY.md", self.markdown())
+        write_atomic(folder / PAGE, self.markdown())
 
     def add(self, item: Cell) -> None:
         """Add a cell, or replace the one of the same detector, format and precision."""
@@ -265,9 +269,15 @@ class Table:
 
 
 def _line(item: Cell) -> str:
-    head = f"| {item.detector} | {item.weights} | {item.format} | {item.precision} |"
+    cells = texts(item)
+    return f"| {' | '.join(cells)} |" if not item.reason else f"| {' | '.join(cells[:5])} | | | | | | |"
+
+
+def texts(item: Cell) -> tuple[str, ...]:
+    """Return a row as text, in the order of :data:`COLUMNS`; where there is no export, the first number says why."""
+    who = item.detector, item.weights, item.format, item.precision
     if item.reason:
-        return f"{head} absent: {item.reason} | | | | | | |"
+        return *who, f"absent: {item.reason}", *[""] * 6
     numbers = (item.logit, ".1e"), (item.auc, ".4f"), (item.p_fake, ".1e"), (item.size_mb, ".2f"), (item.ms, ".1f")
     shown = ("–" if value is None else f"{value:{style}}" for value, style in (*numbers, (item.ratio, ".2f")))
-    return f"{head} {' | '.join(shown)} | {f'{item.samples} of {item.data}' if item.samples else '–'} |"
+    return *who, *shown, f"{item.samples} of {item.data}" if item.samples else "–"

@@ -92,6 +92,35 @@ def new_folder(target: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_writable(target: str | Path, *, needs_bytes: int = 0) -> None:
+    """Refuse a place where a file or folder cannot be written, before the work whose result belongs there.
+
+    Args:
+        target: File or folder that will be written; folders above it need not exist yet. Nothing is left there.
+        needs_bytes: Size of what will be written, as far as it is known.
+
+    Raises:
+        DeepfakeError: It cannot be written, or the disk has too little space.
+    """
+    target = Path(target)
+    with _refused(target):
+        there = next(place for place in (target, *target.absolute().parents) if place.exists())
+        folder = there if there.is_dir() else target.absolute().parent
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            needs_bytes = max(needs_bytes, 1)
+    free = shutil.disk_usage(folder).free
+    if free < needs_bytes:
+        raise DeepfakeError(
+            f"{target}: needs {-(-needs_bytes // 10**6):,} MB, and the disk has {free // 10**6:,} MB left; free space, "
+            "or name another place"
+        )
+
+
 def write_atomic(target: str | Path, data: bytes | str) -> None:
     """Write ``data`` to ``target``, whole or not at all.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from deepfake_registry.errors import ArtifactCorrupt, RegistryError
 from deepfake_registry.manifest import MANIFEST_FILE, FileRef, ModelManifest, parse_manifest
 from deepfake_registry.names import check_name, check_paths, unique
+from deepfake_registry.paths import as_typed, why_no_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,10 @@ def read_manifest(folder: Path) -> tuple[bytes, ModelManifest]:
     try:
         text = file.read_bytes()
     except OSError as error:
-        raise ArtifactCorrupt(f"{folder}: not a packaged model, {MANIFEST_FILE}: {error.strerror}") from error
+        reason = why_no_path(folder) or (
+            f"not a packaged model ({MANIFEST_FILE}: {error.strerror}); name the folder of an export or a run"
+        )
+        raise ArtifactCorrupt(f"{as_typed(folder)}: {reason}") from error
     return text, parse_manifest(text, file)
 
 

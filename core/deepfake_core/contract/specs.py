@@ -6,7 +6,8 @@ They are plain frozen dataclasses, so that listing plugins imports nothing heavy
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Literal
 
@@ -153,7 +154,9 @@ class ExporterSpec:
         exporter: ``"package.module:function"`` of the function that writes the file (imports torch).
         suffix: Suffix of the file, with its dot.
         precisions: Precisions that the format can be written in, such as ``("fp32", "int8")``.
+            A milder one comes before a harsher one.
         install: Requirement that brings what the function needs.
+        needs: Precision → module that it needs besides, and the requirement that brings it.
         api_version: Version of the plugin interface that the record was written for.
     """
 
@@ -163,4 +166,5 @@ class ExporterSpec:
     suffix: str
     precisions: tuple[str, ...] = ("fp32",)
     install: str = "deepfake-core[torch]"
+    needs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     api_version: int = API_VERSION

@@ -19,6 +19,7 @@ from deepfake_core.datasets.files import exists
 from deepfake_core.datasets.labels import parse_labels
 from deepfake_core.discovery.plugins import dataset_spec, datasets, import_object
 from deepfake_core.errors import MissingExtra, PluginLoadError, TrainingDataError
+from deepfake_registry.paths import why_no_path
 
 # A name has at least two letters, so that C:\data is a path. A URL alone, such as hf://…, is not NAME:PATH.
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]+):(?!//)(?P<rest>.*)", re.DOTALL)
@@ -98,7 +99,10 @@ def open_address(address: Address) -> Dataset:
         TrainingDataError: The layout does not exist, or has no such option.
         DuplicatePlugin, PluginLoadError: The plugin of the layout cannot be used.
     """
-    kind: type[Dataset] = import_object(dataset_spec(address.name).dataset)
+    spec = dataset_spec(address.name)
+    if re.match("https?:", address.path):
+        raise TrainingDataError(f"{address.path}: {why_no_path(address.path)}")
+    kind: type[Dataset] = import_object(spec.dataset)
     dataset = kind(*[address.path] if address.path else [], **_options(address.name, kind, address))
     dataset.address = address
     return dataset
@@ -107,7 +111,8 @@ def open_address(address: Address) -> Dataset:
 def _recognise(path: str) -> str:
     """Return the name of the layout of an existing file or folder."""
     if not exists(path):
-        raise TrainingDataError(f"{path}: no such file or folder; name an existing one, or write NAME:PATH")
+        reason = why_no_path(path) or "no such file or folder; name an existing one, or write NAME:PATH"
+        raise TrainingDataError(f"{path}: {reason}")
     found, broken = [], []
     for name, entry in datasets().items():
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_registry.paths import as_typed, why_no_path
 
 _SEPARATORS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
@@ -81,4 +82,5 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         raise TrainingDataError(f"{path}: row {reader.line_num}: {error}; correct it") from error
     except OSError as error:
-        raise TrainingDataError(f"{path}: cannot be read ({error.strerror}); name an existing CSV file") from error
+        reason = why_no_path(path) or f"cannot be read ({error.strerror}); name an existing CSV file"
+        raise TrainingDataError(f"{as_typed(path)}: {reason}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ from pathlib import Path
 from xml.parsers import expat
 
 from deepfake_core.discovery.onnx_file import onnx_metadata, refuse_external_data
-from deepfake_core.errors import ArtifactCorrupt, InputError
+from deepfake_core.errors import ArtifactCorrupt, DeepfakeError, InputError
 from deepfake_registry.files import atomic_path, sha256_file, write_atomic
 from deepfake_registry.manifest import MANIFEST_FILE, MANIFEST_KEY, FileRef, ModelManifest, parse_manifest
+from deepfake_registry.paths import as_typed, why_missing
 from deepfake_registry.published import inside, read_manifest
 
 ENSEMBLE_FILE = "ensemble.json"
 """Name of the file in a folder that :meth:`deepfake_core.ensemble.ensemble.Ensemble.save` wrote."""
+
+RUN_MODEL = "model"
+"""Name of the folder in which a training run packages its model."""
 
 FORMATS = {".onnx": "onnx", ".safetensors": "safetensors", ".xml": "openvino"}
 """Suffix of a bare file that can be loaded → its format. Files of the other export formats are for other programs."""
@@ -134,11 +139,51 @@ def is_path(name_or_path: str | os.PathLike[str]) -> bool:
 def read_package(folder: str | Path) -> Package:
     """Read the manifest of a packaged model; each file is verified when :meth:`Package.artifact` returns it.
 
+    Args:
+        folder: Folder of the package, or of the training run that packaged it.
+
     Raises:
         ArtifactCorrupt: The manifest is missing or cannot be read.
     """
-    folder = Path(folder)
+    folder = package_folder(folder)
     return Package(folder, read_manifest(folder)[1])
+
+
+def package_folder(folder: str | Path) -> Path:
+    """Return the folder of a packaged model, given that folder or the one of the training run that packaged it.
+
+    A run packages the weights of its best validation.
+
+    Raises:
+        ArtifactCorrupt: It is a run that has not packaged its model yet, or the folder of several runs.
+    """
+    folder = Path(folder)
+    if (folder / MANIFEST_FILE).is_file():
+        return folder
+    if (folder / RUN_MODEL / MANIFEST_FILE).is_file():
+        return folder / RUN_MODEL
+    if (settings := folder / "config.yaml").is_file():
+        detector = re.search(r"^detector: (\S+)$", settings.read_text("utf-8", "replace"), re.MULTILINE)
+        raise ArtifactCorrupt(
+            f"{folder}: this run has not ended, and packages its model at its end; go on with it: dfbench train "
+            f"{detector[1] if detector else 'DETECTOR'} --run-dir {folder} --resume"
+        )
+    if runs := sorted(found.parent.parent for found in folder.glob(f"*/{RUN_MODEL}/{MANIFEST_FILE}")):
+        raise ArtifactCorrupt(f"{folder}: holds runs; name one of them, such as {runs[0]}")
+    return folder
+
+
+def check_package_folder(folder: str | Path) -> None:
+    """Refuse a folder that holds other files than a packaged model, among which the files of one would be lost.
+
+    Raises:
+        DeepfakeError: It holds other files, or it is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DeepfakeError(f"{folder}: is a file; name another folder, or a file with the suffix of its format")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST_FILE).is_file():
+        raise DeepfakeError(f"{folder}: holds other files, and no packaged model; name a new or an empty folder")
 
 
 def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[str, Path]) -> Package:
@@ -183,9 +228,10 @@ def read_bare(path: str | Path) -> Artifact:
     path = Path(path)
     format = FORMATS.get(path.suffix.lower())
     if format is None:
-        raise InputError(str(path), f"not a model file; expected a package folder or one of {', '.join(FORMATS)}")
+        reason = f"is no model file; name one of {', '.join(FORMATS)}, or the folder of a packaged model"
+        raise InputError(as_typed(path), reason if path.is_file() else why_missing(path))
     if not path.is_file():
-        raise InputError(str(path), "no such file")
+        raise InputError(as_typed(path), why_missing(path))
     metadata = _READERS[format](path)
     text = metadata.get(MANIFEST_KEY)
     if text is None:

@@ -38,6 +38,7 @@ from deepfake_core.errors import (
     TrainingDataError,
     UnknownDetector,
 )
+from deepfake_registry.paths import why_no_path
 
 GROUP = "deepfake"
 STRICT = "DEEPFAKE_STRICT_PLUGINS"
@@ -224,6 +225,8 @@ def detector_spec(name: str) -> DetectorSpec:
     """
     hint = _unless_offered(DetectorSpec, name, detectors())
     if hint is not None:
+        if reason := why_no_path(name):
+            raise UnknownDetector(f"{name}: {reason}")
         raise UnknownDetector(
             f"unknown detector {name!r}; {hint or 'none is installed; run: pip install deepfake-lite'}"
         )

@@ -30,11 +30,11 @@ from deepfake_core.inputs.reading.memory import (
     read_file,
     refusal,
 )
-from deepfake_core.inputs.reading.paths import why_missing
 from deepfake_core.inputs.reading.pixels import array_to_rgb, to_rgb
 from deepfake_core.inputs.reading.tiff import UnreadablePhotograph, open_photograph
 from deepfake_core.inputs.sniff import HEAD_BYTES, Kind, sniff
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_registry.paths import why_missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -258,7 +258,7 @@ def open_stream(source: str | os.PathLike[str] | bytes, name: str) -> AbstractCo
     """
     if isinstance(source, bytes):
         if not source:
-            raise InputError(name, "no bytes at all")
+            raise InputError(name, "no bytes at all; pass the content of one picture or video")
         return nullcontext(io.BytesIO(source))
     path = Path(source)
     try:

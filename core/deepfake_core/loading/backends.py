@@ -12,7 +12,7 @@ from deepfake_core.contract.specs import DetectorSpec
 from deepfake_core.discovery.artifacts import FORMATS, Artifact
 from deepfake_core.discovery.plugins import detector_spec, import_object
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
-from deepfake_core.runtimes.base import Runtime
+from deepfake_core.runtimes.base import Runtime, device_name
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.runtimes.torch_side import import_torch
 from deepfake_core.timing import Stages
@@ -46,6 +46,24 @@ def check_backend(backend: str) -> None:
     known = get_args(Backend)
     if backend not in known:
         raise DeepfakeError(f"unknown backend {backend!r}; use {', '.join(known[:-1])} or {known[-1]}")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that no installed backend can use, before long work begins.
+
+    Raises:
+        MissingExtra: Only ONNX Runtime is installed, in a build without support of the device.
+        DeepfakeError: The device does not exist, or cannot be used.
+    """
+    device = device_name(device)
+    if device in ("auto", "cpu") or _runs_here("onnxruntime", device):
+        return
+    if find_spec("torch") is not None:
+        import_torch("torch_device")(device)
+    else:
+        from deepfake_core.runtimes.onnxruntime import usable_device
+
+        usable_device(device)
 
 
 def candidates(backend: Backend, offered: Sequence[str], device: str, label: str) -> dict[str, str]:

@@ -70,7 +70,7 @@ class OnnxRuntime(Runtime):
     def __init__(self, artifact: Artifact, *, device: str = "auto", threads: int | None = None) -> None:
         self.manifest = artifact.manifest
         self.threads = threads or allowed_threads()
-        self.device = _device(device)
+        self.device = usable_device(device)
         self._artifact = artifact
         self._outputs = [spec.name for spec in self.manifest.outputs]
         self._input = self.manifest.inputs[0].name
@@ -233,7 +233,13 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _device(device: str) -> str:
+def usable_device(device: str) -> str:
+    """Return the name of a device that ONNX Runtime can use; ``"auto"`` is CUDA where it starts, else the CPU.
+
+    Raises:
+        MissingExtra: CUDA is requested, and this build of ONNX Runtime does not support it.
+        DeepfakeError: The device is unknown, or ONNX Runtime cannot run there.
+    """
     device = device_name(device)
     listed = _LISTED in ort.get_available_providers()
     if device == "auto":
@@ -241,9 +247,12 @@ def _device(device: str) -> str:
             _note_cpu(reason)
         return "cuda" if listed and not reason else "cpu"
     if device.startswith("mps"):
-        raise DeepfakeError(f"device {device!r}: ONNX Runtime does not run there; use backend='torch' or device='cpu'")
+        raise DeepfakeError(
+            f"device {device!r}: ONNX Runtime does not run there; use backend='torch' (--backend torch), or "
+            "device='cpu' (--device cpu)"
+        )
     if device != "cpu" and not listed:
-        raise MissingExtra("ONNX Runtime on CUDA", "onnxruntime-gpu")
+        raise MissingExtra(f"device {device!r}: ONNX Runtime on a GPU", "onnxruntime-gpu")
     if device != "cpu" and (reason := cuda_failure(device)):
         raise DeviceFailed(device, "ONNX Runtime", reason, _REMEDY)
     return device

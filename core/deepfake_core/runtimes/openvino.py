@@ -52,7 +52,7 @@ class OpenVinoRuntime(Runtime):
     def __init__(self, artifact: Artifact, *, device: str = "auto", threads: int | None = None) -> None:
         device = device_name(device)
         if device not in ("auto", "cpu"):
-            raise DeepfakeError(f"device {device!r}: OpenVINO runs on the CPU here; use another backend")
+            raise DeepfakeError(f"device {device!r}: OpenVINO runs on the CPU here; use device='cpu' (--device cpu)")
         self.manifest, self.device = artifact.manifest, "cpu"
         self.threads = threads or allowed_threads()
         self._artifact = artifact

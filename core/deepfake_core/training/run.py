@@ -65,6 +65,7 @@ def train(
     start: LoadedDetector | None = None,
     download: bool = False,
     terms: Sequence[SourceTerms] = (),
+    tries: TrainRecipe | None = None,
     on_start: Callable[[], object] | None = None,
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Package:
@@ -88,6 +89,7 @@ def train(
             the backbone's public weights and random ones.
         download: Whether to download the backbone's public weights where they are not on this machine.
         terms: Licence terms of the sources, for the model's provenance.
+        tries: Recipe that the run tries out in small, whose packages must be installed, too.
         on_start: Function that is called once everything was checked that can be checked before the data are read.
         on_validation: Function that is called with the step and the metrics of each validation; it may raise
             :class:`~deepfake_core.training.loop.hooks.Stopped`.
@@ -110,7 +112,7 @@ def train(
         refuse_leftovers(run_dir, resume=resume)
     dataset, validating, testing = (_opened(given) for given in (data, valid, test or None))
     assert dataset is not None
-    check_installed(detector, recipe, track, (dataset, validating, testing))
+    check_installed(detector, recipe, track, (dataset, validating, testing), tries)
     seed_everything(recipe.seed)
     network = detector.build()
     check_outputs(network, detector.manifest(name, "untrained"))

@@ -120,7 +120,7 @@ def test_names_and_paths_that_do_not_exist(tiny: Path) -> None:
         load("tinny")
     with pytest.raises(InputError, match="no such file"):
         load("absent/model.onnx")
-    with pytest.raises(InputError, match="not a model file"):
+    with pytest.raises(InputError, match="no such file"):
         load(Path("absent"))
 
 

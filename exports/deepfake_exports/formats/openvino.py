@@ -160,12 +160,9 @@ class _Int8:
 
         Raises:
             ParityError: No file passes.
-            MissingExtra: NNCF is not installed.
         """
-        try:
-            import nncf
-        except ModuleNotFoundError:
-            raise MissingExtra("int8 for OpenVINO", "deepfake-core[openvino-int8]") from None
+        import nncf
+
         plain = nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
         ways = {
             "without SmoothQuant": nncf.AdvancedQuantizationParameters(smooth_quant_alphas=plain),

@@ -36,7 +36,7 @@ def run(
             metavar="DETECTOR",
             autocompletion=completion.detectors,
             help="Detector to measure: a name, see dfbench list, name@version or name@alias, a model file or the "
-            "folder of a packaged model; by default every installed detector; may be repeated.",
+            "folder of a packaged model or a run; by default every installed detector; may be repeated.",
         ),
     ] = None,
     dataset: Annotated[

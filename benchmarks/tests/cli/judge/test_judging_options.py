@@ -82,7 +82,10 @@ def test_standard_input(environment, tiny):
         expected = detector.predict(PORTRAIT)
     assert (judged["source"], judged["p_fake"]) == ("<stdin>", f"{expected.p_fake:.6f}")
     assert missing["verdict"] == "error"
-    assert (nothing["source"], nothing["error"]) == ("<stdin>", "no bytes at all")
+    assert (nothing["source"], nothing["error"]) == (
+        "<stdin>",
+        "no bytes at all; pass the content of one picture or video",
+    )
     assert (done.returncode, empty.exit_code) == (0, 3)
 
 
