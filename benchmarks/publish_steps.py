@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deepfake_bench.records.dataset import parse_dataset
 from deepfake_core.datasets.opening import resolved
+from deepfake_core.discovery import plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = ROOT / "benchmarks" / "suite"
@@ -130,8 +131,9 @@ def peers(given: Inputs, out: Path) -> Commands:
 
 
 def cpu(_: Inputs, out: Path) -> Commands:
-    """Measure the speed of every installed detector."""
-    return [(*DFBENCH, "run", *ON_CPU, "--json", str(out / "cpu.json"))]
+    """Measure the speed of every installed detector; each is named, so that untrained ones are measured in full."""
+    who = [word for name in plugins.detectors() for word in ("--detector", name)]
+    return [(*DFBENCH, "run", *who, *ON_CPU, "--json", str(out / "cpu.json"))]
 
 
 def card(given: Inputs, out: Path) -> Commands:

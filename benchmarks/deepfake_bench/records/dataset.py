@@ -64,5 +64,5 @@ def parse_dataset(text: str) -> DatasetRef:
 
 
 def with_plumbing(datasets: Iterable[str]) -> list[DatasetRef]:
-    """Return the datasets of a run: the embedded set, and those that the user named (see :func:`parse_dataset`)."""
-    return [PLUMBING, *map(parse_dataset, datasets)]
+    """Return the datasets of a run: those that the user named (see :func:`parse_dataset`), and the embedded set."""
+    return [*map(parse_dataset, datasets), PLUMBING]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from deepfake_bench.records.report import Estimate, Measurement
+from deepfake_bench.records.report import OF_VIDEOS, Estimate, Measurement
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 
 MEAN = "mean over sources"
@@ -47,8 +47,7 @@ def mean_estimate(row: Measurement, metric: str, variant: str = "") -> Estimate:
     Sources are drawn independently of each other, so the half-widths of their intervals add up in quadrature. Where a
     source has no interval, the mean has none.
     """
-    found = [source.metrics[metric] for source in row.sources if source.variant == variant and metric in source.metrics]
-    found = [item for item in found if item.value is not None]
+    found = averaged(row, metric, variant)
     if not found:
         return Estimate(value=None)
     value = math.fsum(item.value for item in found if item.value is not None) / len(found)
@@ -58,6 +57,18 @@ def mean_estimate(row: Measurement, metric: str, variant: str = "") -> Estimate:
         return Estimate(value=value)
     below, above = (math.hypot(*side) / len(found) for side in zip(*known, strict=True))
     return Estimate(value=value, low=value - below, high=value + above)
+
+
+def averaged(row: Measurement, metric: str, variant: str = "") -> list[Estimate]:
+    """Return a measure of each source in which it is defined; of pictures alone, where there are videos too."""
+    return [
+        source.metrics[metric]
+        for source in row.sources
+        if source.variant == variant
+        and metric in source.metrics
+        and source.metrics[metric].value is not None
+        and not (f"videos_{metric}" in row.metrics and source.source.endswith(OF_VIDEOS))
+    ]
 
 
 def half_widths(item: Estimate) -> tuple[float, float] | None:

@@ -12,7 +12,11 @@ from deepfake_bench.records.report import Measurement
 from deepfake_bench.records.targets import check_targets
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.discovery import plugins
+from deepfake_core.discovery.hub_cache import cached_weights
 from deepfake_core.runtimes.threads import allowed_threads
+
+LEFT_OUT = "not part of this run"
+"""First words of the reason why a scenario with targets has no measurement."""
 
 
 def plan(
@@ -30,6 +34,7 @@ def plan(
     p99_ms: float | None = None,
     variants: Literal["quick", "full"] = "quick",
     out: Path | None = None,
+    first: int = 0,
 ) -> list[Job]:
     """Return every measurement that a run consists of: detector × backend × scenario (× dataset where it needs one).
 
@@ -47,6 +52,7 @@ def plan(
         p99_ms: Experimental: bound on the p99 of the scenario ``server``, in ms.
         variants: List of changes that the scenario ``robustness`` makes.
         out: Folder for the predictions; without one, they are not written.
+        first: Number of the first measurement, in the names of files of predictions.
     """
     scenarios = list(scenarios or (item.name for item in SCENARIOS.values() if item.runs_by_default(device)))
     backends = list(backends or ["auto"])
@@ -70,8 +76,21 @@ def plan(
                         p99_ms=p99_ms,
                         variants=variants,
                     )
-                    jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, len(jobs))}))
+                    jobs.append(job.model_copy(update={"predictions": _predictions_file(out, job, first + len(jobs))}))
     return jobs
+
+
+def split_by_weights(detectors: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the detectors that have weights on this machine, or are a file of their own, and those that have none."""
+    parts: tuple[list[str], list[str]] = [], []
+    for name in detectors:
+        known = plugins.detectors().get(name)
+        spec = known.spec if known else None
+        at_hand = (
+            spec is None or spec.weights is not None or (spec.hub is not None and cached_weights(spec.hub) is not None)
+        )
+        parts[not at_hand].append(name)
+    return parts
 
 
 def _predictions_file(out: Path | None, job: Job, index: int) -> str:
@@ -106,4 +125,4 @@ def left_out(jobs: Sequence[Job]) -> Iterator[Measurement]:
         for scenario in dict.fromkeys(target.scenario for target in (known.spec.targets if known else ())):
             if scenario not in planned:
                 job = Job(detector=detector, scenario=scenario, device=device)
-                yield unmeasured(job, "skipped", f"not part of this run: dfbench run --scenario {scenario}")
+                yield unmeasured(job, "skipped", f"{LEFT_OUT}: dfbench run --scenario {scenario}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepfake_bench.records.job import Job
 from deepfake_bench.records.predictions import LEVELS, Prediction, by_level, by_source, write_predictions
+from deepfake_bench.records.report import OF_VIDEOS
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import level_means, source_accuracy
 from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
@@ -45,7 +46,7 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
     levels = {"videos": predictions} if detector.manifest.preprocess.clip else by_level(predictions)
     found = {
         level: [
-            source_accuracy(f"{name} (videos)" if index else name, pairs, threshold, fitted_here=bool(refused))
+            source_accuracy(f"{name}{OF_VIDEOS}" if index else name, pairs, threshold, fitted_here=bool(refused))
             for name, pairs in by_source(rows).items()
         ]
         for index, (level, rows) in enumerate(levels.items())

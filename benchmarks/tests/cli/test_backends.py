@@ -53,7 +53,7 @@ def test_by_default_every_detector_with_weights_is_listed(tmp_path, monkeypatch)
     done = invoke("backends")
     assert done.exit_code == 0, done.output
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert rows[0] == ["detector", "backend", "version", "ms", "difference"]
+    assert rows[0] == ["detector", "backend", "version", "ms", "difference", "note"]
     assert "tiny" in {row[0] for row in rows[1:]}
     assert not {"bare", "from-hub"} & {row[0] for row in rows[1:]}
 

@@ -29,8 +29,8 @@ def test_check_counts_and_is_satisfied(tmp_path):  # 004-7
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
         "source  label  split  samples  groups  unreadable",
-        "a       fake   -      3        3       0",
-        "a       real   -      3        3       0",
+        "a       fake   -            3       3           0",
+        "a       real   -            3       3           0",
         "labels: 'real' → real (3), 'fake' → fake (3)",
         "6 of 6 files looked into: fit for use",
     ]
@@ -90,7 +90,7 @@ def test_split_writes_what_csv_reads(tmp_path):  # 003-8
     root = pictures(tmp_path / "50%26 of A&B?", 20, ("a", "b"))
     done = invoke("split", root, "--out", tmp_path / "s.csv", "--valid", 0.2, "--test", 0.1)
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[:2] == ["source  label  train  valid  test", "a       fake   14     4      2"]
+    assert done.stdout.splitlines()[:2] == ["source  label  train  valid  test", "a       fake      14      4     2"]
     spec = done.stdout.splitlines()[-1].split("use it as ")[1]
     assert len(list(open_dataset(spec))) == 80
     checked = invoke("check", spec)

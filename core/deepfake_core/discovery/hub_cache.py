@@ -45,3 +45,14 @@ def cached_snapshot(repository: str, revision: str | None = None) -> Path | None
             return None
     snapshot = folder / "snapshots" / commit
     return snapshot if snapshot.is_dir() else None
+
+
+def cached_weights(repository: str) -> Path | None:
+    """Return the folder of a revision in the cache, if weights are in it.
+
+    Args:
+        repository: ``owner/name`` or ``owner/name@revision``.
+    """
+    name, _, revision = repository.partition("@")
+    snapshot = cached_snapshot(name, revision or None)
+    return snapshot if snapshot is not None and any(snapshot.glob("*.safetensors")) else None

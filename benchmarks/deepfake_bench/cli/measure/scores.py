@@ -54,14 +54,16 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
 
     echo = echo_beside(json_file)
     found = compare(first, second)
-    table: list[tuple[str, ...]] = [
-        ("source", "variant", "level", "real/fake", "unscored", "AUC 1st", "AUC 2nd", "difference", "p", "method")
-    ]
+    named = any(row.variant for row in found)
+    figures = ("real/fake", "unscored", "AUC 1st", "AUC 2nd", "difference", "p", "method")
+    table: list[tuple[str, ...]] = [("source", *(["variant"] if named else []), "level", *figures)]
     for row in found:
         change = row.difference
         table.append(
             (
-                *map(printable, (row.source, row.variant or "-", row.level)),
+                row.source,
+                *([row.variant] if named else []),
+                row.level,
                 f"{row.real:,}/{row.fake:,}",
                 f"{row.unscored:,}",
                 number(row.first),

@@ -3,161 +3,175 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO
 
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from deepfake_bench.cli.output.writers import wide_console
+from deepfake_bench.cli.output.text import Rows, Styles, fit, fits, note, terminal_width, wrapped
 from deepfake_bench.printable import printable
-from deepfake_bench.records.report import Estimate, Measurement, Report, SourceAccuracy, TargetCheck
+from deepfake_bench.records.report import Measurement, Report, TargetCheck
 from deepfake_bench.records.targets import board, documented
-from deepfake_bench.report.figures import mean_estimate
+from deepfake_bench.records.times import others_line, unknown_line
+from deepfake_bench.report.figures import MEAN, mean_estimate
 from deepfake_bench.report.labels import ACCURACY, interval, number, short, short_name
+from deepfake_bench.report.order import in_reading_order
+from deepfake_bench.report.summary import conclusions, target_counts
+from deepfake_bench.runner.plan import LEFT_OUT
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 
-if TYPE_CHECKING:
-    from rich.console import Console
+STYLES: Styles = {
+    "met": {"fg": "green"},
+    "missed": {"fg": "red", "bold": True},
+    "not judged": {"fg": "yellow"},
+    "not measurable here": {"dim": True},
+    MEAN: {"bold": True},
+}
+SPEED = ("detector", "weights", "backend", "scenario", "metric", "value", "p90", "p99", "peak MB")
+TARGETS = ("detector", "weights", "backend", "target", "measured", "verdict", "documented", "reason")
 
-_ACCURACY = tuple(name for name in ACCURACY if name != "reals_passed")
-MOST_COLUMNS = 12
-"""Largest number of variants that are shown as columns; more of them are shown as rows."""
-MOST_INTERVALS = 5
-"""Largest number of variants that are shown as columns with their intervals."""
-VERDICT_STYLES = {"met": "green", "missed": "bold red", "not measurable here": "dim"}
 
-
-def show_report(report: Report, stream: TextIO | None = None) -> None:
-    """Print a report: machine, speed, accuracy, targets, and what was not measured.
+def show_report(report: Report, stream: TextIO | None = None, *, targets: bool = False) -> None:
+    """Print a report: machine, speed, accuracy, targets, what was not measured, and what follows from it.
 
     Args:
         report: Report to print.
         stream: Stream to print to; by default standard output.
+        targets: Whether to list all documented targets and all that was not measured; by default, targets are counted,
+            and what has the same reason is one line.
     """
-    console = wide_console(stream or sys.stdout, least=140)
+    page = _Page(stream or sys.stdout)
+    rows = in_reading_order(report.measurements)
     machine = report.machine
-    console.print(
-        f"{printable(machine.processor)}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}",
-        markup=False,
-    )
-    speed = [row for row in report.measurements if row.status == "measured" and not row.sources]
+    page.say(f"{machine.processor}, {machine.allowance} of {machine.cores} CPUs, Python {machine.python}")
+    speed = [row for row in rows if row.status == "measured" and not row.sources]
     if speed:
-        console.print(_speed(speed))
-    for row in report.measurements:
+        page.table("speed", [SPEED, *_speed(speed)])
+        page.say(others_line(speed) or unknown_line(speed), fg="yellow")
+    for row in rows:
         if row.sources:
-            show = _show_variants if row.sources[0].variant else _show_accuracy
-            show(console, row)
-    checks = board(report.measurements)
-    if checks:
-        console.print(_targets(checks))
-    for row in report.measurements:
-        if row.status != "measured":
-            where = f" on {row.dataset.name}" if row.dataset else ""
-            what = f"{printable(row.detector)} ({row.backend}), {row.scenario}{where}"
-            console.print(f"{row.status}: {what}: {printable(row.reason)}", markup=False)
+            page.table(*_variants(row) if row.sources[0].variant else _accuracy(row))
+            if row.dataset is not None and (said := "; ".join(filter(None, (row.dataset.note, row.dataset.labels)))):
+                page.say(f"{row.dataset.name}: {said}", dim=True)
+    checks = board(rows)
+    if checks and targets:
+        page.table("documented targets", [TARGETS, *map(_target, checks)])
+    page.close()
+    for line in _not_measured(rows, everything=targets):
+        page.say(line)
+    if checks and not targets:
+        page.say(f"\ndocumented targets: {target_counts([check for _, check in checks])}; all of them: --targets")
+    page.say("\n" + "\n".join(f"{heading}: {line}" for heading, line in conclusions(report)))
 
 
-def plain_table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
-    """Make a table without lines: columns aligned to the left, then columns of numbers."""
-    table = Table(box=None, header_style="bold", pad_edge=False, title=f"\n{title}", title_justify="left")
-    for name in left:
-        table.add_column(name, overflow="fold")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def outcome(row: Measurement) -> str:
+    """Return what came of a measurement in a line: its main figures, or why there are none."""
+    said = f"{short_name(row.detector)}, {row.scenario}{f' on {row.dataset.name}' if row.dataset else ''}: "
+    scenario = SCENARIOS.get(row.scenario)
+    if row.status != "measured" or scenario is None:
+        return printable(said + (f"{row.status}: {row.reason}" if row.reason else row.status))
+    figures = (name for name in (scenario.headline, *scenario.also) if name in row.metrics)
+    return printable(said + ", ".join(f"{name} {short(row.metrics[name])}" for name in figures))
 
 
-def _speed(rows: list[Measurement]) -> Table:
-    left = ("detector", "weights", "backend", "scenario", "metric")
-    table = plain_table("speed", left, ("value", "p90", "p99", "peak MB"))
+class _Page:
+    """Prints tables, and says once which columns had no room in some of them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.left_out: dict[str, None] = {}  # a set that keeps the order
+        self.needed = 0
+
+    def say(self, text: str, **style: str | bool) -> None:
+        """Print lines of text, broken at spaces; an empty text is left out."""
+        for line in text.split("\n") if text else ():
+            for part in wrapped(printable(line), terminal_width()):
+                typer.echo(typer.style(part, **style) if style else part, file=self.stream)  # type: ignore[arg-type]
+
+    def table(self, title: str, rows: Rows) -> None:
+        """Print a table below its title."""
+        fitted = fit(rows, terminal_width(), STYLES)
+        self.left_out |= dict.fromkeys(fitted.left_out)
+        self.needed = max(self.needed, fitted.needed if fitted.left_out else 0)
+        self.say(f"\n{title}", italic=True)
+        typer.echo(fitted.text, file=self.stream)
+
+    def close(self) -> None:
+        """Say which columns had no room."""
+        if self.left_out:
+            typer.echo("\n" + note(self.left_out, self.needed, "--json FILE"), file=self.stream)
+
+
+def _speed(rows: Sequence[Measurement]) -> Iterator[Sequence[str]]:
     for row in rows:
         scenario = SCENARIOS.get(row.scenario)  # a report may be of another version
         also = [metric for metric in scenario.also if metric in row.metrics] if scenario else []
         for metric in (scenario.headline, *also) if scenario else row.metrics:
             stem = metric.removesuffix("_p50")
             values = (metric, f"{stem}_p90", f"{stem}_p99", "peak_rss_mb")
-            table.add_row(*_who(row), row.scenario, metric, *(short(row.metrics.get(name)) for name in values))
-    return table
+            yield *_who(row), row.scenario, metric, *(short(row.metrics.get(name)) for name in values)
 
 
-def _show_accuracy(console: Console, row: Measurement) -> None:
+def _accuracy(row: Measurement) -> tuple[str, Rows]:
+    """Return the title and the rows of an accuracy: AUC with intervals; all other intervals are in the report."""
     assert row.dataset is not None, "accuracy is measured on a dataset"
-    name, weights, backend = _who(row)
-    title = f"accuracy of {name} ({weights}, {backend}) on {printable(row.dataset.name)}"
-    table = plain_table(title, ("source", "real/fake"), (*map(ACCURACY.__getitem__, _ACCURACY), "no face", "error"))
+    rows: list[Sequence[str]] = [("source", "real/fake", *ACCURACY.values(), "no face", "error")]
     for source in row.sources:
-        table.add_row(*_accuracy_cells(source))
-    for prefix, title in (("", "mean over sources"), ("videos_", "mean over sources (videos)")):
-        if not prefix or f"{prefix}auc" in row.metrics:
-            means = [number(row.metrics.get(prefix + key)) for key in _ACCURACY]
-            table.add_row(title, "", *means, "", "", style="bold")
-    console.print(table)
-    _show_note(console, row)
+        shown = [number(source.metrics[key].value if key in source.metrics else None) for key in ACCURACY]
+        if "auc" in source.metrics:
+            shown[0] = interval(source.metrics["auc"])
+        rates = f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"
+        rows.append((source.source, f"{source.real}/{source.fake}", *shown, *rates))
+    for prefix, title in (("", MEAN), ("videos_", f"{MEAN} (videos)")):
+        if f"{prefix}auc" in row.metrics if prefix else len(row.sources) > 1:
+            rows.append((title, "", *(number(row.metrics.get(prefix + key)) for key in ACCURACY), "", ""))
+    return f"accuracy of {_title(row)}", rows
 
 
-def _show_variants(console: Console, row: Measurement) -> None:
-    """Show the AUC of each source by variant: what was done to its images, or what a probe was given."""
-    assert row.dataset is not None, "variants are measured on a dataset"
-    name, weights, backend = _who(row)
-    variants = list(dict.fromkeys(source.variant for source in row.sources))
-    sources = list(dict.fromkeys(source.source for source in row.sources))
-    title = f"{row.scenario} of {name} ({weights}, {backend}) on {printable(row.dataset.name)}: AUC"
+def _variants(row: Measurement) -> tuple[str, Rows]:
+    """Return the title and the rows of AUCs by source and variant: changed images, or what a probe was given.
+
+    Variants are the columns where all of them have room with their intervals, otherwise sources are.
+    """
+    variants = list(dict.fromkeys(item.variant for item in row.sources))
+    sources = {item.source: f"{item.real}/{item.fake}" for item in row.sources}
     aucs = {(item.source, item.variant): item.metrics["auc"] for item in row.sources}
-    means = {variant: mean_estimate(row, "auc", variant) for variant in variants}
-    if len(variants) > MOST_COLUMNS:
-        table = plain_table(title, ("variant",), [*map(printable, sources), "mean over sources"])
-        for variant in variants:
-            found = (*(aucs[source, variant] for source in sources), means[variant])
-            table.add_row(variant, *(Text(number(item.value)) for item in found))
-    else:
-        with_ends = len(variants) <= MOST_INTERVALS
-        counts = {item.source: f"{item.real}/{item.fake}" for item in row.sources}
-        table = plain_table(title, ("source", "real/fake"), variants)
-        for source in sources:
-            cells = [aucs[source, variant] for variant in variants]
-            table.add_row(Text(printable(source)), counts[source], *_estimates(cells, with_ends=with_ends))
-        shown = _estimates(means.values(), with_ends=with_ends)
-        table.add_row("mean over sources", "", *shown, style="bold")
-    console.print(table)
-    _show_note(console, row)
+    lines = {name: [interval(aucs[name, variant]) for variant in variants] for name in sources}
+    if len(sources) > 1:
+        lines[MEAN] = [interval(mean_estimate(row, "auc", variant)) for variant in variants]
+    rows: list[Sequence[str]] = [("source", "real/fake", *variants)]
+    rows += [(name, sources.get(name, ""), *cells) for name, cells in lines.items()]
+    if not fits(rows, terminal_width()):
+        headings = (f"{name} {sources[name]}" if name in sources else name for name in lines)
+        rows = [("variant", *headings), *zip(variants, *lines.values(), strict=True)]
+    return f"{row.scenario} of {_title(row)}: AUC [95 %]", rows
 
 
-def _show_note(console: Console, row: Measurement) -> None:
-    if row.dataset is not None and (said := "; ".join(filter(None, (row.dataset.note, row.dataset.labels)))):
-        console.print(f"  {printable(f'{row.dataset.name}: {said}')}", markup=False, style="dim")
+def _target(line: tuple[Measurement, TargetCheck]) -> Sequence[str]:
+    row, check = line
+    target = f"{check.metric} {check.comparison} {check.target:.8g}"
+    return *_who(row), target, short(check.measured), check.verdict, documented(check), check.reason
 
 
-def _accuracy_cells(source: SourceAccuracy) -> list[Text]:
-    """Return the cells of one source: the AUC with its interval; the other intervals are in the report file."""
-    shown = [number(source.metrics[key].value if key in source.metrics else None) for key in _ACCURACY]
-    if "auc" in source.metrics:
-        shown[0] = interval(source.metrics["auc"])
-    rates = [f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"]
-    return [Text(cell) for cell in (printable(source.source), f"{source.real}/{source.fake}", *shown, *rates)]
-
-
-def _targets(lines: list[tuple[Measurement, TargetCheck]]) -> Table:
-    table = plain_table("documented targets", ("detector", "weights", "backend", "target"), ("measured",))
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("documented", overflow="fold")
-    table.add_column("reason", overflow="fold")
-    for row, check in lines:
-        cells = (
-            *_who(row),
-            f"{check.metric} {check.comparison} {check.target:.8g}",
-            short(check.measured),
-            check.verdict,
-            printable(documented(check)),
-            printable(check.reason),
-        )
-        table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in cells))
-    return table
+def _not_measured(rows: Sequence[Measurement], *, everything: bool) -> Iterator[str]:
+    """Yield what was not measured, with the reason; untrained detectors share a line, unless all is wanted."""
+    untrained: dict[str, dict[str, None]] = {}
+    for row in rows:
+        where = f" on {row.dataset.name}" if row.dataset else ""
+        if row.status == "skipped" and row.weights == "untrained" and not everything:
+            untrained.setdefault(row.scenario, {})[short_name(row.detector)] = None
+        elif row.status == "failed" or (
+            row.status == "skipped" and (everything or not row.reason.startswith(LEFT_OUT))
+        ):
+            yield f"{row.status}: {row.detector} ({row.backend}), {row.scenario}{where}: {row.reason}"
+    for scenario, names in untrained.items():
+        yield f"skipped: {scenario} of {', '.join(names)}: without trained weights, scores mean nothing"
 
 
 def _who(row: Measurement) -> tuple[str, str, str]:
-    return printable(short_name(row.detector)), row.weights, f"{row.backend} {row.device}".strip()
+    return short_name(row.detector), row.weights, f"{row.backend} {row.device}".strip()
 
 
-def _estimates(items: Iterable[Estimate], *, with_ends: bool) -> list[Text]:
-    return [Text(interval(item) if with_ends else number(item.value)) for item in items]
+def _title(row: Measurement) -> str:
+    name, weights, backend = _who(row)
+    return f"{name} ({weights}, {backend}) on {row.dataset.name if row.dataset else ''}"

@@ -51,12 +51,12 @@ GIVE_WAY = (
     "version",
 )
 """Headings of the columns that give way where a table is too wide, the first one first. All other columns stay."""
-PROSE = ("summary", "reason", "note", "documented", "phases", "changes", "purpose")
+PROSE = ("weights", "summary", "reason", "note", "documented", "phases", "changes", "purpose")
 """Headings of the columns whose cells are sentences, which may go on in the next line. Names never do."""
 ELSEWHERE = "--format json"
 """What shows all columns in most commands."""
 _GAP = 2
-_NUMBER = re.compile(r"(?:[-+<]?\d[\d.,]*(?:e[-+]?\d+)?(?: ?(?:%|[kMG]B))?(?: \[[^\]]*\])?|\d[\d,]*/\d[\d,]*|[–-])")
+_NUMBER = re.compile(r"(?:[-+<]?\d[\d.,]*(?:e[-+]?\d+)?(?: ?(?:%|[kMG]B))?(?: \[[^\]]*\])?|\d[\d,]*/\d[\d,]*)")
 
 Rows = Sequence[Sequence[str]]
 Styles = Mapping[str, Mapping[str, Any]]
@@ -182,12 +182,14 @@ class _Column:
         self.heading, *self.cells = map(printable, cells)
         self.widest = max(map(_cells, self.cells), default=0)
         self.is_prose = self.heading in PROSE
-        self.is_number = self.widest > 0 and all(not cell or _NUMBER.fullmatch(cell) for cell in self.cells)
+        texts = (self.heading, *(self.cells if self.is_prose else ()))
+        self.longest_word = max(_cells(word) for text in texts for word in text.split(" "))
+        numbers = [cell for cell in self.cells if cell not in ("", "-", "–")]
+        self.is_number = bool(numbers) and all(map(_NUMBER.fullmatch, numbers))
 
     def least(self, width: int) -> int:
         """Return the smallest width of the column in a table that is ``width`` wide; headings may take some lines."""
-        words = max(map(_cells, self.heading.split(" ")))
-        return max(words, min(self.widest, width // 3) if self.is_prose else self.widest)
+        return max(self.longest_word, min(self.widest, width // 3) if self.is_prose else self.widest)
 
     def lines(self, width: int, styles: Styles) -> list[list[str]]:
         """Return the lines of the heading and of each cell, all ``width`` wide."""
@@ -208,11 +210,11 @@ def _least(found: Sequence[_Column], width: int) -> int:
 
 
 def _table(found: Sequence[_Column], width: int, styles: Styles) -> str:
-    """Return columns beside each other; room that is left goes to headings first, and then to sentences."""
+    """Return columns beside each other; room that is left goes to headings, then to sentences, the last ones first."""
     widths = [column.least(width) for column in found]
     spare = width - _least(found, width)
     for wanted in ([_cells(column.heading) for column in found], [column.widest for column in found]):
-        for place, most in enumerate(wanted):
+        for place, most in reversed(list(enumerate(wanted))):
             more = max(0, min(spare, most - widths[place]))
             widths[place] += more
             spare -= more
