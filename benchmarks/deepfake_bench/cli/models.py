@@ -10,14 +10,35 @@ if TYPE_CHECKING:
 
 
 def model_of(source: str) -> str:
-    """Return the packaged model of a run where ``source`` is the folder of a run; anything else as it is.
+    """Return what :func:`deepfake_core.load` takes for a model: a plain word that names a model's folder as a path.
 
-    The name of an installed detector is always a name: a folder that is called so must not hide it.
+    The name of an installed detector is always a name: a folder that is called so must not hide it. Where the best
+    model of a run is not its last one, a line says so.
     """
     from deepfake_core.discovery import plugins
+    from deepfake_core.discovery.artifacts import ENSEMBLE_FILE, is_path, package_folder
+    from deepfake_registry.manifest import MANIFEST_FILE
 
-    packaged = Path(source) / "model"
-    return str(packaged) if packaged.is_dir() and source not in plugins.detectors() else source
+    folder = Path(source)
+    if source in plugins.detectors() or not folder.is_dir():
+        return source
+    named = source if is_path(source) else f"./{source}"
+    if (folder / ENSEMBLE_FILE).is_file():
+        return named
+    if (run := run_of(source)) is not None:
+        _say_which(run)
+    elif not (package_folder(folder) / MANIFEST_FILE).is_file():
+        return source
+    return named
+
+
+def run_of(source: str) -> Path | None:
+    """Return the folder of the training run whose folder, or whose packaged model, a user names."""
+    from deepfake_core.discovery.artifacts import RUN_MODEL
+
+    folder = Path(source)
+    places = (folder, folder.parent) if folder.name == RUN_MODEL else (folder,)
+    return next((place for place in places if (place / "config.yaml").is_file()), None)
 
 
 def trained_model(source: str, *, weights: str | None = None, download: bool = False) -> LoadedDetector:
@@ -30,3 +51,19 @@ def trained_model(source: str, *, weights: str | None = None, download: bool = F
     from deepfake_core.loading.load import load
 
     return single(load(model_of(source), backend="torch", weights=weights, download=download))
+
+
+def _say_which(run: Path) -> None:
+    """Say which of a run's validations its model is of, where that is not the last one."""
+    import typer
+
+    from deepfake_core.discovery.artifacts import read_package
+    from deepfake_core.training.runs.files import read_history
+
+    best = read_package(run).manifest.metrics.get("validation", {}).get("step")
+    history = read_history(run)
+    if best is not None and history and history[-1]["step"] > best:
+        last = history[-1]["step"]
+        typer.echo(
+            f"{run}: takes the model of its best validation, step {best:g}; the last one was step {last:g}", err=True
+        )

@@ -19,6 +19,7 @@ from deepfake_bench.records.dataset import PLUMBING
 from deepfake_core.contract.detector import DetectorConfig
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.discovery import plugins
+from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.loading import load as loading
 from deepfake_core.runtimes import torch as torch_runtime
 from deepfake_core.training import held_out
@@ -26,6 +27,7 @@ from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.recipes.changes import changed
 from deepfake_core.training.recipes.presets import PRESETS
 from deepfake_core.training.recipes.yaml_files import to_yaml
+from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, manifest_of
 
 
 class StubConfig(DetectorConfig):
@@ -52,7 +54,8 @@ class Stub:
         self.asked: dict[str, Any] = {}
         self.detector = StubDetector(StubConfig())
 
-    def train(self, data, **options):
+    def train(self, data, on_start, **options):
+        on_start()
         self.asked = {"data": data, **options}
         return self
 
@@ -79,6 +82,17 @@ def stub(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     return stub
+
+
+def write_ended_run(folder):
+    """The folder of a run that has ended, as far as a model is named by it."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "config.yaml").write_text("detector: stub\n")
+    preprocess = PreprocessSpec(resize=Resize(height=8, width=8), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3))
+    manifest = manifest_of(
+        name="stub", architecture="stub", preprocess=preprocess, weights="trained", metrics={"validation": {"step": 4}}
+    )
+    (folder / "model" / "manifest.json").write_text(manifest.model_dump_json())
 
 
 def invoke(*arguments):
@@ -127,6 +141,7 @@ def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
         "test": "c",
         "run_dir": tmp_path / "run",
         "device": "cpu",
+        "tries": None,
         "cache_dir": tmp_path / "cache",
         "track": ["tensorboard", "wandb:faces"],
         "resume": False,
@@ -289,10 +304,10 @@ def test_a_recipe_is_printed_as_a_file_that_train_takes(spec, tmp_path):
 
 
 def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
-    (tmp_path / "model").mkdir()
+    write_ended_run(tmp_path)
     done = invoke("export", tmp_path, "--out", tmp_path / "m.onnx", "--precision", "int8", "--data", PLUMBING.path)
     assert done.exit_code == 0, done.output
-    assert stub.loaded == (str(tmp_path / "model"), {"backend": "torch", "weights": None, "download": False})
+    assert stub.loaded == (str(tmp_path), {"backend": "torch", "weights": None, "download": False})
     assert stub.asked["precision"] == "int8"
     assert stub.asked["calibration_images"].shape == (22, 8, 8, 3)  # two of 24 showed no face
     assert stub.asked["labels"].tolist() == [1] * 11 + [0] * 11
@@ -304,15 +319,32 @@ def test_export_takes_a_run_and_labelled_crops(stub, tmp_path):
 def test_a_folder_does_not_hide_a_detector_of_its_name(stub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("lite", "mine"):
-        (tmp_path / name / "model").mkdir(parents=True)
+        write_ended_run(tmp_path / name)
+    (tmp_path / "empty").mkdir()
     monkeypatch.setattr(plugins, "detectors", lambda: {"lite": None})
     assert model_of("lite") == "lite"
-    assert model_of("mine") == str(Path("mine", "model"))
-    assert model_of("./lite") == str(Path("lite", "model"))
+    assert model_of("mine") == "./mine"
+    assert model_of("./lite") == "./lite"
+    assert model_of("empty") == "empty"
+
+
+@pytest.mark.parametrize("named", [".", "model/"])
+def test_a_run_with_a_later_model_than_its_best_says_which_is_taken(named, tmp_path, monkeypatch, capsys):
+    write_ended_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics_log.csv").write_text("step,auc\n2,0.5\n4,0.75\n")
+    assert Path(model_of(named)) == Path(named)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "metrics_log.csv").write_text("step,auc\n4,0.75\n6,0.5\n")
+    model_of(named)
+    assert capsys.readouterr().err == ".: takes the model of its best validation, step 4; the last one was step 6\n"
+    (tmp_path / "model" / "manifest.json").unlink()
+    with pytest.raises(ArtifactCorrupt, match=r"has not ended.*dfbench train stub --run-dir \. --resume"):
+        model_of(".")
 
 
 def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
-    (tmp_path / "model").mkdir()
+    write_ended_run(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     held = ValidationSet(images, np.array([0, 1, 0, 1, 1], np.float32), np.full(5, "a"), list("abcde"))
     monkeypatch.setattr(held_out, "validation_of_run", lambda detector, run: held if run == tmp_path else None)
@@ -323,6 +355,8 @@ def test_int8_of_a_run_takes_what_the_run_held_out(stub, tmp_path, monkeypatch):
     assert stub.asked["labels"].tolist() == [0, 0, 1]
     assert invoke("export", tmp_path, *out).exit_code == 0
     assert "labels" not in stub.asked
+    assert invoke("export", tmp_path / "model", *out, "--precision", "int8").exit_code == 0
+    assert "labels" in stub.asked, "the model of a run belongs to the run"
 
 
 TINY = Path(__file__).parents[1] / "tiny.onnx"

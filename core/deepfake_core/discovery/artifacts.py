@@ -228,7 +228,7 @@ def read_bare(path: str | Path) -> Artifact:
     path = Path(path)
     format = FORMATS.get(path.suffix.lower())
     if format is None:
-        reason = f"is no model file; name one of {', '.join(FORMATS)}, or the folder of a packaged model"
+        reason = f"not a model file; expected a package folder or one of {', '.join(FORMATS)}"
         raise InputError(as_typed(path), reason if path.is_file() else why_missing(path))
     if not path.is_file():
         raise InputError(as_typed(path), why_missing(path))

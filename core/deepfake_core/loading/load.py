@@ -43,7 +43,7 @@ def load(
         name_or_path: Name of an installed detector; or ``"name@version"`` or ``"name@alias"`` in the registry that
             ``DEEPFAKE_REGISTRY`` names; or a path, which has a separator or a model file's suffix: an ``.onnx``,
             ``.safetensors`` or OpenVINO ``.xml`` file with its manifest inside, or the folder of a package, of a
-            training run's model, or of an ensemble.
+            training run, whose best model is taken, or of an ensemble.
         backend: Runtime: ``onnxruntime``, ``openvino`` or ``torch``. ``auto`` follows a fixed rule: the environment
             variable ``DEEPFAKE_BACKEND``, where the backend that it names can run the model; otherwise the first file
             in the order of the package that an installed backend can run on the device, the weights for torch last.

@@ -13,26 +13,28 @@ from deepfake_core.errors import MissingExtra, MissingExtras, TrainingDataError
 if TYPE_CHECKING:
     from deepfake_core.contract.detector import Detector
     from deepfake_core.contract.recipe import TrainRecipe
-    from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.datasets import Dataset
 
 
-def check_torch(spec: DetectorSpec, track: Sequence[str] = ()) -> None:
+def check_torch(detector: str, track: Sequence[str] = ()) -> None:
     """Refuse to train without torch; nothing that needs torch is imported.
 
     Without torch the recipes are unknown. The message therefore names all that the detector's default recipe needs.
 
     Args:
-        spec: Record of the detector.
+        detector: Name of an installed detector.
         track: Trackers, as users type them.
 
     Raises:
         MissingExtra: torch is not installed.
+        UnknownDetector: It is not installed either.
     """
     if find_spec("torch") is not None:
         return
+    from deepfake_core.discovery.plugins import detector_spec
     from deepfake_core.training.trackers.opening import check_trackers
 
+    spec = detector_spec(detector)
     training = [
         MissingExtra(f"training {spec.name}", words[-1], "".join(f"{word} " for word in words[:-1]))
         for words in map(str.split, spec.training or (spec.install,))
@@ -41,7 +43,11 @@ def check_torch(spec: DetectorSpec, track: Sequence[str] = ()) -> None:
 
 
 def check_installed(
-    detector: Detector, recipe: TrainRecipe, track: Sequence[str] = (), datasets: Iterable[Dataset | None] = ()
+    detector: Detector,
+    recipe: TrainRecipe,
+    track: Sequence[str] = (),
+    datasets: Iterable[Dataset | None] = (),
+    tries: TrainRecipe | None = None,
 ) -> None:
     """Refuse a run for which packages are missing, or whose data cannot be listed or lack a class.
 
@@ -50,6 +56,7 @@ def check_installed(
         recipe: Recipe of the run.
         track: Trackers, as users type them.
         datasets: Training data, followed by validation and test data.
+        tries: Recipe that the run tries out, whose packages must be installed, too.
 
     Raises:
         MissingExtra: A package is not installed; one message names all that is missing, and the line that brings it.
@@ -60,7 +67,7 @@ def check_installed(
     from deepfake_core.training.trackers.opening import check_trackers
 
     pairs = recipe.samples == "pairs"
-    checks: list[Callable[[], object]] = [partial(_raise, list(detector.missing_extras(recipe)))]
+    checks: list[Callable[[], object]] = [partial(_raise, list(detector.missing_extras(tries or recipe)))]
     checks += [model_file] if pairs else []
     checks += [partial(check_trackers, track)]
     wanted = (False,) if pairs else (False, True)

@@ -77,6 +77,18 @@ def test_folder_without_a_manifest(tmp_path: Path) -> None:
         read_package(tmp_path)
 
 
+def test_a_run_stands_for_the_model_that_it_packaged(package: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("config: {}\ndetector: tiny\n")
+    with pytest.raises(ArtifactCorrupt, match=r"has not ended.*dfbench train tiny --run-dir \S+mine --resume"):
+        read_package(run)
+    shutil.move(package, run / "model")
+    assert read_package(run) == read_package(run / "model")
+    with pytest.raises(ArtifactCorrupt, match=r"holds runs; name one of them, such as \S+mine$"):
+        read_package(run.parent)
+
+
 def test_manifest_of_a_newer_schema_says_upgrade(package: Path) -> None:
     edit_manifest(package, schema_version=2)
     with pytest.raises(ArtifactCorrupt, match="upgrade deepfake-core"):

@@ -6,6 +6,7 @@ import pytest
 from crop_stores import Listed
 
 from deepfake_core.contract.specs import DetectorSpec
+from deepfake_core.discovery import plugins
 from deepfake_core.errors import MissingExtra, MissingExtras, TrainingDataError
 from deepfake_core.training import checks
 from deepfake_core.training.checks import check_installed, check_torch, raise_missing
@@ -38,11 +39,12 @@ def test_one_message_names_all_that_is_missing_and_one_line_that_brings_it():
 
 
 def test_without_torch_all_that_the_default_recipe_needs_is_named(monkeypatch):
-    check_torch(SPEC)
+    check_torch("x")
+    monkeypatch.setattr(plugins, "detector_spec", {"x": SPEC}.__getitem__)
     monkeypatch.setattr(checks, "find_spec", lambda _name: None)
     line = r"training x needs .*: pip install 'x\[train\]' && pip install --no-deps 'mesh==1\.0'$"
     with pytest.raises(MissingExtra, match=line):
-        check_torch(SPEC)
+        check_torch("x")
 
 
 @pytest.mark.torch

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import (
     Backend,
@@ -80,7 +81,9 @@ def explain(
     from deepfake_core.loading.load import load
     from deepfake_core.progress import counted, track
 
-    loaded = load(detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download)
+    loaded = load(
+        model_of(detector), backend=backend.value, device=device, threads=threads, weights=weights, download=download
+    )
     explanations = Explanations(out, loaded, method, target.value, every_face=True)
     sources, total = counted(loaded.expand(map(opened, paths)))
     results = loaded.stream(

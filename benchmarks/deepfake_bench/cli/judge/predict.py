@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import (
     Backend,
@@ -97,7 +98,12 @@ def predict(
     times = StageTimes(start, keep=timings)
     with times.timed("load"):
         loaded = load(
-            detector, backend=backend.value, device=device, threads=threads, weights=weights, download=download
+            model_of(detector),
+            backend=backend.value,
+            device=device,
+            threads=threads,
+            weights=weights,
+            download=download,
         )
     times.loaded(loaded)
     explanations = Explanations(explain, loaded, method) if explain is not None else None

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
 
@@ -24,7 +25,7 @@ def protect(
         typer.Option(
             metavar="PROTECTOR",
             autocompletion=completion.protectors,
-            help="Name of a protector, see dfbench list; or a model file, or the folder of a packaged model.",
+            help="Name of a protector, see dfbench list; or a model file, or the folder of a packaged model or a run.",
         ),
     ] = "unet",
     epsilon: Annotated[
@@ -73,7 +74,7 @@ def protect(
     from deepfake_core.protect.check import judges
 
     protectors.levels(epsilon)
-    loaded = single(load(detector, backend=backend.value, device=device, threads=threads))
+    loaded = single(load(model_of(detector), backend=backend.value, device=device, threads=threads))
     protectors.load_protector(loaded)
     sources = [source.data for source in expand(paths)]
     if not sources:

@@ -25,7 +25,7 @@ def card(
         typer.Argument(
             metavar="DETECTOR",
             autocompletion=completion.detectors,
-            help="Name of a detector, see dfbench list; or a model file, or the folder of a packaged model.",
+            help="Name of a detector, see dfbench list; or a model file, or the folder of a packaged model or a run.",
             show_default=False,
         ),
     ],

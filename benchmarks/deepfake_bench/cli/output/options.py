@@ -53,7 +53,7 @@ Detector = Annotated[
     typer.Option(
         metavar="DETECTOR",
         autocompletion=completion.detectors,
-        help="Name of a detector, see dfbench list; or a model file, or the folder of a packaged model.",
+        help="Name of a detector, see dfbench list; or a model file, or the folder of a packaged model or a run.",
     ),
 ]
 Inputs = Annotated[

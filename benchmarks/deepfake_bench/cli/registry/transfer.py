@@ -37,8 +37,8 @@ def push(
     from deepfake_core.discovery.artifacts import read_package
     from deepfake_registry.store.opening import open_registry
 
-    folder = Path(model_of(str(model)))
-    manifest = read_package(folder).manifest
+    package = read_package(model_of(str(model)))
+    folder, manifest = package.folder, package.manifest
     reports = {path: read_report(path) for path in report or ()}
     for path, data in reports.items():
         own_measurements(parse_report(data, path), manifest, path, f"{folder}/")

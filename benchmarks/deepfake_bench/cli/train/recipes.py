@@ -30,8 +30,8 @@ def recipes(
     from deepfake_core.runtimes.torch_side import import_torch
     from deepfake_core.training.checks import check_torch
 
+    check_torch(detector)
     spec = detector_spec(detector)
-    check_torch(spec)
     made = import_torch("make_detector", spec.install)(spec)
     from deepfake_core.training.recipes.resolve import recipes_of, resolve_recipe
     from deepfake_core.training.recipes.yaml_files import to_yaml

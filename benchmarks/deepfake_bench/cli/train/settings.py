@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
@@ -25,13 +25,11 @@ def to_train(detector: str, track: Sequence[str] | None) -> LoadedDetector:
     Raises:
         MissingExtra: torch is not installed; the message names all that the detector's training needs.
     """
-    from deepfake_core.discovery.plugins import detector_spec
-    from deepfake_core.handle.loaded import single
     from deepfake_core.loading.load import load
     from deepfake_core.training.checks import check_torch
 
-    check_torch(detector_spec(detector), track or ())
-    return single(load(detector, untrained=True))
+    check_torch(detector, track or ())
+    return cast("LoadedDetector", load(detector, untrained=True))  # only a folder may be an ensemble
 
 
 def stored_run(detector: str, run_dir: Path | None) -> StoredRun | None:

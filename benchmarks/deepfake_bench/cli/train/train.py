@@ -100,8 +100,6 @@ def train(
         return
     loaded = to_train(detector, track)
     stored = stored_run(detector, run_dir) if resume else None
-    from deepfake_core.training.checks import check_installed
-
     wanted = list(changes or [])
     wanted += [f"{key}={value}" for key, value in (("overfit", overfit), ("explain", explain)) if value is not None]
     real = configured(loaded, recipe, wanted, stored=stored)
@@ -111,7 +109,6 @@ def train(
         raise DeepfakeError("--data is missing: name the training data as --data NAME:PATH or --data FOLDER")
     folder = run_dir or _new_run_dir(detector, recipe)
     tracked: dict[str, Any] = {"track": track} if track else {}
-    check_installed(real[0].detector, real[1], **tracked)  # a smoke run shows what the run itself would miss
     trained = loaded.train(
         data,
         recipe=settings,
@@ -124,6 +121,7 @@ def train(
         start=trained_model(start) if start else None,
         download=download,
         terms=read_terms(sources) if sources else (),
+        tries=real[1] if smoke_run else None,
         on_start=lambda: announce(loaded, settings, folder),
         **tracked,
     )

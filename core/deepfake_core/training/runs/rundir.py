@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from deepfake_core.discovery.artifacts import RUN_MODEL
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.runs.files import finite, read_csv, read_history, read_json, to_csv
 from deepfake_core.training.runs.locks import LOCK, lock_run
@@ -126,7 +127,7 @@ class RunDir:
     @property
     def model(self) -> Path:
         """Folder of the packaged model."""
-        return self.folder / "model"
+        return self.folder / RUN_MODEL
 
     @property
     def tensorboard(self) -> Path:
