@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from deepfake_core.errors import MissingExtra
 from deepfake_core.handle.words import faces_in_words, shown_name, tally
 from deepfake_core.inputs.boxes import Box
-from deepfake_registry.manifest import scale_in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +126,8 @@ class Result:
     @property
     def scale(self) -> str:
         """Which P(fake) gives which verdict, in words; empty where it is not known."""
+        from deepfake_registry.manifest import scale_in_words
+
         if self.weights == "untrained":
             return "the weights are untrained, so scores mean nothing"
         if self.real_below is None or self.fake_from is None:
@@ -139,7 +140,7 @@ class Result:
             parts[0] += f", P(fake) {self.p_fake:.1%}" + (f" ({self.scale})" if self.scale else "")
         if self.faces:
             clips = len({place_of(face) for face in self.faces if face.frames})
-            parts.append(faces_in_words(len(self.faces), self.frames, clips))
+            parts.append(faces_in_words(len(self.faces), self.frames, clips, scored=self.p_fake is not None))
         return "; ".join((*parts, *self.reasons))
 
     def __repr__(self) -> str:

@@ -17,21 +17,21 @@ def tally(verdicts: Mapping[str, int], noun: str) -> str:
     return ": ".join(filter(None, (counted(sum(verdicts.values()), noun), ", ".join(parts))))
 
 
-def faces_in_words(faces: int, frames: int, clips: int = 0) -> str:
-    """Say how many faces of one input were judged, and how one score came of theirs.
+def faces_in_words(faces: int, frames: int, clips: int = 0, *, scored: bool = True) -> str:
+    """Say how many faces of one input were found, and which of their scores counts.
 
     Args:
-        faces: Number of faces that were judged.
+        faces: Number of faces.
         frames: Number of frames that were judged; 1 for a picture.
         clips: Number of clips with a face; 0 for a detector of pictures.
+        scored: Whether the input has a score.
     """
+    said, counts = counted(faces, "face"), "the highest score counts" if faces > 1 else ""
     if clips:
-        return (
-            f"{counted(faces, 'face')} in {counted(clips, 'clip')}, the mean of the highest score in each clip counts"
-        )
-    if frames > 1:
-        return f"{counted(faces, 'face')} in {frames:,} frames, the mean of the highest score in each frame counts"
-    return counted(faces, "face") + (", the highest score counts" if faces > 1 else "")
+        said, counts = f"{said} in {counted(clips, 'clip')}", "the mean of the highest score in each clip counts"
+    elif frames > 1:
+        said, counts = f"{said} in {frames:,} frames", "the mean of the highest score in each frame counts"
+    return f"{said}, {counts}" if scored and counts else said
 
 
 def counted(number: int, noun: str) -> str:

@@ -47,6 +47,10 @@ def result(*faces: FaceResult, source: str = "a.jpg", **fields: object) -> Resul
             result(face(), verdict="unsure", p_fake=0.1, warnings=("1 of 2 faces was left out",)),
             f"a.jpg: unsure, P(fake) 10.0% ({SCALE}); 1 face; 1 of 2 faces was left out",
         ),
+        (
+            result(face(), face(), verdict="unsure", p_fake=None, warnings=("protected: 2 of 2 faces",)),
+            "a.jpg: unsure; 2 faces; protected: 2 of 2 faces",
+        ),
         (result(verdict="no_face", p_fake=None), "a.jpg: no_face"),
         (result(verdict="error", p_fake=None, error="no such file"), "a.jpg: error; no such file"),
         (result(face(), real_below=None, fake_from=None), "a.jpg: fake, P(fake) 80.0%; 1 face"),

@@ -191,12 +191,14 @@ def _notes(result: Result) -> Iterator[str]:
         yield "The weights are untrained: these scores mean nothing."
     elif result.p_fake is not None and result.scale:
         yield f"{printable(result.detector)}: {result.scale}."
-    unit = "clip" if result.faces and result.faces[0].frames else "frame"
-    if result.frames > 1 and result.faces:
+    if result.p_fake is None or not result.faces:
+        return
+    unit = "clip" if result.faces[0].frames else "frame"
+    if result.frames > 1:
         yield f"Several {unit}s: the mean of the highest score in each counts; the box is that of the highest of all."
     elif len(result.faces) > 1:
         yield "Several faces in a picture: the highest score counts; the box (left,top width×height) is that face."
-    if _spread(deciding_face(result)):
+    if _spread(result.faces[0]):
         yield "Spread: the largest minus the smallest P(fake) of the members, for that face."
 
 

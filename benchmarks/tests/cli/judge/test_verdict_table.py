@@ -69,7 +69,9 @@ def test_each_model_has_its_own_scale_and_models_that_cannot_decide_say_so():
     assert "mine 1: always unsure, as this model does not tell" in printed([unsure])
     below = printed([result(weights="untrained"), result()]).split("\n\n")[1].splitlines()
     assert below == ["The weights are untrained: these scores mean nothing.", SCALE]
-    assert "fake from" not in printed([result(verdict="no_face"), result(verdict="error", error="is broken")])
+    protected = result(verdict="unsure", faces=[face(), face()], p_fake=None, warnings=("protected: 2 of 2 faces",))
+    unjudged = printed([protected, result(verdict="no_face"), result(verdict="error", error="is broken")])
+    assert len(unjudged.splitlines()) == 1 + 3, "without a score there is nothing to explain"
 
 
 def test_several_faces_are_explained():
