@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +106,36 @@ def test_faces_are_cut_out_as_the_documentation_says(tmp_path):
         outputs = detector.score(np.asarray(face)[None])
     p_fake = detector.manifest.calibration.p_fake(float(outputs.logit[0]))
     assert p_fake == pytest.approx(detector.predict(PORTRAIT).p_fake, abs=1e-6)
+
+
+def test_pictures_are_judged_by_the_server_of_the_documentation(tmp_path):
+    server = [sys.executable, ROOT / "docs" / "snippets" / "serve.py", "0"]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            address = running.stdout.readline().strip()
+            with urllib.request.urlopen(address, PORTRAIT.read_bytes()) as answer:
+                assert json.load(answer)["verdict"] == "real"
+            with pytest.raises(urllib.error.HTTPError, match="422") as refused:
+                urllib.request.urlopen(address, b"no picture")
+            with refused.value as answer:
+                assert json.load(answer)["error"]
+        finally:
+            running.terminate()
+
+
+@pytest.mark.torch
+def test_the_loss_of_the_documentation_leaves_unknown_masks_out():
+    import torch
+
+    names: dict[str, Any] = {}
+    exec(blocks(ROOT / "docs" / "training.md", "python")[-1], names)
+    detector = names["Located"]()
+    batch = {"fake": torch.tensor([1.0, 0.0]), "weight": torch.ones(2)}
+    output = torch.zeros(2), torch.zeros(2, *detector.evidence_size)
+    plain = detector.loss(output, batch)
+    unknown = torch.full((2, *detector.evidence_size), torch.nan)
+    assert detector.loss(output, batch | {"mask": unknown}) == plain
+    assert detector.loss(output, batch | {"mask": torch.zeros_like(unknown)}) > plain
 
 
 def test_commands_in_the_documentation_exist():
