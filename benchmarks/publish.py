@@ -21,6 +21,7 @@ from typing import Annotated
 import typer
 
 from deepfake_bench.card import marks
+from deepfake_bench.cli.commands import App
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
 from deepfake_core.runtimes.cpu_contention import CpuContention
@@ -46,15 +47,15 @@ def publish(
     trained_on: Annotated[
         str | None, typer.Option(metavar="[LAYOUT:]PATH", help="Training data of lite and unet.")
     ] = None,
-    cache: Annotated[Path, typer.Option(help="Folder for the prepared training data, kept for the next time.")] = Path(
-        "cache"
-    ),
+    cache: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the prepared training data, kept for the next time.")
+    ] = Path("cache"),
     optimum: Annotated[
         str | None, typer.Option(metavar="PYTHON", help="Python of an environment that has optimum.")
     ] = None,
-    models: Annotated[Path, typer.Option(help="Folder of exported files, which the step parity makes.")] = Path(
-        "models"
-    ),
+    models: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder of exported files, which the step parity makes.")
+    ] = Path("models"),
     again: Annotated[
         bool, typer.Option("--again", help="Export files again that the step parity has exported.")
     ] = False,
@@ -66,6 +67,11 @@ def publish(
     """Measure everything that the project's pages show, keep the results, and fill the pages from them.
 
     Exit status: 0, or 1 when a step failed; its result and its tables stay as they were.
+
+    Examples:
+        python benchmarks/publish.py --pages
+        python benchmarks/publish.py --only peers --only cpu
+        python benchmarks/publish.py --evaluation evaluation=image-folder:faces/
     """
     for name in only or ():
         if name not in STEPS:
@@ -122,8 +128,10 @@ def fill_pages() -> None:
 
 def main() -> None:
     """Run the script; a mistake in a page or a result is reported in one line."""
+    program = App("publish", add_completion=False)
+    program.command()(publish)
     try:
-        typer.run(publish)
+        program()
     except DeepfakeError as error:
         raise SystemExit(f"publish: {error}") from error
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from deepfake_core import DeepfakeError, LoadedDetector, MissingExtra, load
 from deepfake_core.protect.protectors import EPSILON, load_protector
+from deepfake_unet import command
 
 
 def build(detector: LoadedDetector) -> Any:
@@ -63,12 +64,21 @@ def protected(detector: LoadedDetector, picture: Image.Image, epsilon: float) ->
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Protector: a name, a model file or the folder of a package.")] = "unet",
+    model: Annotated[
+        str, typer.Option(metavar="PROTECTOR", help="Protector: a name, a model file or the folder of a package.")
+    ] = "unet",
     gpu: Annotated[bool, typer.Option("--gpu", help="Run on CUDA instead of the CPU.")] = False,
     share: Annotated[bool, typer.Option("--share", help="Give the page a public address on the internet.")] = False,
-    port: Annotated[int | None, typer.Option(help="Port of the page; by default the first free one from 7860.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port of the page; by default the first free one from 7860.")
+    ] = None,
 ) -> None:
-    """Protect pictures in the browser."""
+    """Protect pictures in the browser.
+
+    Examples:
+        python -m deepfake_unet.demo
+        python -m deepfake_unet.demo --model runs/unet/model --port 7861
+    """
     try:
         page = build(load(model, device="cuda" if gpu else "cpu"))
     except DeepfakeError as error:
@@ -78,4 +88,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

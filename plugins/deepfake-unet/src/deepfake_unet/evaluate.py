@@ -54,24 +54,41 @@ class HeldOutFaces:
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(help="Data that the model was trained on: NAME:PATH or a folder.")],
-    out: Annotated[Path, typer.Option(help="Folder for protection.json, protection.png and sheet.png.")],
-    cache_dir: Annotated[Path, typer.Option(help="Cache of faces and surrogates of the training run.")],
-    model: Annotated[str, typer.Option(help="Protector: a name, a model file or the folder of a package.")] = "unet",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="[LAYOUT:]PATH", help="Data that the model was trained on; dfbench list shows the layouts."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for protection.json, protection.png and sheet.png.")
+    ],
+    cache_dir: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Cache of faces and surrogates of the training run.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="PROTECTOR", help="Protector: a name, a model file or the folder of a package.")
+    ] = "unet",
     features: Annotated[
         list[str] | None,
         typer.Option(
-            help="Detector whose features the model was not trained against; NAME?key=value takes its public weights."
+            metavar="DETECTOR",
+            help="Detector whose features the model was not trained against; NAME?key=value takes its public weights.",
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=2, help="Largest number of faces.")] = 64,
+    count: Annotated[int, typer.Option(metavar="N", min=2, help="Largest number of faces.")] = 64,
     epsilon: Annotated[
-        float | None, typer.Option(help="Bound of the perturbation in [0, 1]; by default the one of training.")
+        float | None,
+        typer.Option(metavar="CHANGE", help="Bound of the perturbation in [0, 1]; by default the one of training."),
     ] = None,
-    pgd_steps: Annotated[int, typer.Option(min=1, help="Steps of the reference attack, PGD.")] = 30,
-    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
+    pgd_steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the reference attack, PGD.")] = 30,
+    device: Annotated[str, typer.Option(metavar="cpu|cuda", help="Device that computes the networks.")] = "cpu",
 ) -> None:
-    """Measure the effect of the protection on surrogates that it was trained against, and on others."""
+    """Measure the effect of the protection on surrogates that it was trained against, and on others.
+
+    Examples:
+        python -m deepfake_unet.evaluate --data faces/ --cache-dir cache/ --out out/
+    """
     where = torch.device(device)
     extractors = [
         feature_extractor(name).to(where) for name in features or ()

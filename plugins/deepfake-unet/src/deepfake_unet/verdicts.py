@@ -93,14 +93,26 @@ class Judged:
 
 
 def verdicts(
-    data: Annotated[str, typer.Option(help="Labelled pictures that nothing was trained on: NAME:PATH or a folder.")],
-    out: Annotated[Path, typer.Option(help="File for the figures, JSON.")],
-    model: Annotated[str, typer.Option(help="Protector: a name, a model file or the folder of a package.")] = "unet",
-    detector: Annotated[str, typer.Option(help="Detector with trained weights that judges.")] = "lite",
-    count: Annotated[int, typer.Option(min=1, help="Largest number of pictures of each source and class.")] = 1000,
-    epsilon: Annotated[float, typer.Option(help="Bound of the change, in units of the pixel range.")] = EPSILON,
+    data: Annotated[str, typer.Option(metavar="[LAYOUT:]PATH", help="Labelled pictures that nothing was trained on.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="File for the figures.")],
+    model: Annotated[
+        str, typer.Option(metavar="PROTECTOR", help="Protector: a name, a model file or the folder of a package.")
+    ] = "unet",
+    detector: Annotated[
+        str, typer.Option(metavar="DETECTOR", help="Detector with trained weights that judges, see dfbench list.")
+    ] = "lite",
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Largest number of pictures of each source and class.")
+    ] = 1000,
+    epsilon: Annotated[
+        float, typer.Option(metavar="CHANGE", help="Bound of the change, in units of the pixel range.")
+    ] = EPSILON,
 ) -> None:
-    """Measure what protection does to the verdicts of a detector, as the pictures are and after degradations."""
+    """Measure what protection does to the verdicts of a detector, as the pictures are and after degradations.
+
+    Examples:
+        python -m deepfake_unet.verdicts --data my-pictures/ --out verdicts.json
+    """
     protector, judge = load(model, device="cpu"), load(detector, device="cpu")
     rows = [
         (sample, {way: (judged(judge, change(before)), judged(judge, change(after))) for way, change in WAYS.items()})
