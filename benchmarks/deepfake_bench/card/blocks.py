@@ -120,6 +120,7 @@ def _reproduced(findings: Findings) -> Iterator[str]:
             f"The AUC over all validation pictures is {number(metrics.roc_auc(fake, logit))}; training recorded "
             f"{number(recorded['auc'])}."
         )
+    yield from (f"**Note**: {said}." for said in findings.advice)
 
 
 def robustness(findings: Findings) -> str:

@@ -47,6 +47,7 @@ class Findings:
         validation: Logits on the validation split, which the model was calibrated on.
         evaluation: Logits on evaluation sets.
         terms: Terms of use of the sources of the training data.
+        advice: What the validations of the training run say about its recipe.
     """
 
     manifest: ModelManifest
@@ -54,6 +55,7 @@ class Findings:
     validation: LabelledLogits
     evaluation: tuple[LabelledLogits, ...] = ()
     terms: tuple[SourceTerms, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def measured(self, scenario: str, dataset: str | None = None) -> Iterator[Measurement]:
         """Yield the measurements of one scenario that have numbers, on any dataset or on one."""

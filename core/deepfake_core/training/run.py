@@ -36,7 +36,7 @@ from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import working_precision
 from deepfake_core.training.overlays import write_overlays
 from deepfake_core.training.packaging import package_model
-from deepfake_core.training.runs.entries import entry_of
+from deepfake_core.training.runs.entries import advice_of, entry_of
 from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir, refuse_leftovers
 from deepfake_core.training.trackers.opening import open_trackers
@@ -225,6 +225,8 @@ def _conclude(
             run.explain,
         )
     run.finish(summary)
+    for said in advice_of(run.folder):
+        log.warning("%s", said)
     try:
         log.info("%s", RunRecord(run.folder.resolve().parent).add(entry_of(run.folder)).reason)
     except (OSError, DeepfakeError) as error:  # the record is beside the run; all that the run was for is done

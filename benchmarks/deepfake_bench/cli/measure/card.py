@@ -94,6 +94,7 @@ def card(
     from deepfake_bench.runner.plan import plan
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.loading.load import load
+    from deepfake_core.training.runs.entries import advice_of
     from deepfake_registry.provenance import read_terms
 
     # Mistakes are found before anything is measured, because measuring takes long.
@@ -124,6 +125,8 @@ def card(
     else:
         assert trained_on is not None, "one of the two was named"
         calibrated = score_validation(detector, trained_on, cache_dir, device)
+    run = run_of(str(validation)) if validation is not None else None
+    said = advice_of(run) if run is not None else ()
     report = _kept(kept / "report.json", jobs) if reuse else _measured(jobs)
     if not reuse:
         report.write(kept / "report.json")
@@ -133,7 +136,7 @@ def card(
         if job.scenario == "accuracy" and job.dataset is not None and row.status == "measured"
     )
     for item in page:
-        fill(item, Findings(manifest, report, calibrated, evaluation, terms))
+        fill(item, Findings(manifest, report, calibrated, evaluation, terms, said))
         typer.echo(f"wrote {item}")
     failed = [row for row in report.measurements if row.status == "failed"]
     for row in failed:

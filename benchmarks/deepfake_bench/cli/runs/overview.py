@@ -72,6 +72,7 @@ def show(run: Run) -> None:
         dfbench runs show runs/mine
     """
     from deepfake_core.training.recipes.settings import flat
+    from deepfake_core.training.runs.entries import advice_of
     from deepfake_core.training.runs.files import read_json
     from deepfake_core.training.runs.listing import FILES, describe
     from deepfake_core.training.runs.stored import read_config
@@ -84,6 +85,9 @@ def show(run: Run) -> None:
     test = read_json(run / "metrics.json").get("test_metrics")
     if test:
         typer.echo("test: " + ", ".join(f"{key} {number_text(value)}" for key, value in test.items()))
+    if described.entry is not None:
+        for said in advice_of(run):
+            typer.echo(printable(said))
     typer.echo("\n" + pairs([(key, str(value)) for key, value in settings.items()]))
     rows = [("file", "size", "purpose")]
     for name, purpose in FILES.items():

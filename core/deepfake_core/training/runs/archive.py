@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.runs.entries import entry_of
+from deepfake_core.training.runs.entries import advice_of, entry_of
 from deepfake_core.training.runs.files import read_json, status
 from deepfake_core.training.runs.listing import FILES
 from deepfake_core.training.runs.locks import LOCK
@@ -106,6 +106,7 @@ def _readme(folder: Path, settings: Mapping[str, Any], files: Mapping[str, Path]
             "|---|---|",
             *numbers,
             "",
+            *(line for said in advice_of(folder) for line in (f"{said[0].upper()}{said[1:]}.", "")),
             "Judge pictures with the model in `model/`:",
             "",
             "```sh",

@@ -10,8 +10,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.discovery.artifacts import read_package
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.training.recipes.advice import advice
 from deepfake_core.training.runs.files import first_line, read_history, read_json
 from deepfake_core.training.runs.stored import read_config
 from deepfake_registry.manifest import MANIFEST_FILE, Frozen
@@ -95,6 +97,19 @@ def entry_of(folder: str | Path) -> RunEntry:
         raise DeepfakeError(
             f"{folder}: its files do not describe a run ({first_problem(error)}); restore them"
         ) from error
+
+
+def advice_of(folder: str | Path) -> tuple[str, ...]:
+    """Return what the validations of a run say about its recipe; see :mod:`deepfake_core.training.recipes.advice`.
+
+    Raises:
+        DeepfakeError: The folder holds no run, or one of its files is damaged.
+    """
+    try:
+        recipe = TrainRecipe.model_validate(read_config(folder).get("recipe"))
+    except ValidationError:  # of another version
+        return ()
+    return advice(read_history(folder), recipe, read_json(Path(folder) / "data.json").get("validation_samples"))
 
 
 def first_problem(error: Exception) -> str:
