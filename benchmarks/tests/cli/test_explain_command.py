@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.cli.judge import explanations
 from deepfake_bench.records.dataset import DATA
 from deepfake_core.errors import DeepfakeError
 
@@ -38,6 +40,9 @@ def test_one_picture_for_each_face(invoke, tmp_path, method):  # 001-21
     assert done.exit_code == 0, done.output
     names = [f"0001-pair-{method}.png", f"0001-pair-face2-{method}.png", f"0002-portrait-{method}.png"]
     assert done.stdout.split() == [str(tmp_path / "deep" / "out" / name) for name in names]
+    said = [line for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert len(said) == 3
+    assert all(re.fullmatch(r"  (fake|real|unsure): [A-Z].*\.", line) for line in said)
     assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == sorted(names)
 
 
@@ -48,6 +53,17 @@ def test_the_default_runs_on_the_model_file_alone(invoke, tmp_path):
         "0001-portrait-evidence.png",  # the detector's own
         "0001-portrait-occlusion-real.png",  # evidence cannot show it, and there is no network for GradCAM
     ]
+
+
+def test_predict_names_what_it_wrote(invoke, tmp_path, monkeypatch):
+    done = invoke("predict", PORTRAIT, "--detector", "tiny", "--explain", tmp_path, "--format", "json")
+    assert json.loads(done.stdout)[0]["verdict"] in {"fake", "real", "unsure"}
+    file, sentence = done.stderr.splitlines()
+    assert file == str(tmp_path / "0001-portrait-evidence.png")
+    assert sentence.startswith("  ")
+    monkeypatch.setattr(explanations, "LISTED", 1)
+    done = invoke("predict", PORTRAIT, PORTRAIT, "--detector", "tiny", "--explain", tmp_path)
+    assert done.stderr.splitlines() == [f"2 explanations are in {tmp_path}"]
 
 
 def test_bad_files_are_named_and_take_nothing_else_down(invoke, tmp_path):
@@ -100,7 +116,7 @@ def test_an_interrupted_command_keeps_what_it_wrote(invoke, tmp_path, monkeypatc
     assert done.exit_code == 130
     (file,) = tmp_path.iterdir()
     with Image.open(file) as sheet:
-        assert sheet.size == (604, 334)
+        assert sheet.width == 688
 
 
 def test_the_picture_says_what_it_is(tiny, tmp_path, monkeypatch):
@@ -114,6 +130,8 @@ def test_the_picture_says_what_it_is(tiny, tmp_path, monkeypatch):
         made.heat(np.zeros((64, 64, 3), np.uint8), p_fake).image(p_fake=p_fake, title="verdict: name")
         assert seen[-1]["title"] == f"verdict: name | occlusion for {argued}"
         assert seen[-1]["p_fake"] == p_fake
+        assert f"P({argued})" in seen[-1]["sentence"]
+        assert f"how far P({argued}) falls" in seen[-1]["meaning"]
     (tmp_path / "file").touch()
     sheet = sheets.Sheets(load(tiny), "occlusion")
     with pytest.raises(DeepfakeError, match="cannot be written"):

@@ -172,7 +172,13 @@ class Ensemble(Predictor):
             return super()._heat(result, face, method, target)
         from deepfake_core.ensemble.explain import combined_heat
 
-        fake = face.p_fake >= self.manifest.calibration.threshold
         return combined_heat(
-            self.members, self.weights, self._cut_of, result, face, fake=fake, method=method, target=target
+            self.members,
+            self.weights,
+            self._cut_of,
+            result,
+            face,
+            manifest=self.manifest,
+            method=method,
+            target=target,
         )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.explainers.base import Explainer
 from deepfake_core.explainers.choose import suitable_method
-from deepfake_core.explainers.sheets import HeatMap, Sheets
+from deepfake_core.explainers.sheets import HeatMap, Sheets, found_in
 from deepfake_core.inputs.crop import crop_square
 
 if TYPE_CHECKING:
     from deepfake_core.explainers.base import Target
     from deepfake_core.handle.loaded import LoadedDetector
     from deepfake_core.handle.results import FaceResult, Result
-    from deepfake_registry.manifest import PreprocessSpec
+    from deepfake_registry.manifest import ModelManifest, PreprocessSpec
 
 Rectangle = tuple[float, float, float, float]
 """Left, top, width and height in pixels of the picture as shown."""
@@ -30,7 +33,7 @@ def combined_heat(
     result: Result,
     face: FaceResult,
     *,
-    fake: bool,
+    manifest: ModelManifest,
     method: str | None,
     target: Target,
 ) -> HeatMap:
@@ -42,7 +45,7 @@ def combined_heat(
         cuts: For each member, the index of the cut that it takes.
         result: Result of the picture.
         face: Face to explain, with its crops.
-        fake: Whether the ensemble took the face for fake.
+        manifest: Manifest of the ensemble.
         method: Name of an explainer; by default one that suits each member.
         target: Class that the map argues for.
 
@@ -51,17 +54,30 @@ def combined_heat(
     """
     assert face.crop is not None
     crops = (face.crop, *face.other_crops)
-    frame = _rectangle(result, face, members[cuts.index(0)].manifest.preprocess)
+    frame = _rectangle(result, face, manifest.preprocess)
+    fake = face.p_fake >= manifest.calibration.threshold
     height, width = face.crop.shape[:2]
     total = np.zeros((height, width), np.float32)
     maps: list[HeatMap] = []
+    floor = 0.0
     for member, weight, cut in zip(members, weights, cuts, strict=True):
         sheets = Sheets(member, method or suitable_method(member, target), target)
         maps.append(sheets.heat(crops[cut], 1.0 if fake else 0.0))
         own = _rectangle(result, face, member.manifest.preprocess)
         total += weight * _moved(maps[-1].values, own, frame, (width, height))
+        floor += weight * maps[-1].floor
     methods = " + ".join(dict.fromkeys(heat.method for heat in maps))
-    return HeatMap(face.crop, total, methods, maps[0].target, maps[0].shows)
+    say = partial(Explainer.sentence, sheets.explainer)  # a sentence with a member's own score would mislead
+    return replace(
+        maps[-1],
+        crop=face.crop,
+        values=total,
+        method=methods,
+        sentence=found_in(total, floor, say, manifest, face.p_fake),
+        meaning=f"{maps[-1].meaning} Here: the mean over {len(members)} detectors, by their weights.",
+        floor=floor,
+        band=(manifest.calibration.unsure_low, manifest.calibration.unsure_high),
+    )
 
 
 def _rectangle(result: Result, face: FaceResult, spec: PreprocessSpec) -> Rectangle:

@@ -92,6 +92,20 @@ def fit_calibration(
     )
 
 
+def evidence_limit(strongest: NDArray[np.float64], family: NDArray[np.str_]) -> float:
+    """Compute the probability in [0, 1] above which the evidence map of 5 % of real faces has a place.
+
+    An explanation shows no evidence below it, because real faces have as much. All families have the same weight.
+
+    Args:
+        strongest: Highest evidence logit of each of N real faces, float64 ``[N]``.
+        family: Source of each face, ``[N]``.
+    """
+    weight = balanced_weights(np.zeros_like(strongest), family)
+    limit = sigmoid(np.array(_weighted_quantile(strongest, weight, 1 - MAX_FALSE_ALARMS)))
+    return round(float(np.clip(limit, 1e-4, 1 - 1e-4)), 4)
+
+
 def balanced_weights(fake: NDArray[np.float64], family: NDArray[np.str_]) -> NDArray[np.float64]:
     """Compute weights ``float64 [N]`` that sum to 1, equal for both classes and for all families within a class.
 

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from deepfake_core.contract.detector import Detector
     from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.runtimes.base import Outputs
-    from deepfake_registry.manifest import ModelManifest
+    from deepfake_registry.manifest import Calibration, ModelManifest
 
 Target = Literal["predicted", "fake", "real"]
 """Class that a map argues for: the predicted one, or always the same one."""
 
-CAPTIONS = {"fake": "where it looks manipulated", "real": "what speaks for a real face"}
+RELATIVE = "the strongest place always has full colour"
+"""End of what a colour means in a map that is scaled so that its strongest place is 1."""
 
 
 class Explainable(Protocol):
@@ -68,20 +69,50 @@ def with_network(detector: Explainable) -> HasNetwork:
 class Explainer(ABC):
     """Turns one judged crop into a heat map. It is constructed without arguments.
 
+    In its texts, ``{target}`` stands for the class that the map argues for, and ``{place}`` for a place on the face,
+    such as "around the mouth".
+
     Attributes:
         targets: Classes that its map can argue for; empty where the map is the same whatever the class.
         target: Class that the next map argues for.
-        caption: Caption of a map that argues for no class.
+        caption: Caption of a map.
+        meaning: Sentence that says what a colour in a map means.
+        found: Sentence that says where a map is strongest.
     """
 
     targets: ClassVar[tuple[str, ...]] = ("fake",)
     target: Literal["fake", "real"] = "fake"
     caption: ClassVar[str] = "where the network looks"
+    meaning: ClassVar[str] = f"Colour: places that influence the score; {RELATIVE}."
+    found: ClassVar[str] = "The map is strongest {place}."
 
     @property
     def shows(self) -> str:
         """Caption for the present map."""
-        return CAPTIONS[self.target] if self.targets else self.caption
+        return self.filled(self.caption)
+
+    def filled(self, text: str, place: str = "") -> str:
+        """Return one of the explainer's texts for the present map."""
+        return text.replace("{target}", self.target).replace("{place}", place)
+
+    def colour_means(self, manifest: ModelManifest) -> str:  # noqa: ARG002
+        """Say in one sentence what a colour in the present map means, for a model with this manifest."""
+        return self.filled(self.meaning)
+
+    def floor(self, manifest: ModelManifest) -> float:  # noqa: ARG002
+        """Return the value in [0, 1) up to which a map is drawn without colour, for a model with this manifest."""
+        return 0.0
+
+    def sentence(self, place: str, *, whole: bool, p_fake: float, calibration: Calibration) -> str:  # noqa: ARG002
+        """Say in one sentence what the last map shows.
+
+        Args:
+            place: Where the map is strongest, such as "around the mouth"; empty where nothing is above the floor.
+            whole: Whether most of the face is above the floor.
+            p_fake: Score of the crop, in [0, 1].
+            calibration: Calibration that gave the score.
+        """
+        return self.filled(self.found, place) if place else "Nothing localised: the score comes from the whole face."
 
     @abstractmethod
     def explain(self, detector: Explainable, crop: NDArray[np.uint8]) -> NDArray[np.float32]:

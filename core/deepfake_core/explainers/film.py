@@ -6,52 +6,57 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from deepfake_core.explainers.overlay import INK, PAPER, overlay, shortened
+from deepfake_core.explainers.overlay import INK, MARGIN, Page, overlay
 
-_SIDE, _GAP, _MARGIN = 112, 4, 12
-_HEADER, _CAPTION, _ROW = 52, 22, 16
+_SIDE, _GAP, _LEAST = 112, 4, 600
+_CAPTION, _ROW = 22, 16
 
 
 def film(
     clip: NDArray[np.uint8],
     heat: NDArray[np.float32],
     *,
-    p_fake: float,
+    p_fake: float | None,
     p_frames: Sequence[float] = (),
+    band: tuple[float, float] = (0.5, 0.5),
     title: str = "",
+    sentence: str = "",
     shows: str = "where it looks manipulated",
+    meaning: str = "",
+    floor: float = 0.0,
 ) -> Image.Image:
     """Draw the frames of a clip from left to right, their overlays below, and the P(fake) after each frame.
 
     Args:
         clip: ``uint8 [T, H, W, 3]`` RGB.
         heat: ``float32 [T, H, W]`` in [0, 1].
-        p_fake: Score of the clip, in [0, 1].
+        p_fake: Score of the clip, in [0, 1]; ``None`` where it has none.
         p_frames: Score after each frame, in [0, 1]; empty where the network has none.
-        title: Line of text above the pictures; shortened to fit.
+        band: P(fake) below which the verdict is ``real``, and from which it is ``fake``.
+        title: Line of text at the bottom; shortened to fit.
+        sentence: What the maps show.
         shows: Caption of the heat maps.
+        meaning: What a colour in the maps means.
+        floor: Value in [0, 1) up to which the maps are drawn without colour.
 
     Raises:
         ValueError: Clip and heat maps differ in length, height or width.
     """
     if clip.shape[:3] != heat.shape:
         raise ValueError(f"clip is {clip.shape[:3]}, heat maps {heat.shape}")
-    width = max(2 * _MARGIN + len(clip) * (_SIDE + _GAP) - _GAP, 3 * _SIDE)
-    height = _HEADER + 2 * (_SIDE + _GAP) + _ROW + _CAPTION
-    sheet = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(18), ImageFont.load_default(13)
-    draw.text((_MARGIN, 6), f"P(fake) = {p_fake:.3f}", fill=INK, font=large)
-    draw.text((_MARGIN, 30), shortened(title, draw, small, width - 2 * _MARGIN), fill=INK, font=small)
+    width = max(2 * MARGIN + len(clip) * (_SIDE + _GAP) - _GAP, _LEAST)
+    frames = 2 * (_SIDE + _GAP)
+    page = Page(width, frames + _ROW + _CAPTION, band, p_fake, sentence, meaning, title)
     for number, (frame, map_) in enumerate(zip(clip, heat, strict=True)):
-        left = _MARGIN + number * (_SIDE + _GAP)
-        for row, pixels in enumerate((frame, overlay(frame, map_))):
+        left = MARGIN + number * (_SIDE + _GAP)
+        for row, pixels in enumerate((frame, overlay(frame, map_, floor))):
             view = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-            sheet.paste(view, (left, _HEADER + row * (_SIDE + _GAP)))
+            page.image.paste(view, (left, page.top + row * (_SIDE + _GAP)))
         if len(p_frames):
-            place = left + _SIDE / 2, _HEADER + 2 * (_SIDE + _GAP)
-            draw.text(place, f"{p_frames[number]:.2f}", fill=INK, font=small, anchor="ma")
-    draw.text((_MARGIN, height - _CAPTION), f"above: what the network saw; below: {shows}", fill=INK, font=small)
-    return sheet
+            place = left + _SIDE / 2, page.top + frames
+            page.draw.text(place, f"{p_frames[number]:.1%}", fill=INK, font=page.small, anchor="ma")
+    caption = f"above: what the network saw; below: {shows}" + ("; P(fake) after each frame" if len(p_frames) else "")
+    page.draw.text((MARGIN, page.top + frames + _ROW + 2), caption, fill=INK, font=page.small)
+    return page.image

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
-from deepfake_core.explainers.base import Explainable, Explainer, with_network
+from deepfake_core.explainers.base import RELATIVE, Explainable, Explainer, with_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,9 @@ class GradCam(Explainer):
     """
 
     targets: ClassVar[tuple[str, ...]] = ("fake", "real")
+    caption: ClassVar[str] = "what speaks for a {target} face"
+    meaning: ClassVar[str] = f"Colour: places whose features speak for a {{target}} face; {RELATIVE}."
+    found: ClassVar[str] = "What speaks for a {target} face is strongest {place}."
     method: ClassVar[str] = "GradCAM"
 
     def explain(self, detector: Explainable, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -95,6 +98,8 @@ class EigenCam(GradCam):
 
     targets = ()
     caption = "where its activations vary most"
+    meaning = f"Colour: places where the network's activations vary most, whatever the class; {RELATIVE}."
+    found = "The activations vary most {place}."
     method = "EigenCAM"
     largest: ClassVar[int] = 32
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from deepfake_core.explainers.base import Explainable, Explainer
+from deepfake_core.explainers.base import RELATIVE, Explainable, Explainer
 from deepfake_core.explainers.evidence import stretched
+
+if TYPE_CHECKING:
+    from deepfake_registry.manifest import Calibration
 
 _BATCH = 16
 BLUR = 1 / 12
@@ -57,7 +60,12 @@ class Occlusion(Perturbation):
     hide it, and 0 where hiding it does not lower the score. In a clip, the same place is hidden in all frames.
     """
 
+    caption = "hiding this lowers P({target})"
+    meaning = f"Colour: how far P({{target}}) falls when the place is hidden; {RELATIVE}."
+    found = "Hiding the part {place} lowers P({target}) most."
     windows: ClassVar[int] = 6
+    hidden = 0.0
+    """Score of the target class with the strongest place hidden, a logit, as the last map shows it."""
 
     def masks(self, height: int, width: int) -> Iterator[NDArray[np.float32]]:
         yield np.ones((height, width), np.float32)
@@ -72,7 +80,18 @@ class Occlusion(Perturbation):
     def heat(self, masks: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float32]:
         hidden = 1.0 - masks[1:]
         falls = np.tensordot(logits[0] - logits[1:], hidden, 1) / hidden.sum(0)
+        self.hidden = float(logits[0] - max(falls.max(), 0.0))
         return stretched(np.maximum(falls, 0.0))
+
+    def sentence(self, place: str, *, whole: bool, p_fake: float, calibration: Calibration) -> str:  # noqa: ARG002
+        if not place:
+            return f"Nothing localised: hiding any one place does not lower P({self.target})."
+        fake = self.target == "fake"
+        left = calibration.p_fake(self.hidden if fake else -self.hidden)
+        before, after = (p_fake, left) if fake else (1.0 - p_fake, 1.0 - left)
+        decides = calibration.verdict(left) != calibration.verdict(p_fake)
+        start = "Hiding" if decides else "No single place decides: hiding"
+        return f"{start} the part {place} lowers P({self.target}) most, from {before:.1%} to {after:.1%}."
 
 
 class Rise(Perturbation):
@@ -89,6 +108,9 @@ class Rise(Perturbation):
         seed: Seed for the masks.
     """
 
+    caption = "showing this raises P({target})"
+    meaning = f"Colour: places that raise P({{target}}) when they are shown; {RELATIVE}."
+    found = "P({target}) depends most on the part {place}."
     count: ClassVar[int] = 600
     cells: ClassVar[int] = 7
     shown: ClassVar[float] = 0.5

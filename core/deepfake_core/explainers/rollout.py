@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.explainers.base import Explainable, Explainer, with_network
+from deepfake_core.explainers.base import RELATIVE, Explainable, Explainer, with_network
 from deepfake_core.explainers.evidence import enlarge, stretched
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class AttentionRollout(Explainer):
 
     targets = ()
     caption = "where the network attends"
+    meaning = f"Colour: places that the network attends to, whatever the class; {RELATIVE}."
+    found = "The network attends most {place}."
 
     def explain(self, detector: Explainable, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
         model = with_network(detector)

@@ -1,10 +1,11 @@
-"""Pictures of explained crops: the crop, the heat map over it, P(fake), the method and the class."""
+"""Pictures of explained crops: the score on its scale, the crop, the heat map over it, and what that shows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 
@@ -16,10 +17,13 @@ from deepfake_core.explainers.base import Explainable, Target
 from deepfake_core.explainers.choose import load_explainer
 from deepfake_core.explainers.film import film
 from deepfake_core.explainers.overlay import panel
+from deepfake_core.explainers.places import share_of_face, strongest_place
 from deepfake_registry.files import atomic_path
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from deepfake_registry.manifest import ModelManifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +36,10 @@ class HeatMap:
         method: Name of the explainer.
         target: Class that the map argues for; ``None`` where it is the same whatever the class.
         shows: Caption.
+        sentence: What the map shows, in one sentence.
+        meaning: What a colour means, in one sentence.
+        floor: Value in [0, 1) up to which the map is drawn without colour.
+        band: P(fake) below which the model's verdict is ``real``, and from which it is ``fake``.
     """
 
     crop: NDArray[np.uint8]
@@ -39,19 +47,32 @@ class HeatMap:
     method: str
     target: Literal["fake", "real"] | None
     shows: str
+    sentence: str = ""
+    meaning: str = ""
+    floor: float = 0.0
+    band: tuple[float, float] = (0.5, 0.5)
 
-    def image(self, *, p_fake: float, title: str = "", p_frames: Sequence[float] = ()) -> Image.Image:
-        """Draw crop and map side by side; a clip becomes a film strip.
+    def image(self, *, p_fake: float | None, title: str = "", p_frames: Sequence[float] = ()) -> Image.Image:
+        """Draw the score on its scale, and crop and map side by side; a clip becomes a film strip.
 
         Args:
-            p_fake: Score of the crop, in [0, 1].
-            title: Line of text above the pictures.
+            p_fake: Score of the crop, in [0, 1]; ``None`` where it has none.
+            title: Line of text below the pictures.
             p_frames: Score after each frame of a clip, in [0, 1]; empty where the network has none.
         """
         line = f"{title} | {self.method}" + (f" for {self.target}" if self.target else "")
-        if self.crop.ndim == 4:
-            return film(self.crop, self.values, p_fake=p_fake, p_frames=p_frames, title=line, shows=self.shows)
-        return panel(self.crop, self.values, p_fake=p_fake, title=line, shows=self.shows)
+        draw = partial(film, p_frames=p_frames) if self.crop.ndim == 4 else panel
+        return draw(
+            self.crop,
+            self.values,
+            p_fake=p_fake,
+            band=self.band,
+            title=line,
+            sentence=self.sentence,
+            shows=self.shows,
+            meaning=self.meaning,
+            floor=self.floor,
+        )
 
     @staticmethod
     def save(image: Image.Image, file: Path) -> Path:
@@ -108,7 +129,19 @@ class Sheets:
         explainer = self.explainer
         explainer.target = "real" if real and "real" in explainer.targets else "fake"
         values = explainer.explain(self.detector, crop)
-        return HeatMap(crop, values, self.method, explainer.target if explainer.targets else None, explainer.shows)
+        manifest = self.detector.manifest
+        floor = explainer.floor(manifest)
+        return HeatMap(
+            crop,
+            values,
+            self.method,
+            explainer.target if explainer.targets else None,
+            explainer.shows,
+            sentence=found_in(values, floor, explainer.sentence, manifest, p_fake),
+            meaning=explainer.colour_means(manifest),
+            floor=floor,
+            band=(manifest.calibration.unsure_low, manifest.calibration.unsure_high),
+        )
 
     def write(
         self,
@@ -125,7 +158,7 @@ class Sheets:
             file: File to write.
             crop: ``uint8 [H, W, 3]`` RGB as the network saw it, or a clip ``uint8 [T, H, W, 3]``.
             p_fake: Score of the crop, in [0, 1].
-            title: Line of text above the pictures.
+            title: Line of text below the pictures.
             p_frames: Score after each frame of a clip, in [0, 1].
 
         Returns:
@@ -136,6 +169,26 @@ class Sheets:
         """
         heat = self.heat(crop, p_fake)
         return heat.save(heat.image(p_fake=p_fake, title=title, p_frames=p_frames), file)
+
+
+def found_in(
+    values: NDArray[np.float32], floor: float, say: Callable[..., str], manifest: ModelManifest, p_fake: float
+) -> str:
+    """Say in one sentence what a map shows.
+
+    Args:
+        values: ``float32 [H, W]`` in [0, 1], or ``[T, H, W]`` for a clip.
+        floor: Value up to which it is drawn without colour.
+        say: The explainer's :meth:`~deepfake_core.explainers.base.Explainer.sentence`.
+        manifest: Model whose score is explained.
+        p_fake: Score of the crop, in [0, 1].
+    """
+    if manifest.weights == "untrained":
+        return "The weights are untrained: score and map mean nothing."
+    heat = values.max(axis=0) if values.ndim == 3 else values
+    place = strongest_place(heat, manifest.preprocess) if heat.max() > floor else ""
+    whole = share_of_face(heat > floor, manifest.preprocess) > 0.5
+    return say(place, whole=whole, p_fake=p_fake, calibration=manifest.calibration)
 
 
 def picture_name(number: int, source: str) -> str:

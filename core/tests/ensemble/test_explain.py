@@ -58,6 +58,10 @@ def test_the_map_of_an_ensemble_marks_the_place_that_its_members_look_at(picture
     left, top, side = crop_square(explanation.face.box, FaceCrop(margin=1.2))
     x, y = left + (column + 0.5) * side / 64, top + (row + 0.5) * side / 64
     assert max(abs(x - 150), abs(y - 140)) < 16
+    assert explanation.sentence in {
+        f"Hiding the part {place} lowers P(fake) most." for place in ("on the cheeks", "around the nose")
+    }
+    assert "mean over 2 detectors" in explanation.heat.meaning
     assert explanation.image().size[0] > 500
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.evaluation.calibration import fit_calibration
+from deepfake_core.evaluation.calibration import evidence_limit, fit_calibration
 from deepfake_registry.manifest import Calibration
 
 SEPARATED = [-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0]
@@ -19,6 +19,17 @@ LABELS = [0] * 4 + [1] * 4
 
 def fitted(logit: list[float] | np.ndarray, fake: list[int] | np.ndarray) -> Calibration:
     return fit_calibration(np.asarray(logit, float), np.asarray(fake, float), np.full(len(fake), "a"), "made")
+
+
+def test_one_real_face_in_twenty_has_evidence_above_the_limit() -> None:
+    strongest = np.linspace(-3, 1, 1000)
+    same = evidence_limit(strongest, np.full(1000, "a"))
+    assert same == pytest.approx(1 / (1 + math.exp(-0.8)), abs=0.002)
+    # A source with few faces counts as much as one with many.
+    family = np.where(strongest > 0.9, "few", "many")
+    assert evidence_limit(strongest, family) > same
+    assert evidence_limit(np.full(3, -80.0), np.full(3, "a")) > 0
+    assert evidence_limit(np.full(3, 80.0), np.full(3, "a")) < 1
 
 
 def test_few_separated_logits_give_no_certainty() -> None:

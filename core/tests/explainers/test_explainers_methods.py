@@ -15,6 +15,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.explainers import Explainer, load_explainer
 from deepfake_core.explainers.perturb import Occlusion, Rise, blurred
 from deepfake_core.runtimes.base import Outputs
+from deepfake_registry.manifest import Calibration
 
 SIDE = 48
 
@@ -76,6 +77,22 @@ def test_a_detector_that_always_says_the_same_has_no_hot_place() -> None:
         assert not kind().explain(constant, stripes()).any()  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("band", "start"), [((0.5, 0.5), "Hiding"), ((0.0, 1.0), "No single place decides: hiding")])
+@pytest.mark.parametrize(("target", "sign"), [("fake", 1), ("real", -1)])
+def test_occlusion_says_what_hiding_a_place_changes(band: Any, start: str, target: Any, sign: int) -> None:
+    calibration = Calibration(unsure_low=band[0], unsure_high=band[1])
+    explainer, crop = Occlusion(), stripes()
+    explainer.target = target
+    explainer.explain(Detail(), crop)  # type: ignore[arg-type]
+    assert explainer.hidden < 0, "the other class has the higher score then"
+    p_fake = 0.5 + sign * 0.01
+    said = explainer.sentence("around the nose", whole=False, p_fake=p_fake, calibration=calibration)
+    after = calibration.p_fake(explainer.hidden)
+    assert said == f"{start} the part around the nose lowers P({target}) most, from 51.0% to {after:.1%}."
+    said = explainer.sentence("", whole=False, p_fake=p_fake, calibration=calibration)
+    assert said == f"Nothing localised: hiding any one place does not lower P({target})."
+
+
 def test_every_place_of_any_size_is_hidden_by_some_window() -> None:
     for height, width in ((48, 48), (50, 37), (224, 224), (7, 7)):
         masks = np.stack(list(Occlusion().masks(height, width)))
@@ -100,7 +117,8 @@ def test_every_explainer_is_listed_and_constructed_without_arguments() -> None:
     for name, entry in plugins.explainers().items():
         explainer = named(name)
         assert set(explainer.targets) <= {"fake", "real"}
-        assert explainer.shows
+        texts = explainer.shows, explainer.filled(explainer.meaning), explainer.filled(explainer.found, "on the jaw")
+        assert all(text and "{" not in text for text in texts)
         assert "\n" not in entry.spec.summary
 
 

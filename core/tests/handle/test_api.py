@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -134,6 +135,10 @@ def test_explain_gives_a_map_and_a_picture_for_each_face(
     assert explanation.heat.method == "evidence"
     assert explanation.heat.values.shape == (64, 64)
     assert explanation.result == detector.predict(picture)
+    assert explanation.sentence.endswith(".")
+    protected = dataclasses.replace(explanation, face=dataclasses.replace(explanation.face, protected=True))
+    assert "mark of protection" in protected.sentence
+    assert protected.image().size[0] == explanation.image().size[0]
     assert explanation.save(tmp_path / "out.png").stat().st_size > 1000
     with Image.open(tmp_path / "out.png") as written:
         assert written.size == explanation.image().size

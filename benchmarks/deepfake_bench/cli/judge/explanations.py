@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
 
 from deepfake_core.errors import DeepfakeError
 
@@ -11,6 +13,17 @@ if TYPE_CHECKING:
     from deepfake_core.explainers import Target
     from deepfake_core.handle.predictor import Predictor
     from deepfake_core.handle.results import Result
+
+
+LISTED = 10
+"""Number of images up to which each is named at the end of ``dfbench predict``."""
+
+
+class Picture(NamedTuple):
+    """Image that was written, and the verdict and what it shows in one sentence."""
+
+    file: Path
+    sentence: str
 
 
 class Explanations:
@@ -50,8 +63,10 @@ class Explanations:
         self.target: Target = target
         self.every_face = every_face
         self.count = 0
+        self.written = 0
+        self.last: list[Picture] = []
 
-    def add(self, result: Result) -> list[Path]:
+    def add(self, result: Result) -> list[Picture]:
         """Write an image for the most suspicious face, or for each face; a file without a score has none.
 
         Raises:
@@ -66,9 +81,22 @@ class Explanations:
         found = self.detector.explain_results(
             [result], method=self.method, target=self.target, every_face=self.every_face
         )
-        files = []
+        pictures = []
         for rank, explanation in enumerate(found, 1):
             number = "" if rank == 1 else f"-face{rank}"
             shown = explanation.heat.method.replace(" ", "") + ("" if self.target == "predicted" else f"-{self.target}")
-            files.append(explanation.save(first.with_stem(f"{first.stem}{number}-{shown}")))
-        return files
+            file = explanation.save(first.with_stem(f"{first.stem}{number}-{shown}"))
+            pictures.append(Picture(file, f"{explanation.face.verdict}: {explanation.sentence}"))
+        self.written += len(pictures)
+        self.last = [*self.last, *pictures][-LISTED:]
+        return pictures
+
+    def report(self) -> None:
+        """Print which images were written and what they show, or only their folder if they are many, to stderr."""
+        from deepfake_bench.printable import printable
+
+        if self.written > LISTED:
+            typer.echo(f"{self.written:,} explanations are in {printable(str(self.folder))}", err=True)
+            return
+        for picture in self.last:
+            typer.echo(f"{printable(str(picture.file))}\n  {picture.sentence}", err=True)

@@ -79,8 +79,9 @@ def predict(
 ) -> None:
     """Judge images and videos.
 
-    For each file the verdict, P(fake) and the face that decided are printed. A file that cannot be read gets a row
-    with the reason. Exit status: 0 when at least one file was judged; 3 when none was.
+    For each file the verdict, P(fake) and the face that decided are printed, and below them the scale of the model:
+    which P(fake) means what. A file that cannot be read gets a row with the reason. Exit status: 0 when at least one
+    file was judged; 3 when none was.
 
     Examples:
         dfbench predict photo.jpg

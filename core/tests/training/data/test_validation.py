@@ -8,7 +8,12 @@ from tiny_run import Bright
 
 from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.validation import ValidationSet, validation_logits, validation_metrics
+from deepfake_core.training.data.validation import (
+    ValidationSet,
+    strongest_evidence,
+    validation_logits,
+    validation_metrics,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -61,3 +66,21 @@ def test_scores_do_not_depend_on_batches():
         validation_logits(model, images, 3), validation_logits(model, images, 64), rtol=1e-5, atol=1e-6
     )
     assert model.training, "the mode is what it was"
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_the_strongest_place_of_the_chosen_images(batch_size: int) -> None:
+    class Cells(torch.nn.Module):
+        """Its evidence map is the red channel."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return images.float().mean((1, 2, 3)), images[..., 0].float()
+
+    images = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    chosen = np.array([False, False, True, False, True, True, False])
+    found = strongest_evidence(Cells(), images, chosen, batch_size)
+    np.testing.assert_array_equal(found, images[chosen, ..., 0].max((1, 2)))
