@@ -217,7 +217,7 @@ def table_of_files(found: Sequence[Sequence[str]], stream: TextIO) -> str:
     whole = fit(_shortened(found, width), width, STYLES)
     kept = [cells for cells in found if cells[0] not in whole.left_out]
     text = fit(_shortened(kept, width), width, STYLES).text
-    return "\n".join(filter(None, (text, note(whole.left_out, whole.needed, "--format csv"))))
+    return "\n".join(filter(None, (text, note(whole.left_out, whole.needed, "--format json"))))
 
 
 def width_of(stream: TextIO) -> int:
