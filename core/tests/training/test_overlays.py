@@ -120,7 +120,7 @@ def test_every_sample_gets_an_overlay(crops, tmp_path):
     assert sorted((tmp_path / "explain").iterdir()) == files
     sheets = [np.asarray(Image.open(file).convert("RGB")).astype(int) for file in files]
     # The heat lies over the bright place of the fake one and over the dark place of the real one.
-    left, top, cell = 2 * 12 + 256, 52, 256 // 8
+    left, top, cell = 14 + 288 + 12, 46 + 19 + 56, 288 // 8
     for sheet, hot, cold in ((sheets[0], 1, 6), (sheets[1], 6, 1)):
         red, _, blue = sheet[top + hot * cell + cell // 2, left + hot * cell + cell // 2].tolist()
         assert red > blue + 30, "the hottest colour is a pale yellow"
