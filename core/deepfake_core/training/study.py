@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.locks import locked
@@ -18,6 +20,8 @@ from deepfake_core.locks import locked
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
+
+    from deepfake_core.training.recipes.space import Dimension
 
 log = logging.getLogger("deepfake.tune")
 
@@ -135,6 +139,53 @@ def count_trials(study: optuna.Study) -> int:
     trials = study.get_trials(deepcopy=False)
     superseded = superseded_trials(trials)
     return sum(trial.state != TrialState.WAITING and trial.number not in superseded for trial in trials)
+
+
+def tried_points(study: optuna.Study) -> set[str]:
+    """Return the settings of all trials that have ended and do not go on, as text."""
+    trials = study.get_trials(deepcopy=False)
+    superseded = superseded_trials(trials)
+    return {_point(trial.params) for trial in trials if trial.state.is_finished() and trial.number not in superseded}
+
+
+def next_trial(study: optuna.Study, space: Sequence[Dimension], seed: int) -> optuna.Trial:
+    """Begin the next trial, at a point that no earlier trial has tried.
+
+    An interrupted trial that is queued goes first. The choice depends only on the seed and on the trials so far.
+
+    Args:
+        study: The study.
+        space: Settings that trials vary; not all of their points have been tried.
+        seed: Seed of the search.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        tried = tried_points(study)
+        drawn = 10_000 * seed + count_trials(study)
+        # Asked of a copy: a trial of the study could not be taken back.
+        copy = optuna.create_study(direction=study.direction, sampler=optuna.samplers.TPESampler(seed=drawn))
+        copy.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()])
+        trial = copy.ask()
+        point = {dimension.key: dimension.suggest(trial) for dimension in space}
+        if _point(point) in tried:
+            point = _untried(space, tried, np.random.default_rng(drawn))
+        study.enqueue_trial(point)
+    return study.ask()
+
+
+def _untried(space: Sequence[Dimension], tried: Container[str], rng: np.random.Generator) -> dict[str, Any]:
+    """Draw a point that has not been tried; there is one."""
+    while True:
+        point = {d.key: rng.uniform(d.low, d.high) if d.values is None else rng.choice(len(d.values)) for d in space}
+        point = {d.key: point[d.key] if d.values is None else d.values[int(point[d.key])] for d in space}
+        if _point(point) not in tried:
+            return point
+
+
+def _point(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
 
 
 def count_finished(study: optuna.Study) -> int:

@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
 from deepfake_core.training.recipes.changes import changed, split_changes
-from deepfake_core.training.recipes.space import Dimension, as_change
+from deepfake_core.training.recipes.space import Dimension, as_change, count_points
 from deepfake_core.training.recipes.yaml_files import to_yaml
 from deepfake_core.training.runs.files import read_history
 from deepfake_core.training.study import (
     Pruner,
     count_finished,
-    count_trials,
     end_failed,
+    next_trial,
     open_study,
     requeue_interrupted,
     superseded_trials,
+    tried_points,
 )
 from deepfake_registry.files import write_atomic
 
@@ -148,6 +149,9 @@ def tune(train: Train, search: Search, folder: Path, study_file: Path | None = N
             if search.timeout_s is not None and time.monotonic() - started > search.timeout_s:
                 log.info("time is up after %d of %d trials", finished, search.trials)
                 break
+            if (tried := len(tried_points(study))) >= count_points(search.space):
+                log.info("all %d points of the space were tried; for more trials, give --space more values", tried)
+                break
             reason = _run_trial(train, search, folder, study)
             failures = failures + 1 if reason else 0
             if failures == MAX_FAILURES:
@@ -163,11 +167,9 @@ def _run_trial(train: Train, search: Search, folder: Path, study: optuna.Study) 
         MissingExtra: A package that training needs is not installed, which no settings would change.
         TrainingDataError: The data cannot be trained on, which no settings would change.
     """
-    from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
-    study.sampler = TPESampler(seed=10_000 * search.seed + count_trials(study))
-    trial = study.ask()
+    trial = next_trial(study, search.space, search.seed)
     changes = [as_change(dimension.key, dimension.suggest(trial)) for dimension in search.space]
     run_dir = folder / trial.user_attrs.get("run_dir", f"trial-{trial.number:04d}")
     trial.set_user_attr("run_dir", run_dir.name)

@@ -68,6 +68,13 @@ class Dimension:
         return value
 
     @property
+    def values(self) -> Sequence[Scalar] | None:
+        """Every value, or ``None`` where there are infinitely many."""
+        if self.kind == "choice":
+            return self.choices
+        return range(int(self.low), int(self.high) + 1) if self.kind == "int" else None
+
+    @property
     def ends(self) -> tuple[Scalar, ...]:
         """The bounds or the choices; a recipe that accepts them accepts every value of the dimension."""
         if self.kind == "choice":
@@ -91,6 +98,11 @@ def parse_space(texts: Sequence[str]) -> tuple[Dimension, ...]:
     return space
 
 
+def count_points(space: Sequence[Dimension]) -> float:
+    """Return the number of points of a space; ``inf`` where a dimension is continuous."""
+    return math.prod(math.inf if dimension.values is None else len(dimension.values) for dimension in space)
+
+
 def as_change(key: str, value: Scalar) -> str:
     """Return a setting and its value as ``--set`` takes them."""
     # JSON is a subset of YAML: numbers, truth values and null keep their types, and text is quoted.
@@ -110,6 +122,8 @@ def _parsed(text: str) -> Dimension:
         choices = parse_yaml(f"[{values}]", f"--space {text}")
         if not all(isinstance(choice, Scalar) for choice in choices):
             raise DeepfakeError(f"--space {text}: choices must be single values")
+        if len({(type(choice), choice) for choice in choices}) < len(choices):
+            raise DeepfakeError(f"--space {text}: a choice occurs twice")
         return Dimension(key, "choice", choices=tuple(choices))
     low, high = _bounds(text, values, whole=kind == "int")
     if kind == "log" and low <= 0:

@@ -94,11 +94,24 @@ def test_a_space_is_read_from_text():
         (["n=choice:[1],2"], "single values"),
         (["n=choice:{"], "cannot be read"),
         (["ema=float:0..1", "ema=float:0..1"], "occurs twice"),
+        (["n=choice:16,32,16"], "a choice occurs twice"),
     ],
 )
 def test_a_wrong_space_is_named(texts, words):
     with pytest.raises(DeepfakeError, match=words.replace("[", r"\[")):
         parse_space(texts)
+
+
+def test_no_point_is_tried_twice_and_a_small_space_is_exhausted(tmp_path, caplog):
+    caplog.set_level("INFO", "deepfake.tune")
+    train = FakeTrain()
+    small = search(space=parse_space(["batch_size=choice:16,32", "accumulate=int:1..3"]), trials=20)
+    found = tune(train, small, tmp_path)
+    tried = {(recipe.batch_size, recipe.accumulate) for recipe, *_ in train.calls}
+    assert (len(found), len(train.calls), len(tried)) == (6, 6, 6)
+    assert "all 6 points of the space were tried" in caplog.text
+    tune(train, small, tmp_path)
+    assert len(train.calls) == 6, "nor by a further call"
 
 
 @pytest.mark.parametrize("key", ["seed", "validation_share", "monitor", "pairs.validation", "overfit"])
