@@ -66,8 +66,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return any(needs(collection_path, side) for side in absent) or None
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip single tests that carry the mark of an absent package."""
+    """Mark the contract's tests of single formats, and skip tests that carry the mark of an absent package."""
+    for item in items:
+        # The contract itself carries no marks, which the projects of other authors would have to register.
+        if (mark := item.name.removeprefix("test_exports_to_")) in MARKED:
+            item.add_marker(mark)
     for mark, module in MARKED.items():
         if find_spec(module) is None:
             for item in items:

@@ -88,14 +88,9 @@ def test_benchmarked_and_stamped_untrained(python: str, tmp_path: Path) -> None:
 
 @pytest.mark.torch
 def test_passes_its_own_contract(python: str, project: Path) -> None:
+    # It has no marks, which a project would have to register.
     pytest_strictly = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", "-W", "error")
     assert " passed" in run(python, *pytest_strictly, str(project), cwd=project)
-
-
-def test_its_contract_registers_its_markers(python: str, project: Path) -> None:
-    markers = run(python, "-m", "pytest", "-p", "no:cacheprovider", "--markers", cwd=project)
-    assert "@pytest.mark.torchscript: tests of the export to TorchScript" in markers
-    assert "@pytest.mark.openvino: tests of the export to OpenVINO and of its runtime" in markers
 
 
 def imports(file: Path) -> Iterator[tuple[str, str]]:

@@ -176,12 +176,16 @@ def check_outputs(network: nn.Module, manifest: ModelManifest) -> None:
     Raises:
         PluginLoadError: It returned other outputs than the manifest names, or outputs of other shapes.
     """
-    training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     module = WithPreprocess(network, manifest.preprocess).to(device).eval()
-    with torch.inference_mode():
-        as_outputs(module(torch.zeros(1, *manifest.preprocess.input_shape, dtype=torch.uint8, device=device)), manifest)
-    network.train(training)
+    black = torch.zeros(1, *manifest.preprocess.input_shape, dtype=torch.uint8, device=device)
+    try:
+        with torch.inference_mode():
+            as_outputs(module(black), manifest)
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def detector_class(spec: DetectorSpec) -> type[Detector]:
