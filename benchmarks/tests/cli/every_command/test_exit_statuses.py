@@ -22,9 +22,9 @@ from deepfake_bench.records.dataset import PLUMBING
 from deepfake_core.discovery.artifacts import read_bare, write_package
 from deepfake_core.errors import DeepfakeError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-MODEL = Path(__file__).parents[1] / "tiny.onnx"
+MODEL = Path(__file__).parents[2] / "tiny.onnx"
 
 
 def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -243,7 +243,7 @@ def test_the_shell_completes(shipped, line, expected):
 def test_models_of_the_registry_are_completed(shipped):
     from deepfake_core.discovery.artifacts import read_bare, write_package
 
-    model = Path(__file__).parents[1] / "tiny.onnx"
+    model = Path(__file__).parents[2] / "tiny.onnx"
     package = write_package(Path("model"), read_bare(model).manifest, {"onnx": model})
     assert invoke("registry", "push", str(package.folder)).exit_code == 0
     assert invoke("registry", "alias", "tiny@1", "candidate", "--reason", "a test").exit_code == 0
@@ -253,7 +253,7 @@ def test_models_of_the_registry_are_completed(shipped):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_line_of_the_documentation_for_a_shell_gives_a_script(shell):
-    page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "commands.md").read_text(encoding="utf-8")
     assert f"_DFBENCH_COMPLETE=source_{shell} dfbench" in page
     script = invoke(env={"_DFBENCH_COMPLETE": f"source_{shell}"}).stdout
     assert "_DFBENCH_COMPLETE" in script
