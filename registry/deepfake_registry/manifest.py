@@ -212,7 +212,7 @@ def scale_in_words(real_below: float, fake_from: float) -> str:
     if real_below <= 0 and fake_from >= 1:
         return "always unsure, as this model does not tell fakes from real faces"
     if real_below == fake_from:
-        return f"fake from {fake_from:.1%}, real below"
+        return f"fake from {fake_from:.1%}, real below; close to it let a person look"
     if real_below <= 0:
         return f"fake from {fake_from:.1%}, never real; below let a person look"
     if fake_from >= 1:

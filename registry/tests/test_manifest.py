@@ -174,7 +174,7 @@ def test_a_band_that_misses_the_threshold_is_refused(band):
     ("band", "said"),
     [
         ((0.3111, 0.7441), "fake from 74.4%, real below 31.1%; in between let a person look"),
-        ((0.5, 0.5), "fake from 50.0%, real below"),
+        ((0.5, 0.5), "fake from 50.0%, real below; close to it let a person look"),
         ((0.0, 0.7), "fake from 70.0%, never real; below let a person look"),
         ((0.3, 1.0), "real below 30.0%, never fake; above let a person look"),
         ((0.0, 1.0), "always unsure, as this model does not tell fakes from real faces"),

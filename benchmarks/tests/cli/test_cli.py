@@ -89,7 +89,7 @@ def test_predict_table_says_verdict_score_and_box(invoke):
     head, row, _, scale = done.stdout.splitlines()
     assert head.split() == ["file", "verdict", "P(fake)", "faces", "box"]
     assert row.split()[1:4] == ["fake", "82.1%", "1"]
-    assert re.fullmatch(r"tiny \S+: fake from 50\.0%, real below\.", scale)
+    assert re.fullmatch(r"tiny \S+: fake from 50\.0%, real below; close to it let a person look\.", scale)
 
 
 def test_predict_formats_agree(invoke):
