@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from deepfake_bench.records.report import Measurement, Report, TargetCheck
 from deepfake_bench.records.targets import clauses
+from deepfake_bench.records.times import disturbed
 from deepfake_bench.report.figures import averaged, mean_estimate
 from deepfake_bench.report.labels import interval, number, short, short_name, with_details
 from deepfake_bench.report.leaderboard import Board, Place, boards
@@ -25,7 +26,8 @@ def target_counts(checks: Iterable[TargetCheck]) -> str:
         needs.append("other conditions")
     said = [f"{counts[verdict]} {verdict}" for verdict in ("met", "missed", "not judged") if counts[verdict]]
     if open_ones:
-        said.append(f"{len(open_ones)} need{'s' if len(open_ones) == 1 else ''} {' or '.join(needs)}")
+        listed = " or ".join(filter(None, (", ".join(needs[:-1]), needs[-1])))
+        said.append(f"{len(open_ones)} need{'s' if len(open_ones) == 1 else ''} {listed}")
     return ", ".join(said)
 
 
@@ -58,8 +60,8 @@ def _fastest(found: Sequence[Board]) -> str:
     whole = row.metrics.get("predict_ms_p50")
     said = f"{_name(first)}: {short(first.figure.value)} ms for one input of the network"
     said += f", {short(whole)} ms from a 1080p JPEG to the verdict" if whole is not None else ""
-    doubt = f" ({first.against_first})" if first.rank is None and first.against_first else ""
-    return said + doubt
+    doubt = disturbed(row, "latency_ms_p50")
+    return said + (f" ({doubt})" if doubt else "")
 
 
 def _most_accurate(found: Sequence[Board], own: Sequence[Measurement]) -> str:

@@ -74,8 +74,8 @@ def test_wide_letters_take_two_columns_and_controls_are_shown():
 
 def test_the_documentation_states_the_order():
     page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
-    section = page.partition("## Tables")[2].partition("\n## ")[0]
-    assert [" ".join(name.split()) for name in re.findall(r"`([^`]+)`", section) if name != "COLUMNS"] == list(GIVE_WAY)
+    _, _, order, *_ = page.partition("## Tables")[2].split("\n\n")
+    assert [" ".join(name.split()) for name in re.findall(r"`([^`]+)`", order)] == list(GIVE_WAY)
 
 
 @pytest.fixture
@@ -130,7 +130,31 @@ def test_targets_are_counted_in_a_line():
     assert target_counts([check("met"), check("met"), check("missed")]) == "2 met, 1 missed"
     found = [check("met"), check(absent, "GPU: A40; recipe: fast"), check(absent, "dataset: celeb-df")]
     assert target_counts(found) == "1 met, 2 need a GPU or a dataset"
+    assert target_counts([*found, check(absent)]) == "1 met, 3 need a GPU, a dataset or other conditions"
     assert target_counts([check(absent)]) == "1 needs other conditions"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_targets_are_listed_where_they_are_asked_for(measured, report_of, width, monkeypatch, capsys):
+    about = {"metric": "latency_ms_p50", "comparison": "<=", "target": 30, "source": "documentation of a network"}
+    checks = [
+        about | {"condition": "CPU", "measured": 5.0, "verdict": "met"},
+        about
+        | {
+            "condition": "GPU: A40",
+            "verdict": "not measurable here",
+            "reason": "stated for the GPU A40; measured on cpu",
+        },
+    ]
+    report = report_of(measured("single_stream", metrics={"latency_ms_p50": 5.0}, targets=checks))
+    monkeypatch.setenv("COLUMNS", str(width))
+    show_report(report, targets=True)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    assert shown.index("documented targets") < shown.index("targets not measurable here")
+    assert "stated for the GPU A40" in " ".join(shown.split())
+    show_report(report)
+    assert "documented targets: 1 met, 1 needs a GPU; see --targets" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -149,7 +149,7 @@ CacheDir = Annotated[
 ]
 Targets = Annotated[
     bool,
-    typer.Option("--targets", help="List every documented target, and all that was not measured, with the reasons."),
+    typer.Option("--targets", help="List every documented target with its verdict, or why it is not measurable here."),
 ]
 Reports = Annotated[
     list[Path], typer.Argument(metavar="REPORT.json", help="Reports of dfbench run --json.", show_default=False)

@@ -24,11 +24,11 @@ STYLES: Styles = {
     "met": {"fg": "green"},
     "missed": {"fg": "red", "bold": True},
     "not judged": {"fg": "yellow"},
-    "not measurable here": {"dim": True},
     MEAN: {"bold": True},
 }
 SPEED = ("detector", "weights", "backend", "scenario", "metric", "value", "p90", "p99", "peak MB")
-TARGETS = ("detector", "weights", "backend", "target", "measured", "verdict", "documented", "reason")
+JUDGED = ("detector", "weights", "backend", "target", "measured", "verdict", "documented")
+OPEN = ("detector", "target", "documented", "reason")
 
 
 def show_report(report: Report, stream: TextIO | None = None, *, targets: bool = False) -> None:
@@ -37,8 +37,8 @@ def show_report(report: Report, stream: TextIO | None = None, *, targets: bool =
     Args:
         report: Report to print.
         stream: Stream to print to; by default standard output.
-        targets: Whether to list all documented targets and all that was not measured; by default, targets are counted,
-            and what has the same reason is one line.
+        targets: Whether to list all documented targets, and untrained detectors one by one; by default, they are
+            counted, and named in one line.
     """
     page = _Page(stream or sys.stdout)
     rows = in_reading_order(report.measurements)
@@ -55,12 +55,15 @@ def show_report(report: Report, stream: TextIO | None = None, *, targets: bool =
                 page.say(f"{row.dataset.name}: {said}", dim=True)
     checks = board(rows)
     if checks and targets:
-        page.table("documented targets", [TARGETS, *map(_target, checks)])
+        parts = ("documented targets", JUDGED, _judged(checks)), ("targets not measurable here", OPEN, _open(checks))
+        for title, header, found in parts:
+            if lines := list(found):
+                page.table(title, [header, *lines])
     page.close()
     for line in _not_measured(rows, everything=targets):
         page.say(line)
     if checks and not targets:
-        page.say(f"\ndocumented targets: {target_counts([check for _, check in checks])}; all of them: --targets")
+        page.say(f"\ndocumented targets: {target_counts([check for _, check in checks])}; see --targets")
     page.say("\n" + "\n".join(f"{heading}: {line}" for heading, line in conclusions(report)))
 
 
@@ -147,22 +150,33 @@ def _variants(row: Measurement) -> tuple[str, Rows]:
     return f"{row.scenario} of {_title(row)}: AUC [95 %]", rows
 
 
-def _target(line: tuple[Measurement, TargetCheck]) -> Sequence[str]:
-    row, check = line
-    target = f"{check.metric} {check.comparison} {check.target:.8g}"
-    return *_who(row), target, short(check.measured), check.verdict, documented(check), check.reason
+def _judged(checks: Sequence[tuple[Measurement, TargetCheck]]) -> Iterator[Sequence[str]]:
+    for row, check in checks:
+        if check.verdict != "not measurable here":
+            yield *_who(row), _bound(check), short(check.measured), check.verdict, documented(check)
+
+
+def _open(checks: Sequence[tuple[Measurement, TargetCheck]]) -> Iterator[Sequence[str]]:
+    for row, check in checks:
+        if check.verdict == "not measurable here":
+            yield short_name(row.detector), _bound(check), documented(check), check.reason
+
+
+def _bound(check: TargetCheck) -> str:
+    return f"{check.metric} {check.comparison} {check.target:.8g}"
 
 
 def _not_measured(rows: Sequence[Measurement], *, everything: bool) -> Iterator[str]:
-    """Yield what was not measured, with the reason; untrained detectors share a line, unless all is wanted."""
+    """Yield what was not measured, with the reason; untrained detectors share a line, unless everything is wanted.
+
+    What was no part of the run is among the targets.
+    """
     untrained: dict[str, dict[str, None]] = {}
     for row in rows:
         where = f" on {row.dataset.name}" if row.dataset else ""
         if row.status == "skipped" and row.weights == "untrained" and not everything:
             untrained.setdefault(row.scenario, {})[short_name(row.detector)] = None
-        elif row.status == "failed" or (
-            row.status == "skipped" and (everything or not row.reason.startswith(LEFT_OUT))
-        ):
+        elif row.status != "measured" and not row.reason.startswith(LEFT_OUT):
             yield f"{row.status}: {row.detector} ({row.backend}), {row.scenario}{where}: {row.reason}"
     for scenario, names in untrained.items():
         yield f"skipped: {scenario} of {', '.join(names)}: without trained weights, scores mean nothing"

@@ -41,13 +41,13 @@ GIVE_WAY = (
     "frames",
     "faces",
     "× torch eager",
-    "documented",
     "p99",
     "p90",
     "device",
     "EER",
     "changed",
     "backend",
+    "documented",
     "version",
 )
 """Headings of the columns that give way where a table is too wide, the first one first. All other columns stay."""
@@ -189,7 +189,7 @@ class _Column:
 
     def least(self, width: int) -> int:
         """Return the smallest width of the column in a table that is ``width`` wide; headings may take some lines."""
-        return max(self.longest_word, min(self.widest, width // 3) if self.is_prose else self.widest)
+        return max(self.longest_word, min(self.widest, width // 4) if self.is_prose else self.widest)
 
     def lines(self, width: int, styles: Styles) -> list[list[str]]:
         """Return the lines of the heading and of each cell, all ``width`` wide."""
