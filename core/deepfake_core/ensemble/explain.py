@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.explainers.base import Explainer
 from deepfake_core.explainers.choose import suitable_method
-from deepfake_core.explainers.sheets import HeatMap, Sheets, found_in
+from deepfake_core.explainers.sheets import NOTHING, HeatMap, Sheets, found_in
 from deepfake_core.inputs.crop import crop_square
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def combined_heat(
         crop=face.crop,
         values=total,
         method=methods,
+        shows=sheets.explainer.shows if total.max() > floor else NOTHING,
         sentence=found_in(total, floor, say, manifest, face.p_fake),
         meaning=f"{maps[-1].meaning} Here: the mean over {len(members)} detectors, by their weights.",
         floor=floor,

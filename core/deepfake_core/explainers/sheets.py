@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from deepfake_registry.manifest import ModelManifest
 
 
+NOTHING = "no place is marked"
+"""Caption of a map without any colour."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HeatMap:
     """Heat map of one crop.
@@ -136,7 +140,7 @@ class Sheets:
             values,
             self.method,
             explainer.target if explainer.targets else None,
-            explainer.shows,
+            explainer.shows if values.max() > floor else NOTHING,
             sentence=found_in(values, floor, explainer.sentence, manifest, p_fake),
             meaning=explainer.colour_means(manifest),
             floor=floor,

@@ -11,6 +11,7 @@ def test_a_photograph_has_no_colour_and_a_changed_face_has_it_inside():
     assert real.heat.floor == detector.manifest.metrics["validation"][LIMIT]
     assert real.heat.values.max() < real.heat.floor
     assert real.sentence == "Nothing stands out: no place shows more signs of manipulation than real faces do."
+    assert (real.heat.shows, fake.heat.shows) == ("no place is marked", "where it looks manipulated")
     coloured = fake.heat.values > fake.heat.floor
     assert coloured[90:150, 80:144].all(), "the middle of the face was blended"
     assert not coloured[:30].any()
