@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import make_verdict_picture
 import numpy as np
 import pytest
 import typer
@@ -173,6 +174,13 @@ def test_hook_signatures_in_the_documentation_are_those_of_the_code():
     assert documented == {f"def {name}{inspect.signature(hook)}".replace("'", "") for name, hook in hooks.items()}
     for hook in hooks.values():
         assert "Example::" in hook.__doc__
+
+
+def test_the_picture_of_a_verdict_shows_what_the_command_prints(tmp_path):
+    made = make_verdict_picture.terminal(make_verdict_picture.output(tmp_path))
+    shown = (ROOT / "docs" / "assets" / "verdict.svg").read_text(encoding="utf-8")
+    texts = [re.findall(r"<text [^>]*>([^<]*)</text>", picture) for picture in (shown, made)]
+    assert texts[0] == texts[1], "run: python benchmarks/suite/make_verdict_picture.py"
 
 
 def anchors(page: Path) -> set[str]:

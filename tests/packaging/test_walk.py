@@ -31,7 +31,8 @@ def checkout(tmp_path_factory) -> Path:
     if not (walk.ROOT / ".git").exists():
         pytest.skip("no clone, which tells the project's files from others")
     folder = tmp_path_factory.mktemp("clone") / "deepfake-core"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=walk.ROOT, capture_output=True, text=True, check=True).stdout
+    files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(files, cwd=walk.ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (walk.ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
