@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
     from deepfake_core.handle.predictor import Predictor
     from deepfake_registry.manifest import Calibration
+
+log = logging.getLogger("deepfake.ensemble")
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +77,7 @@ def fitted(
     """
     dataset = open_dataset(data) if isinstance(data, str | Path) else data
     rows = _rows(ensemble, len(members), dataset, frames)
-    _check(rows, members, dataset)
+    said = _check(rows, members, dataset)
     weights = fit_weights(rows.logit, rows.fake, rows.family)
     if weights.sum() <= 0:
         raise TrainingDataError(
@@ -83,8 +86,11 @@ def fitted(
     weights /= weights.sum()
     name = f"{dataset.root.name or dataset.root}: {len(rows.fake)} faces"
     facts = _of(dataset, rows)
+    said = [*_fitted_on_before(members, facts["data_sha256"], dataset), *said]
+    for sentence in said:
+        log.warning("%s", sentence)
     calibration = fit_calibration(rows.logit @ weights, rows.fake, rows.family, name, (facts["data_sha256"],))
-    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, members), **facts}}
+    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, members), **facts, "warnings": said}}
 
 
 def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: float = PULL) -> Floats:
@@ -136,19 +142,38 @@ def _rows(ensemble: Predictor, members: int, dataset: Dataset, frames: int) -> R
     return Rows(table, np.asarray(fake, np.float64), np.asarray(family, str), np.asarray(group, str))
 
 
-def _check(rows: Rows, members: Sequence[Predictor], dataset: Dataset) -> None:
+def _check(rows: Rows, members: Sequence[Predictor], dataset: Dataset) -> list[str]:
+    """Refuse data on which nothing can be fitted, and return a sentence about each member that is at chance."""
     classes = np.unique(rows.fake)
     if len(classes) < 2:
         found = "no face was found" if not len(classes) else f"has {'fakes' if classes[0] else 'real faces'} only"
         raise TrainingDataError(f"{dataset.root}: {found}; an ensemble is fitted on faces of both classes")
+    said = []
     for member, logit in zip(members, rows.logit.T, strict=True):
-        _, high = metrics.grouped_bootstrap(rows.fake, logit, rows.group, metrics.roc_auc)
+        name = f"{member.manifest.name} {member.manifest.version}"
+        low, high = metrics.grouped_bootstrap(rows.fake, logit, rows.group, metrics.roc_auc)
         if high < 0.5:
             raise TrainingDataError(
-                f"{member.manifest.name} {member.manifest.version} ranks the real faces of {dataset.root} above its "
+                f"{name} ranks the real faces of {dataset.root} above its "
                 f"fakes (AUC {metrics.roc_auc(rows.fake, logit):.2f}): its labels or the data's are swapped, or it "
                 "is no detector of these fakes; give the data's labels, or leave the member out"
             )
+        if low <= 0.5:
+            said.append(
+                f"{name} is at chance on {dataset.root} (AUC {metrics.roc_auc(rows.fake, logit):.2f} "
+                f"[{low:.2f}, {high:.2f}]), so that its weight means little; leave it out, or fit on more pictures"
+            )
+    return said
+
+
+def _fitted_on_before(members: Sequence[Predictor], data_sha256: str, dataset: Dataset) -> list[str]:
+    """Return a sentence about each member that was trained on, or calibrated on, the whole dataset."""
+    return [
+        f"{member.manifest.name} {member.manifest.version} was trained or calibrated on {dataset.root}, so that it "
+        "looks too good there and weighs too much; fit on pictures that no member has seen"
+        for member in members
+        if data_sha256 in member.manifest.calibration.fitted_on_sha256
+    ]
 
 
 def _aucs(rows: Rows, weights: Floats, members: Sequence[Predictor]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepfake_core import load
+from deepfake_core.data.manifest import manifest_hash
+from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.ensemble.ensemble import MEMBERS, Ensemble
 from deepfake_core.ensemble.fit import fit_weights
 from deepfake_core.ensemble.runtime import CERTAIN, bounded
@@ -201,6 +204,16 @@ def test_fitting_gives_weight_to_members_that_tell_fakes(tmp_path: Path) -> None
     p_fake = np.array([result.p_fake for result in results])
     assert metrics.ece(fake, p_fake) < 0.12
     assert metrics.roc_auc(fake, p_fake) == pytest.approx(fit["auc"])
+    (chance,) = fit["warnings"]
+    assert re.match(r"channel2 0 is at chance on \S+valid \(AUC 0\.\d\d \[0\.\d\d, 0\.\d\d\]\).*leave it out", chance)
+
+
+def test_a_member_that_was_fitted_on_the_same_data_is_named(tmp_path: Path) -> None:
+    data = coloured(tmp_path / "seen", noisy(40, (60, 60, 0)))
+    seen = Calibration(fitted_on_sha256=(manifest_hash(open_dataset(data)),))
+    together = Ensemble([member(0), member(1, calibration=seen)]).fit(data)
+    (said,) = together.manifest.metrics["fit"]["warnings"]
+    assert said.startswith("channel1 0 was trained or calibrated on")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepfake_bench.cli import completion
-from deepfake_bench.cli.models import model_of
+from deepfake_bench.cli.models import model_of, run_of
 from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_core.ensemble.ensemble import Ensemble
@@ -57,16 +59,44 @@ def ensemble(
     loaded = [load(model_of(member), backend=backend.value, device=device, threads=threads) for member in members]
     combined = Ensemble(loaded, name=name)
     if data is not None:
+        seen = _seen(members, data)  # before the judging, which takes long
         combined.fit(data)
     folder = combined.save(out)
     _show(combined)
+    if data is not None:
+        for member, said in zip(combined.members, seen, strict=True):
+            fit_says_so = f"{member.manifest.name} {member.manifest.version} was trained"
+            if said and not any(one.startswith(fit_says_so) for one in combined.manifest.metrics["fit"]["warnings"]):
+                typer.echo(f"warning: {printable(said)}", err=True)
     # With a separator at its end it is taken for a path, whatever the folder is called.
     typer.echo(f"wrote {folder}; use it as --detector {folder}/")
 
 
+def _seen(members: list[str], data: str) -> list[str]:
+    """Return a sentence for each member that is a run and was trained on files of the data; empty for the others."""
+    from deepfake_core.datasets.opening import open_dataset
+    from deepfake_core.errors import MissingExtra
+    from deepfake_core.training.runs.stored import seen_by_run
+
+    dataset = open_dataset(data)
+    total = sum(1 for _ in dataset)
+    said: list[str] = []
+    for member in members:
+        count = 0
+        if (run := run_of(member)) is not None:
+            with suppress(MissingExtra):  # the base install has no reader of a run's settings
+                count = seen_by_run(run, dataset)
+        said.append(
+            f"{member} was trained, validated or tested on {count} of the {total} files of {data}, so that it looks "
+            "too good there and weighs too much; fit on files that no member has seen"
+            if count
+            else ""
+        )
+    return said
+
+
 def _show(combined: Ensemble) -> None:
     from deepfake_bench.cli.output.text import columns
-    from deepfake_bench.printable import printable
 
     fit = combined.manifest.metrics.get("fit", {})
     aucs = [f"{member['auc']:.3f}" for member in fit["members"]] if fit else ["–"] * len(combined.members)
