@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 EXAMPLES = "\n\nExamples:\n"
 """What separates the help of a command from its examples, in the docstring of its function."""
 WIDTH = 100
@@ -33,7 +35,7 @@ class App(typer.Typer):
         context = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
         super().__init__(name=name, context_settings=context, **{**given, **settings})
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """Return what adds a function as a command."""
         return super().command(name, **{"cls": Command, **settings})
 

@@ -384,7 +384,7 @@ def test_an_onnx_file_is_laid_out_as_it_is(stub, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("stub", "--layout", "tirton"), "unknown layout 'tirton'; there are triton and mlflow"),
+        (("stub", "--layout", "tirton"), "'tirton' is not one of 'triton', 'mlflow'; did you mean 'triton'?"),
         (("stub", "--layout", "triton", "--format", "openvino"), "leave out --format openvino"),
         ((TINY, "--layout", "triton", "--precision", "int8"), "is copied unchanged"),
         ((TINY.with_name("gone.onnx"), "--layout", "mlflow"), "no such file"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -13,6 +13,13 @@ from deepfake_bench.cli import completion
 from deepfake_bench.cli.models import run_of, trained_model
 from deepfake_bench.cli.output.options import Download, Weights
 from deepfake_bench.cli.publish.few_images import warn_of_few
+
+
+class Layout(enum.StrEnum):
+    """Folder of a model server."""
+
+    triton = "triton"
+    mlflow = "mlflow"
 
 
 def export(
@@ -49,9 +56,8 @@ def export(
         ),
     ] = "fp32",
     layout: Annotated[
-        str | None,
+        Layout | None,
         typer.Option(
-            metavar="triton|mlflow",
             help="Write a folder for a model server: a Triton model repository or an MLflow model. An .onnx file is "
             "copied into it unchanged.",
         ),
@@ -80,8 +86,9 @@ def export(
     from deepfake_core.discovery.artifacts import check_package_folder
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.export import check_export
+    from deepfake_exports.layouts import LAYOUTS
 
-    write = layout_writer(layout) if layout is not None else None
+    write = LAYOUTS[layout] if layout is not None else None
     if write and format_ != "onnx":
         raise DeepfakeError(f"--layout {layout} holds an ONNX file: leave out --format {format_}")
     if write and Path(source).suffix.lower() == ".onnx":
@@ -118,17 +125,3 @@ def export(
         from deepfake_exports.package import export_package
 
         typer.echo(f"wrote {export_package(loaded, format_, precision, out, **options).folder}")
-
-
-def layout_writer(layout: str) -> Callable[[str | Path, str | Path], Path]:
-    """Return the function that writes an ONNX file to the folder of a model server.
-
-    Raises:
-        DeepfakeError: There is no such layout.
-    """
-    from deepfake_core.errors import DeepfakeError
-    from deepfake_exports.layouts import LAYOUTS
-
-    if layout not in LAYOUTS:
-        raise DeepfakeError(f"unknown layout {layout!r}; there are {' and '.join(LAYOUTS)}")
-    return LAYOUTS[layout]
