@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from deepfake_core.discovery.plugins import exporter_spec
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.runtimes.cpu_contention import CpuContention, busy_among
 from deepfake_core.timing import medians_ms
 from deepfake_exports.parity import TIMED, Run, change_of, known_scores, probes, scores_of, torch_run
 from deepfake_exports.request import graph_of, labelled
@@ -64,6 +65,8 @@ class Cell:
         ratio: Median time in eager torch divided by ``ms``; both are measured in turns.
         data: Dataset of the labelled inputs; empty without labelled inputs.
         samples: Number of labelled inputs.
+        others_share: Share of the processors that other work took beside the times, in [0, 1]; ``None`` where it is not
+            known.
     """
 
     detector: str
@@ -80,6 +83,7 @@ class Cell:
     ratio: float | None = None
     data: str = ""
     samples: int = 0
+    others_share: float | None = None
 
 
 def cell(
@@ -124,7 +128,7 @@ def cell(
         change = change_of(before, after, fake, manifest)
         if options.get("labels") is not None:
             auc = change.auc
-        ms, eager = _speed(exported, reference, images[:1])
+        ms, eager, others_share = _speed(exported, reference, images[:1])
         files = list(Path(folder).iterdir())
         size = sum(file.stat().st_size for file in files) / 1e6
         if keep is not None:
@@ -132,7 +136,7 @@ def cell(
                 with atomic_path(keep / file.name) as temporary:
                     shutil.copyfile(file, temporary)
         counted = (data, len(fake)) if auc is not None else ("", 0)
-        return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms, *counted)
+        return Cell(*who, "", size, worst, auc, change.p, ms, eager / ms, *counted, others_share)
 
 
 def with_logits(loaded: LoadedDetector, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,14 +167,15 @@ def timed_again(loaded: LoadedDetector, item: Cell, kept: Path) -> Cell:
         return item
     reference = reference_of(loaded)
     noise = probes(loaded.manifest.preprocess, None)[2:3]
-    ms, eager = _speed(run_of(item.format, file, loaded.manifest), reference, noise)
-    return replace(item, ms=ms, ratio=eager / ms)
+    ms, eager, others_share = _speed(run_of(item.format, file, loaded.manifest), reference, noise)
+    return replace(item, ms=ms, ratio=eager / ms, others_share=others_share)
 
 
-def _speed(exported: Run, reference: Run, image: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return the median times of both, in milliseconds."""
+def _speed(exported: Run, reference: Run, image: NDArray[np.uint8]) -> tuple[float, float, float | None]:
+    """Return the median times of both, in milliseconds, and the share of the processors that other work took."""
+    others = CpuContention()
     times = medians_ms({"exported": partial(exported, image), "torch": partial(reference, image)}, TIMED)
-    return times["exported"], times["torch"]
+    return times["exported"], times["torch"], others.share()
 
 
 def _file(detector: str, format: str, precision: str) -> str:
@@ -265,7 +270,19 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in Markdown, one line for each cell."""
-        return HEAD + "".join(f"{_line(item)}\n" for item in self.cells.values())
+        busy = self.busy_line()
+        return HEAD + "".join(f"{_line(item)}\n" for item in self.cells.values()) + (busy and f"\n{busy}\n")
+
+    def busy_line(self) -> str:
+        """Return in one sentence that other work disturbed the times; empty where it did not."""
+        count, share = busy_among(item.others_share for item in self.cells.values())
+        if not count:
+            return ""
+        timed = sum(item.ms is not None for item in self.cells.values())
+        return (
+            f"Other work used {share} of the processors while {count} of {timed} exports were timed; repeat on an idle "
+            "machine: dfbench parity --only-speed --keep FOLDER"
+        )
 
 
 def _line(item: Cell) -> str:

@@ -64,9 +64,23 @@ def test_the_exported_files_are_kept_where_asked(loaded, tmp_path):
     assert file.name == "tiny-onnx-fp32.onnx"
     assert made.size_mb == file.stat().st_size / 1e6
     again = timed_again(loaded, replace(made, ms=1e9, ratio=1e9), tmp_path / "files")
-    assert replace(again, ms=made.ms, ratio=made.ratio) == made
+    assert replace(again, ms=made.ms, ratio=made.ratio, others_share=made.others_share) == made
     assert 0 < again.ms < 1e9
     assert timed_again(loaded, made, tmp_path) is made
+
+
+def test_a_busy_machine_is_told_below_the_table():
+    def timed(precision, share, **changes):
+        return Cell("lite", "1", "trained", "onnx", precision, others_share=share, **changes)
+
+    table = Table([timed("fp32", 0.01, ms=1.0), timed("fp16", None, ms=1.0), timed("int4", None, reason="refused")])
+    assert table.busy_line() == ""
+    assert table.markdown().endswith("|\n")
+    table.add(timed("int8", 0.5, ms=1.0))
+    assert table.busy_line().startswith(
+        "Other work used 50 % of the processors while 1 of 3 exports were timed; repeat"
+    )
+    assert table.markdown().endswith(f"\n\n{table.busy_line()}\n")
 
 
 def test_without_labels_there_is_no_auc(loaded):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from deepfake_bench.records.report import Measurement
-from deepfake_core.runtimes.cpu_contention import BUSY, busy_with_others
+from deepfake_core.runtimes.cpu_contention import busy_among, busy_with_others
 
 _OF_TIMES = ("gpu_over_cpu", "mixed_over_full", "mfu", "tflops")
 """Metrics that are computed from times and whose names do not say so."""
@@ -30,13 +30,11 @@ def busy_rounds(rows: Sequence[Measurement]) -> str:
 def others_line(rows: Iterable[Measurement]) -> str:
     """Return in one sentence that other work disturbed measurements of time; empty where it did not."""
     timed = _timed(rows)
-    busy = [100 * row.others_share for row in timed if row.others_share is not None and row.others_share > BUSY]
-    if not busy:
+    count, share = busy_among(row.others_share for row in timed)
+    if not count:
         return ""
-    least, most = (f"{share:.0f}" for share in (min(busy), max(busy)))
-    share = most if least == most else f"{least} to {most}"
     return (
-        f"Other work used {share} % of the processors during {len(busy)} of {len(timed)} measurements of time, "
+        f"Other work used {share} of the processors during {count} of {len(timed)} measurements of time, "
         "whose targets are not judged: repeat on an idle machine."
     )
 

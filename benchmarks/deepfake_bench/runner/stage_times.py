@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import Result
+from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_core.timing import Stages
 
 LOADING = ("import", "device", "cache", "choice", "load", "transfer")
@@ -23,11 +24,13 @@ class StageTimes(Stages):
         keep: Whether to keep the results whose times are added.
 
     Attributes:
+        others: Meter of the share of the processors that other work takes; ``None`` where no results are kept.
         results: Results that were kept, each with the deciding face alone and without its images.
     """
 
     def __init__(self, start: float, *, keep: bool) -> None:
         super().__init__()
+        self.others = CpuContention() if keep else None  # it looks at every process of the system
         self.start = start
         self.keep = keep
         self.results: list[Result] = []

@@ -41,6 +41,13 @@ def busy_with_others(share: float | None) -> str:
     return f"other work used {100 * share:.0f} % of the processors; repeat on an idle machine"
 
 
+def busy_among(shares: Iterable[float | None]) -> tuple[int, str]:
+    """Return how many shares are above :data:`BUSY`, and their range in words, such as ``6 to 23 %``."""
+    busy = [100 * share for share in shares if share is not None and share > BUSY]
+    ends = dict.fromkeys(f"{share:.0f}" for share in (min(busy), max(busy))) if busy else ()
+    return len(busy), f"{' to '.join(ends)} %" if busy else ""
+
+
 def _now() -> tuple[float, float, float] | None:
     """Return seconds so far: of these processors, of those the busy ones, and spent by this process and descendants.
 

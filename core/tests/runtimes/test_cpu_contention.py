@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deepfake_core.runtimes import cpu_contention
-from deepfake_core.runtimes.cpu_contention import BUSY, CpuContention, busy_with_others
+from deepfake_core.runtimes.cpu_contention import BUSY, CpuContention, busy_among, busy_with_others
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc of Linux")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -94,6 +94,14 @@ def test_what_the_system_does_not_tell_is_unknown(proc, content):
 @pytest.mark.parametrize("share", [None, 0.0, BUSY])
 def test_a_machine_is_not_busy_up_to_the_limit(share):
     assert busy_with_others(share) == ""
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [([], (0, "")), ([None, 0.05], (0, "")), ([0.234, None], (1, "23 %")), ([0.5, 0.0, 0.06], (2, "6 to 50 %"))],
+)
+def test_several_shares_are_said_as_a_range(shares, said):
+    assert busy_among(shares) == said
 
 
 def test_a_busy_machine_is_named_in_words():

@@ -14,6 +14,7 @@ from deepfake_bench.printable import printable
 from deepfake_bench.runner.stage_times import StageTimes
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import FaceResult, Result
+from deepfake_core.runtimes.cpu_contention import busy_with_others
 
 CLASS_LOGITS = "logits"
 """Further output, float32 [N, 2] with fake first, of a network that has a logit for each class."""
@@ -27,12 +28,13 @@ def show_timings(times: StageTimes, detector: Predictor, name: str) -> None:
         detector: Detector that judged.
         name: Name of the detector, as the user gave it.
     """
-    spent_ms = times.complete()
+    spent_ms, busy = times.complete(), busy_with_others(times.others.share() if times.others else None)
     stages = [("stage", "seconds", "share")]
     stages += [(stage, f"{spent / 1e3:.4f}", f"{spent / spent_ms['total']:.1%}") for stage, spent in spent_ms.items()]
     for part in (
         f"\ndevice  {detector.runtime.device} ({detector.runtime.name})",
         f"cache   {_cache(detector, name)}",
+        *([f"others  {busy}"] if busy else []),
         columns(stages),
         table_of_files(list(zip(*_files(times.results), strict=True)), sys.stderr),
     ):

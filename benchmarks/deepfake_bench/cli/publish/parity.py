@@ -119,6 +119,8 @@ def parity(
     for item in cells:
         if item.reason:
             typer.echo(f"absent: {item.detector} as {item.format} {item.precision}: {item.reason}")
+    if busy := table.busy_line():
+        typer.echo(busy)
 
 
 def network_of(name: str, threads: int | None = None) -> LoadedDetector:
