@@ -45,6 +45,8 @@ class Stub:
 
 @pytest.fixture
 def asked(monkeypatch):
+    monkeypatch.setattr("deepfake_core.datasets.opening.open_dataset", lambda address: address)
+    monkeypatch.setattr("deepfake_core.training.checks.check_installed", lambda *_all: None)
     monkeypatch.setattr(Stub, "asked", [])
     monkeypatch.setattr(loading, "load", lambda name, untrained, config=None: Stub(StubConfig(**(config or {}))))
     monkeypatch.delenv("WORLD_SIZE", raising=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
 
 
-def check_torch(detector: str, track: Sequence[str] = ()) -> None:
+def check_torch(detector: str, track: Sequence[str] = (), *checks: Callable[[], object]) -> None:
     """Refuse to train without torch; nothing that needs torch is imported.
 
     Without torch the recipes are unknown. The message therefore names all that the detector's default recipe needs.
@@ -24,6 +24,7 @@ def check_torch(detector: str, track: Sequence[str] = ()) -> None:
     Args:
         detector: Name of an installed detector.
         track: Trackers, as users type them.
+        *checks: Further functions that raise :class:`MissingExtra`, for the same message.
 
     Raises:
         MissingExtra: torch is not installed.
@@ -39,7 +40,17 @@ def check_torch(detector: str, track: Sequence[str] = ()) -> None:
         MissingExtra(f"training {spec.name}", words[-1], "".join(f"{word} " for word in words[:-1]))
         for words in map(str.split, spec.training or (spec.install,))
     ]
-    raise_missing([partial(_raise, training), partial(check_trackers, track)])
+    raise_missing([partial(_raise, training), partial(check_trackers, track), *checks])
+
+
+def check_optuna() -> None:
+    """Refuse to search for settings without Optuna.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    if find_spec("optuna") is None:
+        raise MissingExtra("a search", "deepfake-core[tune]")
 
 
 def check_installed(

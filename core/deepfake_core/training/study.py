@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from deepfake_core.errors import DeepfakeError, MissingExtra
+from deepfake_core.errors import DeepfakeError
 from deepfake_core.locks import locked
+from deepfake_core.training.checks import check_optuna
 
 if TYPE_CHECKING:
     import optuna
@@ -52,11 +53,10 @@ def open_study(
         MissingExtra: Optuna is not installed.
         DeepfakeError: Another process uses the study, the file is no study, or its identity differs.
     """
-    try:
-        import optuna
-        from sqlalchemy.exc import DatabaseError
-    except ModuleNotFoundError as error:
-        raise MissingExtra("a search", "deepfake-core[tune]") from error
+    check_optuna()
+    import optuna
+    from sqlalchemy.exc import DatabaseError
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file.parent.mkdir(parents=True, exist_ok=True)
     busy = f"{file}: another process searches with this study; wait for it or name another"

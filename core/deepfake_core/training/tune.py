@@ -120,7 +120,13 @@ class TrialResult:
     reason: str = ""
 
 
-def tune(train: Train, search: Search, folder: Path, study_file: Path | None = None) -> list[TrialResult]:
+def tune(
+    train: Train,
+    search: Search,
+    folder: Path,
+    study_file: Path | None = None,
+    on_start: Callable[[], object] = lambda: None,
+) -> list[TrialResult]:
     """Search until the wanted number of trials is finished.
 
     Args:
@@ -128,6 +134,7 @@ def tune(train: Train, search: Search, folder: Path, study_file: Path | None = N
         search: The search.
         folder: Folder that takes one run directory for each trial, and the best recipe as ``best.yaml``.
         study_file: SQLite file of the study; by default ``folder/study.db``.
+        on_start: Function that is called once everything was checked, before the first trial.
 
     Returns:
         The results of all trials, the best one first.
@@ -143,6 +150,7 @@ def tune(train: Train, search: Search, folder: Path, study_file: Path | None = N
             changed(search.recipe, of_recipe, "--space")
     folder.mkdir(parents=True, exist_ok=True)
     with open_study(study_file or folder / "study.db", search.recipe.mode, search.pruner, search.comparable) as study:
+        on_start()
         requeue_interrupted(study)
         started, failures = time.monotonic(), 0
         while (finished := count_finished(study)) < search.trials:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "default"
 
 
-def to_train(detector: str, track: Sequence[str] | None) -> LoadedDetector:
+def to_train(detector: str, track: Sequence[str] | None, *checks: Callable[[], object]) -> LoadedDetector:
     """Return an installed detector, untrained.
+
+    Args:
+        detector: Name of the detector.
+        track: Trackers, as users type them.
+        *checks: Further functions that raise ``MissingExtra``, for one message where torch is missing.
 
     Raises:
         MissingExtra: torch is not installed; the message names all that the detector's training needs.
@@ -28,7 +33,7 @@ def to_train(detector: str, track: Sequence[str] | None) -> LoadedDetector:
     from deepfake_core.loading.load import load
     from deepfake_core.training.checks import check_torch
 
-    check_torch(detector, track or ())
+    check_torch(detector, track or (), *checks)
     return cast("LoadedDetector", load(detector, untrained=True))  # only a folder may be an ensemble
 
 

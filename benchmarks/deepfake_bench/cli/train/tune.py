@@ -6,6 +6,7 @@ import enum
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ from deepfake_bench.cli.output.options import (
     ValidationData,
 )
 from deepfake_bench.cli.output.text import columns
-from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configured, with_config
+from deepfake_bench.cli.train.settings import DEFAULT_RECIPE, announce, configured, to_train, with_config
 
 if TYPE_CHECKING:
     from deepfake_core.contract.recipe import TrainRecipe
@@ -95,12 +96,15 @@ def tune(
         dfbench tune lite --data my-pictures/ --space batch_size=choice:16,32
         dfbench tune lite --data faces/ --space optimizer.weight_decay=log:1e-4..0.1
     """
+    from deepfake_core.datasets.opening import open_dataset
     from deepfake_core.errors import DeepfakeError
-    from deepfake_core.loading.load import load
+    from deepfake_core.training.checks import check_installed, check_optuna, raise_missing
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise DeepfakeError("a search runs in one process; start it without a launcher")
-    loaded, settings = configured(load(detector, untrained=True), recipe, changes or [], smoke=smoke_run)
+    loaded = to_train(detector, track, check_optuna)
+    real = configured(loaded, recipe, changes or [])
+    loaded, settings = configured(loaded, recipe, changes or [], smoke=True) if smoke_run else real
     from deepfake_core.training import tune as search
     from deepfake_core.training.recipes.changes import CONFIG, changed, split_changes
     from deepfake_core.training.recipes.space import as_change, parse_space
@@ -111,7 +115,9 @@ def tune(
     for dimension in dimensions:
         for value in dimension.ends:
             changed(config, split_changes([as_change(dimension.key, value)])[1], "--space config")
-    announce(loaded, settings, folder)
+    # Refuse before the recipe is printed, and before the first trial.
+    datasets = [open_dataset(address) if address else None for address in (data, valid)]
+    raise_missing([check_optuna, partial(check_installed, loaded.detector, settings, track or (), datasets, real[1])])
 
     def run(
         recipe: TrainRecipe,
@@ -153,6 +159,7 @@ def tune(
         ),
         folder,
         _study_file(study) if study else None,
+        on_start=lambda: announce(loaded, settings, folder),
     )
     _show(found, settings.monitor)
     if found and found[0].state == "complete":
