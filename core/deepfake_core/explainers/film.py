@@ -47,8 +47,8 @@ def film(
     if clip.shape[:3] != heat.shape:
         raise ValueError(f"clip is {clip.shape[:3]}, heat maps {heat.shape}")
     width = max(2 * MARGIN + len(clip) * (_SIDE + _GAP) - _GAP, _LEAST)
-    frames = 2 * (_SIDE + _GAP)
-    page = Page(width, frames + _ROW + _CAPTION, band, p_fake, sentence, meaning, title)
+    frames, scores = 2 * (_SIDE + _GAP), _ROW if len(p_frames) else 0
+    page = Page(width, frames + scores + _CAPTION, band, p_fake, sentence, meaning, title)
     for number, (frame, map_) in enumerate(zip(clip, heat, strict=True)):
         left = MARGIN + number * (_SIDE + _GAP)
         for row, pixels in enumerate((frame, overlay(frame, map_, floor))):
@@ -58,5 +58,5 @@ def film(
             place = left + _SIDE / 2, page.top + frames
             page.draw.text(place, f"{p_frames[number]:.1%}", fill=INK, font=page.small, anchor="ma")
     caption = f"above: what the network saw; below: {shows}" + ("; P(fake) after each frame" if len(p_frames) else "")
-    page.draw.text((MARGIN, page.top + frames + _ROW + 2), caption, fill=INK, font=page.small)
+    page.draw.text((MARGIN, page.top + frames + scores + 2), caption, fill=INK, font=page.small)
     return page.image

@@ -151,18 +151,22 @@ class Page:
                 self.draw.rectangle((left, bar, right, bar + high), fill=_ZONES[name])
             if self.draw.textlength(name, self.small) < right - left - 4:
                 self.draw.text(((left + right) / 2, bar + 7), name, fill=INK, font=self.small, anchor="mm")
-        for word, value, anchor in (("below", band[0], "ra"), ("from", band[1], "la")):
+        marks = (("below ", band[0], "ra"), ("from ", band[1], "la")) if band[0] < band[1] else (("", band[0], "ma"),)
+        inside = [value for _, value, _ in marks if 0.0 < value < 1.0]
+        for word, value, anchor in marks:
             if 0.0 < value < 1.0:
                 x = MARGIN + value * width
                 self.draw.line((x, bar, x, bar + high + 3), fill=_SOFT)
-                text = f"{word} {value:.1%}"
-                long = self.draw.textlength(text, self.small) + 2
-                x = min(
-                    max(x, MARGIN + long if anchor == "ra" else x), MARGIN + width - (long if anchor == "la" else 0)
-                )
+                text = f"{word}{value:.1%}"
+                long = self.draw.textlength(text, self.small) + 3
+                x += {"ra": -3, "la": 3, "ma": 0}[anchor]
+                x = min(max(x, MARGIN + long * (anchor == "ra")), MARGIN + width - long * (anchor == "la"))
                 self.draw.text((x, bar + high + 4), text, fill=_SOFT, font=self.small, anchor=anchor)
-        self.draw.text((MARGIN, bar + high + 4), "0%", fill=_SOFT, font=self.small)
-        self.draw.text((MARGIN + width, bar + high + 4), "100%", fill=_SOFT, font=self.small, anchor="ra")
+        # The ends are named where there is room beside the marks.
+        if min(inside, default=1.0) * width > 130:
+            self.draw.text((MARGIN, bar + high + 4), "0%", fill=_SOFT, font=self.small)
+        if (1.0 - max(inside, default=0.0)) * width > 130:
+            self.draw.text((MARGIN + width, bar + high + 4), "100%", fill=_SOFT, font=self.small, anchor="ra")
         if p_fake is not None:
             x = MARGIN + p_fake * width
             self.draw.polygon([(x - 7, top + 2), (x + 7, top + 2), (x, bar - 1)], fill=INK)
