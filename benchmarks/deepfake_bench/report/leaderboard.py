@@ -18,7 +18,7 @@ from deepfake_bench.report.markdown import table
 from deepfake_bench.report.order import is_plumbing
 from deepfake_core.errors import DeepfakeError
 
-COLUMNS = ("rank", "detector", "version", "backend", "device", "threads", "", "against the first", "measured")
+COLUMNS = ("rank", "detector", "version", "backend", "device", "threads", "", "against the first", "measured on")
 
 
 @dataclass(frozen=True, slots=True)

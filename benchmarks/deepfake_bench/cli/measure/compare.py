@@ -12,6 +12,7 @@ from deepfake_bench.cli.measure.report import read_reports
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.options import Format, Output
 from deepfake_bench.cli.output.text import Styles
+from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_bench.report.comparison import Comparison
@@ -103,22 +104,25 @@ def _show(found: list[Comparison], *, everything: bool) -> None:
     from deepfake_bench.report.comparison import BY_ITSELF
     from deepfake_bench.report.labels import short, who
 
-    rows: list[tuple[str, ...]] = [("measurement", "figure", "before", "after", "change", "verdict", "reason")]
-    for item in found:
-        if everything or item.verdict != "no change":
-            where = f", {item.before.dataset.name}" if item.before.dataset else ""
-            rows.append(
-                (
-                    f"{who(item.before)}: {item.before.scenario}{where}",
-                    " ".join(filter(None, (item.metric, item.source, item.variant))),
-                    *map(short, item.values),
-                    change_text(item),
-                    item.verdict,
-                    item.reason,
-                )
+    shown = [item for item in found if everything or item.verdict != "no change"]
+    reasons = list(dict.fromkeys(item.reason for item in shown if item.reason))
+    rows: list[tuple[str, ...]] = [("measurement", "figure", "before", "after", "change", "verdict", "why")]
+    for item in shown:
+        where = f", {item.before.dataset.name}" if item.before.dataset else ""
+        rows.append(
+            (
+                f"{who(item.before)}: {item.before.scenario}{where}",
+                " ".join(filter(None, (item.metric, item.source, item.variant))),
+                *map(short, item.values),
+                change_text(item),
+                item.verdict,
+                f"({reasons.index(item.reason) + 1})" if item.reason else "",
             )
-    if len(rows) > 1:
+        )
+    if shown:
         typer.echo(columns(rows, styles=STYLES, elsewhere=ELSEWHERE))
+    for number, reason in enumerate(reasons, start=1):
+        typer.echo(f"({number}) {printable(reason)}")
     counts = dict.fromkeys(item.verdict for item in found)
     verdicts = ", ".join(f"{sum(item.verdict == verdict for item in found)} {verdict}" for verdict in counts)
     typer.echo(f"{len(found)} figures: {verdicts}" if found else "no figure in common")

@@ -45,18 +45,23 @@ GIVE_WAY = (
     "p90",
     "device",
     "EER",
+    "TPR at 5 % FPR",
+    "error",
+    "no face",
     "changed",
+    "version",
     "backend",
     "documented",
-    "version",
+    "before",
+    "after",
 )
 """Headings of the columns that give way where a table is too wide, the first one first. All other columns stay."""
-PROSE = ("weights", "summary", "reason", "note", "documented", "phases", "changes", "purpose")
+PROSE = ("measurement", "figure", "weights", "summary", "reason", "note", "documented", "phases", "changes", "purpose")
 """Headings of the columns whose cells are sentences, which may go on in the next line. Names never do."""
 ELSEWHERE = "--format json"
 """What shows all columns in most commands."""
 _GAP = 2
-_NUMBER = re.compile(r"(?:[-+<]?\d[\d.,]*(?:e[-+]?\d+)?(?: ?(?:%|[kMG]B))?(?: \[[^\]]*\])?|\d[\d,]*/\d[\d,]*)")
+_NUMBER = re.compile(r"(?:[-+<]?\d[\d.,]*(?:e[-+]?\d+)?(?: ?(?:%|[kMG]B))?(?: \[[^\]]*\])?|\d[\d,]*/\d[\d,]*|–)")
 
 Rows = Sequence[Sequence[str]]
 Styles = Mapping[str, Mapping[str, Any]]
@@ -184,8 +189,7 @@ class _Column:
         self.is_prose = self.heading in PROSE
         texts = (self.heading, *(self.cells if self.is_prose else ()))
         self.longest_word = max(_cells(word) for text in texts for word in text.split(" "))
-        numbers = [cell for cell in self.cells if cell not in ("", "-", "–")]
-        self.is_number = bool(numbers) and all(map(_NUMBER.fullmatch, numbers))
+        self.is_number = self.widest > 0 and all(not cell or _NUMBER.fullmatch(cell) for cell in self.cells)
 
     def least(self, width: int) -> int:
         """Return the smallest width of the column in a table that is ``width`` wide; headings may take some lines."""
@@ -230,7 +234,7 @@ def _table(found: Sequence[_Column], width: int, styles: Styles) -> str:
 def _paragraphs(found: Sequence[_Column], width: int) -> str:
     lines = []
     for first, *others in zip(*(column.cells for column in found), strict=True):
-        lines.append(first)
+        lines.append(f"{found[0].heading} {first or '–'}" if found[0].is_number else first)
         line = ""
         for column, cell in zip(found[1:], others, strict=True):
             for part in wrapped(f"{column.heading}: {cell}", width - _GAP) if cell else ():
