@@ -273,7 +273,7 @@ def test_a_busy_machine_is_told_on_the_page_and_in_the_csv(measured, report_of):
     assert "Other work used 23 % of the processors during 1 of 2 measurements of time" in text
     assert "1 not judged" in text
     assert "not judged: other work used 23 % of the processors" in text
-    assert "target ≤ 12: not judged · other work 23 %" in text
+    assert "target ≤ 12: not judged · other work 23\N{NO-BREAK SPACE}%" in text
     assert "other work used 1.2% of the processors" in text
     rows = csv.DictReader(io.StringIO(csv_text([report_of(busy, idle, measured(metrics={"auc": 0.5}))])))
     assert [row["others_share"] for row in rows] == ["0.2340", "0.0120", ""]

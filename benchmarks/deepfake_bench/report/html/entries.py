@@ -77,7 +77,7 @@ def by_data(entries: Iterable[Entry], scenario: str) -> dict[str, list[Entry]]:
 def beside(entry: Entry) -> str:
     """Return how much of the processors other work used beside a measurement of time, where that is too much."""
     share = entry.row.others_share
-    return f"other work {100 * share:.0f} %" if share is not None and share > BUSY else ""
+    return f"other work {100 * share:.0f}\N{NO-BREAK SPACE}%" if share is not None and share > BUSY else ""
 
 
 def name_of(entry: Entry) -> str:

@@ -62,7 +62,7 @@ svg text{fill:var(--soft);font-size:11px}svg .x{text-anchor:middle}svg .y{text-a
 summary{cursor:pointer;margin:.3rem 0}dl{margin:.3rem 0;font-size:.9rem}dt{font-weight:600}dd{margin:0 0 .3rem 1rem}
 """.strip()
     + "".join(f".s{place}{{--c:var(--c{place})}}" for place in range(8))
-    + "td:not(.number){min-width:6.5rem}.wide td:nth-child(-n+2):not(.number){min-width:10rem}"
+    + "td:not(.number){min-width:6.5rem}.wide td:nth-child(-n+2):not(.number){min-width:11rem}"
     + f"@media(max-width:68rem){{{_CARDS.format(kind='wide').strip()}"
     + ".wide td:not(:empty){display:inline-block;max-width:100%;padding-right:1rem}"
     + ".wide td:nth-child(-n+2):not(.number){min-width:0}}"
