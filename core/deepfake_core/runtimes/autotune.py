@@ -168,7 +168,8 @@ def cached_timings(artifacts: Mapping[str, Artifact], threads: int) -> list[Timi
     try:
         stored = json.loads(file.read_text())
         timings = [Timing(**entry) for entry in stored["timings"]]
-        busy = any(busy_with_others(timing.others_share) for timing in timings)
+        # Caches of older versions hold the share elsewhere, and are measured again.
+        busy = any(busy_with_others(entry["others_share"]) for entry in stored["timings"])
         if busy and time.time() - file.stat().st_mtime > BRIEFLY_S:
             return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_what_a_busy_machine_measured_is_soon_forgotten(artifact, tmp_path, monk
     os.utime(file, (0, time.time() - autotune.BRIEFLY_S - 1))
     autotune.fastest(openers, artifacts, 1)
     assert (runtimes["openvino"].runs > runs) == (later == "measured again")
+
+
+def test_timings_of_an_older_version_are_measured_again(artifact, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
+    artifacts = dict.fromkeys(("onnxruntime", "openvino"), artifact)
+    autotune.cache_timings(artifacts, 1, [autotune.Timing(name, 1.0, 0.0) for name in artifacts])
+    assert autotune.cached_timings(artifacts, 1) is not None
+    (file,) = tmp_path.rglob("*.json")
+    timings = [{"backend": name, "ms": 1.0, "difference": 0.0, "reason": ""} for name in artifacts]
+    file.write_text(json.dumps({"timings": timings, "others": 0.9}))
+    assert autotune.cached_timings(artifacts, 1) is None
 
 
 def test_a_small_lead_is_noise():
