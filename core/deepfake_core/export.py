@@ -49,7 +49,7 @@ def export_detector(
     spec = exporter_spec(format)
     parts = (detector.detector, detector.network, detector.manifest.embedded())
     weights = sum(parameter.numel() for parameter in detector.network.parameters())
-    check_writable(out, needs_bytes=weights * _BYTES.get(precision, 1))
+    check_writable(Path(out), needs_bytes=weights * _BYTES.get(precision, 1))
     export = import_object(spec.exporter, install=spec.install)
     try:
         path: Path = export(*parts, Path(out), precision=precision, **options)

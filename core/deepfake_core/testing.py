@@ -47,7 +47,7 @@ def _briefly(test: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
     """Have a test fail with one message instead of a traceback, unless ``--tb=long`` asks for it."""
 
     @functools.wraps(test)
-    def run(self: DetectorContract, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             test(self, *args, **kwargs)
         except Exception as error:
