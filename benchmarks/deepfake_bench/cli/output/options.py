@@ -41,7 +41,7 @@ Device = Annotated[
     typer.Option(
         metavar="auto|cpu|cuda|cuda:N|mps",
         autocompletion=completion.devices,
-        help="Device that computes the network: auto, cpu, cuda, cuda:N or mps.",
+        help="Device that computes the network.",
     ),
 ]
 Threads = Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -116,6 +115,8 @@ def export(
     if precision != "fp32":
         warn_of_few(loaded, data or source, options)
     if write:
+        from tempfile import TemporaryDirectory
+
         with TemporaryDirectory() as scratch:
             exported = loaded.export(format_, precision, out=Path(scratch) / "model.onnx", **options)
             typer.echo(f"wrote {write(exported, out)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +51,8 @@ def build(
     Examples:
         dfbench registry build exports/recipes.toml lite --dataset my-pictures/
     """
+    from tempfile import TemporaryDirectory
+
     from deepfake_core.errors import DeepfakeError
     from deepfake_core.progress import track
     from deepfake_exports.calibration_images import labelled_crops

@@ -7,6 +7,8 @@ import inspect
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -156,7 +158,7 @@ LISTED_BY = {
 def test_the_values_of_a_fixed_set_are_listed(name, option):
     (found,) = [one for one in options(name) if option in one.opts]
     for value in FIXED[name, option]:
-        assert re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", found.help), value
+        assert re.search(rf"(?<![\w:-]){re.escape(value)}(?![\w-])", f"{found.metavar} {found.help}"), value
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not hasattr(command, "commands")])
@@ -238,6 +240,17 @@ def test_the_shell_completes(shipped, line, expected):
     env = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_DFBENCH_COMPLETE": "complete_bash"}
     done = invoke(env=env)
     assert (done.stdout.split(), done.stderr) == (expected, "")
+
+
+def test_to_complete_a_name_imports_nothing_heavy(environment):
+    code = (
+        "import sys\nfrom deepfake_bench.cli import main\nsys.argv = ['dfbench']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'numpy', 'onnxruntime', 'cv2', 'PIL', 'rich') if name in sys.modules])"
+    )
+    words = {"COMP_WORDS": "dfbench predict x --detector ti", "COMP_CWORD": "4", "_DFBENCH_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment | words, capture_output=True, check=True)
+    assert done.stdout.split(maxsplit=1) == [b"tiny", b"[]\n"]
 
 
 def test_models_of_the_registry_are_completed(shipped):
