@@ -91,7 +91,7 @@ class Command(_Helped, TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            if not error.message:  # something is missing
+            if not error.message and self.examples:  # something is missing
                 error.message = f"For example: {self.examples.strip().splitlines()[0]}"
             elif found := re.fullmatch(r"(?:Value error, )?('(.*)' is not one of (.*?))\.?", error.message, re.DOTALL):
                 close = difflib.get_close_matches(found[2], re.findall(r"'(.*?)'", found[3]), n=1)
