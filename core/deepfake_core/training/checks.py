@@ -81,7 +81,7 @@ def check_installed(
     checks: list[Callable[[], object]] = [partial(_raise, list(detector.missing_extras(tries or recipe)))]
     checks += [model_file] if pairs else []
     checks += [partial(check_trackers, track)]
-    wanted = (False,) if pairs else (False, True)
+    wanted: tuple[bool, ...] = (False,) if pairs else (False, True)
     for dataset in datasets:
         checks += [partial(_check_classes, dataset, wanted)] if dataset is not None else []
         wanted = ()

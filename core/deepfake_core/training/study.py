@@ -178,8 +178,10 @@ def next_trial(study: optuna.Study, space: Sequence[Dimension], seed: int) -> op
 def _untried(space: Sequence[Dimension], tried: Container[str], rng: np.random.Generator) -> dict[str, Any]:
     """Draw a point that has not been tried; there is one."""
     while True:
-        point = {d.key: rng.uniform(d.low, d.high) if d.values is None else rng.choice(len(d.values)) for d in space}
-        point = {d.key: point[d.key] if d.values is None else d.values[int(point[d.key])] for d in space}
+        point = {
+            d.key: float(rng.uniform(d.low, d.high)) if d.values is None else d.values[int(rng.integers(len(d.values)))]
+            for d in space
+        }
         if _point(point) not in tried:
             return point
 
