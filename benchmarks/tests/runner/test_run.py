@@ -278,6 +278,27 @@ def test_usage_errors_are_found_before_anything_is_measured(tiny, arguments):
     assert done.stdout == ""
 
 
+def test_untrained_detectors_come_last_and_are_measured_in_full_only_where_they_are_named(tiny, monkeypatch):
+    asked = []
+
+    def listed(job, _):
+        asked.append(job)
+        return unmeasured(job, "skipped", "not measured in this test")
+
+    monkeypatch.setattr(launcher, "launch", listed)
+    done = CliRunner().invoke(app, ["run", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    names = list(dict.fromkeys(job.detector for job in asked))
+    assert names.index(tiny) < names.index("bare")
+    planned = {name: [(job.scenario, job.seconds) for job in asked if job.detector == name] for name in (tiny, "bare")}
+    assert planned["bare"] == [("single_stream", 0.2), ("accuracy", 0.2)]
+    assert planned[tiny] == [(name, 2.0) for name in ("cold_start", "single_stream", "offline", "accuracy")]
+    asked.clear()
+    CliRunner().invoke(app, ["run", "--device", "cpu", "--detector", "bare", "--detector", tiny])
+    assert [job.detector for job in asked] == [tiny] * 4 + ["bare"] * 4
+    assert {job.seconds for job in asked} == {2.0}
+
+
 def test_plan_crosses_everything_and_datasets_where_needed():
     jobs = plan(["a", "b"], ["onnxruntime", "torch"], ["offline", "accuracy"], [PLUMBING, PLUMBING])
     assert len(jobs) == 2 * 2 * (1 + 2)
