@@ -69,7 +69,7 @@ def test_list_tells_whether_the_hub_cache_holds_a_repository(dfbench, tmp_path):
 
     empty = {"version": None, "bytes": None, "repository": "someone/faces"}
     assert row() == {"status": "not cached", **empty}
-    shown = dfbench("list", env={"HF_HUB_CACHE": str(tmp_path), "COLUMNS": "200"}).stdout.decode()
+    shown = dfbench("list", env={"HF_HUB_CACHE": str(tmp_path), "COLUMNS": "300"}).stdout.decode()
     assert "someone/faces, not in the Hugging Face cache" in shown
     commit = "0123456789abcdef" * 2 + "01234567"
     folder = tmp_path / "models--someone--faces"
@@ -79,7 +79,7 @@ def test_list_tells_whether_the_hub_cache_holds_a_repository(dfbench, tmp_path):
     assert row()["status"] == "not cached"  # its weights are still missing
     (folder / "snapshots" / commit / "model.safetensors").write_bytes(b"12345")
     assert row() == {"status": "cached", "version": commit[:12], "bytes": 5, "repository": "someone/faces"}
-    shown = dfbench("list", env={"HF_HUB_CACHE": str(tmp_path), "COLUMNS": "200"}).stdout.decode()
+    shown = dfbench("list", env={"HF_HUB_CACHE": str(tmp_path), "COLUMNS": "300"}).stdout.decode()
     assert f"someone/faces {commit[:12]}, 0.0 MB, in the Hugging Face cache" in shown
 
 
