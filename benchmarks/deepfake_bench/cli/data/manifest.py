@@ -38,11 +38,14 @@ def manifest(
     from deepfake_core.data.manifest import write_manifest
     from deepfake_core.datasets.labels import labels_read
     from deepfake_core.errors import TrainingDataError
+    from deepfake_registry.files import check_writable
 
     if (out is None) == (verify is None):
         raise TrainingDataError("give either --out FILE or --verify FILE")
     if verify is not None and state is not None:
         raise TrainingDataError("--verify reads every file, so leave out --state")
+    if out is not None:
+        check_writable(out)
     dataset = opened(data)
     labels: Counter[tuple[str, bool]] = Counter()
     if out is not None:
