@@ -107,6 +107,11 @@ def same(existing: Published, package: Published) -> Published:
             field for field in ModelManifest.model_fields
             if getattr(existing.manifest, field) != getattr(package.manifest, field)
         )  # fmt: skip
+        if changed == ["files"]:
+            raise RegistryError(
+                f"{package.reference} is published with other content (files: {', '.join(existing.manifest.files)}); a "
+                "version never changes: to publish several formats, name all folders of the model in its first push"
+            )
         raise RegistryError(
             f"{package.reference} is published with other content (it differs in: {', '.join(changed)}); a version "
             "never changes, so push this model under another one"

@@ -77,6 +77,28 @@ def test_push_and_list(store, tmp_path):
     assert "tiny@1" in told("ls")
 
 
+def test_several_formats_of_a_model_are_pushed_as_one_version(store, tmp_path):
+    manifest = read_bare(MODEL).manifest
+    (tmp_path / "tiny.pt2").write_bytes(b"program")
+    (tmp_path / "tiny.onnx").write_bytes(b"another file")
+    one = write_package(tmp_path / "one", manifest, {"onnx": MODEL}).folder
+    two = write_package(tmp_path / "two", manifest, {"pt2": tmp_path / "tiny.pt2"}).folder
+    clash = write_package(tmp_path / "clash", manifest, {"onnx": tmp_path / "tiny.onnx"}).folder
+    for others, words in (
+        ([clash], "different files of the format onnx"),
+        ([make_package(tmp_path / "x", "2")], "not the"),
+    ):
+        refused = invoke("push", one, *others)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+    assert told("push", one, two).startswith("pushed tiny@1, sha256 ")
+    assert sorted(as_json("show", "tiny@1")["files"]) == ["onnx", "pt2"]
+    assert load("tiny@1", device="cpu").manifest.version == "1"
+    assert told("push", two, one).startswith("is there already: tiny@1")
+    later = invoke("push", one)
+    assert "name all folders of the model in its first push" in later.stderr
+
+
 def test_show(filled):
     shown = as_json("show", "tiny@production")
     assert (shown["version"], shown["aliases"], shown["manifest"]["name"]) == ("1", ["production"], "tiny")

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
@@ -215,6 +215,34 @@ def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[st
         if stale.name not in kept:
             stale.unlink()
     return Package(folder, manifest)
+
+
+def join_packages(packages: Sequence[Package], folder: str | Path) -> Package:
+    """Write one package with the files of several packages of one model, such as its exports in several formats.
+
+    Args:
+        packages: Packages of one model. Of weights for torch, which an export holds in half precision, those of the
+            first package are taken.
+        folder: Folder to write.
+
+    Raises:
+        DeepfakeError: The packages are of different models, or hold different files of one format.
+        ArtifactCorrupt: A file is missing or damaged.
+    """
+    first = packages[0]
+    files: dict[str, tuple[Path, str]] = {}
+    for package in packages:
+        if package.manifest.model_copy(update={"files": first.manifest.files}) != first.manifest:
+            raise DeepfakeError(f"{first.folder} and {package.folder}: are not the same model; push them one by one")
+        for format in package.manifest.files:
+            found = package._file(format, verify=True)
+            assert found is not None
+            if files.setdefault(format, found)[1] != found[1] and format != "safetensors":
+                raise DeepfakeError(
+                    f"{files[format][0]} and {found[0]}: are different files of the format {format}, and a version "
+                    "has one of each; leave one of them out"
+                )
+    return write_package(folder, first.manifest, {format: path for format, (path, _) in files.items()})
 
 
 def read_bare(path: str | Path) -> Artifact:

@@ -12,8 +12,14 @@ from deepfake_bench.cli.registry.shared import Reference
 
 
 def push(
-    model: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A packaged model, or the folder of a run.", show_default=False)
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER",
+            help="A packaged model, or the folder of a run; several folders of one model, such as its exports in "
+            "several formats, become one version.",
+            show_default=False,
+        ),
     ],
     report: Annotated[
         list[Path] | None,
@@ -30,20 +36,24 @@ def push(
 
     Examples:
         dfbench registry push runs/mine --report report.json
+        dfbench registry push runs/mine mine-onnx/ mine-openvino/
     """
+    from tempfile import TemporaryDirectory
+
     from deepfake_bench.cli.models import model_of
     from deepfake_bench.records.report import parse_report, read_report
     from deepfake_bench.registry.promotion import own_measurements
-    from deepfake_core.discovery.artifacts import read_package
+    from deepfake_core.discovery.artifacts import join_packages, read_package
     from deepfake_registry.store.opening import open_registry
 
-    package = read_package(model_of(str(model)))
-    folder, manifest = package.folder, package.manifest
+    packages = [read_package(model_of(str(model))) for model in models]
     reports = {path: read_report(path) for path in report or ()}
-    for path, data in reports.items():
-        own_measurements(parse_report(data, path), manifest, path, f"{folder}/")
     store = open_registry(registry)
-    published, new = store.push(folder, list(reports.values()))
+    with TemporaryDirectory() as scratch:
+        package = packages[0] if len(packages) == 1 else join_packages(packages, scratch)
+        for path, data in reports.items():
+            own_measurements(parse_report(data, path), package.manifest, path, f"{packages[0].folder}/")
+        published, new = store.push(package.folder, list(reports.values()))
     typer.echo(f"{'pushed' if new else 'is there already:'} {published.reference}, sha256 {published.sha256}")
 
 
