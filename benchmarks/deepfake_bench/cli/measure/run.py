@@ -203,7 +203,8 @@ def run(
                 others.append(there.launch(number, job.into(there.folder)))
             measurements.append(here.launch(number, job))
             if is_shown():
-                typer.echo(f"{number + 1} of {len(jobs)}: {outcome(measurements[-1])}", err=True)
+                # typer.echo would write into the bar.
+                sys.stderr.write(f"{number + 1} of {len(jobs)}: {outcome(measurements[-1])}\n")
     finally:
         report = make_report([*measurements, *left_out(jobs)])
         if there and out:
