@@ -21,6 +21,7 @@ SKIPPED = {
     r"\btox\b": "runs these tests",
     r"\bmine\b|dfbench (train|scores|card)": "needs a trained model: test_walk_with_torch.py",
     r"untrained_probe": "needs torch",
+    r"robustness": "takes as long as all other commands together",
     **({} if shutil.which("jq") else {r"\bjq\b": "jq is not installed"}),
 }
 
