@@ -180,7 +180,7 @@ def test_the_picture_of_a_verdict_shows_what_the_command_prints(tmp_path):
     made = make_verdict_picture.terminal(make_verdict_picture.output(tmp_path))
     shown = (ROOT / "docs" / "assets" / "verdict.svg").read_text(encoding="utf-8")
     texts = [re.findall(r"<text [^>]*>([^<]*)</text>", picture) for picture in (shown, made)]
-    assert texts[0] == texts[1], "run: python benchmarks/suite/make_verdict_picture.py"
+    assert texts[0] == texts[1], "run: python benchmarks/pictures/make_verdict_picture.py"
 
 
 def anchors(page: Path) -> set[str]:

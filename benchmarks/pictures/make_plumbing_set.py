@@ -2,7 +2,7 @@
 
 Run from the repository root, with scikit-image and OpenCV installed::
 
-    python benchmarks/suite/make_plumbing_set.py
+    python benchmarks/pictures/make_plumbing_set.py
 
 The portrait is scikit-image's ``astronaut`` (NASA, public domain). Each real view has a fake twin with the same
 framing, light and JPEG quality, so nothing but the manipulation tells them apart. Fixed seed: the pictures are the

@@ -2,7 +2,7 @@
 
 Run from anywhere, with ``lite`` installed::
 
-    python benchmarks/suite/make_verdict_picture.py
+    python benchmarks/pictures/make_verdict_picture.py
 
 It writes to ``docs/assets``: ``verdict.svg``, a terminal with the command and its output, and the explanations that the
 command made, ``photo.png`` and ``edited.png``. The pictures are those of the plumbing check, in the public domain.
