@@ -43,7 +43,9 @@ def card(
     validation: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Folder of the training run, see dfbench runs list, whose validation scores are shown."
+            metavar="RUN",
+            help="Folder of the training run, see dfbench runs list, whose validation scores are shown; by default "
+            "DETECTOR, where that is a run.",
         ),
     ] = None,
     trained_on: Annotated[
