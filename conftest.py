@@ -8,6 +8,7 @@ import signal
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Modules that are torch all through. A test that reaches torch by any other module fails without it, as it should:
@@ -37,6 +38,9 @@ MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}
 
 # What a timing would choose changes with the machine and the moment; tests of the choice take this away.
 os.environ.setdefault("DEEPFAKE_BACKEND", "onnxruntime")
+# No test fails because the machine is busy.
+hypothesis.settings.register_profile("deepfake", deadline=None)
+hypothesis.settings.load_profile("deepfake")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs of theirs.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -101,5 +101,5 @@ class Model(RuleBasedStateMachine):
         assert verify(self.registry).problems == []
 
 
-Model.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+Model.TestCase.settings = settings(max_examples=25, stateful_step_count=15)
 TestModel = Model.TestCase

@@ -198,7 +198,7 @@ def test_limit_keeps_the_proportions(root: Path, limit: int) -> None:  # 001-9
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8).map(str.strip)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(cells=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=6))
 def test_any_cells_come_back(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str, str]]) -> None:
     file = tmp_path_factory.getbasetemp() / "cells.csv"
@@ -208,7 +208,7 @@ def test_any_cells_come_back(tmp_path_factory: pytest.TempPathFactory, cells: li
     assert [tuple(row.values()) for _, row in rows(file, ("path", "label"))] == cells
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(content=st.binary(max_size=60))
 def test_any_bytes_are_rows_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "bytes.csv"

@@ -7,7 +7,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from layouts import csv_file, image_folder, kaggle, picture, shards, write
 
@@ -180,7 +180,6 @@ WORDS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_siz
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="%?&"), max_size=12)
 
 
-@settings(deadline=None)
 @given(
     name=WORDS.filter(lambda word: len(word) > 1 and word[0].isalnum()),
     path=VALUES,
@@ -195,7 +194,6 @@ def test_every_address_comes_back_in_its_parts(name: str, path: str, options: di
     assert parse(spec) == Address(name, path, options)
 
 
-@settings(deadline=None)
 @given(spec=st.text(max_size=30))
 @example(spec="?=")
 @example(spec=":?a=b")
@@ -207,7 +205,6 @@ def test_any_text_is_parsed_or_refused(spec: str) -> None:
     assert address.name or address.path
 
 
-@settings(deadline=None)
 @given(labels=st.dictionaries(WORDS, st.sampled_from([0, 1]), min_size=1))
 def test_label_maps_come_back(labels: dict[str, int]) -> None:
     text = ",".join(f"{value}:{'fake' if fake else 'real'}" for value, fake in labels.items())

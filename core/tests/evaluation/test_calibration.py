@@ -91,7 +91,7 @@ def test_logits_that_are_no_numbers_are_refused(value: float) -> None:
         fitted([*SEPARATED[:-1], value], LABELS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.floats(-1e308, 1e308), st.integers(0, 1)), min_size=2, max_size=12))
 @pytest.mark.filterwarnings("error")
 def test_any_logits_of_both_classes_can_be_calibrated(rows: list[tuple[float, int]]) -> None:

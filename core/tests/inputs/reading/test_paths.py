@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
         ("'in/a.jpg'", "there is one: in/a.jpg"),
         ("~/gone.jpg", "only a shell replaces ~ by the home folder"),
         ("file:///in/a.jpg", "is a file: address; pass the path in it"),
-        ("http://example.org/a.jpg", "is an address, and addresses are not fetched; download it first, then name a.jpg"),
+        ("http://example.org/a.jpg", "and addresses are not fetched; download it first, then name a.jpg"),
         ("https://example.org/a.jpg?size=large", "is an address"),
         (Path("https://example.org/a.jpg"), "is an address"),
         ("s3://bucket/a.jpg", "is an address"),

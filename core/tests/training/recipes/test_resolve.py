@@ -278,7 +278,7 @@ recipes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recipe=recipes)
 def test_a_recipe_printed_as_yaml_is_read_back_equal(recipe):
     settings = parse_yaml(to_yaml(recipe), "here")
@@ -299,7 +299,7 @@ def test_every_preset_survives_a_file(tmp_path, name):
     assert resolve_recipe(DETECTOR, file) == PRESETS[name]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(st.characters(codec="utf-8") | st.sampled_from("{}[]:,-!&*<>=.0123456789e'\"\n#|?"), max_size=40))
 def test_any_text_is_a_value_or_a_clear_error(text):
     with contextlib.suppress(DeepfakeError):
