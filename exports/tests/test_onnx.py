@@ -284,7 +284,7 @@ def test_a_detector_declares_its_own_tolerance(case, tmp_path):
 
 def test_requests_that_cannot_be_served(case, tmp_path):
     arguments = (case.detector, case.network, case.manifest, tmp_path / "m.onnx")
-    with pytest.raises(DeepfakeError, match="'int4' is not offered"):
+    with pytest.raises(DeepfakeError, match="has no precision 'int4'"):
         export_onnx(*arguments, precision="int4")
     with pytest.raises(DeepfakeError, match=r"must be uint8 \[N, 32, 32, 3\]"):
         export_onnx(*arguments, calibration_images=np.zeros((2, 16, 16, 3), np.uint8))
