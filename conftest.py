@@ -38,6 +38,8 @@ MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}
 
 # What a timing would choose changes with the machine and the moment; tests of the choice take this away.
 os.environ.setdefault("DEEPFAKE_BACKEND", "onnxruntime")
+# Tables fit the terminal: in tests each is as wide as in a pipe.
+os.environ["COLUMNS"] = "100"
 # No test fails because the machine is busy.
 hypothesis.settings.register_profile("deepfake", deadline=None)
 hypothesis.settings.load_profile("deepfake")

@@ -286,7 +286,7 @@ def test_recipes_are_listed(spec, command):
     done = invoke(*command)
     assert done.exit_code == 0, done.output
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert names == ["default", "smoke", *PRESETS]
+    assert names == ["recipe", "default", "smoke", *PRESETS]
     assert "head 3 epochs, then fine-tune 5 epochs" in done.stdout
     assert "all 2 steps" in done.stdout
 

@@ -145,5 +145,7 @@ def test_a_refused_run_says_why(tmp_path, pictures):
         return " ".join(done.output.split())
 
     shutil.copytree(pictures / "train" / "stylegan" / "real", tmp_path / "one" / "real")
-    assert "the validation split has real faces only" in refused(tmp_path / "one", "--recipe", "two-phase")
+    assert "holds no fake pictures to train on; training needs both classes" in refused(
+        tmp_path / "one", "--recipe", "two-phase"
+    )
     assert "lr must be positive" in refused(pictures / "train", "--set", "phases.0.lr={}")
