@@ -147,6 +147,4 @@ def test_a_refused_run_says_why(tmp_path, pictures):
     shutil.copytree(pictures / "train" / "stylegan" / "real", tmp_path / "one" / "real")
     said = refused(tmp_path / "one", "--recipe", "two-phase")
     assert "holds no fake pictures to train on; training needs both classes" in said
-        tmp_path / "one", "--recipe", "two-phase"
-    )
     assert "lr must be positive" in refused(pictures / "train", "--set", "phases.0.lr={}")
