@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from click import unstyle
+from typer import unstyle
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
