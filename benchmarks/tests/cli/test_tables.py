@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from typer import unstyle
+from rich.text import Text
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
@@ -25,9 +25,14 @@ SPEED = [
 ]
 
 
+def plain(text: str) -> str:
+    """Return a text without its colours."""
+    return Text.from_ansi(text).plain
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_table_fits_and_holds_every_name_in_one_piece(width):
-    shown = unstyle(fit(SPEED, width, {}).text)
+    shown = plain(fit(SPEED, width, {}).text)
     assert max(map(len, shown.splitlines())) <= width
     for name in ("lite", LONG, "latency_ms_p50", "untrained", "5.91"):
         assert name in shown
@@ -58,7 +63,7 @@ def test_sentences_are_broken_at_spaces_and_numbers_stand_to_the_right():
         ("a", "5.0", "the weights of this detector are not on this machine"),
         ("b", "12", ""),
     ]
-    assert unstyle(fit(rows, 40, {}).text).splitlines() == [
+    assert plain(fit(rows, 40, {}).text).splitlines() == [
         "name   ms  reason",
         "a     5.0  the weights of this detector",
         "           are not on this machine",
