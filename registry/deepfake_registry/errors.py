@@ -22,6 +22,8 @@ The command line prints the message in one line and exits with status 2; ``--deb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DeepfakeError(Exception):
     """Base class of all errors; the message says what happened and what to do next."""
@@ -88,6 +90,16 @@ class MissingExtras(MissingExtra):
         lines = [f"pip install {options}{found}" for options, found in quoted.items()]
         need = "need" if len({one.what for one in self.missing}) > 1 else "needs"
         return f"{self.what} {need} optional dependencies; run: {' && '.join(lines)}"
+
+
+def refuse_missing(missing: Sequence[MissingExtra]) -> None:
+    """Raise what is absent as one error; nothing where nothing is absent.
+
+    Raises:
+        MissingExtra: Something is absent.
+    """
+    if missing:
+        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
 
 
 class WeightsUnavailable(DeepfakeError):

@@ -278,7 +278,7 @@ def skeleton(detector: Detector) -> nn.Module:
         with torch.device("meta"):
             network = _built(detector)
     except (NotImplementedError, RuntimeError):
-        return detector.build()
+        return _built(detector)
     saved = network.state_dict()
     if any(name not in saved for name, _ in network.named_buffers()):
         return detector.build()

@@ -8,7 +8,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from deepfake_core.errors import MissingExtra, MissingExtras, TrainingDataError
+from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_registry.errors import refuse_missing
 
 if TYPE_CHECKING:
     from deepfake_core.contract.detector import Detector
@@ -40,7 +41,7 @@ def check_torch(detector: str, track: Sequence[str] = (), *checks: Callable[[], 
         MissingExtra(f"training {spec.name}", words[-1], "".join(f"{word} " for word in words[:-1]))
         for words in map(str.split, spec.training or (spec.install,))
     ]
-    raise_missing([partial(_raise, training), partial(check_trackers, track), *checks])
+    raise_missing([partial(refuse_missing, training), partial(check_trackers, track), *checks])
 
 
 def check_optuna() -> None:
@@ -78,7 +79,7 @@ def check_installed(
     from deepfake_core.training.trackers.opening import check_trackers
 
     pairs = recipe.samples == "pairs"
-    checks: list[Callable[[], object]] = [partial(_raise, list(detector.missing_extras(tries or recipe)))]
+    checks: list[Callable[[], object]] = [partial(refuse_missing, list(detector.missing_extras(tries or recipe)))]
     checks += [model_file] if pairs else []
     checks += [partial(check_trackers, track)]
     wanted: tuple[bool, ...] = (False,) if pairs else (False, True)
@@ -100,12 +101,7 @@ def raise_missing(checks: Iterable[Callable[[], object]]) -> None:
             check()
         except MissingExtra as error:
             missing += error.missing
-    _raise(missing)
-
-
-def _raise(missing: Sequence[MissingExtra]) -> None:
-    if missing:
-        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
+    refuse_missing(missing)
 
 
 def _check_classes(dataset: Dataset, wanted: Sequence[bool]) -> None:

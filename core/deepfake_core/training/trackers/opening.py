@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
-from deepfake_core.errors import DeepfakeError, MissingExtra, MissingExtras
+from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_core.training.trackers.base import IDS, Tracker
 from deepfake_core.training.trackers.guarded import Trackers
 from deepfake_core.training.trackers.mlflow import MLflow
 from deepfake_core.training.trackers.tensorboard import TensorBoard
 from deepfake_core.training.trackers.wandb import WandB
+from deepfake_registry.errors import refuse_missing
 
 
 def open_trackers(specs: Sequence[str], run: RunDir) -> Trackers:
@@ -50,8 +51,7 @@ def _trackers(specs: Sequence[str], run: RunDir) -> dict[str, Tracker]:
             found[kind] = _tracker(spec, run)
         except MissingExtra as error:
             missing.append(error)
-    if missing:
-        raise missing[0] if len(missing) == 1 else MissingExtras(*missing)
+    refuse_missing(missing)
     return found
 
 
