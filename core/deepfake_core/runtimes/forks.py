@@ -56,6 +56,7 @@ def fork_waits() -> Iterator[None]:
     OpenVINO has locks that nobody outside of it can renew: a fork while a thread holds one leaves it locked forever in
     the child. Its own threads hold them for a moment longer than an inference lasts, so the fork waits for that, too.
     """
+    global _ended
     thread = threading.get_ident()
     with _gate:
         _inside[thread] += 1
@@ -64,22 +65,24 @@ def fork_waits() -> Iterator[None]:
     finally:
         with _gate:
             _inside[thread] -= 1
+            if _inside[thread] <= 0:  # below 0 in a child that was forked within the block
+                del _inside[thread]
+            _ended = time.monotonic()
             _gate.notify_all()
 
 
 _gate = threading.Condition()
 _inside: Counter[int] = Counter()
-"""For each thread, the number of blocks of :func:`fork_waits` that it is in."""
-
-
+"""For each thread that is in blocks of :func:`fork_waits`, their number."""
+_ended = float("-inf")
+"""When the last block ended, in s of the monotonic clock."""
 _REST_S = 0.02  # without it about one fork in 200 beside a busy thread left a child that waits forever
 
 
 def _close_gate() -> None:
     _gate.acquire()
-    _gate.wait_for(lambda: not any(number for thread, number in _inside.items() if thread != threading.get_ident()))
-    if _inside:
-        time.sleep(_REST_S)
+    _gate.wait_for(lambda: not _inside.keys() - {threading.get_ident()})
+    time.sleep(max(0.0, _ended + _REST_S - time.monotonic()))
 
 
 def _renew() -> None:
