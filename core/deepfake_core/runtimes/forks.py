@@ -6,6 +6,7 @@ Objects that hold such state register here. In the child, each of them forgets i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -54,11 +56,12 @@ def fork_waits() -> Iterator[None]:
     """Let a fork by another thread wait until this block ends.
 
     OpenVINO has locks that nobody outside of it can renew: a fork while a thread holds one leaves it locked forever in
-    the child. Its own threads hold them for a moment longer than an inference lasts, so the fork waits for that, too.
+    the child. Its own threads hold them for longer than an inference lasts, so the fork also waits until they sleep.
     """
-    global _ended
+    global _used
     thread = threading.get_ident()
     with _gate:
+        _used = True
         _inside[thread] += 1
     try:
         yield
@@ -67,22 +70,43 @@ def fork_waits() -> Iterator[None]:
             _inside[thread] -= 1
             if _inside[thread] <= 0:  # below 0 in a child that was forked within the block
                 del _inside[thread]
-            _ended = time.monotonic()
             _gate.notify_all()
 
 
 _gate = threading.Condition()
 _inside: Counter[int] = Counter()
 """For each thread that is in blocks of :func:`fork_waits`, their number."""
-_ended = float("-inf")
-"""When the last block ended, in s of the monotonic clock."""
-_REST_S = 0.02  # without it about one fork in 200 beside a busy thread left a child that waits forever
+_used = False
+"""Whether a block has begun: only then are there threads of OpenVINO to wait for."""
+_LOOK_EVERY_S, _LONGEST_S = 0.002, 2.0
 
 
 def _close_gate() -> None:
     _gate.acquire()
     _gate.wait_for(lambda: not _inside.keys() - {threading.get_ident()})
-    time.sleep(max(0.0, _ended + _REST_S - time.monotonic()))
+    if _used:
+        _wait_until_native_threads_sleep()
+
+
+def _wait_until_native_threads_sleep() -> None:
+    """Wait until no thread that Python did not start runs or is ready to run, so that none holds a lock.
+
+    On a busy machine a thread may wait long for a processor while it holds one. Other libraries have threads, too, so
+    that the wait is limited.
+    """
+    end, quiet = time.monotonic() + _LONGEST_S, 0
+    while quiet < 3 and time.monotonic() < end:
+        time.sleep(_LOOK_EVERY_S)
+        quiet = 0 if _native_thread_runs() else quiet + 1
+
+
+def _native_thread_runs() -> bool:
+    known = {thread.native_id for thread in threading.enumerate()}
+    for file in Path("/proc/self/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            if int(file.parent.name) not in known and file.read_text().rpartition(")")[2].split()[0] in "RD":
+                return True
+    return False
 
 
 def _renew() -> None:
