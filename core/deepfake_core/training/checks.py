@@ -75,7 +75,7 @@ def check_installed(
         TrainingDataError: A dataset has no sample, or the training data lack a class that the recipe needs.
         DeepfakeError: There is no such tracker.
     """
-    from deepfake_core.training.pairs.landmarks import model_file
+    from deepfake_core.data.crops.face_mesh import model_file
     from deepfake_core.training.trackers.opening import check_trackers
 
     pairs = recipe.samples == "pairs"

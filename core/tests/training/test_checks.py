@@ -50,7 +50,7 @@ def test_without_torch_all_that_the_default_recipe_needs_is_named(monkeypatch):
 @pytest.mark.torch
 def test_packages_and_classes_are_checked_together(tmp_path, monkeypatch):
     from deepfake_core.contract.recipe import TrainRecipe
-    from deepfake_core.training.pairs import landmarks
+    from deepfake_core.data.crops import face_mesh
     from deepfake_core.training.trackers import opening
 
     class Needy:
@@ -64,7 +64,7 @@ def test_packages_and_classes_are_checked_together(tmp_path, monkeypatch):
         return Listed(tmp_path / name, [(f"{n}.png", {"is_fake": fake}) for n, fake in enumerate(fakes)])
 
     monkeypatch.setattr(opening, "_tracker", untracked)
-    monkeypatch.setattr(landmarks.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(face_mesh.importlib.util, "find_spec", lambda _name: None)
     pairs, pictures = TrainRecipe(samples="pairs"), TrainRecipe(pretrained=False)
     with pytest.raises(MissingExtras, match=r"weights, finding face landmarks and mlflow need"):
         check_installed(Needy(), pairs, ["mlflow"])

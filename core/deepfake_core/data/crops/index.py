@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.splits import families
-from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, NAMED, REMEDY
+from deepfake_core.datasets.crop_store.members import REMEDY
+from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, NAMED
 from deepfake_core.errors import TrainingDataError
 from deepfake_registry.files import atomic_path
 

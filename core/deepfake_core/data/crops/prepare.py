@@ -22,12 +22,12 @@ from deepfake_core.data.fact_cache import locked_cache
 from deepfake_core.data.inspect import remember
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.crop_store.members import REMEDY
 from deepfake_core.datasets.crop_store.store import (
     HASHES,
     INDEX,
     RECORD,
     REJECTED,
-    REMEDY,
     SHARDS,
     CropStore,
     StoreSpec,

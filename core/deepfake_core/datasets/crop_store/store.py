@@ -7,10 +7,7 @@ samples. :func:`~deepfake_core.data.crops.prepare.prepare` makes a store.
 from __future__ import annotations
 
 import json
-import os
-import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
@@ -20,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from deepfake_core.datasets.crop_store.members import REMEDY, Members
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.faces import WEIGHTS
@@ -29,8 +27,11 @@ SPLITS = ("", "train", "valid", "test")
 """Names of the codes in :attr:`CropStore.splits`. The first is for samples whose dataset defines no split."""
 
 SHARDS, INDEX, RECORD, REJECTED = "shards", "index", "store.json", "rejected.csv"
-REMEDY = "prepare the dataset again with --rebuild (in Python rebuild=True), or remove the folder"
-"""What to do about a store that is of no use, for messages: the last also holds for the cache of a training run."""
+LANDMARKS_VERSION = 1
+"""Version of the way in which landmarks are found; those of another version count as missing."""
+
+POINTS, NEIGHBOURS = "points", "neighbours"
+"""Names of the arrays with the landmarks of the faces and with the rows of similar faces, which not every store has."""
 
 HASHES = "hashes.sqlite"
 """Name of the file with the hashes that the dataset's images had when they were cropped."""
@@ -57,9 +58,6 @@ COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 NAMED = ("source", "group", "family", "persons", "origin")
 """Columns that contain codes of names."""
-
-# Maximum number of shards that a process keeps open; systems commonly allow 1,024 open files.
-_OPEN_SHARDS = 64
 
 
 class StoreSpec(Frozen):
@@ -143,6 +141,12 @@ class CropStore:
         boxes: Box of the face (x, y, width, height) in pixels of the stored image, ``float32 [N, 4]``; NaN if there is
             none.
         sizes: Height and width of the stored image in pixels, ``uint16 [N, 2]``.
+        points: Landmarks of the face, x / width and y / height of the stored image, ``float16 [N, P, 2]``, in the order
+            of :data:`~deepfake_core.data.crops.face_mesh.POINTS`; NaN rows where none were found. ``None`` in a store
+            without landmarks (:func:`~deepfake_core.data.crops.landmarks.find_landmarks`).
+        neighbours: Rows of the real faces whose shape is the most similar, ``int32 [N, K]``, the most similar first: at
+            most one of each group, none of the row's own, and -1 where there are no more. Rows of fakes have none.
+            ``None`` in a store without landmarks.
         source_names: Names of the sources.
         group_names: Names of the groups.
         family_names: Names of the families.
@@ -153,6 +157,7 @@ class CropStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.members = Members(self.folder)
         record = read_record(self.folder)
         if not record.get("complete"):
             raise TrainingDataError(f"{self.folder}: preparing was interrupted; run it again to go on from there")
@@ -163,12 +168,18 @@ class CropStore:
             self.labels: str = record.get("labels", "")
             self.shards: tuple[str, ...] = tuple(shard["file"] for shard in record["shards"])
             for shard in record["shards"]:
-                self._check_size(self.folder / SHARDS / shard["file"], shard["bytes"])
+                self._check_size(f"{SHARDS}/{shard['file']}", shard["bytes"])
             self._columns = {name: self._load(name, record["rows"]) for name in COLUMNS}
             names = {name: Names(self._blob(name), self._load(f"{name}_ends")) for name in NAMED}
+            landmarks = record.get("landmarks")
+            if landmarks == self.landmarks_record():
+                self.points: NDArray[np.float16] | None = self._load(POINTS, record["rows"])
+                self.neighbours: NDArray[np.int32] | None = self._load(NEIGHBOURS, record["rows"])
+            else:
+                self.points = self.neighbours = None
         except (KeyError, TypeError, ValidationError) as error:
             raise TrainingDataError(
-                f"{self.folder / RECORD}: not a store that this version can read; {REMEDY} ({error})"
+                f"{self.folder / RECORD}: not a store that this version can read; {self.members.remedy} ({error})"
             ) from error
         self.fake, self.sources, self.groups = (self._columns[name] for name in ("fake", "source", "group"))
         self.families, self.splits, self.videos = (self._columns[name] for name in ("family", "split", "video"))
@@ -176,10 +187,13 @@ class CropStore:
         self.origins = self._columns["origin"]
         self.source_names, self.group_names, self.family_names = names["source"], names["group"], names["family"]
         self._persons, self._origins = names["persons"], names["origin"]
-        self._files = _OpenFiles([self.folder / SHARDS / name for name in self.shards])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CropStore, (self.folder,)  # memory maps and open files cannot be sent
+
+    def landmarks_record(self) -> dict[str, Any]:
+        """Return what the record of the store states if its landmarks belong to its images, and to this version."""
+        return {"version": LANDMARKS_VERSION, "of": self.fingerprint}
 
     def __len__(self) -> int:
         return len(self.fake)
@@ -203,7 +217,7 @@ class CropStore:
         """
         shard, offset, length = self.span(row)
         try:
-            data = self._files.read(shard, offset, length)
+            data = self.members.read(f"{SHARDS}/{self.shards[shard]}", offset, length)
         except OSError as error:
             raise InputError(self.origin(row), f"{self._damaged(row)} ({error.strerror})") from error
         if zlib.crc32(data) != int(self._columns["crc"][row]):
@@ -239,35 +253,21 @@ class CropStore:
 
     def _damaged(self, row: int) -> str:
         shard = self.folder / SHARDS / self.shards[int(self._columns["shard"][row])]
-        return f"its stored crop in {shard} is damaged; {REMEDY}"
+        return f"its stored crop in {shard} is damaged; {self.members.remedy}"
 
     def _load(self, name: str, rows: int | None = None) -> NDArray[Any]:
-        path = self.folder / INDEX / f"{name}.npy"
-        try:
-            # The elements of a plain view of the map are read faster than those of the map.
-            column: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        except (OSError, ValueError) as error:
-            raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error
+        column = self.members.array(f"{INDEX}/{name}.npy")
         if rows is not None and len(column) != rows:
-            raise TrainingDataError(f"{path}: {len(column)} rows instead of {rows}; {REMEDY}")
+            path = self.folder / INDEX / f"{name}.npy"
+            raise TrainingDataError(f"{path}: {len(column)} rows instead of {rows}; {self.members.remedy}")
         return column
 
     def _blob(self, name: str) -> NDArray[np.uint8]:
-        path = self.folder / INDEX / f"{name}_names.bin"
-        try:
-            if path.stat().st_size == 0:
-                return np.empty(0, np.uint8)  # an empty file cannot be mapped
-            return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
-        except OSError as error:
-            raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error
+        return self.members.blob(f"{INDEX}/{name}_names.bin")
 
-    def _check_size(self, path: Path, wanted: int) -> None:
-        try:
-            found = path.stat().st_size
-        except OSError as error:
-            raise TrainingDataError(f"{path}: {error.strerror}; {REMEDY}") from error
-        if found != wanted:
-            raise TrainingDataError(f"{path}: {found} bytes instead of {wanted}; {REMEDY}")
+    def _check_size(self, name: str, wanted: int) -> None:
+        if (found := self.members.size(name)) != wanted:
+            raise TrainingDataError(f"{self.folder / name}: {found} bytes instead of {wanted}; {self.members.remedy}")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -286,39 +286,3 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise TrainingDataError(f"{path}: not the record of a store; {REMEDY}")
     return record
-
-
-class _OpenFiles:
-    """Reader at any offset of many files, for any number of threads. It keeps a limited number of files open."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-        self._open: OrderedDict[int, _OpenFile] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, number: int, offset: int, length: int) -> bytes:
-        with self._lock:
-            file = self._open.pop(number, None) or _OpenFile(self._paths[number])
-            self._open[number] = file
-            if len(self._open) > _OPEN_SHARDS:
-                self._open.popitem(last=False)
-        return file.read(offset, length)
-
-
-class _OpenFile:
-    """A file descriptor that is closed when its last user drops it, whichever thread that is in."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._lock = threading.Lock()
-
-    def read(self, offset: int, length: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self.descriptor, length, offset)
-        with self._lock:  # Windows reads at the position of the file, which all threads share
-            os.lseek(self.descriptor, offset, os.SEEK_SET)
-            return os.read(self.descriptor, length)
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.crops.cutter import NO_FACE
+from deepfake_core.data.crops.face_mesh import FaceMesh
 from deepfake_core.data.fact_cache import FactCache, Key, key_of
 from deepfake_core.data.inspect import Facts, at_once, digest, remember
 from deepfake_core.data.naming import folder_of, relative_name
@@ -31,7 +32,6 @@ from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.data.training_data import IMPLAUSIBLE
 from deepfake_core.training.pairs.face_table import STORE_MARGIN, STORE_SIDE, STORE_SPEC, FaceTable
-from deepfake_core.training.pairs.landmarks import FaceMesh
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import PreprocessSpec
 

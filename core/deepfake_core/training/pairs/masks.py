@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.training.pairs import landmarks as lm
+from deepfake_core.data.crops import face_mesh as lm
 
 Mask = NDArray[np.float32]
 Points = NDArray[np.float32]

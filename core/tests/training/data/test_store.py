@@ -14,7 +14,7 @@ from crop_stores import Listed, face_store
 from PIL import Image
 
 from deepfake_core.data.crops.prepare import prepare
-from deepfake_core.datasets.crop_store import store as store_module
+from deepfake_core.datasets.crop_store import members
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.crop_store.store import SPLITS, CropStore
 from deepfake_core.errors import InputError, TrainingDataError
@@ -98,7 +98,7 @@ def test_the_index_is_mapped_and_a_copy_opens_its_own(listed, tmp_path):  # 004-
 
 
 def test_many_threads_read_more_shards_than_may_be_open(listed, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "_OPEN_SHARDS", 1)
+    monkeypatch.setattr(members, "_MOST_OPEN", 1)
     store = whole(listed, tmp_path / "store", shard_mb=0.001)
     assert len(store.shards) == 5
     before = psutil.Process().num_fds()
@@ -113,10 +113,10 @@ def test_threads_share_files_where_the_system_reads_at_the_position_of_a_file_on
     (tmp_path / "shard").write_bytes(content)
     for name in ("pread", "O_CLOEXEC"):
         monkeypatch.delattr(os, name, raising=False)  # as on Windows
-    files = store_module._OpenFiles([tmp_path / "shard"])
+    files = members.Members(tmp_path)
     places = np.random.default_rng(0).integers(0, len(content) - 100, 2000).tolist()
     with ThreadPoolExecutor(8) as pool:
-        read = list(pool.map(lambda place: files.read(0, place, 100), places))
+        read = list(pool.map(lambda place: files.read("shard", place, 100), places))
     assert read == [content[place : place + 100] for place in places]
 
 

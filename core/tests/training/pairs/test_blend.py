@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from deepfake_core.data.crops import face_mesh as lm
 from deepfake_core.testing import draw_face
 from deepfake_core.training.data.degrade import degrade, recode
-from deepfake_core.training.pairs import landmarks as lm
 from deepfake_core.training.pairs.blend import composite, self_blend
 from deepfake_core.training.pairs.face_table import STORE_SIDE
 from deepfake_core.training.pairs.masks import face_mask, part_mask, soften
