@@ -1,6 +1,144 @@
-"""The faces of a dataset, which are found once: their boxes, landmarks, labels and groups, and their stored crops."""
+"""The square crops that pairs are made from, read from a store of crops when they are needed."""
 
 from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.datasets.crop_store.store import CropStore
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.inputs.boxes import Box
+from deepfake_core.inputs.crop import crop_face, prepare_crop
+from deepfake_core.training.data.pictures import resample
+from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
+
+SIDE = 320
+"""Side of a square crop in pixels; a multiple of 32, so that the autoencoders take a whole crop."""
+
+MARGIN = 1.7
+"""Crop margin of the square crops (side over the longer side of the face box); it leaves room for crop jitter."""
+
+_BLOCK = 1 << 16
+# Largest distance of a stored image from the square around its box, in pixels: it was rounded when it was cut.
+_ROUNDING = 2
+
+
+class Faces:
+    """Square crops of the faces of a store, with their landmarks. It can be sent to other processes.
+
+    A crop has the margin :data:`MARGIN` around the stored box. What lies beyond the stored image is reflected, and
+    smaller faces are enlarged.
+
+    Args:
+        store: Store of face crops with landmarks.
+        side: Side of a crop in pixels.
+
+    Attributes:
+        fake: Ground truth, ``int8 [N]``: 1 for fake, 0 for real.
+        sources: Codes in ``source_names``, ``int32 [N]``.
+        families: Codes of the families in the store, ``int32 [N]``.
+        groups: Codes of the groups in the store, ``int32 [N]``.
+        source_names: Names of the sources.
+        points: Landmarks in [0, 1] of the crop; ``points[rows]`` is ``float32 [n, P, 2]``: x and y.
+
+    Raises:
+        TrainingDataError: The store has no landmarks, or holds whole pictures.
+    """
+
+    def __init__(self, store: CropStore, side: int = SIDE) -> None:
+        if store.spec.crop != "face":
+            raise TrainingDataError(
+                f"{store.folder}: holds whole pictures, but pairs are made from faces; prepare the dataset again with "
+                "--crop face"
+            )
+        if getattr(store, "points", None) is None:
+            raise TrainingDataError(
+                f"{store.folder}: has no face landmarks, from which pairs are made; find them with: "
+                f"dfbench data prepare crops:{store.folder} --landmarks"
+            )
+        self.store, self.side = store, side
+        self.fake, self.sources, self.source_names = store.fake, store.sources, store.source_names
+        self.families, self.groups = store.families, store.groups
+        self.points = Points(self)
+        self._spec = PreprocessSpec(
+            crop=FaceCrop(margin=MARGIN),
+            resize=Resize(height=side, width=side, interpolation="bicubic"),
+            normalize=Normalize(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.fake)
+
+    def __reduce__(self) -> tuple[type[Faces], tuple[CropStore, int]]:
+        return Faces, (self.store, self.side)
+
+    @cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """Whether a row has landmarks, and none of them is far outside of its crop: ``bool [N]``."""
+        usable = np.zeros(len(self), bool)
+        for start in range(0, len(self), _BLOCK):
+            # A comparison with NaN is false.
+            usable[start : start + _BLOCK] = (np.abs(self.points[start : start + _BLOCK] - 0.5) <= 1).all((1, 2))
+        return usable
+
+    def pixels(self, row: int) -> NDArray[np.uint8]:
+        """Return the crop of a row, ``uint8 [side, side, 3]`` RGB.
+
+        Raises:
+            InputError: The stored image is damaged.
+        """
+        image = self.store.read(row)
+        left, top, side = self.squares(np.array([row]))[0].tolist()
+        height, width = image.shape[:2]
+        if (left, top) != (0, 0) or not side == height == width:
+            box = Box(*self.store.boxes[row].tolist())
+            if side > 2 * max(height, width, self.side):
+                return prepare_crop(image, box, self._spec)
+            image = crop_face(image, box, self._spec.crop)  # type: ignore[arg-type]
+        return resample(image, self._spec.resize)
+
+    def squares(self, rows: NDArray[np.intp] | slice) -> NDArray[np.int64]:
+        """Return left, top and side of the crops of n rows in pixels of the stored images, ``int64 [n, 3]``."""
+        boxes, sizes = self.store.boxes[rows].astype(np.float64), self.store.sizes[rows].astype(np.int64)
+        side = np.maximum(1, np.rint(MARGIN * boxes[:, 2:].max(1, initial=0)))
+        corner = np.rint(boxes[:, :2] + boxes[:, 2:] / 2 - side[:, None] / 2)
+        found = np.nan_to_num(np.column_stack([corner, side]), nan=1).astype(np.int64)
+        # The stored image is the square already, but for the rounding of its box.
+        whole = (np.abs(found[:, :2]) < _ROUNDING).all(1) & (np.abs(found[:, 2:] - sizes) <= _ROUNDING).all(1)
+        whole &= sizes[:, 0] == sizes[:, 1]
+        found[whole] = np.column_stack([np.zeros((whole.sum(), 2), np.int64), sizes[whole, :1]])
+        return found
+
+
+class Points:
+    """Landmarks of faces in [0, 1] of their crops, ``[N, P, 2]``, computed when they are read.
+
+    Args:
+        faces: Faces whose landmarks these are.
+    """
+
+    def __init__(self, faces: Faces) -> None:
+        self._faces = faces
+        self.shape: tuple[int, ...] = faces.store.points.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | NDArray[np.integer]) -> NDArray[np.float32]:
+        """Return ``float32 [n, P, 2]``, or ``float32 [P, 2]`` for one row; NaN where no landmarks were found."""
+        if isinstance(rows, int | np.integer):
+            return self[np.array([rows])][0]
+        faces = self._faces
+        squares = faces.squares(rows).astype(np.float32)[:, None]
+        sizes = faces.store.sizes[rows, ::-1].astype(np.float32)[:, None]
+        points: NDArray[np.float32] = faces.store.points[rows].astype(np.float32)
+        points *= sizes
+        points -= squares[..., :2]
+        points /= squares[..., 2:]
+        return points
+
 
 import hashlib
 import threading
@@ -11,8 +149,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from deepfake_core.data.crops.cutter import NO_FACE
 from deepfake_core.data.crops.face_mesh import FaceMesh
@@ -21,10 +157,9 @@ from deepfake_core.data.inspect import Facts, at_once, digest, remember
 from deepfake_core.data.naming import folder_of, relative_name
 from deepfake_core.data.splits import families
 from deepfake_core.datasets.files import file_state
-from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.errors import InputError
 from deepfake_core.evaluation.samples import Reader, Subset, readers
-from deepfake_core.inputs.boxes import Box, Face
-from deepfake_core.inputs.crop import prepare_crop
+from deepfake_core.inputs.boxes import Face
 from deepfake_core.inputs.decode import decode, one_line
 from deepfake_core.inputs.faces import FaceFinder
 from deepfake_core.parallel import ordered_map
@@ -33,7 +168,6 @@ from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.data.training_data import IMPLAUSIBLE
 from deepfake_core.training.pairs.face_table import STORE_MARGIN, STORE_SIDE, STORE_SPEC, FaceTable
 from deepfake_registry.files import atomic_path
-from deepfake_registry.manifest import PreprocessSpec
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset, Sample
