@@ -115,11 +115,14 @@ def with_config(loaded: LoadedDetector, config: DetectorConfig) -> LoadedDetecto
 
 def announce(loaded: LoadedDetector, settings: TrainRecipe, folder: Path) -> None:
     """Print all settings to standard error, and show the log messages of the training; in the first process only."""
+    from deepfake_core.progress import not_beside_a_bar
     from deepfake_core.training.recipes.yaml_files import to_yaml
 
     if not is_first_process():
         return
     logging.basicConfig(format="%(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(not_beside_a_bar)
     logging.getLogger("deepfake").setLevel(logging.INFO)
     config = loaded.detector.config
     if type(config).model_fields:
