@@ -22,6 +22,7 @@ from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecipe
 from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.loading.load import load
+from deepfake_core.training.data.batches import Batches
 from deepfake_core.training.loop.accelerator import make_accelerator
 from deepfake_core.training.loop.loop import fit
 from deepfake_core.training.runs.rundir import RunDir
@@ -100,7 +101,9 @@ def ours(detector: Detector, network: nn.Module, data: Noise, recipe: TrainRecip
     """Train by the project's loop, which also clips and logs gradient norms and keeps the state for resuming."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "run")
-        fit(detector, network, data, lambda _model: {"auc": 0.5}, recipe, run, make_accelerator(device))
+        accelerator = make_accelerator(device)
+        feed = Batches(data, recipe, accelerator)
+        fit(detector, network, feed, lambda _model: {"auc": 0.5}, recipe, run, accelerator)
         run.close()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.contract.training_set import TrainingSet
+from deepfake_core.training.data.batches import Batches
 from deepfake_core.training.loop import checkpoint
 from deepfake_core.training.loop.accelerator import make_accelerator
 from deepfake_core.training.loop.hooks import Hooks
@@ -138,14 +139,15 @@ def run(folder: Path, recipe: TrainRecipe = RECIPE, *, detector=None, data=None,
     files = Folder(folder)
     detector = detector or Bright()
     network = detector.build()
+    accelerator = make_accelerator("cpu")
     progress = fit(
         detector,
         network,
-        Pixels() if data is None else data,
+        Batches(Pixels() if data is None else data, recipe, accelerator),
         check,
         recipe,
         files,
-        make_accelerator("cpu"),
+        accelerator,
         hooks or Hooks(),
     )
     return progress, files

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import repeat
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets.layouts.sample import SampleFaces
 from deepfake_core.handle.loaded import single
 from deepfake_core.handle.predictor import Predictor
-from deepfake_core.training.data.batches import Batches, Part
+from deepfake_core.training.data.batches import Part
 from deepfake_core.training.gather import gather
 from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.memory import memory_advice
 from deepfake_core.training.loop.step import Stepper, working_precision
 from deepfake_core.training.recipes.resolve import resolve_recipe
@@ -120,8 +122,14 @@ class _Bench:
             accelerator = make_accelerator(self.device)
             dataset = SampleFaces(Path(folder, "faces"))
             training_data = gather(self.detector, dataset, None, self.recipe, Path(folder, "cache"), accelerator.device)
-            batches = Batches(training_data.training, self.recipe, accelerator)
-            return self._rate("step_s", self.recipe, self.device, batches.from_step(0, 10**6))
+            ready = Ready(
+                training_data.feed(self.recipe, accelerator),
+                accelerator,
+                self.recipe.accumulate,
+                training_data.augment(accelerator.device),
+            )
+            with closing(ready.from_step(0)) as feed:
+                return self._rate("step_s", self.recipe, self.device, feed)
 
     def _rate(self, name: str, recipe: TrainRecipe, device: str, feed: Iterable[list[Part]]) -> float:
         accelerator = make_accelerator(device)
@@ -156,7 +164,7 @@ def _timed(step: Stepper, feed: Iterator[list[Part]], wait: Callable[[], object]
     begun = last = 0.0
     number = 0
     while number < WARM_UP + FEWEST or last - begun < seconds:
-        step(next(feed), number)
+        step(next(feed))
         wait()
         now = time.perf_counter()
         if number >= WARM_UP:

@@ -162,7 +162,7 @@ def train(
             progress = fit(
                 detector,
                 network,
-                training_data.training,
+                training_data.feed(recipe, accelerator),
                 lambda model: validation_metrics(
                     validation_logits(
                         model,

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -69,7 +69,7 @@ def batches(
     *,
     pin_memory: bool,
     awaited: Callable[[], Sequence[str]],
-) -> Iterator[dict[str, Tensor]]:
+) -> Generator[dict[str, Tensor]]:
     """Yield one batch of tensors ``[items, group, …]`` for each list of keys, in their order.
 
     Args:

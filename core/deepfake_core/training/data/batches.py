@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -54,8 +57,40 @@ class Part:
         return [item for (_, item), bad in zip(self.keys, marks.flatten(1).any(1).tolist(), strict=True) if bad]
 
 
+class Feed(Protocol):
+    """What gives a run its samples. The number of a step alone decides them, so that a run can start at any step."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of optimiser steps in which every sample is taken once."""
+
+    def from_step(self, start: int, stop: int | None = None) -> Generator[list[Part]]:
+        """Yield this process's parts of each step from ``start`` to ``stop - 1``, without end where it is ``None``.
+
+        Nothing is made before it is asked for. Tensors may be on the host or on the device of the run; those on a GPU
+        are made on the stream that is current when they are asked for. torch's own random numbers are left alone.
+        Closing the generator ends the processes and threads that make samples.
+        """
+
+    def note(self, part: Part, seen: list[int]) -> None:
+        """Add the unreadable items of a part to those of this epoch in this process, ``seen``.
+
+        Raises:
+            TrainingDataError: The epoch has more unreadable items than the recipe allows.
+        """
+
+    def close_epoch(self, seen: list[int]) -> list[str]:
+        """Return the names of the epoch's unreadable items over all processes, and empty ``seen``.
+
+        Raises:
+            TrainingDataError: All processes together have more unreadable items than the recipe allows.
+        """
+
+
 class Batches:
-    """The batches of a run. The number of a step alone decides its samples, so that a run can start at any step.
+    """The batches that loading processes make of a training set.
+
+    The number of a step alone decides its samples, so that a run can start at any step.
 
     The last batch of an epoch is filled with items from the beginning of the epoch, so that all batches have the same
     size.
@@ -99,30 +134,31 @@ class Batches:
             passes.append([(epoch, int(item)) for item in order[places]])
         return passes
 
-    def from_step(self, start: int, stop: int) -> Iterator[list[Part]]:
+    def from_step(self, start: int, stop: int | None = None) -> Generator[list[Part]]:
         """Yield this process's parts of each step from ``start`` to ``stop - 1``; worker processes make the samples."""
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         handed_out: deque[list[Key]] = deque()
 
         def sampler() -> Iterator[list[Key]]:
-            for step in range(start, stop):
+            for step in _numbers(start, stop):
                 for keys in self.keys(step):
                     handed_out.append(keys[rank::processes])
                     yield handed_out[-1]
 
-        loader = batches(
+        made = batches(
             self.data,
             sampler(),
             allowed_threads() if self.recipe.workers < 0 else self.recipe.workers,
             pin_memory=self.accelerator.device.type == "cuda",
             awaited=lambda: self._names([item for _, item in handed_out[0]]),
         )
-        for step in range(start, stop):
-            parts = []
-            for _ in range(self._passes(step)):
-                tensors = next(loader)
-                parts.append(Part(handed_out.popleft(), tensors))
-            yield parts
+        with closing(made) as loader:
+            for step in _numbers(start, stop):
+                parts = []
+                for _ in range(self._passes(step)):
+                    tensors = next(loader)
+                    parts.append(Part(handed_out.popleft(), tensors))
+                yield parts
 
     def note(self, part: Part, seen: list[int]) -> None:
         """Add the unreadable items of a part to those of the epoch.
@@ -167,3 +203,7 @@ class Batches:
 
     def _names(self, items: list[int]) -> list[str]:
         return [self.data.name(item) for item in items]
+
+
+def _numbers(start: int, stop: int | None) -> Iterator[int]:
+    return count(start) if stop is None else iter(range(start, stop))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from deepfake_core.contract.recipe import TrainRecipe
@@ -19,6 +20,7 @@ from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.labels import some
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.augment import Augment
+from deepfake_core.training.data.batches import Batches, Feed
 from deepfake_core.training.data.split_identity import SplitIdentity
 from deepfake_core.training.data.validation import ValidationSet
 
@@ -45,6 +47,8 @@ class TrainingData:
         rejected: Names of the files that were left out, with the reason.
         device_augment: Function that returns the augmentation that runs on a device; ``None`` where the loading
             processes do all of it.
+        make_feed: Function that returns what gives the run its samples; ``None`` where loading processes make those of
+            ``training``.
         hashes: File in which :func:`~deepfake_core.data.manifest.held_out_hashes` finds the hashes of the files that
             were read; ``None`` where no file was.
     """
@@ -59,6 +63,7 @@ class TrainingData:
     rejected: Mapping[str, str] = field(default_factory=dict)
     device_augment: Callable[[torch.device], Augment] | None = None
     hashes: Path | None = None
+    make_feed: Callable[[TrainRecipe, Accelerator], Feed] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -82,6 +87,18 @@ class TrainingData:
     def augment(self, device: torch.device) -> Augment | None:
         """Return the augmentation that runs on ``device``, or ``None`` where the recipe does not ask for one."""
         return self.device_augment(device) if self.device_augment else None
+
+    def feed(self, recipe: TrainRecipe, accelerator: Accelerator) -> Feed:
+        """Return what gives a run its samples.
+
+        Args:
+            recipe: Recipe of the run.
+            accelerator: Accelerator of the run, each of whose processes takes its own share of every batch.
+
+        Raises:
+            TrainingDataError: There is nothing to train on, or the batch cannot be divided among the processes.
+        """
+        return self.make_feed(recipe, accelerator) if self.make_feed else Batches(self.training, recipe, accelerator)
 
     def check(self, recipe: TrainRecipe) -> None:
         """Refuse data on which nothing can be validated, or of which too much cannot be read.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import torch
 from accelerate import Accelerator
@@ -14,12 +15,12 @@ from torch import nn
 
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import track
-from deepfake_core.training.data.batches import Batches
+from deepfake_core.training.data.batches import Feed
 from deepfake_core.training.loop import checkpoint
 from deepfake_core.training.loop.checkpoint import Progress
+from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.hooks import Files, Hooks, Stopped
 from deepfake_core.training.loop.memory import memory_advice, recompute_activations
 from deepfake_core.training.loop.moving_average import MovingAverage
@@ -40,7 +41,7 @@ LOGS_PER_VALIDATION = 10
 def fit(
     detector: Detector,
     network: nn.Module,
-    data: TrainingSet,
+    feed: Feed,
     validate: Callable[[nn.Module], dict[str, float]],
     recipe: TrainRecipe,
     files: Files,
@@ -55,7 +56,7 @@ def fit(
     Args:
         detector: Detector that defines the loss, the parameter groups and the preprocessing.
         network: Network of the detector; its weights are changed in place.
-        data: Training set.
+        feed: What gives the run its samples.
         validate: Function that computes the validation metrics of a
             :class:`~deepfake_core.contract.detector.WithPreprocess`; every process calls it.
         recipe: Recipe of the run.
@@ -70,10 +71,9 @@ def fit(
     """
     hooks = hooks or Hooks()
     device = accelerator.device
-    batches = Batches(data, recipe, accelerator)
-    stages = plan(recipe, batches.steps_per_epoch)
+    stages = plan(recipe, feed.steps_per_epoch)
     total = stages[-1].last
-    eval_every = recipe.eval_every or batches.steps_per_epoch
+    eval_every = recipe.eval_every or feed.steps_per_epoch
 
     model = WithPreprocess(network, detector.preprocess).to(device)
     if recipe.channels_last:
@@ -89,18 +89,18 @@ def fit(
             return progress
 
     sums = torch.tensor([progress.loss_sum, progress.norm_sum, progress.norms], device=device)
-    feed = track(batches.from_step(progress.step, total), "training", total=total - progress.step)
+    ready = Ready(feed, accelerator, recipe.accumulate, hooks.augment)
     speed = _Speed(recipe, progress.step)
     with (
         memory_advice(),
         worker_errors(),
         recompute_activations(detector, network, recipe.checkpointing),
         stop_requests(accelerator) as asked_to_stop,
+        closing(ready.from_step(progress.step, total)) as steps,
     ):
+        samples = track(steps, "training", total=total - progress.step)
         for stage in (stage for stage in stages if stage.last > progress.step):
-            take_step = Stepper(
-                detector, model, detector.param_groups(network), stage, recipe, scaler, accelerator, hooks.augment
-            )
+            take_step = Stepper(detector, model, detector.param_groups(network), stage, recipe, scaler, accelerator)
             optimizer = take_step.optimizer
             if state and progress.step > stage.first:
                 checkpoint.restore_optimizer(state, optimizer, scaler)
@@ -109,14 +109,14 @@ def fit(
             log.info("phase %s: steps %d to %d", stage.phase.name, progress.step, stage.last)
 
             while progress.step < stage.last:
-                parts = next(feed)
+                parts = next(samples)
                 seed_everything(recipe.seed, progress.step, accelerator.process_index)
                 set_rates(optimizer, stage, progress.step, progress.reduction)
-                loss, norm = take_step(parts, progress.step)
+                loss, norm = take_step(parts)
                 if average:
                     average.update(model, progress.step)
                 for part in parts:
-                    batches.note(part, progress.unreadable)
+                    feed.note(part, progress.unreadable)
                 sums += torch.stack([loss, *_counted(norm, scaler)])
                 progress.summed += 1
                 progress.step += 1
@@ -125,7 +125,7 @@ def fit(
                 if step % max(1, eval_every // LOGS_PER_VALIDATION) == 0:
                     rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
                     hooks.log(step, {"train/loss": _finite(loss, step), "train/grad_norm": float(norm), **rates})
-                if step % batches.steps_per_epoch == 0 and (names := batches.close_epoch(progress.unreadable)):
+                if step % feed.steps_per_epoch == 0 and (names := feed.close_epoch(progress.unreadable)):
                     files.record_images((), names)
                 if step % eval_every == 0 or step == total:
                     validated = True
@@ -134,7 +134,7 @@ def fit(
                     progress.summed = 0
                     row = {
                         "step": step,
-                        "epoch": step / batches.steps_per_epoch,
+                        "epoch": step / feed.steps_per_epoch,
                         "lr": max(group["lr"] for group in optimizer.param_groups),
                         "loss": _finite(mean[0], step),
                         "grad_norm": float(mean[1] / mean[2]),

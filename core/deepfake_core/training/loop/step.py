@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -14,10 +13,8 @@ from torch import Tensor, nn
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.data.augment import Augment
 from deepfake_core.training.data.batches import Part
-from deepfake_core.training.loop import sam
-from deepfake_core.training.loop.optim import build_optimizer, freeze
+from deepfake_core.training.loop.optim import ascend, build_optimizer, freeze, restore
 from deepfake_core.training.recipes.stages import Stage
 
 
@@ -32,7 +29,6 @@ class Stepper:
         recipe: Recipe of the run.
         scaler: Gradient scaler for fp16.
         accelerator: Accelerator of the run.
-        augment: Augmentation on the device; ``None`` for none.
 
     Attributes:
         optimizer: Optimiser of the phase.
@@ -47,11 +43,9 @@ class Stepper:
         recipe: TrainRecipe,
         scaler: torch.amp.GradScaler,
         accelerator: Accelerator,
-        augment: Augment | None = None,
     ) -> None:
         freeze(model, groups, stage.phase)
         self.detector, self.recipe, self.scaler, self.accelerator = detector, recipe, scaler, accelerator
-        self.augment = augment
         self.precision = working_precision(recipe.precision, accelerator.device)
         self.optimizer = build_optimizer(groups, stage.phase, recipe.optimizer)
         self.learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -59,12 +53,11 @@ class Stepper:
         if recipe.compile:
             self.wrapped = torch.compile(self.wrapped, backend=recipe.compile_backend)
 
-    def __call__(self, parts: Sequence[Part], step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
         """Take one optimiser step.
 
         Args:
             parts: One batch for each forward pass; their gradients are averaged.
-            step: Number of the optimiser step, counted from 0 over the whole run.
 
         Returns:
             The mean loss and the norm of the gradient before clipping, both ``float32 []`` on the device.
@@ -73,10 +66,6 @@ class Stepper:
         total = torch.zeros((), device=device)
         for number, part in enumerate(parts, 1):
             batch = part.on(device)
-            if self.augment is not None:
-                rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-                places = np.arange(len(batch["images"])) * processes + rank
-                batch["images"] = self.augment(batch["images"], step * self.recipe.accumulate + number, places)
             last = number == len(parts)
             # The processes exchange their gradients once per step, in the backward pass of the last part.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
@@ -84,10 +73,10 @@ class Stepper:
                 self.accelerator.backward(self.scaler.scale(loss))
             total += loss.detach()
         if self.recipe.optimizer.sam:
-            changes = sam.ascend(self.learning, self.recipe.optimizer.sam)
+            changes = ascend(self.learning, self.recipe.optimizer.sam)
             self.optimizer.zero_grad(set_to_none=False)
             self.accelerator.backward(self._loss(batch))
-            sam.restore(self.learning, changes)
+            restore(self.learning, changes)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.learning, self.recipe.grad_clip or float("inf"))
         self.scaler.step(self.optimizer)

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecipe
-from deepfake_core.training.loop import sam
 from deepfake_core.training.loop.moving_average import MovingAverage
-from deepfake_core.training.loop.optim import build_optimizer, set_rates
+from deepfake_core.training.loop.optim import ascend, build_optimizer, restore, set_rates
 from deepfake_core.training.recipes.schedule import rate
 from deepfake_core.training.recipes.stages import Stage, plan
 
@@ -82,9 +81,9 @@ def test_sam_climbs_by_its_radius_and_comes_back():  # arXiv 2010.01412, equatio
     parameters = [nn.Parameter(torch.randn(3, 3)), nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(1))]
     before = [parameter.detach().clone() for parameter in parameters]
     (parameters[0].square().sum() + parameters[1].sum()).backward()
-    steps = sam.ascend(parameters, 0.05)
+    steps = ascend(parameters, 0.05)
     moved = torch.cat([(now.detach() - then).flatten() for now, then in zip(parameters, before, strict=True)])
     assert moved.norm() == pytest.approx(0.05, rel=1e-5)
-    sam.restore(parameters, steps)
+    restore(parameters, steps)
     for now, then in zip(parameters, before, strict=True):
         torch.testing.assert_close(now.detach(), then)
