@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.grouping import places
 
 
 def families(groups: Sequence[str], identities: Sequence[Sequence[str]] = ()) -> list[str]:
@@ -40,7 +41,9 @@ def families(groups: Sequence[str], identities: Sequence[Sequence[str]] = ()) ->
     return [names.get(root, "") for root in roots]
 
 
-def held_out(family: ArrayLike, source: ArrayLike, share: float) -> NDArray[np.bool_]:
+def held_out(
+    family: ArrayLike, source: ArrayLike, share: float, names: Sequence[str] | None = None
+) -> NDArray[np.bool_]:
     """Choose rows for validation: about ``share`` of the families of every source, by the hash of their names.
 
     A family is never divided, even where it spans several sources: families with the same set of sources are divided
@@ -49,23 +52,28 @@ def held_out(family: ArrayLike, source: ArrayLike, share: float) -> NDArray[np.b
 
     Args:
         family: Family of each row, as :func:`families` names them.
-        source: Source of each row.
+        source: Source of each row: names or codes.
         share: Share of the families, in (0, 1).
+        names: Names of the families, where ``family`` holds their codes.
 
     Returns:
         ``bool [N]``: true for rows of the validation split.
     """
-    names = [str(name) for name in np.asarray(family)]
-    chosen: set[str] = set()
-    for members in _by_strata(names, [str(name) for name in np.asarray(source)]).values():
-        ordered = sorted(members, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
-        count = max(1, round(share * len(ordered))) if len(ordered) > 1 else 0
-        chosen.update(ordered[:count])
-    return np.fromiter((name in chosen for name in names), bool, len(names))
+    distinct, member = np.unique(np.asarray(family), return_inverse=True)
+    order = _ranks(distinct, names, "")
+    chosen = np.zeros(len(distinct), bool)
+    for members in _by_strata(member, _codes(source)):
+        count = max(1, round(share * len(members))) if len(members) > 1 else 0
+        chosen[members[np.argsort(order[members], kind="stable")][:count]] = True
+    return chosen[member]
 
 
 def subset_by_group(
-    family: Sequence[str], share: float, seed: int = 0, strata: Sequence[Hashable] = ()
+    family: ArrayLike,
+    share: float,
+    seed: int = 0,
+    strata: Sequence[Hashable] | NDArray[np.integer] = (),
+    names: Sequence[str] | None = None,
 ) -> NDArray[np.intp]:
     """Choose a part of the data: whole families with about ``share`` of the rows.
 
@@ -73,8 +81,9 @@ def subset_by_group(
         family: Group or family of each row.
         share: Share of the rows, in (0, 1]; 1 keeps everything.
         seed: Seed of the choice. With the same seed, a larger share contains a smaller one.
-        strata: Stratum of each row, such as ``(source, fake)``. Families are grouped by the set of strata of their
-            rows; each such group gives its share, and at least one family.
+        strata: Stratum of each row, such as ``(source, fake)`` or its code. Families are grouped by the set of strata
+            of their rows; each such group gives its share, and at least one family.
+        names: Names of the families, where ``family`` holds their codes.
 
     Returns:
         ``intp [M]``: chosen rows, ascending.
@@ -84,18 +93,20 @@ def subset_by_group(
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be in (0, 1], got {share}")
-    rows = Counter(family)
-    kept: set[str] = set()
-    for members in _by_strata(family, strata or [""] * len(family)).values():
-        wanted = share * sum(rows[name] for name in members)
-        taken = 0.0
-        for name in sorted(members, key=lambda name: _shuffled(name, seed)):
-            # A family is taken if its middle lies within the share, so that the error is at most half a family.
-            if taken and taken + rows[name] / 2 > wanted:
-                break
-            kept.add(name)
-            taken += rows[name]
-    return np.flatnonzero([name in kept for name in family])
+    family = np.asarray(family)
+    if share == 1:
+        return np.arange(len(family))
+    distinct, member, sizes = np.unique(family, return_inverse=True, return_counts=True)
+    order = _ranks(distinct, names, f"{seed}/")
+    kept = np.zeros(len(distinct), bool)
+    for members in _by_strata(member, _codes(strata) if len(strata) else np.zeros(len(member), np.intp)):
+        ordered = members[np.argsort(order[members], kind="stable")]
+        size = sizes[ordered]
+        taken = np.cumsum(size) - size
+        # A family is taken if its middle lies within the share, so that the error is at most half a family.
+        beyond = (taken > 0) & (taken + size / 2 > share * size.sum())
+        kept[ordered[: int(beyond.argmax()) if beyond.any() else len(ordered)]] = True
+    return np.flatnonzero(kept[member])
 
 
 def divide(
@@ -200,15 +211,41 @@ class _Links:
         self.parent[self.root(first)] = self.root(second)
 
 
-def _by_strata(family: Iterable[str], strata: Iterable[Any]) -> dict[frozenset[Any], list[str]]:
-    """Group families by the set of strata of their rows."""
-    seen: dict[str, set[Any]] = defaultdict(set)
-    for name, stratum in zip(family, strata, strict=True):
-        seen[name].add(stratum)
-    result: dict[frozenset[Any], list[str]] = defaultdict(list)
-    for name, found in seen.items():
-        result[frozenset(found)].append(name)
-    return result
+def _codes(values: ArrayLike | Sequence[Hashable]) -> NDArray[np.intp]:
+    """Return a number for each of N values, ``intp [N]``, which is the same for equal values."""
+    if isinstance(values, np.ndarray):
+        return np.unique(values, return_inverse=True)[1]
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in cast("Sequence[Hashable]", values)], np.intp)
+
+
+def _by_strata(member: NDArray[np.intp], stratum: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Group families by the set of strata of their rows.
+
+    Args:
+        member: Number of each row's family, ``intp [N]``.
+        stratum: Number of each row's stratum, ``intp [N]``.
+
+    Returns:
+        Numbers of the families in each group.
+    """
+    pairs = np.unique(member.astype(np.int64) << 32 | stratum)
+    numbers, strata = pairs >> 32, pairs & 0xFFFFFFFF
+    counts = np.bincount(numbers)
+    starts = np.cumsum(counts) - counts
+    group = strata[starts]
+    several: dict[bytes, int] = {}
+    for number in np.flatnonzero(counts > 1).tolist():
+        shown = strata[starts[number] : starts[number] + counts[number]].tobytes()
+        group[number] = -1 - several.setdefault(shown, len(several))
+    return list(places(group).values())
+
+
+def _ranks(families: NDArray[Any], names: Sequence[str] | None, prefix: str) -> NDArray[np.uint64]:
+    """Return numbers that order families by the hash of their names, the same on every machine: ``uint64 [F]``."""
+    texts = (str(family) if names is None else names[int(family)] for family in families)
+    hashes = (hashlib.sha256(f"{prefix}{text}".encode("utf-8", "surrogateescape")).digest() for text in texts)
+    return np.fromiter((int.from_bytes(digest[:8], "big") for digest in hashes), np.uint64, len(families))
 
 
 def _shuffled(name: str, seed: int) -> bytes:
