@@ -1,4 +1,4 @@
-"""Random changes of colour, as one linear map of RGB per image."""
+"""Changes of colour, as one linear map of RGB per image."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ GREY = np.array([0.299, 0.587, 0.114])
 
 # Axes of hue in the YIQ colour space, whose first row is grey.
 _YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+def saturated(saturation: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the maps of RGB ``float64 [N, 3, 3]`` that change saturation and hue, and leave grey as it is.
+
+    Args:
+        saturation: Factors of the saturation, ``float64 [N]``.
+        angle: Rotations of the hue in rad, ``float64 [N]``.
+    """
+    turn = np.zeros((len(angle), 3, 3))
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = np.cos(angle)
+    turn[:, 2, 1] = np.sin(angle)
+    turn[:, 1, 2] = -turn[:, 2, 1]
+    fade = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * GREY
+    return np.asarray(np.linalg.inv(_YIQ) @ turn @ _YIQ @ fade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +62,8 @@ class ColourJitter:
         span = np.array([self.brightness, self.contrast, self.saturation, self.hue])
         offset = np.where(uniform[:, :1] < self.p, (2 * uniform[:, 1:] - 1) * span, 0.0)
         brightness, contrast, saturation = (1 + offset[:, :3]).T
-        angle = 2 * np.pi * offset[:, 3]
-        turn = np.zeros((len(uniform), 3, 3))
-        turn[:, 0, 0] = 1
-        turn[:, 1, 1] = turn[:, 2, 2] = np.cos(angle)
-        turn[:, 2, 1] = np.sin(angle)
-        turn[:, 1, 2] = -turn[:, 2, 1]
-        fade = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * GREY
         # Changes of hue and saturation leave grey as it is, so that the mean's weight need not go through them.
-        matrix = (brightness * contrast)[:, None, None] * (np.linalg.inv(_YIQ) @ turn @ _YIQ @ fade)
+        matrix = (brightness * contrast)[:, None, None] * saturated(saturation, 2 * np.pi * offset[:, 3])
         return matrix.astype(np.float32), (brightness * (1 - contrast)).astype(np.float32)
 
     def apply(self, images: Sequence[NDArray[np.uint8]], uniform: NDArray[np.float64]) -> list[NDArray[np.uint8]]:

@@ -1,0 +1,291 @@
+"""What is random about pairs of a real face and a fake, drawn before any picture is made.
+
+A :class:`Chunk` holds n pairs of one family. A number that can differ from pair to pair is an array ``[n, …]``, and a
+choice of what is computed, such as a kernel, is one value for all of them: a device then makes each operation for the
+whole chunk. :mod:`~deepfake_core.training.pairs.host` and :mod:`~deepfake_core.training.pairs.device` make the same
+pictures of a chunk.
+
+Coordinates, affine maps and rounding are those of :mod:`~deepfake_core.training.data.degrade`; lengths are in half
+sides of the stored crop, whose side is 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.data.crops import face_mesh as mesh
+from deepfake_core.training.data.degrade import (
+    Blur,
+    Colour,
+    Degradation,
+    Floats,
+    Resample,
+    affine,
+    draw_colour,
+    pick,
+    pick_up,
+    uniform,
+)
+
+Family = Literal["self_blend", "composite", "reconstruct", "labelled"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+"""Families of fakes, as :class:`~deepfake_core.contract.recipe.PseudoFakes` names them."""
+
+Change = Literal["resample", "sharpen", "blur", "autoencoder", "none"]
+CHANGES: tuple[Change, ...] = get_args(Change)
+CHANGE_SHARES = (0.45, 0.15, 0.1, 0.2, 0.1)
+"""Shares of what changes in a mismatch beside the colours, in the order of :data:`CHANGES`."""
+
+MASK_SIDE = 80
+"""Side of a mask in cells."""
+
+DIRECTIONS = 64
+"""Number of half-planes whose intersection stands for a convex hull."""
+
+NORMALS: Floats = np.stack(
+    [np.cos(2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS), np.sin(2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS)], 1
+).astype(np.float32)
+"""Outward normals of the half-planes, ``float32 [DIRECTIONS, 2]``: x and y."""
+
+ABSENT = -9.0
+"""Support value of a hull that there is not: no point lies inside."""
+
+BELOW_FOREHEAD = [
+    place
+    for place in range(len(mesh.POINTS))
+    if place not in set(mesh.places((10, 338, 297, 332, 284, 54, 103, 67, 109, 21, 251)))
+]
+
+_EYES = mesh.places(mesh.RIGHT_EYE + mesh.LEFT_EYE)
+_BROWS = mesh.places(mesh.RIGHT_BROW + mesh.LEFT_BROW)
+_NOSE, _LIPS = mesh.places(mesh.NOSE), mesh.places(mesh.LIPS)
+
+PARTS: tuple[tuple[list[int], ...], ...] = (
+    (_EYES + _BROWS,),
+    (mesh.places(mesh.RIGHT_EYE), mesh.places(mesh.LEFT_EYE)),
+    (mesh.places(mesh.RIGHT_EYE + mesh.RIGHT_BROW),),
+    (mesh.places(mesh.LEFT_EYE + mesh.LEFT_BROW),),
+    (_NOSE,),
+    (_LIPS,),
+    (_NOSE + _LIPS,),
+    (_EYES + _BROWS, _NOSE),
+    (_EYES + _NOSE + _LIPS,),
+)
+"""Parts of the face that retouching and reenactment replace; each list of landmarks is one convex hull."""
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
+"""Opacities of a self-blend, one of which is drawn (arXiv 2204.08376, section 3.1)."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Masks of blends, made on a grid of :data:`MASK_SIDE` × :data:`MASK_SIDE` cells.
+
+    A point p lies ``d = max over hulls of (min over k of (support[k] - NORMALS[k]·p))`` inside of the nearest edge. The
+    hard mask at the centre q of a cell is ``clip(0.5 + d·MASK_SIDE/2, 0, 1)`` at p = q + the elastic displacement at q;
+    an edge is thus one cell wide. Then: blur by ``first``; 1 where the value is at least ``threshold``, else 0; blur by
+    ``second``; division by the mask's maximum; times ``strength``. Beyond the grid, a mask is 0.
+
+    Attributes:
+        support: Support values of one or two hulls, ``float32 [n, 2, DIRECTIONS]``;
+            :data:`ABSENT` for a hull that there is not.
+        elastic: Displacement in x and y at the cells of a 7 × 7 grid, ``float32 [n, 2, 7, 7]`` as [n, axis, row,
+            column]; resized to all cells by ``bicubic``.
+        first: Sigma of the first blur in cells, ``float32 [n]``.
+        threshold: ``float32 [n]``; 0 leaves out this step, for parts of a face.
+        second: Sigma of the second blur in cells, ``float32 [n]``.
+        strength: Opacity of the blend, ``float32 [n]``.
+    """
+
+    support: Floats
+    elastic: Floats
+    first: Floats
+    threshold: Floats
+    second: Floats
+    strength: Floats
+
+    @property
+    def radius(self) -> int:
+        """Radius of both kernels in cells, the same for all n masks."""
+        return int(np.ceil(3 * max(self.first.max(), self.second.max())))
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """Unsharp masking: ``x + amount·(x - blurred x)``.
+
+    Attributes:
+        amount: ``float32 [n]``.
+        blur: The blur.
+    """
+
+    amount: Floats
+    blur: Blur
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Change of the source or of the target of a blend, so that their statistics differ, in the order of attributes.
+
+    Attributes:
+        of: The picture that changes.
+        colour: Change of its colours.
+        resample: Resizing to a smaller side and back, or ``None``.
+        sharpening: Sharpening, or ``None``.
+        blur: Blur, or ``None``.
+    """
+
+    of: Literal["source", "target"]
+    colour: Colour
+    resample: Resample | None = None
+    sharpening: Sharpening | None = None
+    blur: Blur | None = None
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A blend: ``round(mask·source + (1 - mask)·target)``; the target is the real picture of the pair.
+
+    The source is the stored crop ``others`` of the chunk, or its reconstruction by the chunk's autoencoder. It is
+    moved, then matched in colour, then changed if the mismatch is that of the source.
+
+    Attributes:
+        move: Affine maps ``float32 [n, 2, 3]`` from the target to the source; bilinear, reflected with the pixel at the
+            edge (``cv2.BORDER_REFLECT``).
+        matched: Whether the source gets the target's mean and spread of each channel where the mask, before its
+            strength, is above 0.5, ``bool [n]``. The factor of the spread is limited to 0.6 … 1.6.
+        mismatch: Change of the source or of the target; ``None`` for none.
+        mask: Masks; resized to the stored crop by ``bilinear``.
+    """
+
+    move: Floats
+    matched: NDArray[np.bool_]
+    mismatch: Mismatch | None
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """All that is random about n pairs of one family.
+
+    Attributes:
+        family: Family of the fakes.
+        size: Side of the pictures in pixels.
+        cells: Side of the masks of the result in cells.
+        rows: Rows of the real pictures, which are the targets of blends, ``intp [n]``.
+        others: ``intp [n]``: rows of the sources of blends (``rows`` for self-blends), of labelled fakes, or of the
+            faces that are reconstructed (``rows``).
+        autoencoder: Index of the autoencoder that reconstructs ``others``; ``None`` where they stay as they are.
+        blend: The blend of the families ``self_blend`` and ``composite``; ``None`` for others.
+        degradation: Chain for both pictures of each pair.
+    """
+
+    family: Family
+    size: int
+    cells: int
+    rows: NDArray[np.intp]
+    others: NDArray[np.intp]
+    autoencoder: int | None
+    blend: Blend | None
+    degradation: Degradation
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def support_of(points: Floats) -> Floats:
+    """Return the support values ``float32 [n, DIRECTIONS]`` of the convex hulls of points ``float32 [n, P, 2]``."""
+    return np.asarray((points @ NORMALS.T).max(1))
+
+
+def draw_mask(rng: np.random.Generator, points: Floats, *, parts: float, faded: bool) -> Mask:
+    """Draw masks of n faces.
+
+    Args:
+        rng: Generator that decides them.
+        points: Landmarks ``float32 [n, P, 2]`` in [-1, 1] of the crop.
+        parts: Share of masks that cover a part of the face only.
+        faded: Whether the opacity is drawn from :data:`STRENGTHS`; it is 1 otherwise.
+    """
+    n = len(points)
+    part = rng.random(n) < parts
+    whole, kind, grow = rng.integers(4, size=n), rng.integers(len(PARTS), size=n), rng.choice((1.15, 1.5), n)
+    support = np.full((n, 2, DIRECTIONS), ABSENT, np.float32)
+    scale, shift = uniform(rng, 0.93, 1.07, n), rng.uniform(-0.03, 0.03, (n, 2)).astype(np.float32)
+    for place in range(n):
+        face = points[place]
+        if part[place]:
+            hulls = [_grown(face[rows], grow[place]) for rows in PARTS[kind[place]]]
+        elif whole[place] == 2:
+            hulls = [face[BELOW_FOREHEAD]]
+        else:
+            hulls = [_grown(face, 0.8 if whole[place] == 3 else 1.0)]
+        centre = face.mean(0)
+        for number, hull in enumerate(hulls):
+            moved = centre + (hull - centre) * scale[place] + shift[place]
+            support[place, number] = support_of(moved[None])[0]
+    elastic = rng.standard_normal((n, 2, 7, 7), np.float32) * uniform(rng, 0, 1, n)[:, None, None, None]
+    elastic *= np.where(part, np.float32(0.025), np.float32(0.05))[:, None, None, None]
+    first = np.where(part, uniform(rng, 0.3, 1.2, n), uniform(rng, 0.6, 3.5, n))
+    threshold = np.where(part, np.float32(0), uniform(rng, 0.3, 0.9, n))
+    second = np.where(part, uniform(rng, 0.2, 1.3, n), uniform(rng, 0.2, 3.5, n))
+    strength = rng.choice(STRENGTHS, n).astype(np.float32) if faded else np.ones(n, np.float32)
+    return Mask(support, elastic, first, threshold, second, strength)
+
+
+def draw_mismatch(rng: np.random.Generator, n: int, of: Literal["source", "target"], kind: Change) -> Mismatch:
+    """Draw n changes of one kind.
+
+    Args:
+        rng: Generator that decides them.
+        n: Number of pairs.
+        of: Picture that changes.
+        kind: What changes beside the colours.
+    """
+    colour = draw_colour(rng, n, strong=False)
+    if kind == "resample":
+        scale = float(rng.uniform(0.22, 0.75))
+        down = pick(rng, "nearest", "area", "bilinear", "bicubic")
+        # Very small pictures are not enlarged by the nearest pixel: their blocks would be seen at once.
+        up = pick(rng, "bilinear", "bicubic", "nearest") if scale > 0.45 else pick_up(rng)
+        return Mismatch(of, colour, resample=Resample(scale, down, up))
+    if kind == "sharpen":
+        amount = uniform(rng, 0.3, 1.4, n)
+        return Mismatch(of, colour, sharpening=Sharpening(amount, Blur(uniform(rng, 0.7, 1.5, n))))
+    if kind == "blur":
+        return Mismatch(of, colour, blur=Blur(uniform(rng, 0.4, 1.5, n)))
+    return Mismatch(of, colour)
+
+
+def draw_change(rng: np.random.Generator) -> Change:
+    """Draw the kind of a mismatch."""
+    return CHANGES[int(rng.choice(len(CHANGES), p=CHANGE_SHARES))]
+
+
+def draw_move(rng: np.random.Generator, n: int) -> Floats:
+    """Draw the small moves of the sources of self-blends, ``float32 [n, 2, 3]``."""
+    shift = rng.uniform(-1, 1, (n, 2)) * (0.06, 0.03)  # 3 % and 1.5 % of the side
+    return affine(uniform(rng, 0.95, 1.05, n), uniform(rng, -0.04, 0.04, n), shift.astype(np.float32))
+
+
+def aligned(targets: Floats, donors: Floats) -> Floats:
+    """Return the affine maps ``float32 [n, 2, 3]`` that take landmarks to those of donors, by least squares.
+
+    Args:
+        targets: ``float32 [n, P, 2]``.
+        donors: ``float32 [n, P, 2]``.
+    """
+    ones = np.ones((*targets.shape[:2], 1))
+    known = np.concatenate([targets.astype(np.float64), ones], 2)
+    squared = known.transpose(0, 2, 1) @ known
+    maps = np.linalg.solve(squared, known.transpose(0, 2, 1) @ donors.astype(np.float64))
+    return maps.transpose(0, 2, 1).astype(np.float32)
+
+
+def _grown(points: Floats, factor: float) -> Floats:
+    centre = points.mean(0)
+    return np.asarray(centre + (points - centre) * np.float32(factor), np.float32)
