@@ -43,10 +43,10 @@ class Schedule(Settings):
 
     Attributes:
         name: ``cosine``: linear warm-up, then a cosine to zero. ``one_cycle``: one cycle (Smith & Topin 2018,
-            arXiv 1708.07120) as in torch, over the phase's exact number of steps. ``plateau``: linear warm-up, then
+            arXiv 1708.07120) as in torch, over the phase's exact length. ``plateau``: linear warm-up, then
             the rate is multiplied by ``factor`` after ``patience`` validations without a better ``monitor``.
             ``constant``: linear warm-up, then the peak.
-        warmup: Share of the phase's steps before the peak.
+        warmup: Share of the phase before the peak.
         factor: Factor by which ``plateau`` reduces the rate.
         patience: Number of validations without improvement after which ``plateau`` reduces the rate.
     """
@@ -62,8 +62,11 @@ class Phase(Settings):
 
     Attributes:
         name: Name of the phase in logs.
-        epochs: Length in passes over the training data. Exactly one of ``epochs`` and ``steps`` is given.
+        epochs: Length in passes over the training data. Exactly one of ``epochs``, ``steps`` and ``minutes`` is given.
         steps: Length in optimiser steps.
+        minutes: Length in minutes of training, validations and checkpoints included. The schedule follows the clock;
+            in the last phase, the last validation and the packaging of the model end within this time, too. Such a run
+            cannot be repeated bit by bit.
         lr: Peak learning rate; or a peak for each group of parameters
             (:meth:`~deepfake_core.contract.detector.Detector.param_groups`) that trains, the other groups being frozen.
         schedule: Change of the learning rates within the phase.
@@ -72,13 +75,14 @@ class Phase(Settings):
     name: str = "all"
     epochs: int | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0)
     lr: float | dict[str, float] = 1e-3
     schedule: Schedule = Schedule()
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("a phase needs either epochs or steps")
+        if sum(length is not None for length in (self.epochs, self.steps, self.minutes)) != 1:
+            raise ValueError("a phase needs either epochs or steps or minutes")
         rates = self.lr.values() if isinstance(self.lr, dict) else [self.lr]
         if not rates or min(rates) <= 0:
             raise ValueError("lr must be positive, and name at least one group")
@@ -114,8 +118,8 @@ class Pairs(Settings):
             held-out images per source and class.
         autoencoder_steps: Training steps of each autoencoder that makes reconstructions.
         reconstructed: Largest number of real faces that are reconstructed, spread evenly over the sources.
-        small_until: Share of the steps that train on small inputs, which are cheaper (progressive resizing, Tan &
-            Le 2021, arXiv 2104.00298).
+        small_until: Share of the run, in steps, that trains on small inputs, which are cheaper (progressive resizing,
+            Tan & Le 2021, arXiv 2104.00298); where the clock ends the run, in its time.
         small_size: Side of a small input in pixels.
     """
 
@@ -232,7 +236,7 @@ class TrainRecipe(Settings):
 
     def smoke(self) -> TrainRecipe:
         """Return the same recipe in a size that shows within a minute whether everything works."""
-        phases = tuple(phase.model_copy(update={"epochs": None, "steps": 3}) for phase in self.phases)
+        phases = tuple(phase.model_copy(update={"epochs": None, "minutes": None, "steps": 3}) for phase in self.phases)
         return self.model_copy(
             update={
                 "phases": phases,

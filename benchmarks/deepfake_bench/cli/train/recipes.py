@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepfake_bench.cli.output.options import Changes, TrainedDetector
 from deepfake_bench.cli.output.text import columns
+
+if TYPE_CHECKING:
+    from deepfake_core.contract.recipe import Phase
 
 
 def recipes(
@@ -43,11 +46,12 @@ def recipes(
         raise DeepfakeError("--set changes one recipe: name it, as dfbench recipes DETECTOR NAME --set KEY=VALUE")
     rows = [("recipe", "samples", "batch", "phases")]
     for own, recipe in recipes_of(made).items():
-        phases = ", then ".join(_length(phase.epochs, phase.steps, phase.name) for phase in recipe.phases)
+        phases = ", then ".join(map(_length, recipe.phases))
         config = "".join(f", config.{key}={value}" for key, value in made.configs.get(own, {}).items())
         rows.append((own, recipe.samples, f"{recipe.batch_size} × {recipe.accumulate}", f"{phases}{config}"))
     typer.echo(columns(rows))
 
 
-def _length(epochs: int | None, steps: int | None, name: str) -> str:
-    return f"{name} {epochs} epochs" if epochs is not None else f"{name} {steps} steps"
+def _length(phase: Phase) -> str:
+    lengths = {"epochs": phase.epochs, "steps": phase.steps, "minutes": phase.minutes}
+    return next(f"{phase.name} {length:g} {unit}" for unit, length in lengths.items() if length is not None)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.training.recipes.changes import LENGTHS
 
 POOR_AUC = 0.7
 """AUC on the validation data below which a word is said."""
@@ -57,7 +58,7 @@ def _cause(rows: Sequence[Mapping[str, float]], best: Mapping[str, float], recip
         return "it ranks the wrong way round; see whether labels are swapped: dfbench data check"
     if best is rows[-1] and len(rows) > 1:
         phase = recipe.phases[-1]
-        longer = f"epochs={2 * phase.epochs}" if phase.epochs is not None else f"steps={2 * (phase.steps or 1)}"
+        longer = next(f"{name}={2 * length:g}" for name in LENGTHS if (length := getattr(phase, name)) is not None)
         return f"it was still rising at the end; train longer: --set phases.{len(recipe.phases) - 1}.{longer}"
     learns = "" if recipe.samples == "pairs" else "see whether the network can learn them at all: --overfit 16; "
     return (

@@ -18,6 +18,9 @@ from deepfake_core.training.recipes.yaml_files import parse_yaml
 CONFIG = "config."
 """Prefix of the changes that belong to the detector's hyper-parameters."""
 
+LENGTHS = ("epochs", "steps", "minutes")
+"""Settings of a phase of which exactly one is given."""
+
 
 def split_changes(changes: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the changes of the recipe, and those of the detector's hyper-parameters without their :data:`CONFIG`."""
@@ -65,8 +68,8 @@ def _assign(settings: dict[str, Any], change: str, origin: str) -> None:
         place[_inside(place, last, parents, origin)] = value
         return
     place[last] = value  # the validation of the model refuses a setting that does not exist
-    if len(parents) == 2 and parents[0] == "phases" and last in ("epochs", "steps") and value is not None:
-        place["steps" if last == "epochs" else "epochs"] = None  # a phase has one length, which is the last one given
+    if len(parents) == 2 and parents[0] == "phases" and last in LENGTHS and value is not None:
+        place |= {name: None for name in LENGTHS if name != last}  # a phase has one length, which is the last one given
 
 
 def _inside(place: Any, name: str, above: Sequence[str], origin: str) -> str | int:
