@@ -81,12 +81,15 @@ class FaceMesh:
             face: Box and eyes of the face in the same image.
 
         Returns:
-            ``float32 [len(POINTS), 2]``: x and y in pixels of the image, in the order of :data:`POINTS`.
+            ``float32 [len(POINTS), 2]``: x and y in pixels of the image, in the order of :data:`POINTS`. All are NaN
+            where the network is more certain than not that it sees no face.
         """
         to_input = self._align(face)
         aligned = cv2.warpAffine(pixels, to_input, (INPUT_SIDE, INPUT_SIDE), flags=cv2.INTER_AREA)
-        output = self._model(aligned[None].astype(np.float32) / 255.0)[0]
-        mesh = np.asarray(output, np.float32).reshape(468, 3)[list(POINTS), :2]
+        output = self._model(aligned[None].astype(np.float32) / 255.0)
+        if float(np.asarray(output[1]).item()) < 0:  # the logit of a face
+            return np.full((len(POINTS), 2), np.nan, np.float32)
+        mesh = np.asarray(output[0], np.float32).reshape(468, 3)[list(POINTS), :2]
         return np.asarray(cv2.transform(mesh[None], cv2.invertAffineTransform(to_input))[0], np.float32)
 
     @staticmethod

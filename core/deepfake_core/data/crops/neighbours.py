@@ -1,20 +1,38 @@
-"""Faces of similar shape, which are blended with one another."""
+"""Real faces of similar shape, which are blended with one another."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-NEIGHBOURS = 40
+COUNT = 40
 """Number of similar faces that are kept for each face."""
 
+# Numbers in which a shape is described for the search, and faces from which these are learned.
+_DIMENSIONS, _SAMPLE = 12, 20_000
+# Most faces of one group that can be found: the frames of a video are similar, and one of them is enough.
+_OF_GROUP = 4
+_BLOCK = 1 << 16
 
-def most_similar(
-    points: NDArray[np.float16], sizes: NDArray[np.uint16], fake: NDArray[np.int8], groups: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """Return the rows of the real faces whose shape is the most similar to that of each real face, ``int32 [N, 40]``.
+
+def write_neighbours(
+    path: Path,
+    points: NDArray[np.float16],
+    sizes: NDArray[np.uint16],
+    fake: NDArray[np.int8],
+    groups: NDArray[np.int32],
+) -> None:
+    """Write the rows of the real faces whose shape is the most similar to that of each real face.
+
+    The ``.npy`` file holds ``int32 [N, 40]``, the most similar face first. Each face of a row belongs to another group,
+    and none to the row's own; -1 stands where there are no more. Rows of fakes and rows without landmarks have -1 only.
+    Shapes are compared by their landmarks in pixels, centred and scaled, without what few principal components leave
+    out, and only some faces of a group can be found. The time is O(N log N).
 
     Args:
+        path: File to write.
         points: Landmarks as shares of the image's sides, ``float16 [N, P, 2]``; NaN where there are none.
         sizes: Height and width of each image in pixels, ``uint16 [N, 2]``.
         fake: Ground truth, ``int8 [N]``: 1 for fake.
@@ -22,18 +40,73 @@ def most_similar(
     """
     from sklearn.neighbors import KDTree
 
-    result = np.full((len(points), NEIGHBOURS), -1, np.int32)
-    rows = np.flatnonzero((fake == 0) & np.isfinite(points).all((1, 2)))
+    rows = np.flatnonzero((fake == 0) & ~np.isnan(points[:, 0, 0]))
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "<i4", "fortran_order": False, "shape": (len(points), COUNT)}
+        )
+        if len(rows) < 2:
+            stream.write(np.full((len(points), COUNT), -1, np.int32).tobytes())
+            return
+        shapes = _reduced(points, sizes, rows)
+        known = _few_of_each(groups[rows])
+        tree = KDTree(shapes[known])
+        # Even if all faces of some groups come first, so many hold enough groups besides the row's own.
+        most = int(np.bincount(np.unique(groups[rows[known]], return_inverse=True)[1]).max())
+        count = min(len(known), (COUNT + 1) * most)
+        for start in range(0, len(points), _BLOCK):
+            block = np.full((min(_BLOCK, len(points) - start), COUNT), -1, np.int32)
+            here = slice(*np.searchsorted(rows, (start, start + _BLOCK)))
+            if here.start < here.stop:
+                near = rows[known[tree.query(shapes[here], count, return_distance=False)]]
+                block[rows[here] - start] = _one_of_each(near, groups[near], groups[rows[here]])
+            stream.write(block.tobytes())
+
+
+def _reduced(points: NDArray[np.float16], sizes: NDArray[np.uint16], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return the principal components of the shapes of n rows, ``float32 [n, D]``."""
+    sample = _shapes(points, sizes, rows[:: -(-len(rows) // _SAMPLE)])
+    mean = sample.mean(0)
+    axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False))[1][:, : -_DIMENSIONS - 1 : -1].astype(np.float32)
+    reduced = np.empty((len(rows), axes.shape[1]), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        reduced[start : start + _BLOCK] = (_shapes(points, sizes, rows[start : start + _BLOCK]) - mean) @ axes
+    return reduced
+
+
+def _shapes(points: NDArray[np.float16], sizes: NDArray[np.uint16], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return the centred and scaled shapes of n rows, ``float32 [n, 2 · P]``."""
     shapes = points[rows].astype(np.float32) * sizes[rows][:, None, ::-1]
-    shapes = shapes - shapes.mean(1, keepdims=True)
-    flat = shapes.reshape(len(rows), -1)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
-    if len(rows) > 1:
-        count = min(len(rows), 200)
-        nearest = KDTree(flat).query(flat, count, return_distance=False)
-        for place, row in enumerate(rows):
-            near = rows[nearest[place]]
-            near = near[groups[near] != groups[row]]
-            first = np.sort(np.unique(groups[near], return_index=True)[1])[:NEIGHBOURS]
-            result[row, : len(first)] = near[first]
+    shapes -= shapes.mean(1, keepdims=True)
+    shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
+    return np.asarray(shapes.reshape(len(rows), -1))
+
+
+def _few_of_each(groups: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Return the places of at most :data:`_OF_GROUP` rows of each group, evenly spread, in ascending order."""
+    order = np.argsort(groups, kind="stable")
+    counts = np.unique(groups, return_counts=True)[1]
+    place = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+    total = np.repeat(counts, counts)
+    few = np.minimum(total, _OF_GROUP)
+    return np.sort(order[(place + 1) * few // total > place * few // total])
+
+
+def _one_of_each(near: NDArray[np.intp], groups: NDArray[np.int32], own: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Keep the first row of each group besides the own one, ``int32 [n, 40]``, padded with -1.
+
+    Args:
+        near: Rows in the order of their similarity, ``intp [n, k]``.
+        groups: Their groups, ``int32 [n, k]``.
+        own: The group of each row whose neighbours they are, ``int32 [n]``.
+    """
+    order = np.argsort(groups, axis=1, kind="stable")
+    ordered = np.take_along_axis(groups, order, 1)
+    first = np.ones(groups.shape, bool)
+    np.put_along_axis(first, order[:, 1:], ordered[:, 1:] != ordered[:, :-1], 1)
+    first &= groups != own[:, None]
+    # Those that are kept come first, in their order.
+    kept = np.argsort(~first, axis=1, kind="stable")[:, :COUNT]
+    result = np.full((len(near), COUNT), -1, np.int32)
+    result[:, : kept.shape[1]] = np.where(np.take_along_axis(first, kept, 1), np.take_along_axis(near, kept, 1), -1)
     return result
