@@ -23,7 +23,7 @@ from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.load import load
 from deepfake_core.runtimes.torch import check_outputs
 from deepfake_core.training.checks import check_installed
-from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.stores import SplitIdentity
 from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.data.validation import validation_logits, validation_metrics
 from deepfake_core.training.evaluate import evaluate_test_split

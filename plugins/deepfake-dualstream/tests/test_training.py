@@ -18,7 +18,7 @@ from deepfake_core.datasets.layouts.frame_folders import FrameFolders
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import Frames
 from deepfake_core.testing import draw_face
-from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.stores import SplitIdentity
 
 pytestmark = pytest.mark.torch
 

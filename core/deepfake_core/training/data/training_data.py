@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import TrainingSet
@@ -21,7 +18,7 @@ from deepfake_core.datasets.labels import some
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.augment import Augment
 from deepfake_core.training.data.batches import Batches, Feed
-from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.stores import SplitIdentity, fingerprint
 from deepfake_core.training.data.validation import ValidationSet
 
 ROLES = ("real", "fake")
@@ -115,11 +112,3 @@ class TrainingData:
                 f"allows: {some(unreadable)}; repair or remove them (dfbench data check finds them all), or raise "
                 "max_bad"
             )
-
-
-def fingerprint(*parts: str | NDArray[np.float32]) -> str:
-    """Return the hexadecimal SHA-256 of texts and arrays, one after the other."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part.tobytes())
-    return digest.hexdigest()

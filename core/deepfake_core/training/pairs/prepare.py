@@ -25,8 +25,8 @@ from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
 from deepfake_core.inputs.faces import WEIGHTS
-from deepfake_core.training.data.split_identity import SplitIdentity
-from deepfake_core.training.data.training_data import TrainingData, fingerprint
+from deepfake_core.training.data.stores import SplitIdentity, fingerprint
+from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.pairs.face_table import FaceTable, split_by_group
 from deepfake_core.training.pairs.faces import find_faces, load_crops

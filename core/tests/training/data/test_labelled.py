@@ -21,7 +21,7 @@ from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.labelled import labelled_training_data
-from deepfake_core.training.data.split_identity import SplitIdentity
+from deepfake_core.training.data.stores import SplitIdentity
 from deepfake_core.training.data.validation import validation_logits, validation_metrics
 from deepfake_core.training.gather import test_samples as held_out_samples
 from deepfake_registry.manifest import Clip

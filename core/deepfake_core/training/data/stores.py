@@ -1,0 +1,204 @@
+"""The stores that the samples of a run come from, and the splits of their rows."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.data.splits import held_out, subset_by_group
+from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.crop_store.store import HASHES, REJECTED, SPLITS, CropStore
+from deepfake_core.datasets.labels import some
+from deepfake_core.errors import TrainingDataError
+
+PICTURE_FRAMES = 16
+"""Frames that are stored of each video for pictures."""
+
+Rows = NDArray[np.intp]
+"""Rows of a store, ``intp [n]``."""
+
+
+@dataclass(frozen=True)
+class SplitIdentity:
+    """The groups and identities that the samples of a split show.
+
+    Attributes:
+        groups: Videos, sequences and other groups that must not be divided between splits.
+        identities: Persons whom the dataset names.
+    """
+
+    groups: frozenset[str] = frozenset()
+    identities: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> SplitIdentity:
+        """Collect the groups and identities of samples."""
+        groups: set[str] = set()
+        identities: set[str] = set()
+        for sample in samples:
+            groups.add(sample.group)
+            identities.update(sample.identities)
+        return cls(frozenset(groups), frozenset(identities))
+
+    def __or__(self, other: SplitIdentity) -> SplitIdentity:
+        return SplitIdentity(self.groups | other.groups, self.identities | other.identities)
+
+    def check_disjoint(self, other: SplitIdentity, splits: str, recipe: TrainRecipe) -> None:
+        """Refuse splits that share a group or, unless the recipe allows it, an identity.
+
+        Args:
+            other: Groups and identities of the other split.
+            splits: Names of the two splits, for the message.
+            recipe: Recipe that says whether identities may be shared.
+
+        Raises:
+            TrainingDataError: The splits share groups or identities; the message names some of them.
+        """
+        kind, shared, remedy = "groups", self.groups & other.groups, ""
+        if not shared and not recipe.allow_shared_identities:
+            kind, shared = "persons", self.identities & other.identities
+            remedy = ", or set allow_shared_identities=true where the protocol shares them"
+        if shared:
+            raise TrainingDataError(
+                f"{splits} share {len(shared)} {kind}: {some(sorted(shared))}; split the data anew "
+                f"(dfbench data split){remedy}"
+            )
+
+
+def prepared(dataset: Dataset, cache_dir: Path, use: str, settings: dict[str, Any]) -> CropStore:
+    """Return the store of a dataset's crops, in a folder of its own for each dataset and way to cut it.
+
+    Several runs may therefore share ``cache_dir``. The store of a dataset that is a store already is returned as it is.
+
+    Args:
+        dataset: Dataset to prepare.
+        cache_dir: Folder in which stores are kept.
+        use: What the store is for, the beginning of its name.
+        settings: Settings of :func:`~deepfake_core.data.crops.prepare.prepare`.
+    """
+    # The name of the folder says "skip" for the stride of clips, as it did before: stores that exist are found again.
+    described = str(settings).replace("stride=", "skip=")
+    key = fingerprint(f"{dataset.described()} {described}")
+    return prepare(dataset, cache_dir / f"{use}-{key[:16]}", refresh=True, **settings)
+
+
+def fingerprint(*parts: str | NDArray[Any]) -> str:
+    """Return the hexadecimal SHA-256 of texts and arrays, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part.tobytes())
+    return digest.hexdigest()
+
+
+def check_own_splits(dataset: Dataset, recipe: TrainRecipe) -> None:
+    """Refuse a dataset whose own training and validation splits share a group or an identity, before it is prepared.
+
+    Raises:
+        TrainingDataError: They do; the message names some of what they share.
+    """
+    if isinstance(dataset, StoredCrops):
+        store = dataset.store
+        training, validation = not_held_out(store), store.rows("valid")
+        identities = identity_of(store, training), identity_of(store, validation)
+    elif any(sample.split == "valid" for sample in dataset):
+        identities = (
+            SplitIdentity.of(sample for sample in dataset if sample.split in ("", "train")),
+            SplitIdentity.of(sample for sample in dataset if sample.split == "valid"),
+        )
+    else:
+        return
+    identities[0].check_disjoint(identities[1], "training and validation", recipe)
+
+
+def divided(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
+    """Return the rows to train on and to validate on.
+
+    They are the dataset's own splits, or whole families are held out of each source.
+
+    Raises:
+        TrainingDataError: The dataset's own splits leave nothing to train on.
+    """
+    rows = at_most(store, not_held_out(store), recipe)
+    if len(own := store.rows("valid")):
+        return rows, at_most(store, own, recipe)
+    families, names = _families(store, recipe)
+    chosen = held_out(families[rows], store.sources[rows], recipe.validation_share, names)
+    return rows[~chosen], rows[chosen]
+
+
+def not_held_out(store: CropStore) -> Rows:
+    """Return the rows that the dataset's own splits leave for training.
+
+    Raises:
+        TrainingDataError: There are none.
+    """
+    rows = np.flatnonzero(np.isin(store.splits, [SPLITS.index(""), SPLITS.index("train")]))
+    if not len(rows):
+        raise TrainingDataError(f"{store.dataset}: every sample is held out by the dataset's own splits")
+    return rows
+
+
+def at_most(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
+    """Return the rows of at most ``max_images`` files, evenly spread; a store that exists may hold more files."""
+    if recipe.max_images is None:
+        return rows
+    files = np.unique(store.origins[rows])
+    return rows[np.isin(store.origins[rows], files[:: -(-len(files) // recipe.max_images)])]
+
+
+def share_of(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
+    """Return the rows of the recipe's share of the training data: whole families, of every source and class."""
+    families, names = _families(store, recipe)
+    return rows[subset_by_group(families[rows], recipe.data_share, recipe.seed, _strata(store, rows), names)]
+
+
+def _families(store: CropStore, recipe: TrainRecipe) -> tuple[NDArray[np.int32], Sequence[str]]:
+    """Return the codes of the families, and their names: groups that share identities, or single groups."""
+    if recipe.allow_shared_identities:
+        return store.groups, store.group_names
+    return store.families, store.family_names
+
+
+def _strata(store: CropStore, rows: Rows) -> NDArray[np.int64]:
+    """Return a number for the source and class of each row: twice the code of the source, and one more for fakes."""
+    strata: NDArray[np.int64] = store.sources[rows].astype(np.int64) * 2 + store.fake[rows]
+    return strata
+
+
+def counts(store: CropStore, rows: Rows) -> dict[tuple[str, int], int]:
+    """Return the number of rows of each source and class, ``(source, fake)`` → number."""
+    strata, found = np.unique(_strata(store, rows), return_counts=True)
+    named = [(store.source_names[stratum // 2], stratum % 2) for stratum in strata.tolist()]
+    return dict(sorted(zip(named, found.tolist(), strict=True)))
+
+
+def identity_of(store: CropStore, rows: Rows) -> SplitIdentity:
+    """Return the groups and identities that rows show."""
+    groups = (store.group_names[code] for code in np.unique(store.groups[rows]).tolist())
+    return SplitIdentity(frozenset(groups), frozenset(store.persons(rows)))
+
+
+def rejected(store: CropStore) -> dict[str, str]:
+    """Return the names of the files that were left out of a store, with the reason."""
+    with (store.folder / REJECTED).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        return {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+
+
+def hashes_of(dataset: Dataset, store: CropStore, cache_dir: Path) -> Path:
+    """Return the file that keeps the hashes of a dataset's files, of which ``store`` was made.
+
+    Those of a store that the user made are kept in ``cache_dir``, because its folder may belong to somebody else.
+    """
+    if isinstance(dataset, StoredCrops):
+        return cache_dir / f"{store.fingerprint[:16]}-{HASHES}"
+    return store.folder / HASHES
