@@ -23,6 +23,10 @@ class Job(Record):
     seconds: float = Field(2.0, gt=0, description="time for each steady-state measurement, in s")
     limit: int | None = Field(None, gt=0, description="most files of each source and class, spread evenly over them")
     recipe: str = Field("default", description="recipe of the scenario train_throughput")
+    parts: tuple[str, ...] = Field((), description="parts of train_throughput to measure; all where it is empty")
+    batch_size: int | None = Field(None, ge=2, description="batch of train_throughput; by default that of the recipe")
+    data: str = Field("", description="faces that train_throughput reads, [LAYOUT:]PATH; empty for the sample faces")
+    cache: str = Field("", description="folder that keeps prepared faces; empty for one that is removed again")
     price_per_core_hour: float | None = Field(
         None, ge=0, description="experimental: price that the costs of offline are in"
     )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,15 +22,28 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_registry.files import write_atomic
 
 WORKER = (sys.executable, "-m", "deepfake_bench.runner.worker")
+_GRACE_S = 5  # between asking a process to end and ending it
 _DESCRIBE = "from deepfake_bench.runner.machine import make_report; print(make_report([]).model_dump_json())"
 
 
-def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
-    """Measure one job; a process that dies is a failed measurement.
+ENDED_EARLY = "ended early"
+"""Condition of a measurement that holds a part of its figures, because its process did not end by itself."""
+
+
+def launch(
+    job: Job,
+    command: Sequence[str] = WORKER,
+    *,
+    seconds: float | None = None,
+    started: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
+) -> Measurement:
+    """Measure one job. Of a process that dies or takes too long, what it had measured by then counts.
 
     Args:
         job: Measurement to make.
         command: Command of the worker; the file of the job and the file for the measurement are added to it.
+        seconds: Most time that the process may take; by default as much as it needs.
+        started: Function that is given the process, to end it before its time.
     """
     with tempfile.TemporaryDirectory(prefix="dfbench-") as name:
         folder = Path(name)
@@ -38,11 +51,39 @@ def launch(job: Job, command: Sequence[str] = WORKER) -> Measurement:
         source.write_text(job.model_dump_json(), encoding="utf-8")
         with log.open("wb") as stream:
             line = [*command, str(source), str(target)]
-            done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False)  # noqa: S603
-        if done.returncode == 0 and target.exists():
-            return Measurement.model_validate_json(target.read_bytes())
+            with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream) as process:  # noqa: S603
+                started(process)
+                late = _end_if_late(process, seconds)
+        measured = Measurement.model_validate_json(target.read_bytes()) if target.exists() else None
+        if process.returncode == 0 and measured:
+            return measured
         said = log.read_text(encoding="utf-8", errors="replace")
-        return unmeasured(job, "failed", _how_it_ended(done.returncode, said))
+        reason = f"ended after {seconds:.0f} s, its limit" if late else _how_it_ended(process.returncode, said)
+        if measured is None:
+            return unmeasured(job, "failed", reason)
+        return measured.model_copy(update={"conditions": {**measured.conditions, ENDED_EARLY: reason}})
+
+
+def _end_if_late(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
+    """Wait for a process and end it after its time; return whether it was late."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        end(process)
+        return True
+    except BaseException:
+        process.kill()
+        raise
+    return False
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, by force after some seconds. Loading processes that it started end when they miss it."""
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def installation(python: str | None = None) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from deepfake_bench.records.artefact import artefact_of
@@ -21,12 +22,16 @@ from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import write_atomic
 
 
-def run_job(job: Job) -> Measurement:
+def run_job(job: Job, keep: Callable[[Measurement], object] = lambda _: None) -> Measurement:
     """Load the detector, run the scenario, and check the result against the detector's documented targets.
 
     A measurement that this machine cannot make (no weights, a missing extra) is skipped with the reason; any other
     :class:`DeepfakeError` makes it a failed one. Other exceptions propagate, and the launcher reports how the process
     ended.
+
+    Args:
+        job: Measurement to make.
+        keep: Function that is given what is known so far, after each part of a scenario that has several.
     """
     scenario = SCENARIOS[job.scenario]
     try:
@@ -46,13 +51,15 @@ def run_job(job: Job) -> Measurement:
         return _measured(
             job, detector, "skipped", "about single pictures; this detector takes clips", ScenarioResult({})
         )
-    return _run(scenario, detector, job)
+    return _run(scenario, detector, job, keep)
 
 
-def _run(scenario: Scenario, detector: Predictor, job: Job) -> Measurement:
+def _run(scenario: Scenario, detector: Predictor, job: Job, keep: Callable[[Measurement], object]) -> Measurement:
     others = CpuContention()
+    outcome = ScenarioResult({})
     try:
-        outcome = scenario.measure(detector, job)
+        for outcome in scenario.measure(detector, job):
+            keep(_measured(job, detector, "measured", "", outcome, others.share()))
     except (MissingExtra, WeightsUnavailable) as error:
         return _measured(job, detector, "skipped", str(error), ScenarioResult({}))
     except DeepfakeError as error:
@@ -122,8 +129,11 @@ def _device_name(device: str) -> str:
 def main() -> None:
     """Read the job from the first file named on the command line, write the measurement to the second."""
     source, target = sys.argv[1:]
-    measurement = run_job(Job.model_validate_json(Path(source).read_bytes()))
-    write_atomic(target, measurement.model_dump_json())
+
+    def keep(measurement: Measurement) -> None:
+        write_atomic(target, measurement.model_dump_json())
+
+    keep(run_job(Job.model_validate_json(Path(source).read_bytes()), keep))
 
 
 if __name__ == "__main__":

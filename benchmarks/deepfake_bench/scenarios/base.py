@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal
@@ -54,8 +54,12 @@ class Scenario:
         """Return whether it is part of a run on a device that names no scenario."""
         return device.startswith("cuda") if self.by_default == "cuda" else self.by_default
 
-    def measure(self, detector: Predictor, job: Job) -> ScenarioResult:
-        """Measure a detector."""
+    def measure(self, detector: Predictor, job: Job) -> Iterator[ScenarioResult]:
+        """Measure a detector: yield the result, after each part of a scenario that has several what is known so far."""
         module = import_module(f"deepfake_bench.scenarios.{self.module or self.name}")
-        run: Callable[[Predictor, Job], ScenarioResult] = module.measure
-        return run(detector, job)
+        run: Callable[[Predictor, Job], ScenarioResult | Iterator[ScenarioResult]] = module.measure
+        found = run(detector, job)
+        if isinstance(found, ScenarioResult):
+            yield found
+        else:
+            yield from found
