@@ -38,7 +38,7 @@ _DATASETS = (
     ),
     ("dfdc", "Deepfake Detection Challenge: dfdc_train_part_N/metadata.json", "layouts.dfdc:Dfdc"),
     ("shards", "WebDataset tar shards: key.jpg beside key.json, key.cls or key.txt", "formats.shards:Shards"),
-    ("crops", "store of face crops, written by dfbench data prepare", "crop_store.dataset:StoredCrops"),
+    ("crops", "store of face crops, written by dfbench data prepare or pack", "crop_store.dataset:StoredCrops"),
     ("parquet", "Parquet files with columns of pictures and labels", "formats.parquet:Parquet"),
     ("hf", "any dataset of Hugging Face, by its id or local path", "formats.hf:HuggingFace"),
     ("sample", "forty drawn faces and a fake of each, to check that training runs", "layouts.sample:SampleFaces"),

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.data.crops.coding import encode
 from deepfake_core.data.crops.writer import Crop, SampleCrops
 from deepfake_core.data.fact_cache import key_of
 from deepfake_core.data.inspect import Facts, at_once
@@ -147,20 +148,5 @@ class Cutter:
                 box = scale_box(box, width / pixels.shape[1], height / pixels.shape[0])
             pixels = resize(pixels, Resize(height=height, width=width, interpolation="bicubic"))
         corners = None if box is None else (box.x, box.y, box.width, box.height)
-        return Crop(encode(pixels, self.spec.quality), cast("tuple[int, int]", pixels.shape[:2]), corners, frame)
-
-
-def encode(pixels: NDArray[np.uint8], quality: int | None) -> bytes:
-    """Encode ``uint8 [h, w, 3]`` RGB as a JPEG file with full colour resolution, or as a PNG file.
-
-    Args:
-        pixels: Image to encode.
-        quality: JPEG quality; ``None`` gives a PNG file.
-    """
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 3]
-    if quality is not None:
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    done, data = cv2.imencode(".png" if quality is None else ".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    assert done, "OpenCV encodes every 8-bit image"
-    return bytes(data)
+        data = encode(pixels, "png" if self.spec.quality is None else "jpeg", self.spec.quality)
+        return Crop(data, cast("tuple[int, int]", pixels.shape[:2]), corners, frame)

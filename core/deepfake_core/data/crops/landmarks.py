@@ -58,6 +58,11 @@ def find_landmarks(store: CropStore, *, workers: int | None = None) -> CropStore
             f"{store.folder}: it holds whole pictures without boxes, and landmarks are found in face crops; prepare "
             "the dataset again with crop='face'"
         )
+    if store.folder.is_file():
+        raise TrainingDataError(
+            f"{store.folder}: a pack is never changed; find the landmarks in the store that it was made of, by dfbench "
+            "data prepare crops:STORE --landmarks, and pack that again"
+        )
     model_file()
     with holding(store.folder / ".lock", "a store of face crops"):
         store = CropStore(store.folder)
@@ -71,6 +76,21 @@ def find_landmarks(store: CropStore, *, workers: int | None = None) -> CropStore
             record = {**read_record(store.folder), "landmarks": store.landmarks_record()}
             write_atomic(store.folder / RECORD, json.dumps(record, indent=1) + "\n")
     return CropStore(store.folder)
+
+
+def check_landmarks(crop: str) -> None:
+    """Refuse to find landmarks where that is impossible, before any work.
+
+    Args:
+        crop: What the store holds, as :attr:`StoreSpec.crop` says.
+
+    Raises:
+        MissingExtra: OpenVINO or the package with the face mesh is not installed.
+        TrainingDataError: The store holds whole pictures.
+    """
+    if crop != "face":
+        raise TrainingDataError("landmarks are found in face crops, not in whole pictures; prepare with --crop face")
+    model_file()
 
 
 def _find_all(store: CropStore, workers: int) -> Path:

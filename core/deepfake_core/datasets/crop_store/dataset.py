@@ -1,4 +1,4 @@
-"""A store of crops, as ``dfbench data prepare`` writes it, read as a dataset."""
+"""A store of crops, as ``dfbench data prepare`` or ``dfbench data pack`` writes it, read as a dataset."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _RECORD = "store.json"
 
 
 class StoredCrops(Dataset):
-    """The rows of a :class:`~deepfake_core.datasets.crop_store.store.CropStore`, each a file within a tar shard.
+    """The rows of a :class:`~deepfake_core.datasets.crop_store.store.CropStore`, each a file within a larger one.
 
     Training reads :attr:`store` directly, so that nothing is prepared twice.
 
     Args:
-        root: Folder of the store.
+        root: Folder of the store, or a pack of it.
     """
 
     @cached_property
@@ -29,32 +29,33 @@ class StoredCrops(Dataset):
         """Store behind this dataset, opened on first use.
 
         Raises:
-            TrainingDataError: The folder contains no complete store.
+            TrainingDataError: The folder contains no complete store, or the file is no whole pack.
         """
         from deepfake_core.datasets.crop_store.store import CropStore
 
         return CropStore(self.root)
 
     def __iter__(self) -> Iterator[Sample]:
-        from deepfake_core.datasets.crop_store.store import SHARDS, SPLITS
+        from deepfake_core.datasets.crop_store.store import SPLITS
 
         store = self.store
-        extension = "png" if store.spec.quality is None else "jpg"
         for row in range(len(store)):
-            shard, offset, length = store.span(row)
+            path, offset, length = store.place(row)
             yield Sample(
-                path=store.folder / SHARDS / store.shards[shard],
+                path=path,
                 is_fake=bool(store.fake[row]),
                 source=store.source_names[int(store.sources[row])],
                 group=store.group_names[int(store.groups[row])],
                 split=SPLITS[int(store.splits[row])],
                 identities=store.identities(row),
                 span=(offset, length),
-                member=f"{row:08d}.{extension}",
+                member=f"{row:08d}.{store.suffix}",
                 frame=int(store.frames[row]),
                 label="fake" if store.fake[row] else "real",
             )
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return (root / _RECORD).is_file()
+        from deepfake_core.datasets.crop_store.pack import is_pack
+
+        return (root / _RECORD).is_file() or is_pack(root)

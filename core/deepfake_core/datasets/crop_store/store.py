@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from deepfake_core.datasets.crop_store.members import REMEDY, Members
+from deepfake_core.datasets.crop_store.members import Members
+from deepfake_core.datasets.crop_store.pack import open_members
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.faces import WEIGHTS
 from deepfake_registry.manifest import Clip, Frozen
+from deepfake_registry.provenance import SourceTerms
 
 SPLITS = ("", "train", "valid", "test")
 """Names of the codes in :attr:`CropStore.splits`. The first is for samples whose dataset defines no split."""
@@ -90,6 +92,26 @@ class StoreSpec(Frozen):
     format: int = 1
 
 
+class PackRecord(Frozen):
+    """What the record of a pack says beside that of a store.
+
+    Attributes:
+        coding: Format in which the images were coded anew, all in the same way.
+        quality: Quality of that format.
+        side: Longest side to which larger squares were reduced, as in :class:`StoreSpec`; ``None`` reduced none.
+        max_mb: Size of a part in megabytes; ``None`` for a single one.
+        store: Fingerprint of the store that the pack was made of.
+        terms: Licence terms of the sources of the images, where they are known.
+    """
+
+    coding: Literal["webp", "jpeg"]
+    quality: int = Field(ge=1, le=100)
+    side: int | None = None
+    max_mb: float | None = None
+    store: str
+    terms: tuple[SourceTerms, ...] = ()
+
+
 class Names(Sequence[str]):
     """Names by their code, read from memory-mapped arrays when they are needed.
 
@@ -120,7 +142,7 @@ class CropStore:
     """A store that :func:`~deepfake_core.data.crops.prepare.prepare` made. It can be sent to other processes.
 
     Args:
-        folder: Folder of the store.
+        folder: Folder of the store, or a pack of it (:func:`~deepfake_core.data.crops.pack.pack`).
 
     Attributes:
         spec: Settings that determined the images.
@@ -129,6 +151,7 @@ class CropStore:
         samples: Number of images and videos that the store was made from, including those that were left out.
         rejected: Number of images and frames that were left out; ``rejected.csv`` gives the reasons.
         labels: How the labels of the dataset were read, with the number of samples of each.
+        packed: How the images of a pack were coded; ``None`` for a store that no pack was made of.
         fake: Ground truth, ``int8 [N]``: 1 for fake, 0 for real.
         sources: Codes in ``source_names``, ``int32 [N]``.
         groups: Codes in ``group_names``, ``int32 [N]``.
@@ -152,13 +175,13 @@ class CropStore:
         family_names: Names of the families.
 
     Raises:
-        TrainingDataError: The folder contains no complete store.
+        TrainingDataError: The folder contains no complete store, or the file is no whole pack.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.members = Members(self.folder)
-        record = read_record(self.folder)
+        self.members = open_members(self.folder)
+        record = read_record(self.folder, self.members)
         if not record.get("complete"):
             raise TrainingDataError(f"{self.folder}: preparing was interrupted; run it again to go on from there")
         try:
@@ -166,6 +189,7 @@ class CropStore:
             self.dataset, self.fingerprint = record["dataset"], record["fingerprint"]
             self.samples, self.rejected = record["samples"], record["rejected"]
             self.labels: str = record.get("labels", "")
+            self.packed: PackRecord | None = PackRecord.model_validate(record["pack"]) if "pack" in record else None
             self.shards: tuple[str, ...] = tuple(shard["file"] for shard in record["shards"])
             for shard in record["shards"]:
                 self._check_size(f"{SHARDS}/{shard['file']}", shard["bytes"])
@@ -191,6 +215,19 @@ class CropStore:
     def __reduce__(self) -> tuple[Any, ...]:
         return CropStore, (self.folder,)  # memory maps and open files cannot be sent
 
+    @property
+    def suffix(self) -> str:
+        """Suffix of the files of the images: ``"jpg"``, ``"png"`` or ``"webp"``."""
+        if self.packed is not None:
+            return {"jpeg": "jpg"}.get(self.packed.coding, self.packed.coding)
+        return "png" if self.spec.quality is None else "jpg"
+
+    def place(self, row: int) -> tuple[Path, int, int]:
+        """Return the place of the file of a row: the file that holds it, and its offset and length in bytes there."""
+        shard, offset, length = self.span(row)
+        path, start = self.members.place(f"{SHARDS}/{self.shards[shard]}")
+        return path, start + offset, length
+
     def landmarks_record(self) -> dict[str, Any]:
         """Return what the record of the store states if its landmarks belong to its images, and to this version."""
         return {"version": LANDMARKS_VERSION, "of": self.fingerprint}
@@ -210,7 +247,7 @@ class CropStore:
         return cast("NDArray[np.uint8]", pixels)
 
     def encoded(self, row: int) -> bytes:
-        """Return the JPEG or PNG file of a row.
+        """Return the JPEG, PNG or WebP file of a row.
 
         Raises:
             InputError: The stored image is damaged.
@@ -252,8 +289,7 @@ class CropStore:
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
     def _damaged(self, row: int) -> str:
-        shard = self.folder / SHARDS / self.shards[int(self._columns["shard"][row])]
-        return f"its stored crop in {shard} is damaged; {self.members.remedy}"
+        return f"its stored crop in {self.place(row)[0]} is damaged; {self.members.remedy}"
 
     def _load(self, name: str, rows: int | None = None) -> NDArray[Any]:
         column = self.members.array(f"{INDEX}/{name}.npy")
@@ -270,19 +306,24 @@ class CropStore:
             raise TrainingDataError(f"{self.folder / name}: {found} bytes instead of {wanted}; {self.members.remedy}")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, members: Members | None = None) -> dict[str, Any]:
     """Return the content of a store's ``store.json``.
+
+    Args:
+        folder: Folder of the store, or a pack.
+        members: Members of the store, if they are open already.
 
     Raises:
         TrainingDataError: The file does not exist or cannot be read.
     """
+    members = members or open_members(folder)
+    if not members.exists(RECORD):
+        raise TrainingDataError(f"{folder}: no store of crops ({RECORD}); make one with dfbench data prepare")
     path = folder / RECORD
     try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise TrainingDataError(f"{folder}: no store of crops ({RECORD}); make one with dfbench data prepare") from None
-    except (OSError, ValueError) as error:
-        raise TrainingDataError(f"{path}: cannot be read; {REMEDY} ({error})") from error
+        record = json.loads(members.content(RECORD))
+    except ValueError as error:
+        raise TrainingDataError(f"{path}: cannot be read; {members.remedy} ({error})") from error
     if not isinstance(record, dict):
-        raise TrainingDataError(f"{path}: not the record of a store; {REMEDY}")
+        raise TrainingDataError(f"{path}: not the record of a store; {members.remedy}")
     return record
