@@ -77,6 +77,19 @@ PARTS: tuple[tuple[list[int], ...], ...] = (
 )
 """Parts of the face that retouching and reenactment replace; each list of landmarks is one convex hull."""
 
+_SHAPES = ((list(range(len(mesh.POINTS))),), (BELOW_FOREHEAD,), *PARTS)
+# Landmarks of the two hulls of each shape, filled up with the first landmark; the weights of the landmarks in their
+# centres; and whether a hull is there.
+_HULLS = np.zeros((len(_SHAPES), 2, len(mesh.POINTS)), np.intp)
+_MEANS = np.zeros((len(_SHAPES), 2, len(mesh.POINTS)), np.float32)
+_THERE = np.zeros((len(_SHAPES), 2), bool)
+for _shape, _parts in enumerate(_SHAPES):
+    for _hull, _rows in enumerate(_parts):
+        _HULLS[_shape, _hull] = _rows[0]
+        _HULLS[_shape, _hull, : len(_rows)] = _rows
+        _MEANS[_shape, _hull, _rows] = 1 / len(_rows)
+        _THERE[_shape, _hull] = True
+
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 """Opacities of a self-blend, one of which is drawn (arXiv 2204.08376, section 3.1)."""
 
@@ -198,8 +211,8 @@ class Chunk:
 
 
 def support_of(points: Floats) -> Floats:
-    """Return the support values ``float32 [n, DIRECTIONS]`` of the convex hulls of points ``float32 [n, P, 2]``."""
-    return np.asarray((points @ NORMALS.T).max(1))
+    """Return the support values ``float32 […, DIRECTIONS]`` of the convex hulls of points ``float32 […, P, 2]``."""
+    return np.asarray((points @ NORMALS.T).max(-2))
 
 
 def draw_mask(rng: np.random.Generator, points: Floats, *, parts: float, faded: bool) -> Mask:
@@ -213,28 +226,43 @@ def draw_mask(rng: np.random.Generator, points: Floats, *, parts: float, faded: 
     """
     n = len(points)
     part = rng.random(n) < parts
-    whole, kind, grow = rng.integers(4, size=n), rng.integers(len(PARTS), size=n), rng.choice((1.15, 1.5), n)
-    support = np.full((n, 2, DIRECTIONS), ABSENT, np.float32)
-    scale, shift = uniform(rng, 0.93, 1.07, n), rng.uniform(-0.03, 0.03, (n, 2)).astype(np.float32)
-    for place in range(n):
-        face = points[place]
-        if part[place]:
-            hulls = [_grown(face[rows], grow[place]) for rows in PARTS[kind[place]]]
-        elif whole[place] == 2:
-            hulls = [face[BELOW_FOREHEAD]]
-        else:
-            hulls = [_grown(face, 0.8 if whole[place] == 3 else 1.0)]
-        centre = face.mean(0)
-        for number, hull in enumerate(hulls):
-            moved = centre + (hull - centre) * scale[place] + shift[place]
-            support[place, number] = support_of(moved[None])[0]
-    elastic = rng.standard_normal((n, 2, 7, 7), np.float32) * uniform(rng, 0, 1, n)[:, None, None, None]
-    elastic *= np.where(part, np.float32(0.025), np.float32(0.05))[:, None, None, None]
-    first = np.where(part, uniform(rng, 0.3, 1.2, n), uniform(rng, 0.6, 3.5, n))
+    # Half of the masks of whole faces cover all of the face, a quarter leave out the forehead, a quarter are smaller.
+    whole, kind = rng.integers(4, size=n), rng.integers(len(PARTS), size=n)
+    grow = np.where(part, np.where(rng.random(n) < 0.5, 1.15, 1.5), np.where(whole == 3, 0.8, 1.0))
+    hulls = np.where(part, 2 + kind, whole == 2)
+    scale, shift = uniform(rng, 0.93, 1.07, n), rng.uniform(-0.03, 0.03, (n, 2))
+    elastic = rng.standard_normal((n, 2, 7, 7), np.float32)
+    elastic *= (uniform(rng, 0, 1, n) * np.where(part, 0.025, 0.05).astype(np.float32))[:, None, None, None]
+    first = np.where(part, uniform(rng, 0.3, 1.3, n), uniform(rng, 0.6, 3.5, n))
     threshold = np.where(part, np.float32(0), uniform(rng, 0.3, 0.9, n))
     second = np.where(part, uniform(rng, 0.2, 1.3, n), uniform(rng, 0.2, 3.5, n))
     strength = rng.choice(STRENGTHS, n).astype(np.float32) if faded else np.ones(n, np.float32)
-    return Mask(support, elastic, first, threshold, second, strength)
+    return Mask(_hulls(points, hulls, grow, scale, shift), elastic, first, threshold, second, strength)
+
+
+def _hulls(
+    points: Floats,
+    hulls: NDArray[np.intp],
+    grow: NDArray[np.float64],
+    scale: Floats,
+    shift: NDArray[np.float64],
+) -> Floats:
+    """Return the support values ``float32 [n, 2, DIRECTIONS]`` of the hulls of n faces.
+
+    Args:
+        points: Landmarks ``float32 [n, P, 2]``.
+        hulls: Which hulls, ``intp [n]``: a place in :data:`_HULLS`.
+        grow: Factor by which each hull grows around its own centre, ``float64 [n]``.
+        scale: Factor by which both then grow around the centre of the face, ``float32 [n]``.
+        shift: Shift of both, ``float64 [n, 2]``.
+    """
+    chosen = np.take_along_axis(points[:, None], _HULLS[hulls][..., None], 2)
+    centre = _MEANS[hulls] @ points
+    # The support value of a hull that is scaled around a point c is that of the hull, scaled, plus that of c.
+    around = points.mean(1) * (1 - scale)[:, None] + shift
+    grown = grow[:, None, None] * support_of(chosen) + (1 - grow)[:, None, None] * (centre @ NORMALS.T)
+    support = scale[:, None, None] * grown + (around @ NORMALS.T)[:, None]
+    return np.where(_THERE[hulls][..., None], support, ABSENT).astype(np.float32)
 
 
 def draw_mismatch(rng: np.random.Generator, n: int, of: Literal["source", "target"], kind: Change) -> Mismatch:
@@ -284,8 +312,3 @@ def aligned(targets: Floats, donors: Floats) -> Floats:
     squared = known.transpose(0, 2, 1) @ known
     maps = np.linalg.solve(squared, known.transpose(0, 2, 1) @ donors.astype(np.float64))
     return maps.transpose(0, 2, 1).astype(np.float32)
-
-
-def _grown(points: Floats, factor: float) -> Floats:
-    centre = points.mean(0)
-    return np.asarray(centre + (points - centre) * np.float32(factor), np.float32)

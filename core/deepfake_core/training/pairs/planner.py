@@ -1,0 +1,275 @@
+"""Which faces become pairs, and of which family: the part of a draw that depends on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_core.data.crops.neighbours import COUNT
+from deepfake_core.datasets.sources import shared_reals
+from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.data.degrade import Floats, Image, draw_crop, draw_degradation
+from deepfake_core.training.pairs.draws import (
+    FAMILIES,
+    Blend,
+    Chunk,
+    Family,
+    aligned,
+    draw_change,
+    draw_mask,
+    draw_mismatch,
+    draw_move,
+)
+from deepfake_core.training.pairs.faces import MARGIN, Faces
+
+FEW = 4
+"""Number of neighbours in use below which the donor of a composite is looked for among other faces."""
+
+CANDIDATES = 64
+"""Number of random faces of which the most similar one is a donor where there are few neighbours."""
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """The faces and reconstructions that pairs are made from.
+
+    Attributes:
+        faces: Faces of a store.
+        rows: Rows of the faces that may be used, ``intp [n]``.
+        decoders: Indices of the autoencoders that may be used; empty where there are none.
+        reconstructed: Rows that the autoencoders can reconstruct, ``intp [m]`` ascending; ``None`` for all.
+        reconstruct: Function of a row and the index of an autoencoder that returns the reconstruction of a face,
+            ``uint8 [S, S, 3]`` RGB; ``None`` where only a device makes pictures.
+    """
+
+    faces: Faces
+    rows: Rows
+    decoders: tuple[int, ...] = ()
+    reconstructed: Rows | None = None
+    reconstruct: Callable[[int, int], Image] | None = None
+
+
+class Planner:
+    """Draws chunks of pairs. It has no state that changes: the generator alone decides a chunk.
+
+    Args:
+        source: Faces to make pairs from.
+        shares: Shares of the families; they need not sum to one. Families that cannot be made are left out.
+        size: Side of the detector's input in pixels.
+        margin: Crop margin of the detector, around which crops vary.
+        cells: Side of the evidence map, in cells, at this size.
+
+    Attributes:
+        source: Faces to make pairs from.
+        real: Rows of the real faces, ``intp [n]`` ascending.
+        shares: Share of each family, with the sum 1.
+
+    Raises:
+        TrainingDataError: There are no real faces with landmarks, or no family can be made.
+    """
+
+    def __init__(
+        self, source: PairSource, shares: Mapping[str, float], *, size: int, margin: float, cells: int
+    ) -> None:
+        self.source, self.size, self.margin, self.cells = source, size, margin, cells
+        faces = source.faces
+        rows = np.sort(source.rows)
+        rows = rows[faces.usable[rows]]
+        fake = faces.fake[rows] != 0
+        self.real = rows[~fake]
+        if not len(self.real):
+            raise TrainingDataError("there are no real faces with landmarks to train on")
+        self._real = _BySource(self.real, faces.sources[self.real])
+        self._known = self._real
+        if source.reconstructed is not None:
+            known = np.intersect1d(self.real, source.reconstructed)
+            self._known = _BySource(known, faces.sources[known])
+        self._labelled = _Labelled(faces, self.real, rows[fake])
+        possible = self.families()
+        self.shares: dict[Family, float] = {name: shares.get(name, 0.0) for name in possible if shares.get(name)}
+        if not (total := sum(self.shares.values())):
+            raise TrainingDataError(
+                f"the recipe's pairs.pseudo asks for {', '.join(name for name in FAMILIES if shares.get(name))} alone, "
+                f"but these faces give {', '.join(possible)} only; raise the share of one of them"
+            )
+        self.shares = {name: share / total for name, share in self.shares.items()}
+
+    def families(self) -> tuple[Family, ...]:
+        """Return the families that can be made from the source."""
+        groups = self.source.faces.groups[self.real]
+        possible = {
+            "self_blend": True,
+            "composite": len(self.real) > COUNT and bool((groups != groups[0]).any()),
+            "reconstruct": bool(self.source.decoders) and len(self._known) > 0,
+            "labelled": len(self._labelled) > 0,
+        }
+        return tuple(name for name in FAMILIES if possible[name])
+
+    def draw(self, rng: np.random.Generator, n: int, family: Family | None = None, *, size: int | None = None) -> Chunk:
+        """Draw n pairs.
+
+        Args:
+            rng: Generator that decides the pairs.
+            n: Number of pairs, at least 1.
+            family: Family of the fakes; drawn by the shares by default.
+            size: Side of the pictures in pixels; that of the detector's input by default.
+        """
+        size = size or self.size
+        if family is None:
+            family = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
+        autoencoder, blend = None, None
+        if family == "labelled":
+            rows, others = self._labelled.draw(rng, n)
+        elif family == "reconstruct":
+            rows = others = self._known.draw(rng, n)
+            autoencoder = self._decoder(rng)
+        else:
+            rows, others, autoencoder, blend = self._blend(rng, n, family)
+        share = self.margin / MARGIN
+        oversampling = max(1, round(self.source.faces.side * share / size))
+        crop = draw_crop(rng, n, share, oversampling=oversampling)
+        chain = draw_degradation(rng, n, size, colour=True, crop=crop)
+        cells = max(1, self.cells * size // self.size)
+        return Chunk(family, size, cells, rows, others, autoencoder, blend, chain)
+
+    def _blend(self, rng: np.random.Generator, n: int, family: Family) -> tuple[Rows, Rows, int | None, Blend]:
+        composite = family == "composite"
+        # The target of a composite stays as it is in the dataset, and half of the composites have no mismatch at all.
+        of: Literal["source", "target"] = "source" if composite or rng.random() < 0.5 else "target"
+        change = None if composite and rng.random() < 0.5 else draw_change(rng)
+        autoencoder = None
+        if change == "autoencoder":
+            # The target is a real face: what reconstructs it makes it a fake.
+            of = "source"
+            # A donor is found after its target, so that stored reconstructions may not have it.
+            if self.source.decoders and len(self._known) and not (composite and self._known is not self._real):
+                autoencoder = self._decoder(rng)
+        rows = (self._real if autoencoder is None else self._known).draw(rng, n)
+        targets = 2 * self.source.faces.points[rows] - 1
+        others = self._donors(rng, rows, targets) if composite else rows
+        move = aligned(targets, 2 * self.source.faces.points[others] - 1) if composite else draw_move(rng, n)
+        matched = rng.random(n) < (0.85 if composite else 0.0)
+        mismatch = None if change is None else draw_mismatch(rng, n, of, change)
+        mask = draw_mask(rng, targets, parts=0.6 if composite else 0.3, faded=not composite)
+        return rows, others, autoencoder, Blend(move, matched, mismatch, mask)
+
+    def _decoder(self, rng: np.random.Generator) -> int:
+        return self.source.decoders[int(rng.integers(len(self.source.decoders)))]
+
+    def _donors(self, rng: np.random.Generator, rows: Rows, points: Floats) -> Rows:
+        """Draw, for each of n real faces, one of the most similar faces in use, ``intp [n]``."""
+        faces = self.source.faces
+        kept = faces.store.neighbours
+        chance = rng.random(len(rows))
+        donors = np.full(len(rows), -1, np.intp)
+        if kept is not None:
+            near = kept[rows].astype(np.intp)
+            place = np.minimum(np.searchsorted(self.real, near), len(self.real) - 1)
+            in_use = self.real[place] == near
+            count = in_use.sum(1)
+            chosen = (np.cumsum(in_use, 1) > (chance * count)[:, None].astype(np.intp)).argmax(1)
+            donors = np.where(count >= FEW, near[np.arange(len(rows)), chosen], -1)
+        if len(few := np.flatnonzero(donors < 0)):
+            others = self.real[rng.integers(len(self.real), size=(len(few), CANDIDATES))]
+            shapes = _normed(faces.points[others.ravel()]).reshape(len(few), CANDIDATES, -1)
+            likeness = (shapes @ _normed(points[few])[..., None])[..., 0]
+            likeness[faces.groups[others] == faces.groups[rows[few]][:, None]] = -np.inf
+            donors[few] = others[np.arange(len(few)), likeness.argmax(1)]
+        return donors
+
+
+class _BySource:
+    """Rows that are drawn by their source; the weight of a source is the square root of its size.
+
+    A large source thus does not outweigh all others.
+    """
+
+    def __init__(self, rows: Rows, sources: NDArray[np.integer]) -> None:
+        order = np.argsort(sources, kind="stable")
+        self.rows = rows[order]
+        self._start = np.flatnonzero(np.diff(sources[order], prepend=-1))
+        self._count = np.diff(self._start, append=len(rows))
+        weights = np.sqrt(self._count)
+        self._until = np.cumsum(weights) / max(weights.sum(), 1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def places(self, rng: np.random.Generator, n: int) -> Rows:
+        """Draw n places in ``rows``."""
+        source = np.minimum(np.searchsorted(self._until, rng.random(n), side="right"), len(self._count) - 1)
+        return self._start[source] + (rng.random(n) * self._count[source]).astype(np.intp)
+
+    def draw(self, rng: np.random.Generator, n: int) -> Rows:
+        """Draw n rows."""
+        return self.rows[self.places(rng, n)]
+
+
+class _Labelled:
+    """Labelled fakes, each beside a real face: of its own group, else of its family, else of its source.
+
+    For a source without real faces stand those of its collection. Fakes for which there are none are left out: the
+    source alone would tell that they are fake.
+    """
+
+    def __init__(self, faces: Faces, real: Rows, fake: Rows) -> None:
+        names = faces.source_names
+        of_real, of_fake = faces.sources[real], faces.sources[fake]
+        codes = {code: [code] for code in np.intersect1d(of_real, of_fake).tolist()}
+        by_name = {names[code]: code for code in np.union1d(of_real, of_fake).tolist()}
+        shared = shared_reals(
+            (names[code] for code in np.unique(of_real)), (names[code] for code in np.unique(of_fake))
+        )
+        codes |= {by_name[name]: [by_name[other] for other in others] for name, others in shared.items()}
+        kept, first, last, partners = [], [], [], []
+        before = 0
+        for code, of in sorted(codes.items()):
+            here, pool = fake[of_fake == code], real[np.isin(of_real, of)]
+            low, high, pool = _partners(faces, here, pool)
+            kept.append(here)
+            first.append(before + low)
+            last.append(before + high)
+            partners.append(pool)
+            before += len(pool)
+        none = np.empty(0, np.intp)
+        fakes, self._first, self._last, self._partners = (
+            np.concatenate([none, *parts]) for parts in (kept, first, last, partners)
+        )
+        # The fakes are in the order of their sources already, so that a place in them is one in the other arrays, too.
+        self._fakes = _BySource(fakes, faces.sources[fakes])
+
+    def __len__(self) -> int:
+        return len(self._fakes)
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[Rows, Rows]:
+        """Draw n pairs: the rows of the real faces and of the fakes, each ``intp [n]``."""
+        place = self._fakes.places(rng, n)
+        first, last = self._first[place], self._last[place]
+        return self._partners[first + (rng.random(n) * (last - first)).astype(np.intp)], self._fakes.rows[place]
+
+
+def _partners(faces: Faces, fake: Rows, real: Rows) -> tuple[Rows, Rows, Rows]:
+    """Return the first and the last place of each fake's partners, ``intp [n]``, and the real faces in their order."""
+    families, groups = faces.families, faces.groups
+    real = real[np.lexsort((groups[real], families[real]))]
+    family, wanted = families[real], families[fake]
+    low, high = (np.searchsorted(family, wanted, side) for side in ("left", "right"))
+    # All rows of a group are of one family.
+    many = int(max(groups[real].max(initial=0), groups[fake].max(initial=0))) + 1
+    group, own = (families[rows].astype(np.int64) * many + groups[rows] for rows in (real, fake))
+    near, far = (np.searchsorted(group, own, side) for side in ("left", "right"))
+    low, high = np.where(far > near, near, low), np.where(far > near, far, high)
+    return np.where(high > low, low, 0), np.where(high > low, high, len(real)), real
+
+
+def _normed(points: Floats) -> Floats:
+    """Centre and scale shapes ``float32 [n, P, 2]``, and return them as rows ``float32 [n, 2·P]``."""
+    shapes = points - points.mean(1, keepdims=True)
+    shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
+    return np.asarray(shapes.reshape(len(points), -1))
