@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 from deepfake_bench.cli.commands import App
-from deepfake_bench.cli.data import check, manifest, prepare, split, stats
+from deepfake_bench.cli.data import check, manifest, pack, prepare, split, stats
 
 app = App("data")
 
 
 @app.callback()
 def options() -> None:
-    """Check, describe, split, measure and prepare datasets.
+    """Check, describe, split, measure, prepare and pack datasets.
 
     Examples:
         dfbench data check my-pictures/
@@ -26,3 +26,4 @@ app.command("manifest")(manifest.manifest)
 app.command("split")(split.split)
 app.command("stats")(stats.stats)
 app.command("prepare")(prepare.prepare)
+app.command("pack")(pack.pack)

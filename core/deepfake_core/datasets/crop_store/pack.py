@@ -29,7 +29,7 @@ VERSION = 1
 ALIGNMENT = 64
 """Offset in a part of which the begin of every member is a multiple, in bytes."""
 
-_COMMENT = re.compile(rb"deepfake pack (\d{1,6}), part (\d{1,6}) of (\d{1,6}), ([0-9a-f]{64})")
+_COMMENT = re.compile(rb"deepfake pack (\d{1,6}), part (\d{1,6}) of (\d{1,6}), ([0-9a-f]{64}), crc ([0-9a-f]{8})")
 _END = 22  # bytes of the end of a ZIP archive, before its comment
 _LOCAL = struct.Struct("<4s5H3L2H")  # header of a member
 # Bytes that are read at once to compute a check sum.
@@ -53,7 +53,8 @@ class Part(NamedTuple):
 
     def comment(self) -> bytes:
         """Return the comment of the part's archive."""
-        return b"deepfake pack %d, part %d of %d, %s" % (*self[:3], self.fingerprint.encode())
+        said = b"deepfake pack %d, part %d of %d, %s" % (*self[:3], self.fingerprint.encode())
+        return said + b", crc %08x" % zlib.crc32(said)
 
 
 def part_path(pack: Path, number: int) -> Path:
@@ -64,6 +65,12 @@ def part_path(pack: Path, number: int) -> Path:
         number: Number of the part, from 1.
     """
     return pack if number == 1 else pack.with_name(f"{pack.stem}.{number}{pack.suffix}")
+
+
+def parts_of(pack: Path) -> list[Path]:
+    """Return the paths of all parts of a pack, as the first one counts them; none if the file is no pack."""
+    first = _part_at_end(pack)
+    return [] if first is None else [part_path(pack, number) for number in range(1, first.parts + 1)]
 
 
 def is_pack(path: Path) -> bool:
@@ -186,7 +193,10 @@ def _part_at_end(path: Path) -> Part | None:
         tail = stream.read()
     begin = tail.rfind(b"PK\x05\x06")
     match = _COMMENT.fullmatch(tail[begin + _END :]) if begin >= 0 else None
-    return match and Part(*map(int, match.groups()[:3]), match[4].decode())  # type: ignore[return-value]
+    if match is None:
+        return None
+    part = Part(int(match[1]), int(match[2]), int(match[3]), match[4].decode())
+    return part if part.comment() == match[0] else None
 
 
 def _why_no_pack(path: Path) -> str:

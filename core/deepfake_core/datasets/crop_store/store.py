@@ -317,7 +317,7 @@ def read_record(folder: Path, members: Members | None = None) -> dict[str, Any]:
         TrainingDataError: The file does not exist or cannot be read.
     """
     members = members or open_members(folder)
-    if not members.exists(RECORD):
+    if not (folder.is_file() or members.exists(RECORD)):
         raise TrainingDataError(f"{folder}: no store of crops ({RECORD}); make one with dfbench data prepare")
     path = folder / RECORD
     try:
