@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from time import monotonic
 from typing import Literal
 
 import numpy as np
@@ -10,11 +12,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepfake_core.progress import track
+from deepfake_core.progress import duration, track
 from deepfake_registry.manifest import Frozen
 
-Upsampling = Literal["nearest", "transposed", "shuffle"]
-
+Upsampling = Literal["nearest", "transposed", "shuffle", "bilinear"]
+log = logging.getLogger("deepfake.training")
 
 PATCH = 64
 """Side in pixels of the parts of faces on which the autoencoders, which are convolutional, are trained."""
@@ -37,6 +39,9 @@ class DecoderSpec(Frozen):
     latent: int
     upsampling: Upsampling
     width: int = 32
+
+    def __str__(self) -> str:
+        return f"{self.upsampling} ×{self.factor}"
 
 
 class Autoencoder(nn.Module):
@@ -92,7 +97,8 @@ def train_autoencoder(
 ) -> Autoencoder:
     """Train an autoencoder on real faces ``uint8 [N, S, S, 3]`` RGB.
 
-    The loss is L1 on the pixels plus twice L1 on the differences of neighbouring pixels.
+    The loss is L1 on the pixels plus twice L1 on the differences of neighbouring pixels. On a GPU the faces are copied
+    there as a whole, and the network computes in bfloat16. The generator of torch is left as it was.
 
     Args:
         spec: Architecture of the autoencoder.
@@ -105,36 +111,54 @@ def train_autoencoder(
     Returns:
         The autoencoder in evaluation mode, on ``device``.
     """
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = Autoencoder(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Autoencoder(spec)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99))
+    on_gpu = device.type == "cuda"
+    faces = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
+    side = min(PATCH, pixels.shape[1])
+    # Everything is drawn beforehand, so that no step waits for a copy to the device.
+    rows = torch.from_numpy(rng.integers(len(pixels), size=(steps, batch_size))).to(device)
+    corners = rng.integers(pixels.shape[1] - side + 1, size=(steps, 2)).tolist()
+    flips = (rng.random(steps) < 0.5).tolist()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), fused=on_gpu)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE, total_steps=steps)
-    for _ in track(range(steps), f"autoencoder, {spec.upsampling} ×{spec.factor}"):
-        real = _patches(pixels, batch_size, min(PATCH, pixels.shape[1]), rng, device)
-        fake = model(real)
+    begin = monotonic()
+    for step in track(range(steps), f"autoencoder {spec}", unit="steps"):
+        (y, x), flip = corners[step], flips[step]
+        real = _to_tensor(faces[:, y : y + side, x : x + side].index_select(0, rows[step]))
+        real = real.flip(3) if flip else real
+        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
+            fake = model(real)
+        fake = fake.float()
         loss = F.l1_loss(fake, real) + 2 * F.l1_loss(_gradients(fake), _gradients(real))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-    return model.eval()
+    model.eval()
+    log.info(
+        "autoencoder %s: %d steps in %s, PSNR %.1f dB", spec, steps, duration(monotonic() - begin), _psnr(model, faces)
+    )
+    return model
 
 
-def _patches(
-    pixels: NDArray[np.uint8], count: int, side: int, rng: np.random.Generator, device: torch.device
-) -> Tensor:
-    rows = rng.integers(len(pixels), size=count)
-    y, x = rng.integers(pixels.shape[1] - side + 1, size=2)
-    batch = _to_tensor(pixels[np.sort(rows), y : y + side, x : x + side], device)
-    return batch.flip(3) if rng.random() < 0.5 else batch
+@torch.no_grad()
+def _psnr(model: Autoencoder, faces: Tensor) -> float:
+    """Return the peak signal-to-noise ratio in dB of the middles of some faces ``uint8 [N, S, S, 3]``."""
+    side = min(PATCH, faces.shape[1])
+    corner = (faces.shape[1] - side) // 2
+    real = _to_tensor(faces[:64, corner : corner + side, corner : corner + side])
+    error = (model(real).clamp(-1, 1) - real).square().mean().item()
+    return float(-10 * np.log10(max(error, 1e-12) / 4))
 
 
-def _to_tensor(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+def _to_tensor(images: Tensor) -> Tensor:
     """Convert ``uint8 [N, H, W, 3]`` to ``float32 [N, 3, H, W]`` in [-1, 1], channels last in memory."""
-    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def _gradients(images: Tensor) -> Tensor:
@@ -143,20 +167,33 @@ def _gradients(images: Tensor) -> Tensor:
     )
 
 
-@torch.inference_mode()
-def reconstruct(model: Autoencoder, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
-    """Reconstruct images ``uint8 [N, H, W, 3]`` RGB; the result has the same shape.
+@torch.no_grad()
+def restore(model: nn.Module, images: Tensor) -> Tensor:
+    """Reconstruct images ``float32 [N, 3, H, W]`` RGB from 0 to 255 on their device; the result is alike.
 
     Structures that are coarser than 16 pixels are those of the original: the colours of a small autoencoder are wrong,
-    and a detector would otherwise learn nothing but that.
+    and a detector would otherwise learn nothing but that. On a GPU the network computes in bfloat16.
+
+    Args:
+        model: Trained autoencoder on the device of the images.
+        images: Images whose sides are multiples of the autoencoder's factor and of 16.
+    """
+    real = images.contiguous(memory_format=torch.channels_last) / 127.5 - 1.0
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+        fake = model(real)
+    fake = fake.float()
+    coarse = F.interpolate(F.avg_pool2d(real - fake, 16), size=real.shape[2:], mode="bicubic")
+    restored: Tensor = ((fake + coarse + 1.0) * 127.5).round_().clamp_(0, 255)
+    return restored.contiguous()
+
+
+def reconstruct(model: nn.Module, images: NDArray[np.uint8], device: torch.device) -> NDArray[np.uint8]:
+    """Reconstruct images ``uint8 [N, H, W, 3]`` RGB as :func:`restore` does; the result has the same shape.
 
     Args:
         model: Trained autoencoder, on ``device``.
-        images: Images whose sides are multiples of the autoencoder's factor.
+        images: Images whose sides are multiples of the autoencoder's factor and of 16.
         device: Device on which to compute.
     """
-    real = _to_tensor(images, device)
-    fake = model(real)
-    coarse = F.interpolate(F.avg_pool2d(real - fake, 16), size=real.shape[2:], mode="bicubic")
-    out = ((fake + coarse + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.asarray(out.permute(0, 2, 3, 1).cpu().numpy())
+    pixels = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float()
+    return np.asarray(restore(model, pixels).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())

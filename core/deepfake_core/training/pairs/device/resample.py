@@ -57,16 +57,18 @@ def warp(images: Tensor, theta: Tensor, side: int, *, outside: str = "reflection
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 
-def gaussians(sigma: NDArray[np.float32], radius: int | None = None) -> NDArray[np.float32]:
-    """Return Gaussian kernels ``float32 [n, 2·radius + 1]``, each with the sum 1.
+def gaussians(sigma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return Gaussian kernels ``float32 [n, taps]``, each with the sum 1; the number of taps is odd.
+
+    A kernel does not depend on the others: each ends at three times its own sigma, rounded up.
 
     Args:
         sigma: Standard deviations in pixels, ``float32 [n]``; 0 changes nothing.
-        radius: Largest distance of a pixel that counts; by default three times the largest standard deviation.
     """
-    radius = max(1, int(np.ceil(3 * sigma.max(initial=0)))) if radius is None else radius
-    distance = np.arange(-radius, radius + 1, dtype=np.float32)
+    radius = np.maximum(1, np.ceil(3 * sigma))
+    distance = np.abs(np.arange(-radius.max(), radius.max() + 1, dtype=np.float32))
     weights = np.exp(-0.5 * (distance / np.maximum(sigma, 1e-3)[:, None]) ** 2)
+    weights[distance > radius[:, None]] = 0
     return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 

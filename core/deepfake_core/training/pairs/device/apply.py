@@ -1,0 +1,120 @@
+"""Pairs of a real face and a fake on a device: all pictures of a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepfake_core.training.pairs.autoencoder import restore
+from deepfake_core.training.pairs.device.crops import Crops
+from deepfake_core.training.pairs.device.degrade import Operation, blurred, chain, coloured, in_turn, resampled
+from deepfake_core.training.pairs.device.masks import masks
+from deepfake_core.training.pairs.device.parcel import Parcel
+from deepfake_core.training.pairs.device.precision import full_precision
+from deepfake_core.training.pairs.device.resample import blur, gaussians, warp
+from deepfake_core.training.pairs.draws import MASK_SIDE, Blend, Chunk, Mismatch, Sharpening
+
+def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] = ()) -> tuple[Tensor, Tensor]:
+    """Make the pairs of a chunk on the device of the crops; the host waits for nothing.
+
+    Args:
+        chunk: Draws of n pairs.
+        crops: Stored crops of the faces.
+        autoencoders: Trained autoencoders on the device, of which the chunk names one.
+
+    Returns:
+        Images ``uint8 [2n, size, size, 3]`` RGB, the n real ones first, and the masks of the fakes
+        ``float32 [n, cells, cells]`` in [0, 1], NaN where they are unknown.
+    """
+    device, n = crops.device, len(chunk)
+    parcel = Parcel()
+    fake = _fakes(chunk, crops.side, parcel)
+    degrade = chain(chunk.degradation, crops.side, chunk.size, parcel)
+    move = None if chunk.degradation.crop is None else parcel.add(chunk.degradation.crop.move)
+    parcel.send(device)
+    with full_precision(device):
+        real = crops.fetch(chunk.rows)
+        other = real if chunk.others is chunk.rows else crops.fetch(chunk.others)
+        if chunk.autoencoder is not None:
+            other = restore(autoencoders[chunk.autoencoder], other)
+        target, made, mask = fake(real, other)
+        images = degrade(torch.cat([target, made])).round_().clamp_(0, 255).to(torch.uint8)
+        if mask is None:
+            value = float("nan") if chunk.family == "labelled" else 1.0
+            cells = torch.full((n, chunk.cells, chunk.cells), value, device=device)
+        else:
+            side = chunk.cells * -(-MASK_SIDE // chunk.cells)
+            if move is not None:
+                mask = warp(mask, move(), side, outside="zeros")
+            cells = F.adaptive_avg_pool2d(mask, chunk.cells)[:, 0]
+        return images.permute(0, 2, 3, 1).contiguous(), cells
+
+
+_Fakes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]
+
+
+def _fakes(chunk: Chunk, side: int, parcel: Parcel) -> _Fakes:
+    """Return the function of real and other pictures ``[n, 3, side, side]`` that gives targets, fakes and masks."""
+    if chunk.blend is None:
+        return lambda real, other: (real, other, None)
+    return _blended(chunk.blend, side, parcel)
+
+
+def _blended(draws: Blend, side: int, parcel: Parcel) -> _Fakes:
+    move, strength = parcel.add(draws.move), parcel.add(draws.mask.strength)
+    make_masks = masks(draws.mask, parcel)
+    matched = parcel.add(draws.matched) if draws.matched.any() else None
+    of = draws.mismatch.of if draws.mismatch is not None else None
+    change = _changed(draws.mismatch, side, parcel) if draws.mismatch is not None else None
+
+    def blend(real: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        source, target = warp(other, move(), side), real
+        small = make_masks()
+        mask = F.interpolate(small, size=(side, side), mode="bilinear")
+        if matched is not None:
+            source = torch.where(matched()[:, None, None, None] > 0, _matched(source, target, mask), source)
+        if change is not None and of == "source":
+            source = change(source)
+        elif change is not None:
+            target = change(target).round_()
+        by = strength()[:, None, None, None]
+        return target, torch.lerp(target, source, mask * by).round_(), small * by
+
+    return blend
+
+
+def _changed(draws: Mismatch, side: int, parcel: Parcel) -> Operation:
+    steps = [coloured(draws.colour, parcel)]
+    if draws.resample is not None:
+        steps += resampled(draws.resample, side, parcel)
+    if draws.sharpening is not None:
+        steps.append(_sharpened(draws.sharpening, parcel))
+    if draws.blur is not None:
+        steps.append(blurred(draws.blur, parcel))
+    return in_turn(steps)
+
+
+def _sharpened(draws: Sharpening, parcel: Parcel) -> Operation:
+    weights = parcel.add(gaussians(draws.blur.sigma))
+    amount = parcel.add(draws.amount)
+    return lambda images: torch.lerp(
+        blur(images, weights()), images, 1 + amount()[:, None, None, None]
+    ).clamp_(0, 255)
+
+
+def _matched(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Give the source the target's mean and spread of each channel under the mask (Reinhard et al. 2001)."""
+    inside = (mask > 0.5).float().flatten(2)
+    count = inside.sum(2, keepdim=True).clamp_min_(1)
+    means, spreads = [], []
+    for picture in (source, target):
+        pixels = picture.flatten(2)
+        mean = torch.matmul(pixels, inside.mT) / count
+        square = torch.matmul(torch.square(pixels - mean), inside.mT) / count
+        means.append(mean[..., None])
+        spreads.append(square.sqrt_()[..., None])
+    factor = (spreads[1] / spreads[0].clamp_min_(1e-3)).clamp_(0.6, 1.6)
+    return torch.addcmul(means[1], source - means[0], factor).clamp_(0, 255)

@@ -1,0 +1,40 @@
+"""Arrays that go from the host to a device together, in one copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Parcel:
+    """The numbers of a chunk on their way to a device, as ``float32``.
+
+    Operations are put together on the host first, and add their arrays; after :meth:`send` they run. On a GPU the copy
+    waits for nothing, and the host does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[NDArray[Any]] = []
+        self._tensors: list[Tensor] = []
+
+    def add(self, array: NDArray[Any]) -> Callable[[], Tensor]:
+        """Add an array, and return the function that gives it as a ``float32`` tensor once it was sent."""
+        place = len(self._arrays)
+        self._arrays.append(array)
+        return lambda: self._tensors[place]
+
+    def send(self, device: torch.device) -> None:
+        """Copy all arrays to a device."""
+        sizes = [math.prod(array.shape) for array in self._arrays]
+        flat = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=device.type == "cuda")
+        places = np.cumsum(sizes)[:-1]
+        for part, array in zip(np.split(flat.numpy(), places), self._arrays, strict=True):
+            part[:] = array.ravel()
+        sent = flat.to(device, non_blocking=True).split(sizes)
+        self._tensors = [part.view(array.shape) for part, array in zip(sent, self._arrays, strict=True)]
