@@ -145,6 +145,32 @@ def test_the_sample_is_prepared_by_one_command_offline(tmp_path, monkeypatch):  
     assert Path(tmp_path / "store" / "store.json").is_file()
 
 
+@pytest.mark.torch
+def test_a_store_gains_landmarks_in_place(tmp_path, monkeypatch):
+    import numpy as np
+
+    from deepfake_core.data.crops import landmarks
+
+    class Mesh:
+        def find(self, pixels: object, face: object) -> object:
+            return np.full((len(landmarks.MESH_POINTS), 2), np.nan if np.mean(pixels) > 140 else 9, np.float32)
+
+    monkeypatch.setattr(landmarks, "FaceMesh", Mesh)
+    monkeypatch.setattr(landmarks, "model_file", lambda: None)
+    store = tmp_path / "store"
+    made = invoke("prepare", "sample", "--out", store, "--side", 64, "--max-images", 6)
+    assert "landmarks:" not in made.stdout
+    done = invoke("prepare", f"crops:{store}", "--landmarks")
+    assert done.exit_code == 0, done.output
+    first, second = done.stdout.splitlines()[:2]
+    assert first.endswith(f"use it as crops:{store}")
+    assert re.fullmatch(r"landmarks: of \d faces, \d without", second)
+    for arguments in ([], ["--landmarks", "--out", tmp_path / "other"]):
+        refused = invoke("prepare", f"crops:{store}", *arguments)
+        assert refused.exit_code == 2
+        assert "is a store already; add landmarks to it with --landmarks and without --out" in refused.stderr
+
+
 def test_wilddeepfake_is_limited_unless_told_otherwise(tmp_path, monkeypatch):  # 004-7
     from deepfake_bench.cli.data import prepare
     from deepfake_core.datasets.layouts.image_folder import ImageFolder

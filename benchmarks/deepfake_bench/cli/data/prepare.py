@@ -51,6 +51,14 @@ def prepare(
             help="Largest number of images or videos, evenly spread; by default as many as the dataset proposes.",
         ),
     ] = None,
+    landmarks: Annotated[
+        bool,
+        typer.Option(
+            "--landmarks",
+            help="Find the landmarks of the stored faces, too, which training on pairs needs. A store gets them in "
+            "place.",
+        ),
+    ] = False,
     check_only: Annotated[
         bool, typer.Option("--check-only", help="Check the files as dfbench data check does, and store nothing.")
     ] = False,
@@ -62,12 +70,17 @@ def prepare(
     """Store the faces of a dataset for training.
 
     The largest face of every image, and of frames of every video, is found and cut out once. The same command
-    continues after an interruption. Exit status: 0; 2 when --check-only finds that the dataset is not fit for use.
+    continues after an interruption, also while it finds landmarks. Exit status: 0; 2 when --check-only finds that the
+    dataset is not fit for use.
 
     Examples:
         dfbench data prepare my-pictures/ --out crops/
         dfbench train lite --data crops:crops/
+        dfbench data prepare my-pictures/ --out crops/ --landmarks
+        dfbench data prepare crops:crops/ --landmarks
     """
+    import numpy as np
+
     from deepfake_core.errors import TrainingDataError
 
     dataset = opened(data)
@@ -76,7 +89,16 @@ def prepare(
     if check_only:
         run_check(dataset, max_images=max_images, threads=threads)
         return
-    if out is None:
+    from deepfake_core.datasets.crop_store.dataset import StoredCrops
+
+    if isinstance(dataset, StoredCrops):
+        if not landmarks or out is not None:
+            raise TrainingDataError(
+                f"{dataset.root}: is a store already; add landmarks to it with --landmarks and without --out, or name "
+                "the dataset that it was made from"
+            )
+        out = dataset.root
+    elif out is None:
         raise TrainingDataError("give --out FOLDER for the store, or --check-only")
     from deepfake_core.data.crops.prepare import prepare as make
 
@@ -91,9 +113,13 @@ def prepare(
         max_images=max_images,
         workers=threads,
         rebuild=rebuild,
+        landmarks=landmarks,
     )
     fake = int(store.fake.sum())
     typer.echo(f"{out}: {len(store):,} pictures, {len(store) - fake:,} real and {fake:,} fake; use it as crops:{out}")
+    if store.points is not None:
+        found = len(store) - int(np.isnan(store.points[:, 0, 0]).sum())
+        typer.echo(f"landmarks: of {found:,} faces, {len(store) - found:,} without")
     if store.labels:
         typer.echo(printable(store.labels))
     if store.rejected:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -151,12 +152,12 @@ def _find(store: CropStore, row: int, tools: threading.local) -> NDArray[np.floa
         tools.mesh, tools.finder = FaceMesh(), FaceFinder()
     try:
         pixels = store.read(row)
-    except InputError:
+        box = store.box(row)
+        assert box is not None, "a store of face crops has a box for each row"
+        face = Face(box, 1.0, _eyes(tools.finder.find(pixels), box))
+        points = tools.mesh.find(pixels, face) / np.array(pixels.shape[1::-1], np.float32)
+    except (InputError, cv2.error):
         return None
-    box = store.box(row)
-    assert box is not None, "a store of face crops has a box for each row"
-    face = Face(box, 1.0, _eyes(tools.finder.find(pixels), box))
-    points = tools.mesh.find(pixels, face) / np.array(pixels.shape[1::-1], np.float32)
     return np.asarray(points, np.float16)
 
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from deepfake_core.data.crops.cutter import Cutter
 from deepfake_core.data.crops.index import PARTS
+from deepfake_core.data.crops.landmarks import check_landmarks, find_landmarks
 from deepfake_core.data.crops.writer import SampleCrops, ShardWriter, chained
 from deepfake_core.data.fact_cache import locked_cache
 from deepfake_core.data.inspect import remember
@@ -63,11 +64,13 @@ def prepare(
     workers: int | None = None,
     rebuild: bool = False,
     refresh: bool = False,
+    landmarks: bool = False,
 ) -> CropStore:
     """Make the store of a dataset's crops, continue an interrupted one, or open the complete one in the folder.
 
     Samples that cannot be read or show no face are left out, and listed with the reason in ``rejected.csv``. Memory
-    does not grow with the number of samples. The store of a dataset that is a store already is returned unchanged.
+    does not grow with the number of samples. A dataset that is a store already is not cut again: its own store is
+    returned, to which nothing but landmarks is added.
 
     Args:
         dataset: Dataset of images and videos.
@@ -87,13 +90,18 @@ def prepare(
         refresh: Whether to replace a store whose samples are the same, but whose files have other content since. A file
             counts as unchanged while :meth:`Dataset.state` is; otherwise its bytes are compared, for a video its size
             and time.
+        landmarks: Whether the faces get landmarks, as :func:`~deepfake_core.data.crops.landmarks.find_landmarks` finds
+            them in a store that has none.
 
     Raises:
+        MissingExtra: Landmarks are wanted, and OpenVINO or the package with the face mesh is not installed.
         TrainingDataError: The folder holds a store that was made otherwise, or other files; no sample is usable; or a
             setting is out of its range.
     """
     if isinstance(dataset, StoredCrops):
-        return dataset.store
+        return find_landmarks(dataset.store, workers=workers) if landmarks else dataset.store
+    if landmarks:
+        check_landmarks(crop)
     try:
         spec = StoreSpec(
             crop=crop, side=side, margin=margin, quality=quality, frames=frames, clip=clip, max_images=max_images
@@ -104,15 +112,15 @@ def prepare(
     folder = Path(out)
     with holding(folder / ".lock", "preparing a store of face crops"):
         store = _existing(folder, dataset, spec, rebuild=rebuild, refresh=refresh)
-        if store is not None:
-            return store
-        try:
-            return _write(folder, dataset, spec, round(shard_mb * 1e6), workers)
-        except _FilesChanged:
-            if not refresh and not rebuild:
-                raise
-            _clear(folder)
-            return _write(folder, dataset, spec, round(shard_mb * 1e6), workers)
+        if store is None:
+            try:
+                store = _write(folder, dataset, spec, round(shard_mb * 1e6), workers)
+            except _FilesChanged:
+                if not refresh and not rebuild:
+                    raise
+                _clear(folder)
+                store = _write(folder, dataset, spec, round(shard_mb * 1e6), workers)
+    return find_landmarks(store, workers=workers) if landmarks else store
 
 
 class _FilesChanged(TrainingDataError):
