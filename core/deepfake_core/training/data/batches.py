@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,6 +72,13 @@ class Feed(Protocol):
         Closing the generator ends the processes and threads that make samples.
         """
 
+    def grow(self, step: int) -> None:
+        """Give inputs their full size from a step on, for recipes that begin with small ones.
+
+        It holds for the next :meth:`from_step`. A run that the clock ends has no number of steps beforehand: the
+        training loop says when the time has come.
+        """
+
     def note(self, part: Part, seen: list[int]) -> None:
         """Add the unreadable items of a part to those of this epoch in this process, ``seen``.
 
@@ -87,7 +94,64 @@ class Feed(Protocol):
         """
 
 
-class Batches:
+class Unreadables:
+    """Count of the items that could not be read, with a limit for each epoch.
+
+    Args:
+        max_bad: Largest share of unreadable items.
+        count: Number of items of which it is a share.
+        name: Function that returns the name of an item for messages.
+    """
+
+    def __init__(self, max_bad: float, count: int, name: Callable[[int], str]) -> None:
+        self._max_bad, self._count, self._name = max_bad, count, name
+
+    def note(self, part: Part, seen: list[int]) -> None:
+        """Add the unreadable items of a part to those of the epoch.
+
+        Args:
+            part: Samples of one forward pass.
+            seen: Unreadable items of this epoch, which this method extends.
+
+        Raises:
+            TrainingDataError: The epoch has more unreadable items than the recipe allows.
+        """
+        new = [item for item in part.unreadable() if item not in seen]
+        seen += new
+        self._check_limit(seen)
+
+    def close_epoch(self, seen: list[int]) -> list[str]:
+        """Return the names of the epoch's unreadable items over all processes, and start the next epoch with none.
+
+        Args:
+            seen: Unreadable items of this epoch in this process, which this method clears.
+
+        Raises:
+            TrainingDataError: All processes together have more unreadable items than the recipe allows.
+        """
+        items = sorted(set(gather_object(list(seen))))
+        self._check_limit(items)
+        seen.clear()
+        names = self._names(items)
+        if names:
+            log.warning(
+                "%d samples of this epoch could not be read and counted for nothing: %s", len(names), some(names)
+            )
+        return names
+
+    def _check_limit(self, seen: list[int]) -> None:
+        if len(seen) > self._max_bad * self._count:
+            raise TrainingDataError(
+                f"{len(seen)} of {self._count} samples could not be read in this epoch, more than "
+                f"max_bad={self._max_bad:.3g} allows: {some(self._names(seen))}; repair or remove the files "
+                "(dfbench data check finds them all), or raise max_bad"
+            )
+
+    def _names(self, items: list[int]) -> list[str]:
+        return [self._name(item) for item in items]
+
+
+class Batches(Unreadables):
     """The batches that loading processes make of a training set.
 
     The number of a step alone decides its samples, so that a run can start at any step.
@@ -105,6 +169,7 @@ class Batches:
     """
 
     def __init__(self, data: TrainingSet, recipe: TrainRecipe, accelerator: Accelerator) -> None:
+        super().__init__(recipe.max_bad, len(data), data.name)
         self.data, self.recipe, self.accelerator = data, recipe, accelerator
         self.items = recipe.batch_size // data.group
         if len(data) == 0:
@@ -160,49 +225,9 @@ class Batches:
                     parts.append(Part(handed_out.popleft(), tensors))
                 yield parts
 
-    def note(self, part: Part, seen: list[int]) -> None:
-        """Add the unreadable items of a part to those of the epoch.
-
-        Args:
-            part: Samples of one forward pass.
-            seen: Unreadable items of this epoch, which this method extends.
-
-        Raises:
-            TrainingDataError: The epoch has more unreadable items than the recipe allows.
-        """
-        new = [item for item in part.unreadable() if item not in seen]
-        seen += new
-        self._check_limit(seen)
-
-    def close_epoch(self, seen: list[int]) -> list[str]:
-        """Return the names of the epoch's unreadable items over all processes, and start the next epoch with none.
-
-        Args:
-            seen: Unreadable items of this epoch in this process, which this method clears.
-
-        Raises:
-            TrainingDataError: All processes together have more unreadable items than the recipe allows.
-        """
-        items = sorted(set(gather_object(list(seen))))
-        self._check_limit(items)
-        seen.clear()
-        names = self._names(items)
-        if names:
-            log.warning(
-                "%d samples of this epoch could not be read and counted for nothing: %s", len(names), some(names)
-            )
-        return names
-
-    def _check_limit(self, seen: list[int]) -> None:
-        if len(seen) > self.recipe.max_bad * len(self.data):
-            raise TrainingDataError(
-                f"{len(seen)} of {len(self.data)} samples could not be read in this epoch, more than "
-                f"max_bad={self.recipe.max_bad:.3g} allows: {some(self._names(seen))}; repair or remove the files "
-                "(dfbench data check finds them all), or raise max_bad"
-            )
-
-    def _names(self, items: list[int]) -> list[str]:
-        return [self.data.name(item) for item in items]
+    def grow(self, step: int) -> None:
+        """Give inputs their full size from a step on; it holds for the next :meth:`from_step`."""
+        self.data.grow(self.keys(step)[0][0])
 
 
 def _numbers(start: int, stop: int | None) -> Iterator[int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.training.pairs.autoencoder import restore
@@ -16,6 +18,7 @@ from deepfake_core.training.pairs.device.parcel import Parcel
 from deepfake_core.training.pairs.device.precision import full_precision
 from deepfake_core.training.pairs.device.resample import blur, gaussians, warp
 from deepfake_core.training.pairs.draws import MASK_SIDE, Blend, Chunk, Mismatch, Sharpening
+
 
 def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] = ()) -> tuple[Tensor, Tensor]:
     """Make the pairs of a chunk on the device of the crops; the host waits for nothing.
@@ -36,8 +39,8 @@ def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] =
     move = None if chunk.degradation.crop is None else parcel.add(chunk.degradation.crop.move)
     parcel.send(device)
     with full_precision(device):
-        real = crops.fetch(chunk.rows)
-        other = real if chunk.others is chunk.rows else crops.fetch(chunk.others)
+        real, *more = (crops.fetch(rows) for rows in rows_of(chunk))
+        other = more[0] if more else real
         if chunk.autoencoder is not None:
             other = restore(autoencoders[chunk.autoencoder], other)
         target, made, mask = fake(real, other)
@@ -51,6 +54,11 @@ def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] =
                 mask = warp(mask, move(), side, outside="zeros")
             cells = F.adaptive_avg_pool2d(mask, chunk.cells)[:, 0]
         return images.permute(0, 2, 3, 1).contiguous(), cells
+
+
+def rows_of(chunk: Chunk) -> list[NDArray[np.intp]]:
+    """Return the rows that making a chunk fetches, by call: those of the real faces, and the others if they differ."""
+    return [chunk.rows] if np.array_equal(chunk.rows, chunk.others) else [chunk.rows, chunk.others]
 
 
 _Fakes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]
@@ -100,9 +108,7 @@ def _changed(draws: Mismatch, side: int, parcel: Parcel) -> Operation:
 def _sharpened(draws: Sharpening, parcel: Parcel) -> Operation:
     weights = parcel.add(gaussians(draws.blur.sigma))
     amount = parcel.add(draws.amount)
-    return lambda images: torch.lerp(
-        blur(images, weights()), images, 1 + amount()[:, None, None, None]
-    ).clamp_(0, 255)
+    return lambda images: torch.lerp(blur(images, weights()), images, 1 + amount()[:, None, None, None]).clamp_(0, 255)
 
 
 def _matched(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:

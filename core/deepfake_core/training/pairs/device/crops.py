@@ -17,6 +17,7 @@ from deepfake_core.errors import InputError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
+from deepfake_core.training.pairs.device.parcel import sent
 from deepfake_core.training.pairs.faces import Faces
 
 log = logging.getLogger("deepfake.training")
@@ -111,10 +112,7 @@ class Resident:
 
     def fetch(self, rows: NDArray[np.intp]) -> Tensor:
         """Return the crops of n rows (:meth:`Crops.fetch`)."""
-        places = torch.from_numpy(np.searchsorted(self.rows, rows))
-        if self.device.type == "cuda":
-            places = places.pin_memory().to(self.device, non_blocking=True)
-        return self.pixels.index_select(0, places).float()
+        return self.pixels.index_select(0, sent(np.searchsorted(self.rows, rows), self.device)).float()
 
     def prepare(self, rows: Sequence[NDArray[np.intp]]) -> None:
         """Do nothing: the crops are there."""

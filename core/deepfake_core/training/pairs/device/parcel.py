@@ -32,9 +32,14 @@ class Parcel:
     def send(self, device: torch.device) -> None:
         """Copy all arrays to a device."""
         sizes = [math.prod(array.shape) for array in self._arrays]
-        flat = torch.empty(sum(sizes), dtype=torch.float32, pin_memory=device.type == "cuda")
-        places = np.cumsum(sizes)[:-1]
-        for part, array in zip(np.split(flat.numpy(), places), self._arrays, strict=True):
+        flat = np.empty(sum(sizes), np.float32)
+        for part, array in zip(np.split(flat, np.cumsum(sizes)[:-1]), self._arrays, strict=True):
             part[:] = array.ravel()
-        sent = flat.to(device, non_blocking=True).split(sizes)
-        self._tensors = [part.view(array.shape) for part, array in zip(sent, self._arrays, strict=True)]
+        parts = sent(flat, device).split(sizes)
+        self._tensors = [part.view(array.shape) for part, array in zip(parts, self._arrays, strict=True)]
+
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to a device; a GPU takes it from pinned memory, and the host does not wait for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
