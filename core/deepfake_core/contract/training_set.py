@@ -41,6 +41,13 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
             are black and have weight 0.
         """
 
+    def grow(self, key: Key) -> None:
+        """Give samples their full size from a key on, for sets that begin with small ones; it is called between reads.
+
+        Args:
+            key: Epoch and number of the first item in the order of the epoch.
+        """
+
     def name(self, item: int) -> str:
         """Return the name of an item for messages, such as the file that it was made from."""
         return f"item {item}"

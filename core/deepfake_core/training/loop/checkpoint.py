@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deepfake_core.errors import ArtifactCorrupt
-from deepfake_core.training.loop.moving_average import MovingAverage
+from deepfake_core.training.loop.optim import MovingAverage
 from deepfake_registry.files import atomic_path
 
 log = logging.getLogger("deepfake.training")
@@ -37,6 +37,13 @@ class Progress:
         norms: Number of steps in ``norm_sum``.
         summed: Number of steps in ``loss_sum``.
         unreadable: Items of the current epoch that could not be read.
+        ends: Step after the last one of each phase that has ended.
+        images: Number of images, or clips, in the steps taken.
+        share: Share of the current phase that is done, from 0 to 1.
+        phase_seconds: Time that the current phase has taken, without interruptions.
+        seconds: Time that the run has taken, without interruptions.
+        closing_seconds: Time of the last validation with its checkpoint; ``None`` before the first one.
+        by_clock: Whether the clock had a say in the length of a phase, so that the run cannot be repeated bit by bit.
     """
 
     step: int = 0
@@ -50,6 +57,13 @@ class Progress:
     norms: float = 0.0
     summed: int = 0
     unreadable: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    images: int = 0
+    share: float = 0.0
+    phase_seconds: float = 0.0
+    seconds: float = 0.0
+    closing_seconds: float | None = None
+    by_clock: bool = False
 
 
 def save(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -16,18 +17,18 @@ from torch import nn
 from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.progress import track
-from deepfake_core.training.data.batches import Feed
+from deepfake_core.progress import FIRST_LINE_S, LINE_S, duration, track
+from deepfake_core.training.data.batches import Feed, Part
 from deepfake_core.training.loop import checkpoint
 from deepfake_core.training.loop.checkpoint import Progress
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.hooks import Files, Hooks, Stopped
 from deepfake_core.training.loop.memory import memory_advice, recompute_activations
-from deepfake_core.training.loop.moving_average import MovingAverage
-from deepfake_core.training.loop.optim import set_rates, train_mode
+from deepfake_core.training.loop.optim import MovingAverage, set_rates, train_mode
 from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import Stepper, working_precision
 from deepfake_core.training.loop.stopping import stop_requests
+from deepfake_core.training.recipes.budget import Agree, Budget, Clock, limited
 from deepfake_core.training.recipes.stages import Stage, plan
 from deepfake_core.training.workers import worker_errors
 from deepfake_registry.files import atomic_path
@@ -47,11 +48,15 @@ def fit(
     files: Files,
     accelerator: Accelerator,
     hooks: Hooks | None = None,
+    *,
+    deadline: float | None = None,
+    after: float = 0.0,
+    clock: Clock = time.monotonic,
 ) -> Progress:
     """Train ``network`` in place, save the weights of the best validation, and return the progress.
 
     A run that was interrupted in any way goes on from its last checkpoint when it is started again with the same
-    files. On a CPU it ends with the same bits as an uninterrupted run.
+    files. On a CPU it ends with the same bits as an uninterrupted run, unless the clock has a say in its length.
 
     Args:
         detector: Detector that defines the loss, the parameter groups and the preprocessing.
@@ -63,16 +68,20 @@ def fit(
         files: Files of the run, for checkpoints and metrics.
         accelerator: Accelerator of the run.
         hooks: Functions that observe or change the run.
+        deadline: Moment of the clock at which everything has to be done, whatever the length of the phases.
+        after: Time to keep free for what comes after the last validation, in times of a validation.
+        clock: The clock, in s.
 
     Raises:
         TrainingDataError: More samples cannot be read than the recipe allows.
-        DeepfakeError: The memory is exhausted, or the loss is not finite; the message names the remedies.
+        DeepfakeError: The memory is exhausted, the loss is not finite, or the deadline leaves no time; the message
+            names the remedies.
         KeyboardInterrupt: The process was asked to stop; its state has been saved.
     """
     hooks = hooks or Hooks()
     device = accelerator.device
     stages = plan(recipe, feed.steps_per_epoch)
-    total = stages[-1].last
+    length = None if any(stage.steps is None for stage in stages) else sum(stage.steps or 0 for stage in stages)
     eval_every = recipe.eval_every or feed.steps_per_epoch
 
     model = WithPreprocess(network, detector.preprocess).to(device)
@@ -83,52 +92,77 @@ def fit(
     state = checkpoint.read(files.last) if files.last.exists() else None
     progress = checkpoint.restore(state, model, average) if state else Progress()
     if state:
-        log.info("going on after step %d of %d", progress.step, total)
+        log.info("going on after step %d%s", progress.step, f" of {length}" if length else "")
         files.write_metrics(progress.history)
-        if _patience_ended(progress, recipe):
+        if _patience_ended(progress, recipe) or len(progress.ends) == len(stages):
             return progress
 
     sums = torch.tensor([progress.loss_sum, progress.norm_sum, progress.norms], device=device)
     ready = Ready(feed, accelerator, recipe.accumulate, hooks.augment)
-    speed = _Speed(recipe, progress.step)
+    said = _Said(progress, clock)
+    agree = partial(_of_first, device) if accelerator.num_processes > 1 else None
+    if deadline is not None:
+        _refuse_late(deadline - clock(), (progress.closing_seconds or 0.0) * (1 + after), agree)
+    small_until = recipe.pairs.small_until if length is None or deadline is not None else 0.0
     with (
         memory_advice(),
         worker_errors(),
         recompute_activations(detector, network, recipe.checkpointing),
         stop_requests(accelerator) as asked_to_stop,
-        closing(ready.from_step(progress.step, total)) as steps,
+        ExitStack() as opened,
     ):
-        samples = track(steps, "training", total=total - progress.step)
-        for stage in (stage for stage in stages if stage.last > progress.step):
+        samples: Generator[list[Part]] | None = None
+        for number, stage in enumerate(stages):
+            if number < len(progress.ends):
+                continue
+            first, later = (progress.ends[-1] if progress.ends else 0), stages[number + 1 :]
+            if stage.steps is not None and progress.step >= first + stage.steps:  # earlier versions kept no ends
+                progress.ends.append(first + stage.steps)
+                continue
+            fresh = progress.step == first
+            if fresh:
+                progress.reduction, progress.waited, progress.stale = 1.0, 0, 0
+                progress.share, progress.phase_seconds = 0.0, 0.0
+            stage = limited(stage, later, progress, None if deadline is None else deadline - clock())
             take_step = Stepper(detector, model, detector.param_groups(network), stage, recipe, scaler, accelerator)
             optimizer = take_step.optimizer
-            if state and progress.step > stage.first:
+            if state and not fresh:
                 checkpoint.restore_optimizer(state, optimizer, scaler)
-            else:
-                progress.reduction, progress.waited, progress.stale = 1.0, 0, 0
-            log.info("phase %s: steps %d to %d", stage.phase.name, progress.step, stage.last)
+            budget = Budget(stage, first, progress, closings=0.0 if later else 1.0 + after, clock=clock, agree=agree)
+            log.info("phase %s: %s", stage.phase.name, _described(budget, progress))
 
-            while progress.step < stage.last:
+            while not budget.over:
+                if small_until and sum(s.share for s in stages[:number]) + stage.share * progress.share >= small_until:
+                    small_until, samples = 0.0, None  # samples are made anew, with their full size
+                    feed.grow(progress.step)
+                if samples is None:
+                    opened.close()
+                    samples = opened.enter_context(closing(_tracked(ready, progress.step, length)))
+                    budget.restarted()
                 parts = next(samples)
                 seed_everything(recipe.seed, progress.step, accelerator.process_index)
-                set_rates(optimizer, stage, progress.step, progress.reduction)
+                set_rates(optimizer, stage.phase, *budget.place, progress.reduction)
                 loss, norm = take_step(parts)
                 if average:
-                    average.update(model, progress.step)
+                    average.update(progress.step)
                 for part in parts:
                     feed.note(part, progress.unreadable)
                 sums += torch.stack([loss, *_counted(norm, scaler)])
                 progress.summed += 1
                 progress.step += 1
+                progress.images += recipe.batch_size * len(parts)
+                budget.stepped()
 
-                step, validated = progress.step, False
+                step = progress.step
                 if step % max(1, eval_every // LOGS_PER_VALIDATION) == 0:
                     rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
                     hooks.log(step, {"train/loss": _finite(loss, step), "train/grad_norm": float(norm), **rates})
+                if said.is_due() and accelerator.is_main_process:
+                    log.info("%s", said.line(progress, sums, budget.left_seconds(later)))
                 if step % feed.steps_per_epoch == 0 and (names := feed.close_epoch(progress.unreadable)):
                     files.record_images((), names)
-                if step % eval_every == 0 or step == total:
-                    validated = True
+                validated = budget.validates(step % eval_every == 0)
+                if validated:
                     mean = accelerator.reduce(sums, "mean") / progress.summed
                     sums.zero_()
                     progress.summed = 0
@@ -144,16 +178,20 @@ def fit(
                     if _add_validation(row, progress, stage, recipe) and accelerator.is_main_process:
                         with atomic_path(files.best) as path:
                             save_file(_weights(average.module if average else model), path)
-                    log.info("%s images_per_s=%.4g", _formatted(row), speed.until(step))
+                    log.info("%s images_per_s=%.4g", _formatted(row), said.images_per_s(progress))
                     hooks.log(step, {f"validation/{name}": value for name, value in row.items()})
                     if accelerator.is_main_process:
                         files.write_metrics(progress.history)
+                    budget.validated()
+                if budget.over:
+                    progress.ends.append(step)
                 if validated or asked_to_stop() or (recipe.save_every and step % recipe.save_every == 0):
                     progress.loss_sum, progress.norm_sum, progress.norms = sums.tolist()
                     hooks.flush()
                     if accelerator.is_main_process:
                         checkpoint.save(files.last, progress, model, average, optimizer, scaler)
-                    speed.restart(step)
+                    budget.saved()
+                    said.restart(progress)
                 if asked_to_stop():
                     raise KeyboardInterrupt
                 if validated:
@@ -201,6 +239,36 @@ def _add_validation(row: dict[str, float], progress: Progress, stage: Stage, rec
     return better
 
 
+def _tracked(ready: Ready, step: int, length: int | None) -> Generator[list[Part]]:
+    """Yield the parts of each step from ``step`` on, with a bar on a terminal; the loop itself says more in the log."""
+    with closing(ready.from_step(step, length)) as steps:
+        yield from track(steps, "training", total=length and length - step, lines=False)
+
+
+def _of_first(device: torch.device, numbers: list[float]) -> list[float]:
+    """Return the numbers of the first process in all processes."""
+    return [float(number) for number in broadcast(torch.tensor(numbers, device=device)).tolist()]
+
+
+def _refuse_late(left: float, needed: float, agree: Agree | None) -> None:
+    """Refuse to train where no time is left for a step and a validation."""
+    left, needed = agree([left, needed]) if agree else (left, needed)
+    if left <= needed:
+        taken = f", and the last validation and the package take {duration(needed)}" if needed else ""
+        raise DeepfakeError(
+            f"no time is left to train: the run has to end in {duration(max(0.0, left))}{taken}; give it a later "
+            "end by --stop-at or --minutes"
+        )
+
+
+def _described(budget: Budget, progress: Progress) -> str:
+    steps, seconds = budget.stage.steps, budget.stage.seconds
+    parts = [f"from step {progress.step}" if steps is None else f"steps {progress.step} to {budget.first + steps}"]
+    if seconds is not None:
+        parts.append(f"{duration(max(0.0, seconds - progress.phase_seconds))} by the clock")
+    return ", ".join(parts)
+
+
 def _patience_ended(progress: Progress, recipe: TrainRecipe) -> bool:
     return recipe.patience is not None and progress.stale >= recipe.patience
 
@@ -229,15 +297,30 @@ def _formatted(row: Mapping[str, float]) -> str:
     return " ".join(f"{name}={value:.4g}" for name, value in row.items())
 
 
-class _Speed:
-    """Samples per second since the last checkpoint."""
+class _Said:
+    """How fast the run is since its last checkpoint, and when its log said so."""
 
-    def __init__(self, recipe: TrainRecipe, step: int) -> None:
-        self.samples = recipe.batch_size * recipe.accumulate
-        self.restart(step)
+    def __init__(self, progress: Progress, clock: Clock) -> None:
+        self.clock = clock
+        self.restart(progress)
+        self.due = self.begun + FIRST_LINE_S
 
-    def restart(self, step: int) -> None:
-        self.step, self.clock = step, time.perf_counter()
+    def restart(self, progress: Progress) -> None:
+        self.images, self.begun = progress.images, self.clock()
+        self.due = self.begun + LINE_S
 
-    def until(self, step: int) -> float:
-        return (step - self.step) * self.samples / (time.perf_counter() - self.clock)
+    def is_due(self) -> bool:
+        due = self.clock() >= self.due
+        if due:
+            self.due = self.clock() + LINE_S
+        return due
+
+    def images_per_s(self, progress: Progress) -> float:
+        return (progress.images - self.images) / max(1e-9, self.clock() - self.begun)
+
+    def line(self, progress: Progress, sums: torch.Tensor, left_seconds: float) -> str:
+        loss = float(sums[0]) / progress.summed
+        return (
+            f"step {progress.step}: loss={loss:.4g} images_per_s={self.images_per_s(progress):.4g}; "
+            f"{duration(progress.seconds)} used, about {duration(left_seconds)} left"
+        )

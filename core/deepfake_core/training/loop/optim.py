@@ -1,11 +1,14 @@
 """The optimiser of a phase: which parameters it updates, with which weight decay and at which learning rate.
 
-It may be followed by sharpness-aware minimisation (SAM; Foret et al. 2021, arXiv 2010.01412).
+With it go sharpness-aware minimisation (SAM; Foret et al. 2021, arXiv 2010.01412) and the moving average of the
+weights.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import torch
@@ -14,7 +17,6 @@ from torch import Tensor, nn
 from deepfake_core.contract.recipe import Optimizer, Phase
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.recipes.schedule import momentum, rate
-from deepfake_core.training.recipes.stages import Stage
 
 
 def freeze(model: nn.Module, groups: Mapping[str, Sequence[nn.Parameter]], phase: Phase) -> None:
@@ -83,18 +85,20 @@ def build_optimizer(
     return kind(described, betas=settings.betas, fused=True)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, stage: Stage, step: int, reduction: float) -> None:
+def set_rates(
+    optimizer: torch.optim.Optimizer, phase: Phase, place: float, length: int, reduction: float = 1.0
+) -> None:
     """Set the learning rate and, for a one-cycle schedule, the momentum of every parameter group.
 
     Args:
         optimizer: Optimiser from :func:`build_optimizer`.
-        stage: Phase of the run, with its place.
-        step: Optimiser step, counted from 0 over the whole run.
+        phase: Phase of the run.
+        place: Place in the schedule of the phase, counted from 0.
+        length: Length of the schedule.
         reduction: Factor that a plateau schedule has reached; 1.0 for the other schedules.
     """
-    local, length = step - stage.first, stage.last - stage.first
-    scale = rate(stage.phase, local, length) * reduction
-    cycled = momentum(stage.phase, local, length)
+    scale = rate(phase, place, length) * reduction
+    cycled = momentum(phase, place, length)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * scale
         if cycled is not None and "betas" in group:
@@ -122,3 +126,45 @@ def ascend(parameters: Sequence[nn.Parameter], radius: float) -> list[Tensor]:
 def restore(parameters: Sequence[nn.Parameter], changes: Sequence[Tensor]) -> None:
     """Subtract what :func:`ascend` added; the same parameters must have gradients as then."""
     torch._foreach_sub_([parameter for parameter in parameters if parameter.grad is not None], list(changes))
+
+
+class MovingAverage:
+    """Exponential moving average of a model's weights and buffers.
+
+    The decay grows from 0.1, so that the initial weights do not dominate the early steps.
+
+    Args:
+        model: Model on its device, whose weights are averaged; the average starts as a copy of it.
+        decay: Final decay, between 0 and 1.
+
+    Attributes:
+        module: The averaged copy of the model, in evaluation mode.
+        decay: Final decay.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self._own, self._theirs = _places(self.module), _places(model)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Add the model's weights after optimiser step ``step`` (counted from 0) to the average."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step)) if step else 1.0
+        own, theirs = ([tensors[name] for tensors, name in places] for places in (self._own, self._theirs))
+        real = [average.is_floating_point() for average in own]
+        torch._foreach_lerp_(list(compress(own, real)), list(compress(theirs, real)), weight)
+        counters = [not one for one in real]
+        if any(counters):
+            torch._foreach_copy_(list(compress(own, counters)), list(compress(theirs, counters)))
+
+
+def _places(model: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Return where a model keeps its tensors, each of them once; going through all modules takes a millisecond."""
+    places: dict[int, tuple[dict[str, Any], str]] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    places.setdefault(id(tensor), (tensors, name))
+    return list(places.values())

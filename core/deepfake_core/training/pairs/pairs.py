@@ -21,7 +21,7 @@ from deepfake_core.contract.training_set import Key, TrainingSet
 from deepfake_core.training.data.degrade import degrade, recode
 from deepfake_core.training.pairs.face_table import STORE_MARGIN, STORE_SIDE
 from deepfake_core.training.pairs.maker import PairMaker, draw, normalised
-from deepfake_core.training.recipes.stages import plan
+from deepfake_core.training.recipes.stages import small_steps
 
 Scalar = TypeVar("Scalar", np.uint8, np.float32)
 
@@ -61,8 +61,7 @@ class PairDataset(TrainingSet):
         batches = -(-len(maker.real) // batch)
         self.length = batches * batch
         per_step = batch * recipe.accumulate
-        steps = plan(recipe, -(-batches // recipe.accumulate))[-1].last
-        self.small_until = round(recipe.pairs.small_until * steps) * per_step
+        self.small_until = small_steps(recipe, -(-batches // recipe.accumulate)) * per_step
         self.small_size = recipe.pairs.small_size
         self.shares = normalised({name: getattr(recipe.pairs.pseudo, name) for name in maker.families()})
 
@@ -71,6 +70,10 @@ class PairDataset(TrainingSet):
 
     def order(self, epoch: int) -> NDArray[np.int64]:  # noqa: ARG002 - every item is drawn anew in every epoch
         return np.arange(self.length)
+
+    def grow(self, key: Key) -> None:
+        """Give the pairs their full size from a key on."""
+        self.small_until = min(self.small_until, key[0] * self.length + key[1])
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         epoch, item = key

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the rate and the momentum at each step of a phase, as plain functions of the step."""
+"""Learning-rate schedules: the rate and the momentum at each place of a phase, as plain functions of the place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ _START_DIVISOR, _END_DIVISOR = 25.0, 1e4
 _LOW_MOMENTUM, _HIGH_MOMENTUM = 0.85, 0.95
 
 
-def rate(phase: Phase, step: int, steps: int) -> float:
+def rate(phase: Phase, step: float, steps: int) -> float:
     """Return the learning rate at ``step`` of a phase of ``steps`` steps, as a fraction of the phase's peak.
+
+    Where the clock ends the phase, ``steps`` is any number that divides the schedule finely, and ``step`` the place
+    that has been reached, which may lie between two steps.
 
     The reductions of a plateau schedule are not included, because they depend on the validations.
     """
@@ -23,13 +26,13 @@ def rate(phase: Phase, step: int, steps: int) -> float:
         return _cosine(low, 1.0, up) if down is None else _cosine(1.0, end, down)
     warmup = max(1, round(schedule.warmup * steps)) if schedule.warmup else 0
     if step < warmup:
-        return (step + 1) / warmup
+        return min(1.0, (step + 1) / warmup)
     if schedule.name == "cosine":
         return _cosine(1.0, 0.0, (step - warmup) / max(1, steps - warmup))
     return 1.0
 
 
-def momentum(phase: Phase, step: int, steps: int) -> float | None:
+def momentum(phase: Phase, step: float, steps: int) -> float | None:
     """Return the momentum (Adam's first beta) of the one-cycle schedule at ``step``.
 
     ``None`` stands for the optimiser's own momentum, which the other schedules keep.
@@ -41,7 +44,7 @@ def momentum(phase: Phase, step: int, steps: int) -> float | None:
     return _cosine(high, low, up) if down is None else _cosine(low, high, down)
 
 
-def _one_cycle(warmup: float, step: int, steps: int) -> tuple[float, float | None]:
+def _one_cycle(warmup: float, step: float, steps: int) -> tuple[float, float | None]:
     """Return the completed share of the rise and, once the fall has begun, of the fall.
 
     The cycle is that of Smith & Topin 2018 (arXiv 1708.07120); steps are counted as torch counts them.

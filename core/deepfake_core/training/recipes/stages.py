@@ -1,7 +1,8 @@
-"""The phases of a recipe as ranges of optimiser steps."""
+"""The phases of a recipe as parts of a run: the length of each, by steps or by the clock."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from deepfake_core.contract.recipe import Phase, TrainRecipe
@@ -9,24 +10,40 @@ from deepfake_core.contract.recipe import Phase, TrainRecipe
 
 @dataclass(frozen=True)
 class Stage:
-    """A phase with its place in the run.
+    """A phase with its length.
 
     Attributes:
         phase: Phase of the recipe.
-        first: Number of its first optimiser step, counted from 0 over the whole run.
-        last: Number of the first optimiser step after it.
+        steps: Number of its optimiser steps; ``None`` where the clock ends it.
+        seconds: Its time in s; ``None`` where its steps end it.
+        share: Share of the run that it takes: of its steps or of its time, or an equal share where the phases of the
+            recipe have lengths of both kinds, which cannot be compared beforehand.
     """
 
     phase: Phase
-    first: int
-    last: int
+    steps: int | None
+    seconds: float | None
+    share: float
 
 
 def plan(recipe: TrainRecipe, steps_per_epoch: int) -> tuple[Stage, ...]:
-    """Return the phases of a recipe in their order, each with its range of optimiser steps."""
-    stages: list[Stage] = []
-    for phase in recipe.phases:
-        first = stages[-1].last if stages else 0
-        length = phase.steps if phase.steps is not None else (phase.epochs or 0) * steps_per_epoch
-        stages.append(Stage(phase, first, first + length))
-    return tuple(stages)
+    """Return the phases of a recipe in their order, each with its length."""
+    steps = [phase.steps if phase.epochs is None else phase.epochs * steps_per_epoch for phase in recipe.phases]
+    seconds = [phase.minutes * 60 if phase.minutes is not None else None for phase in recipe.phases]
+    lengths = steps if None not in steps else seconds if None not in seconds else [1.0] * len(steps)
+    total = sum(length or 0.0 for length in lengths)
+    return tuple(
+        Stage(phase, step, second, (length or 0.0) / total)
+        for phase, step, second, length in zip(recipe.phases, steps, seconds, lengths, strict=True)
+    )
+
+
+def small_steps(recipe: TrainRecipe, steps_per_epoch: int) -> float:
+    """Return the number of the first step whose inputs have their full size, as ``pairs.small_until`` says.
+
+    It is ``inf`` where the clock ends a phase: then the training loop says when that step has come, by ``Feed.grow``.
+    """
+    if not recipe.pairs.small_until:
+        return 0.0
+    steps = [stage.steps for stage in plan(recipe, steps_per_epoch)]
+    return math.inf if None in steps else round(recipe.pairs.small_until * sum(step or 0 for step in steps))

@@ -5,10 +5,9 @@ import torch
 from torch import nn
 
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecipe
-from deepfake_core.training.loop.moving_average import MovingAverage
-from deepfake_core.training.loop.optim import ascend, build_optimizer, restore, set_rates
+from deepfake_core.training.loop.optim import MovingAverage, ascend, build_optimizer, restore, set_rates
 from deepfake_core.training.recipes.schedule import rate
-from deepfake_core.training.recipes.stages import Stage, plan
+from deepfake_core.training.recipes.stages import plan
 
 pytestmark = pytest.mark.torch
 
@@ -22,7 +21,7 @@ def test_one_cycle_is_torchs(steps, warmup, name):  # 004-6
     ours, theirs = (build_optimizer(groups, phase, Optimizer(name=name)) for _ in range(2))
     scheduler = torch.optim.lr_scheduler.OneCycleLR(theirs, max_lr=5e-4, total_steps=steps, pct_start=warmup)
     for step in range(steps):
-        set_rates(ours, Stage(phase, 0, steps), step, 1.0)
+        set_rates(ours, phase, step, steps)
         mine, reference = ours.param_groups[0], theirs.param_groups[0]
         assert mine["lr"] == pytest.approx(reference["lr"], rel=1e-9, abs=1e-15)
         if name == "sgd":
@@ -50,7 +49,8 @@ def test_a_constant_rate_is_constant():
 
 def test_phases_follow_each_other():
     recipe = TrainRecipe(phases=(Phase(epochs=3), Phase(steps=7), Phase(epochs=1)))
-    assert [(stage.first, stage.last) for stage in plan(recipe, 10)] == [(0, 30), (30, 37), (37, 47)]
+    assert [stage.steps for stage in plan(recipe, 10)] == [30, 7, 10]
+    assert [stage.share for stage in plan(recipe, 10)] == pytest.approx([30 / 47, 7 / 47, 10 / 47])
 
 
 def test_only_kernels_decay():
@@ -68,7 +68,7 @@ def test_the_moving_average_is_the_recurrence():
         with torch.no_grad():
             model[0].weight += torch.randn(2, 2)
         model(torch.randn(4, 2))
-        average.update(model, step)
+        average.update(step)
         keep = min(0.9, (1 + step) / (10 + step)) if step else 0.0
         value = model[0].weight.detach()
         expected = value.clone() if expected is None else expected * keep + value * (1 - keep)

@@ -18,7 +18,7 @@ from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule
 from deepfake_core.errors import ArtifactCorrupt
 from deepfake_core.training.loop import checkpoint
-from deepfake_core.training.loop.moving_average import MovingAverage
+from deepfake_core.training.loop.optim import MovingAverage
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
@@ -89,7 +89,8 @@ def assert_same_end(whole, other):
     for part in ("model", "average"):
         for name, value in states[0][part].items():
             assert torch.equal(value, states[1][part][name]), f"{part} {name}"
-    assert states[0]["progress"] == states[1]["progress"]
+    first, second = ({k: v for k, v in state["progress"].items() if "seconds" not in k} for state in states)
+    assert first == second
     first, second = (load_file(folder / "best.safetensors") for folder in (whole, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (whole / "metrics_log.csv").read_bytes() == (other / "metrics_log.csv").read_bytes()
@@ -140,6 +141,7 @@ def test_an_optimizer_state_that_does_not_fit_is_left_out(tmp_path, caplog):  # 
     run(tmp_path, RECIPE)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     state["optimizer"]["param_groups"].pop()
+    state["progress"]["ends"] = []
     torch.save(state, tmp_path / "last.pt")
     with caplog.at_level("WARNING"):
         progress, _ = run(tmp_path, longer)
