@@ -76,11 +76,17 @@ def check_installed(
         DeepfakeError: There is no such tracker.
     """
     from deepfake_core.data.crops.face_mesh import model_file
+    from deepfake_core.datasets.crop_store.dataset import StoredCrops
+    from deepfake_core.training.data.augment import policy
     from deepfake_core.training.trackers.opening import check_trackers
 
-    pairs = recipe.samples == "pairs"
+    pairs, datasets = recipe.samples == "pairs", list(datasets)
     checks: list[Callable[[], object]] = [partial(refuse_missing, list(detector.missing_extras(tries or recipe)))]
-    checks += [model_file] if pairs else []
+    # The landmarks of a store are in it, or it is refused with the command that finds them.
+    checks += [model_file] if pairs and not isinstance(datasets[0] if datasets else None, StoredCrops) else []
+    if not pairs and policy(recipe.augment).transform is not None and find_spec("albumentations") is None:
+        augmenting = MissingExtra(f"augment={recipe.augment}", "deepfake-core[torch]")
+        checks += [partial(refuse_missing, [augmenting])]
     checks += [partial(check_trackers, track)]
     wanted: tuple[bool, ...] = (False,) if pairs else (False, True)
     for dataset in datasets:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -20,8 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.runtimes.torch import to_device
 from deepfake_core.training.data.colour import GREY, ColourJitter
 from deepfake_core.training.data.degrade import Image, degrade
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,52 +87,51 @@ class Policy:
         return images
 
 
-def _blur_or_codec(p: float, quality: tuple[int, int]) -> A.OneOf:
-    return A.OneOf([A.GaussianBlur(blur_limit=(3, 7), p=1), A.ImageCompression(quality_range=quality, p=1)], p=p)
-
-
-def _random_affine(scale: float, shift: float, degrees: float, p: float) -> A.Affine:
-    return A.Affine(
-        scale=(1 - scale, 1 + scale),
-        translate_percent=(-shift, shift),
-        rotate=(-degrees, degrees),
-        border_mode=cv2.BORDER_REFLECT_101,
-        p=p,
-    )
-
-
 @cache
-def _standard() -> A.Compose:
-    return A.Compose([_blur_or_codec(0.5, (40, 95))])
+def _transform(name: str) -> A.Compose:
+    """Return the albumentations transform of a policy, which is imported where a policy has one."""
+    import albumentations as A
 
+    def affine(scale: float, shift: float, degrees: float) -> A.Affine:
+        return A.Affine(
+            scale=(1 - scale, 1 + scale),
+            translate_percent=(-shift, shift),
+            rotate=(-degrees, degrees),
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=0.5,
+        )
 
-@cache
-def _affine() -> A.Compose:
-    return A.Compose([_random_affine(0.05, 0.03, 10, 0.5)])
+    def blur_or_codec(quality: tuple[int, int]) -> A.OneOf:
+        return A.OneOf([A.GaussianBlur(blur_limit=(3, 7), p=1), A.ImageCompression(quality_range=quality, p=1)], p=0.5)
 
-
-@cache
-def _affine_codec() -> A.Compose:
-    return A.Compose([_random_affine(0.1, 0.0625, 15, 0.5), _blur_or_codec(0.5, (60, 100))])
+    changes = {
+        "standard": lambda: [blur_or_codec((40, 95))],
+        "affine": lambda: [affine(0.05, 0.03, 10)],
+        "affine-codec": lambda: [affine(0.1, 0.0625, 15), blur_or_codec((60, 100))],
+    }
+    return A.Compose(changes[name]())
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "none": Policy("nothing but the crop's jitter"),
         "standard": Policy(
-            "flip, colour, and blur or JPEG", flip=True, colour=ColourJitter(0.2, 0.2, 0.2, 0.02), transform=_standard
+            "flip, colour, and blur or JPEG",
+            flip=True,
+            colour=ColourJitter(0.2, 0.2, 0.2, 0.02),
+            transform=partial(_transform, "standard"),
         ),
         "affine": Policy(
             "flip, slight shift/scale/rotate, colour",
             flip=True,
             colour=ColourJitter(0.2, 0.2, 0.1, 0.02),
-            transform=_affine,
+            transform=partial(_transform, "affine"),
         ),
         "affine-codec": Policy(
             "flip, shift/scale/rotate, blur or JPEG, colour",
             flip=True,
             colour=ColourJitter(0.2, 0.2, 0.2, 0.05),
-            transform=_affine_codec,
+            transform=partial(_transform, "affine-codec"),
         ),
         "degrade": Policy(
             "flip, colour, and a random chain of resizing, blur, noise and codecs",
@@ -197,11 +199,11 @@ class DeviceAugment(nn.Module):
         drawn = np.random.default_rng([self.seed, step, 0, 3]).random((int(places.max()) + 1, 6))[places]
         each = (-1,) + (1,) * (images.ndim - 1)
         if self.policy.flip:
-            flip = torch.from_numpy(drawn[:, 0] < 0.5).to(images.device).view(each)
+            flip = to_device(drawn[:, 0] < 0.5, images.device).view(each)
             images = torch.where(flip, images.flip(-2), images)
         if self.policy.colour is not None:
             maps = self.policy.colour.maps(drawn[:, 1:])
-            matrix, weight = (torch.from_numpy(part).to(images.device) for part in maps)
+            matrix, weight = (to_device(part, images.device) for part in maps)
             pixels = images.to(torch.float32).flatten(1, -2)
             mean = (pixels.mean(1) @ self.grey) * weight
             pixels = torch.baddbmm(mean[:, None, None], pixels, matrix.mT)
