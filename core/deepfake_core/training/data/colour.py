@@ -14,6 +14,7 @@ GREY = np.array([0.299, 0.587, 0.114])
 
 # Axes of hue in the YIQ colour space, whose first row is grey.
 _YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB = np.linalg.inv(_YIQ)
 
 
 def saturated(saturation: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -29,7 +30,7 @@ def saturated(saturation: NDArray[np.float64], angle: NDArray[np.float64]) -> ND
     turn[:, 2, 1] = np.sin(angle)
     turn[:, 1, 2] = -turn[:, 2, 1]
     fade = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * GREY
-    return np.asarray(np.linalg.inv(_YIQ) @ turn @ _YIQ @ fade)
+    return np.asarray(_RGB @ turn @ _YIQ @ fade)
 
 
 @dataclass(frozen=True, slots=True)

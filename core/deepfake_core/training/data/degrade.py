@@ -164,7 +164,7 @@ class Degradation:
 
 def uniform(rng: np.random.Generator, low: float, high: float, n: int) -> Floats:
     """Draw ``float32 [n]`` evenly from [low, high)."""
-    return rng.uniform(low, high, n).astype(np.float32)
+    return np.float32(low) + np.float32(high - low) * rng.random(n, np.float32)
 
 
 def affine(scale: Floats, angle: Floats, shift: Floats) -> Floats:
@@ -181,21 +181,19 @@ def draw_colour(rng: np.random.Generator, n: int, *, strong: bool) -> Colour:
         n: Number of images.
         strong: Whether light and contrast change by up to 30 % instead of 10 %.
     """
-
-    def some(p: float, most: float, *shape: int) -> NDArray[np.float64]:
-        """Draw from [-most, most) for a share p of the images, and 0 for the others, ``float64 [n, *shape]``."""
-        on = rng.random(n) < p
-        return np.where(on.reshape(n, *(1 for _ in shape)), rng.uniform(-most, most, (n, *shape)), 0.0)
-
     span = 0.3 if strong else 0.1
-    shift, light, contrast = some(0.3, 20, 3), some(0.35, 255 * span), 1 + some(0.35, span)
-    matrix = saturated(1 + some(0.3, 0.35), some(0.25, 0.18 if strong else 0.12)) * contrast[:, None, None]
-    gamma = np.exp(some(0.15, 0.35)) if strong else np.ones(n)
-    if strong:
-        grey = rng.random(n) < 0.06
-        matrix = np.where(grey[:, None, None], GREY @ matrix[:, None], matrix)
-    offset = (matrix @ shift[..., None])[..., 0] + light[:, None]
-    parts = (matrix, offset, 1 - contrast, gamma)
+    # Share of the images that change and the largest change: three shifts, light, contrast, saturation, hue, gamma.
+    shares = np.array([0.3, 0.3, 0.3, 0.35, 0.35, 0.3, 0.25, 0.15 * strong])
+    most = np.array([20, 20, 20, 255 * span, span, 0.35, 0.18 if strong else 0.12, 0.35])
+    chance, value = rng.random((2, n, len(most)))
+    chance[:, 1:3] = chance[:, :1]  # the three shifts come together
+    *_, light, contrast, saturation, hue, gamma = changes = np.where(chance < shares, (2 * value - 1) * most, 0).T
+    matrix = saturated(1 + saturation, hue) * (1 + contrast)[:, None, None]
+    grey = rng.random(n) < 0.06 * strong
+    if grey.any():
+        matrix[grey] = (GREY @ matrix[grey])[:, None]
+    offset = (matrix @ changes[:3].T[..., None])[..., 0] + light[:, None]
+    parts = (matrix, offset, -contrast, np.exp(gamma))
     return Colour(*(part.astype(np.float32) for part in parts))
 
 

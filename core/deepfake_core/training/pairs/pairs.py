@@ -6,11 +6,8 @@ codecs, so that only the manipulation tells them apart.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TypeVar
+from dataclasses import replace
 
-import albumentations as A
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,26 +15,12 @@ from torch import Tensor
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
-from deepfake_core.training.data.degrade import degrade, recode
-from deepfake_core.training.pairs.face_table import STORE_MARGIN, STORE_SIDE
-from deepfake_core.training.pairs.maker import PairMaker, draw, normalised
+from deepfake_core.training.data.degrade import Crop, Degradation, Jpeg, affine
+from deepfake_core.training.pairs.draws import Chunk, Family
+from deepfake_core.training.pairs.faces import MARGIN
+from deepfake_core.training.pairs.host import host_pairs
+from deepfake_core.training.pairs.planner import Planner
 from deepfake_core.training.recipes.stages import small_steps
-
-Scalar = TypeVar("Scalar", np.uint8, np.float32)
-
-
-@cache
-def colour_transform() -> A.Compose:
-    """Return random changes of colour and light, which do not tell real from fake."""
-    return A.Compose(
-        [
-            A.RGBShift((-20, 20), (-20, 20), (-20, 20), p=0.3),
-            A.HueSaturationValue((-8, 8), (-35, 35), (-25, 25), p=0.3),
-            A.RandomBrightnessContrast((-0.3, 0.3), (-0.3, 0.3), p=0.3),
-            A.RandomGamma((70, 140), p=0.15),
-            A.ToGray(p=0.06),
-        ]
-    )
 
 
 class PairDataset(TrainingSet):
@@ -46,24 +29,20 @@ class PairDataset(TrainingSet):
     An epoch has as many pairs as there are real faces, rounded up to whole batches.
 
     Args:
-        maker: Maker of the pairs.
-        recipe: Recipe with the seed, the batch size, the families of fakes and the size of early inputs.
-        size: Side of the detector's input in pixels.
-        margin: Crop margin at inference, around which training crops vary.
-        cells: Side of the evidence map, in cells, at the full size of the input.
+        planner: What draws the pairs.
+        recipe: Recipe with the seed, the batch size and the size of early inputs.
     """
 
     group = 2
 
-    def __init__(self, maker: PairMaker, recipe: TrainRecipe, *, size: int, margin: float, cells: int) -> None:
-        self.maker, self.size, self.margin, self.cells, self.seed = maker, size, margin, cells, recipe.seed
+    def __init__(self, planner: Planner, recipe: TrainRecipe) -> None:
+        self.planner, self.seed = planner, recipe.seed
         batch = recipe.batch_size // 2
-        batches = -(-len(maker.real) // batch)
+        batches = -(-len(planner.real) // batch)
         self.length = batches * batch
         per_step = batch * recipe.accumulate
         self.small_until = small_steps(recipe, -(-batches // recipe.accumulate)) * per_step
         self.small_size = recipe.pairs.small_size
-        self.shares = normalised({name: getattr(recipe.pairs.pseudo, name) for name in maker.families()})
 
     def __len__(self) -> int:
         return self.length
@@ -78,71 +57,46 @@ class PairDataset(TrainingSet):
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         epoch, item = key
         index = epoch * self.length + item
-        rng = np.random.default_rng([self.seed, index])
-        size = self.small_size if index < self.small_until else self.size
-        cell_side = max(1, self.cells * size // self.size)
-        family = draw(self.shares, rng)
-        real, fake, mask = self.maker.make(family, rng)
-        window = _jittered_window(self.margin, rng)
-        flip = rng.random() < 0.5
-        colour, chain = int(rng.integers(2**31)), int(rng.integers(2**31))
-        crops = []
-        for picture in (real, fake):
-            transform = colour_transform()
-            transform.set_random_seed(colour)
-            picture = transform(image=_cut(picture, window, flip))["image"]
-            crops.append(degrade(picture, np.random.default_rng(chain), size))
-        cells = cv2.resize(_cut(mask, window, flip), (cell_side, cell_side), interpolation=cv2.INTER_AREA)
+        size = self.small_size if index < self.small_until else self.planner.size
+        chunk = self.planner.draw(np.random.default_rng([self.seed, index]), 1, size=size)
+        images, masks = host_pairs(chunk, self.planner.source.faces, self.planner.source.reconstruct)
         return {
-            "images": torch.from_numpy(np.stack(crops)),
+            "images": torch.from_numpy(images),
             "fake": torch.tensor([0.0, 1.0]),
             "weight": torch.ones(2),
-            "mask": torch.from_numpy(np.stack([np.zeros_like(cells), cells]).astype(np.float32)),
+            "mask": torch.from_numpy(np.concatenate([np.zeros_like(masks), masks])),
         }
 
 
 def validation_pairs(
-    maker: PairMaker, family: str, *, count: int, size: int, margin: float, seed: int
+    planner: Planner, family: Family, *, count: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Make pairs of one family for validation, in the same crop as at inference.
 
     Both images of a pair are encoded as JPEG with the same quality.
 
     Args:
-        maker: Maker of the pairs.
+        planner: What draws the pairs.
         family: Family of the fakes.
         count: Number of pairs.
-        size: Side of the detector's input in pixels.
-        margin: Crop margin of the detector.
         seed: Seed for the pairs.
 
     Returns:
-        Images ``uint8 [2·count, size, size, 3]`` RGB and labels ``float32 [2·count]``; 1 is fake.
+        Images ``uint8 [2·count, size, size, 3]`` RGB, each real face before its fake, and labels
+        ``float32 [2·count]``; 1 is fake.
     """
-    half = STORE_SIDE * margin / STORE_MARGIN / 2
-    low, high = round(STORE_SIDE / 2 - half), round(STORE_SIDE / 2 + half)
-    images = []
+    source = planner.source
+    pairs = []
     for index in range(count):
-        rng = np.random.default_rng([seed, index])
-        quality = int(rng.integers(60, 96))
-        for picture in maker.make(family, rng)[:2]:
-            crop = cv2.resize(picture[low:high, low:high], (size, size), interpolation=cv2.INTER_AREA)
-            images.append(recode(crop.astype(np.uint8), ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]))
-    return np.stack(images), np.tile(np.array([0.0, 1.0], np.float32), count)
+        chunk = as_at_inference(planner, np.random.default_rng([seed, index]), 1, family)
+        pairs.append(host_pairs(chunk, source.faces, source.reconstruct)[0])
+    return np.concatenate(pairs), np.tile(np.array([0.0, 1.0], np.float32), count)
 
 
-def _cut(picture: NDArray[Scalar], window: tuple[int, int, int], flip: bool) -> NDArray[Scalar]:
-    x, y, side = window
-    cut = picture[y : y + side, x : x + side]
-    return np.ascontiguousarray(cut[:, ::-1] if flip else cut)
-
-
-def _jittered_window(margin: float, rng: np.random.Generator) -> tuple[int, int, int]:
-    """Return x, y and side of a random square inside the stored crop, in pixels.
-
-    Its side is 0.85 to 1.2 times that of the crop at inference, and it is shifted by up to 6 % of its side.
-    """
-    side = min(STORE_SIDE, round(STORE_SIDE * margin * rng.uniform(0.85, 1.2) / STORE_MARGIN))
-    shift = rng.uniform(-0.06, 0.06, 2) * side
-    corner = np.clip(np.round((STORE_SIDE - side) / 2 + shift), 0, STORE_SIDE - side).astype(int)
-    return int(corner[0]), int(corner[1]), side
+def as_at_inference(planner: Planner, rng: np.random.Generator, n: int, family: Family) -> Chunk:
+    """Draw n pairs of a family that are not degraded: cut as the detector does it, and encoded as JPEG of 60 to 95."""
+    chunk = planner.draw(rng, n, family)
+    cut = np.full(n, min(1.0, planner.margin / MARGIN), np.float32)
+    crop = Crop(affine(cut, np.zeros(n, np.float32), np.zeros((n, 2), np.float32)), planner.oversampling(chunk.size))
+    last = Jpeg(rng.integers(60, 96, n).astype(np.int32), subsampled=True)
+    return replace(chunk, degradation=Degradation(None, None, None, None, crop, None, None, last))

@@ -131,12 +131,14 @@ class Planner:
             autoencoder = self._decoder(rng)
         else:
             rows, others, autoencoder, blend = self._blend(rng, n, family)
-        share = self.margin / MARGIN
-        oversampling = max(1, round(self.source.faces.side * share / size))
-        crop = draw_crop(rng, n, share, oversampling=oversampling)
+        crop = draw_crop(rng, n, self.margin / MARGIN, oversampling=self.oversampling(size))
         chain = draw_degradation(rng, n, size, colour=True, crop=crop)
         cells = max(1, self.cells * size // self.size)
         return Chunk(family, size, cells, rows, others, autoencoder, blend, chain)
+
+    def oversampling(self, size: int) -> int:
+        """Return how many samples along each axis become one pixel of a picture whose side has ``size`` pixels."""
+        return max(1, round(self.source.faces.side * min(1.0, self.margin / MARGIN) / size))
 
     def _blend(self, rng: np.random.Generator, n: int, family: Family) -> tuple[Rows, Rows, int | None, Blend]:
         composite = family == "composite"
