@@ -27,8 +27,13 @@ _bars: list[str] = []  # bars that are shown at present; there is room for one
 
 
 def is_shown() -> bool:
-    """Return whether bars are shown at all, so that it is worth counting the items beforehand."""
+    """Return whether bars are shown at all."""
     return sys.stderr is not None and sys.stderr.isatty()  # services and pythonw.exe have none
+
+
+def is_told() -> bool:
+    """Return whether anybody is told how far work is, by bars or lines, so that it is worth counting beforehand."""
+    return is_shown() or log.isEnabledFor(logging.INFO)
 
 
 def counted(items: Iterable[T]) -> tuple[Iterator[T], int | None]:

@@ -24,7 +24,7 @@ from deepfake_core.inputs.sniff import sniff
 from deepfake_core.inputs.streams.opening import is_video
 from deepfake_core.inputs.video import end_frames
 from deepfake_core.parallel import ordered_map
-from deepfake_core.progress import is_shown, track
+from deepfake_core.progress import is_told, track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import sha256_file
 
@@ -171,8 +171,8 @@ def inspect_all(
     """Yield every sample of a dataset with the facts about its file, in the dataset's order.
 
     Args:
-        dataset: Dataset to inspect. It is listed once more beforehand where ``max_images`` needs it, or where the
-            progress bar is shown and listing is cheap.
+        dataset: Dataset to inspect. It is listed once more beforehand where ``max_images`` needs it, or where its
+            progress is told and listing is cheap.
         want: Facts to find out.
         cache: Cache of facts. Files that it knows to be whole and unchanged are not read again; new facts are added.
         max_images: Most files that are inspected, evenly spread over the dataset; the facts of the others are ``None``.
@@ -181,7 +181,7 @@ def inspect_all(
     """
     threads = threads or allowed_threads()
     # Listing is cheap, except for datasets that have to decompress everything for it.
-    is_counted = max_images is not None or (is_shown() and in_any_order(dataset))
+    is_counted = max_images is not None or (is_told() and in_any_order(dataset))
     total = sum(1 for _ in dataset) if is_counted else None
 
     def items() -> Iterator[_Item]:

@@ -15,7 +15,7 @@ from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.evaluate import evaluate_units
 from deepfake_core.evaluation.grouping import places_by_source
 from deepfake_core.evaluation.samples import Subset, is_video
-from deepfake_core.progress import track
+from deepfake_core.progress import stage, track
 from deepfake_core.training.runs.files import read_json, to_csv
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.files import write_atomic
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepfake.training")
 
 
+@stage("testing")
 def evaluate_test_split(
     loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample], run: RunDir
 ) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def evaluate_test_split(
     rows: dict[tuple[str, str, bool], dict[str, Any]] = {}
     scores: dict[tuple[str, str, bool], list[float]] = {}
     judged = evaluate_units(loaded, Subset(dataset, listed))
-    for unit, result in track(judged, "testing", total=len(listed)):
+    for unit, result in track(judged, "judging test samples", total=len(listed), unit="samples"):
         sample = unit[0]
         own = is_video(sample, result)
         key = (sample.name if own else sample.group, sample.source, sample.is_fake)

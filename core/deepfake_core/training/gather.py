@@ -10,6 +10,7 @@ from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.progress import stage
 from deepfake_core.training.data.labelled import labelled_training_data
 from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.pairs.prepare import face_margin, pairs_training_data
@@ -32,6 +33,7 @@ def check_samples(detector: Detector, recipe: TrainRecipe) -> None:
         face_margin(detector)
 
 
+@stage("preparing training data")
 def gather(
     detector: Detector,
     dataset: Dataset,

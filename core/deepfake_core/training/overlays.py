@@ -14,6 +14,7 @@ from deepfake_core.errors import MissingExtra
 from deepfake_core.explainers import Target, default_method
 from deepfake_core.explainers.sheets import Sheets, picture_name
 from deepfake_core.handle.postprocess import FRAME_LOGIT
+from deepfake_core.progress import stage
 
 if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepfake.training")
 
 
+@stage("drawing overlays")
 def write_overlays(
     loaded: LoadedDetector,
     crops: NDArray[np.uint8],

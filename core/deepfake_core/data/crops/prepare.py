@@ -36,10 +36,10 @@ from deepfake_core.datasets.crop_store.store import (
 )
 from deepfake_core.datasets.labels import labels_read
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.evaluation.samples import Reader, readers
+from deepfake_core.evaluation.samples import Reader, in_any_order, readers
 from deepfake_core.locks import holding
 from deepfake_core.parallel import ordered_map
-from deepfake_core.progress import track
+from deepfake_core.progress import is_told, track
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Clip
@@ -185,7 +185,7 @@ def _sources(dataset: Dataset, max_images: int | None, most: int | None = None) 
     with closing(
         ordered_map(lambda item: Cutter.source(*item), islice(samples, most), workers=allowed_threads())
     ) as sources:
-        for source in track(sources, "comparing files", total=total if most is None else most):
+        for source in track(sources, "comparing files", total=total if most is None else most, unit="files"):
             digest = chained(digest, source)
     return digest
 
@@ -221,7 +221,7 @@ def _write(folder: Path, dataset: Dataset, spec: StoreSpec, shard_bytes: int, wo
         labels: Counter[tuple[str, bool]] = Counter()
         listed = _rest(samples, dataset, spec, writer, labels)
         with closing(ordered_map(work, listed, workers=workers or allowed_threads())) as results:
-            for sample, origin, listing, files, crops in track(results, "cutting faces", total=total):
+            for sample, origin, listing, files, crops in track(results, "cutting faces", total=total, unit="files"):
                 remember(hashes, crops.file, crops.facts)
                 writer.add(sample, origin, listing, files, crops)
         writer.finish({**record, "labels": labels_read(labels)})
@@ -302,7 +302,7 @@ def _selected(dataset: Dataset, max_images: int | None) -> tuple[Iterator[tuple[
     """Return the samples to store, each with the function that reads it, and their number where it is known."""
     items = readers(dataset)
     if max_images is None:
-        return items, None
+        return items, sum(1 for _ in dataset) if is_told() and in_any_order(dataset) else None
     total = sum(1 for _ in dataset)
     return spread(items, total, max_images), min(total, max_images)
 
