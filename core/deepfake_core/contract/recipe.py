@@ -116,8 +116,11 @@ class Pairs(Settings):
         pseudo: Shares of the kinds of fakes.
         validation: Number of held-out pairs that are made of each family of pseudo-fakes; also the largest number of
             held-out images per source and class.
-        autoencoder_steps: Training steps of each autoencoder that makes reconstructions.
-        reconstructed: Largest number of real faces that are reconstructed, spread evenly over the sources.
+        autoencoders: Number of autoencoders that make reconstructions, each with another architecture. One of them, or
+            two of eight, reconstruct for validation only.
+        autoencoder_steps: Training steps of each autoencoder.
+        reconstructed: Largest number of real faces that are reconstructed where the loading processes make pairs,
+            spread evenly over the data.
         small_until: Share of the run, in steps, that trains on small inputs, which are cheaper (progressive resizing,
             Tan & Le 2021, arXiv 2104.00298); where the clock ends the run, in its time.
         small_size: Side of a small input in pixels.
@@ -125,6 +128,7 @@ class Pairs(Settings):
 
     pseudo: PseudoFakes = PseudoFakes()
     validation: int = Field(500, gt=0)
+    autoencoders: int = Field(3, ge=2, le=8)
     autoencoder_steps: int = Field(1500, gt=0)
     reconstructed: int = Field(2000, gt=0)
     small_until: float = Field(0.0, ge=0, lt=1)
@@ -152,7 +156,8 @@ class TrainRecipe(Settings):
         precision: Floating-point format of the forward pass. ``auto``: bf16 on a GPU that has it, fp16 on any other
             GPU, fp32 on a CPU.
         channels_last: Whether the network and its images are stored with their channels last.
-        compile: Whether to run the network through ``torch.compile``.
+        compile: Whether to run the network through ``torch.compile``. ``auto``: on a GPU, in phases of 15 minutes or
+            more, if a trial at their beginning shows that it is faster. A network that cannot be compiled runs as it is.
         compile_backend: Backend of ``torch.compile``.
         checkpointing: Whether to recompute activations in the backward pass, which is slower and takes much less
             memory.
@@ -193,7 +198,7 @@ class TrainRecipe(Settings):
     ema: float = Field(0.0, ge=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     channels_last: bool = True
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
     compile_backend: str = "inductor"
     checkpointing: bool = False
     pretrained: bool = True

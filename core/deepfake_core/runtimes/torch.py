@@ -7,7 +7,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -328,6 +328,21 @@ def torch_device(device: str | torch.device) -> str:
     if reason := reason or (_cuda_failure() if count else ""):
         _note_cpu(reason)
     return "cuda" if count and not reason else "cpu"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return a context in which networks compute in ``"fp32"``, ``"bf16"`` or ``"fp16"``."""
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=precision != "fp32")
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on a device; a GPU copies it while the host goes on, from pinned memory."""
+    if device.type != "cuda":
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    pinned = torch.from_numpy(np.empty(0, array.dtype)).new_empty(array.shape, pin_memory=True)
+    np.copyto(pinned.numpy(), array)
+    return pinned.to(device, non_blocking=True)
 
 
 def _cuda_failure() -> str:

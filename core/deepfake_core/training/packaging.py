@@ -15,14 +15,16 @@ from deepfake_core.discovery.artifacts import write_package
 from deepfake_core.evaluation.calibration import evidence_limit, fit_calibration
 from deepfake_core.explainers.evidence import LIMIT
 from deepfake_core.handle.loaded import LoadedDetector
+from deepfake_core.progress import stage
 from deepfake_core.training.data.training_data import ROLES, TrainingData
-from deepfake_core.training.data.validation import strongest_evidence, validation_logits
+from deepfake_core.training.data.validation import validation_outputs
 from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
 
 
+@stage("packaging")
 def package_model(
     name: str,
     detector: Detector,
@@ -36,6 +38,7 @@ def package_model(
     held_out: tuple[str, ...],
     terms: Sequence[SourceTerms],
     start: LoadedDetector | None,
+    taken: Mapping[str, object],
 ) -> None:
     """Calibrate a trained network on the validation samples, and write it with its manifest to the run's ``model/``.
 
@@ -53,17 +56,18 @@ def package_model(
         held_out: Hashes of the images that were held out from training.
         terms: Licence terms of the sources.
         start: Model whose weights the run started from, if any.
+        taken: What the run took: its steps and images, and whether it can be repeated bit by bit.
     """
     validation = training_data.validation
     model = WithPreprocess(network, detector.preprocess).to(next(network.parameters()).device)
-    logit = validation_logits(model, validation.images)
+    located = detector.evidence_size is not None
+    logit, *strongest = validation_outputs(model, validation.images, evidence=located)
     fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
     calibration = fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on, held_out)
     measured = dict(best)
-    if detector.evidence_size is not None:
+    if located:
         real = validation.fake < 0.5
-        strongest = strongest_evidence(model.eval(), validation.images, real)
-        measured[LIMIT] = evidence_limit(strongest, validation.family[real])
+        measured[LIMIT] = evidence_limit(strongest[0][real], validation.family[real])
     network.cpu()
     manifest = detector.manifest(
         name,
@@ -71,7 +75,11 @@ def package_model(
         version=sha256_file(run.best)[:8],
         calibration=calibration,
         provenance=_provenance(training_data, terms),
-        training={**recipe.model_dump(mode="json"), "start": start.manifest.training if start else None},
+        training={
+            **recipe.model_dump(mode="json"),
+            "start": start.manifest.training if start else None,
+            "taken": dict(taken),
+        },
         metrics={"validation": measured},
     )
     weights = run.folder / f"{name}.safetensors"

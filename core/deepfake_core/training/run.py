@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 import cv2
@@ -21,6 +23,7 @@ from deepfake_core.discovery.artifacts import Package, read_package
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.load import load
+from deepfake_core.progress import duration, stage
 from deepfake_core.runtimes.torch import check_outputs
 from deepfake_core.training.checks import check_installed
 from deepfake_core.training.data.stores import SplitIdentity
@@ -36,6 +39,7 @@ from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import working_precision
 from deepfake_core.training.overlays import write_overlays
 from deepfake_core.training.packaging import package_model
+from deepfake_core.training.recipes.deadline import seconds_until
 from deepfake_core.training.runs.entries import advice_of, entry_of
 from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir, refuse_leftovers
@@ -44,6 +48,9 @@ from deepfake_core.training.workers import end_while_starting
 from deepfake_registry.provenance import SourceTerms
 
 log = logging.getLogger("deepfake.training")
+
+FULL_PRECISION = 4.0
+"""Time of a forward pass in full precision, at most, as a multiple of one in mixed precision."""
 
 Data = Dataset | str | Path
 """A dataset, or how to open one: ``NAME:PATH?option=value``, or a path whose layout is recognised."""
@@ -68,6 +75,8 @@ def train(
     tries: TrainRecipe | None = None,
     on_start: Callable[[], object] | None = None,
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
+    stop_at: str | datetime | None = None,
+    minutes: float | None = None,
 ) -> Package:
     """Train a detector, package the model, test it once, and draw overlays of validation samples.
 
@@ -93,6 +102,10 @@ def train(
         on_start: Function that is called once everything was checked that can be checked before the data are read.
         on_validation: Function that is called with the step and the metrics of each validation; it may raise
             :class:`~deepfake_core.training.loop.hooks.Stopped`.
+        stop_at: Moment by which the model is packaged, whatever the length of the recipe's phases, which then is the
+            greatest one: a time of the day such as ``"20:30"``, or a date with a time. The schedules come to their ends
+            by then. It belongs to this call: a run that is resumed needs it again.
+        minutes: The same, in minutes from the beginning of this call.
 
     Returns:
         The package in ``run_dir/model``.
@@ -101,9 +114,11 @@ def train(
         MissingExtra: Packages are missing; one message names all of them. Nothing has been written.
         TrainingDataError: The data are unusable; the message says why.
         WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
-        DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, or the loss
-            is not finite.
+        DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, the loss is
+            not finite, or there is no time left to train.
     """
+    seconds = seconds_until(stop_at, minutes)
+    deadline = None if seconds is None else monotonic() + seconds
     end_while_starting()
     # Refuse before any work, and before anything is written.
     check_samples(detector, recipe)
@@ -139,11 +154,12 @@ def train(
             cache = cache_dir or run_dir / "cache"
             training_data = gather(detector, dataset, validating, recipe, cache, accelerator.device)
             detector.before_training(training_data.training, recipe, cache, accelerator.device)
+        precision = working_precision(recipe.precision, accelerator.device)
         run.start(
             settings,
             {"data": _spec(data), **training_data.summary(dataset)},
             device=str(accelerator.device),
-            precision=working_precision(recipe.precision, accelerator.device),
+            precision=precision,
         )
         run.record_images(training_data.first_names, training_data.rejected)
         training_data.check(recipe)
@@ -154,6 +170,12 @@ def train(
             SplitIdentity.of(tested[1]).check_disjoint(
                 training_data.identity, "the test samples and those of training or validation", recipe
             )
+        held_out: tuple[str, ...] = ()
+        if accelerator.is_main_process:  # all files may have to be read, so that it takes long: not at the end
+            held_out = held_out_hashes(validating if validating is not None else dataset, training_data.hashes)
+        if deadline is not None:
+            moment = datetime.now() + timedelta(seconds=deadline - monotonic())
+            log.info("the model will be packaged by %s, however long the recipe is", f"{moment:%Y-%m-%d %H:%M}")
         seed_everything(recipe.seed)
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)
@@ -167,6 +189,7 @@ def train(
                     validation_logits(
                         model,
                         training_data.validation.images,
+                        precision=precision,
                         rank=accelerator.process_index,
                         processes=accelerator.num_processes,
                     ),
@@ -181,36 +204,53 @@ def train(
                     flush=tracker.flush,
                     augment=training_data.augment(accelerator.device),
                 ),
+                deadline=deadline,
+                # For the package, the first process alone scores all validation samples again, in full precision.
+                after=accelerator.num_processes * (1.0 if precision == "fp32" else FULL_PRECISION),
             )
             ending = "finished"
         finally:
             tracker.close(ending)
         if accelerator.is_main_process:
+            taken = {
+                "steps": progress.step,
+                "images": progress.images,
+                "bit_reproducible": accelerator.device.type == "cpu" and not progress.by_clock,
+            }
             network.load_state_dict(load_file(run.best))
-            package_model(
-                name,
-                detector,
-                network,
-                training_data,
-                progress.best,
-                recipe,
-                run,
-                data=_spec(data),
-                held_out=held_out_hashes(validating if validating is not None else dataset, training_data.hashes),
-                terms=terms,
-                start=start,
-            )
-            _conclude(training_data, tested, recipe, run, device)
+            with stage("packaging"):
+                package_model(
+                    name,
+                    detector,
+                    network,
+                    training_data,
+                    progress.best,
+                    recipe,
+                    run,
+                    data=_spec(data),
+                    held_out=held_out,
+                    terms=terms,
+                    start=start,
+                    taken=taken,
+                )
+            if deadline is not None and (late := monotonic() - deadline) > 0:
+                log.warning("the model was packaged %s late: the last steps took longer than before", duration(late))
+            _conclude(training_data, tested, recipe, run, device, {**taken, "seconds": round(progress.seconds, 1)})
         accelerator.wait_for_everyone()
     return read_package(run.model)
 
 
 def _conclude(
-    training_data: TrainingData, tested: tuple[Dataset, list[Any]] | None, recipe: TrainRecipe, run: RunDir, device: str
+    training_data: TrainingData,
+    tested: tuple[Dataset, list[Any]] | None,
+    recipe: TrainRecipe,
+    run: RunDir,
+    device: str,
+    taken: dict[str, Any],
 ) -> None:
     """Test the packaged model once, draw overlays, write the run's metrics, and add the run to the record."""
     loaded = load(run.model, backend="torch", device=device)
-    summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc")}
+    summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc"), "training": taken}
     if tested is not None:
         measured = evaluate_test_split(loaded, *tested, run)
         summary["test_metrics"] = {"auc": measured["auc"], "accuracy": measured["accuracy"]}

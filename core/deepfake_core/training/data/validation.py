@@ -16,6 +16,12 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.calibration import sigmoid
 from deepfake_core.evaluation.grouping import places_by_source
+from deepfake_core.runtimes.torch import autocast, to_device
+
+BATCH = 64
+"""Images of a forward pass on a CPU, whose caches hold no larger ones."""
+BATCH_ON_GPU = 256
+"""Images of a forward pass on a GPU."""
 
 
 class Images(Protocol):
@@ -59,56 +65,73 @@ class ValidationSet:
             )
 
 
-@torch.inference_mode()
 def validation_logits(
-    model: nn.Module, images: Images, batch_size: int = 64, *, rank: int = 0, processes: int = 1
+    model: nn.Module,
+    images: Images,
+    batch_size: int | None = None,
+    *,
+    precision: str = "fp32",
+    rank: int = 0,
+    processes: int = 1,
 ) -> NDArray[np.float64]:
-    """Compute logits ``float64 [N]`` for images ``uint8 [N, H, W, 3]`` RGB or clips ``uint8 [N, T, H, W, 3]`` RGB.
+    """Compute the logits ``float64 [N]`` of N images; the arguments are those of :func:`validation_outputs`."""
+    found = validation_outputs(model, images, batch_size, precision=precision, rank=rank, processes=processes)
+    logit: NDArray[np.float64] = found[0]
+    return logit
+
+
+@torch.inference_mode()
+def validation_outputs(
+    model: nn.Module,
+    images: Images,
+    batch_size: int | None = None,
+    *,
+    precision: str = "fp32",
+    evidence: bool = False,
+    rank: int = 0,
+    processes: int = 1,
+) -> NDArray[np.float64]:
+    """Compute the logits of N images and, where they are wanted, the highest evidence logits: ``float64 [1 or 2, N]``.
+
+    A GPU works on a batch while the host reads the next one, and gives its results once, at the end.
 
     Args:
         model: A :class:`~deepfake_core.contract.detector.WithPreprocess`; it runs in evaluation mode, and is in its
             former mode afterwards.
-        images: Images or clips as the detector sees them.
-        batch_size: Number of images per forward pass.
+        images: Images ``uint8 [N, H, W, 3]`` RGB or clips ``uint8 [N, T, H, W, 3]`` RGB as the detector sees them.
+        batch_size: Number of images per forward pass; by default :data:`BATCH` or, on a GPU, :data:`BATCH_ON_GPU`.
+        precision: Precision of the forward pass on a GPU: ``"fp32"``, ``"bf16"`` or ``"fp16"``. A CPU computes in fp32,
+            as the packaged model does.
+        evidence: Whether the second output of the model is an evidence map, of whose cells the highest is wanted.
         rank: Number of this process.
-        processes: Number of processes. Each computes its share of the batches, and all return all logits.
+        processes: Number of processes. Each computes its share of the batches, and all return everything.
     """
+    device = next(model.parameters()).device
+    size = batch_size or (BATCH_ON_GPU if device.type == "cuda" else BATCH)
     training = model.training
     model.eval()
-    starts = range(rank * batch_size, len(images), processes * batch_size)
-    logits = [(start, _outputs(model, images[start : start + batch_size])[0].float().cpu().numpy()) for start in starts]
+    batches = {
+        start: _outputs(model, to_device(images[start : start + size], device), precision, evidence=evidence)
+        for start in range(rank * size, len(images), processes * size)
+    }
     model.train(training)
+    ends = np.cumsum([outputs.shape[1] for outputs in batches.values()])
+    copied = torch.cat(list(batches.values()), 1).cpu().numpy() if batches else np.empty((1 + evidence, 0), np.float32)
+    parts = list(zip(batches, np.split(copied, ends[:-1], axis=1), strict=bool(batches)))
     if processes > 1:
-        logits = sorted(gather_object(logits), key=lambda part: part[0])
-    return np.concatenate([part for _, part in logits]).astype(np.float64)
+        parts = sorted(gather_object(parts), key=lambda part: part[0])
+    return np.concatenate([part for _, part in parts], axis=1).astype(np.float64)
 
 
-@torch.inference_mode()
-def strongest_evidence(
-    model: nn.Module, images: Images, chosen: NDArray[np.bool_], batch_size: int = 64
-) -> NDArray[np.float64]:
-    """Compute the highest evidence logit of each of n chosen images, float64 ``[n]``.
-
-    Args:
-        model: A :class:`~deepfake_core.contract.detector.WithPreprocess` in evaluation mode, whose second output is an
-            evidence map.
-        images: Images as the detector sees them.
-        chosen: Which of the images to take, ``bool [N]``.
-        batch_size: Number of images that are read at once.
-    """
-    highest: list[NDArray[np.float32]] = []
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        if chosen[part].any():
-            cells = _outputs(model, images[part][chosen[part]])[1].float().flatten(1)
-            highest.append(cells.amax(dim=1).cpu().numpy())
-    return np.concatenate(highest).astype(np.float64)
-
-
-def _outputs(model: nn.Module, images: NDArray[np.uint8]) -> tuple[Tensor, ...]:
-    device = next(model.parameters()).device
-    output = model(torch.from_numpy(np.ascontiguousarray(images)).to(device))
-    return output if isinstance(output, tuple) else (output,)
+def _outputs(model: nn.Module, images: Tensor, precision: str, *, evidence: bool) -> Tensor:
+    """Return the logits and, where they are wanted, the highest evidence logits, ``float32 [1 or 2, n]``."""
+    with autocast(images.device, precision if images.is_cuda else "fp32"):
+        output = model(images)
+    outputs = output if isinstance(output, tuple) else (output,)
+    rows = [outputs[0].float()]
+    if evidence:
+        rows.append(outputs[1].float().flatten(1).amax(dim=1))
+    return torch.stack(rows)
 
 
 def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) -> dict[str, float]:

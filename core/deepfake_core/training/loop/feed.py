@@ -37,7 +37,7 @@ class Ready:
         Closing the generator, or an error in it, ends the processes and threads that make samples.
         """
         device = self.accelerator.device
-        side = torch.cuda.Stream(device) if device.type == "cuda" else None
+        side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         before = None  # the end of the step before the last one that was handed out
         with closing(self.feed.from_step(start, stop)) as steps:
             if side is None:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
+from deepfake_core.runtimes.torch import autocast
 from deepfake_core.training.data.batches import Part
+from deepfake_core.training.loop.compiled import Forward
 from deepfake_core.training.loop.optim import ascend, build_optimizer, freeze, restore
 from deepfake_core.training.recipes.stages import Stage
 
@@ -49,9 +51,8 @@ class Stepper:
         self.precision = working_precision(recipe.precision, accelerator.device)
         self.optimizer = build_optimizer(groups, stage.phase, recipe.optimizer)
         self.learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self.wrapped: Any = accelerator.prepare_model(model)
-        if recipe.compile:
-            self.wrapped = torch.compile(self.wrapped, backend=recipe.compile_backend)
+        self.forward = Forward(model, recipe, stage, accelerator)
+        self.wrapped: Any = accelerator.prepare_model(self.forward)
 
     def __call__(self, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
         """Take one optimiser step.
@@ -62,6 +63,10 @@ class Stepper:
         Returns:
             The mean loss and the norm of the gradient before clipping, both ``float32 []`` on the device.
         """
+        with self.forward.step(parts[0].tensors["images"].flatten(0, 1).shape):
+            return self._step(parts)
+
+    def _step(self, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
         device = self.accelerator.device
         total = torch.zeros((), device=device)
         for number, part in enumerate(parts, 1):
@@ -78,7 +83,9 @@ class Stepper:
             self.accelerator.backward(self._loss(batch))
             restore(self.learning, changes)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.learning, self.recipe.grad_clip or float("inf"))
+        norm = nn.utils.get_total_norm([p.grad for p in self.learning if p.grad is not None])
+        if self.recipe.grad_clip:
+            nn.utils.clip_grads_with_norm_(self.learning, self.recipe.grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -86,11 +93,7 @@ class Stepper:
 
     def _loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         smoothing = self.recipe.label_smoothing
-        with torch.autocast(
-            self.accelerator.device.type,
-            torch.float16 if self.precision == "fp16" else torch.bfloat16,
-            enabled=self.precision != "fp32",
-        ):
+        with autocast(self.accelerator.device, self.precision):
             output = self.wrapped(batch["images"])
         smoothed = batch["fake"] * (1 - smoothing) + smoothing / 2
         return self.detector.loss(_float(output), {**batch, "fake": smoothed})

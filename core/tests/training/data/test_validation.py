@@ -8,11 +8,12 @@ from tiny_run import Bright
 
 from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.training.data import validation
 from deepfake_core.training.data.validation import (
     ValidationSet,
-    strongest_evidence,
     validation_logits,
     validation_metrics,
+    validation_outputs,
 )
 
 pytestmark = pytest.mark.torch
@@ -69,7 +70,7 @@ def test_scores_do_not_depend_on_batches():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_the_strongest_place_of_the_chosen_images(batch_size: int) -> None:
+def test_the_strongest_place_of_every_image(batch_size: int) -> None:
     class Cells(torch.nn.Module):
         """Its evidence map is the red channel."""
 
@@ -81,6 +82,23 @@ def test_the_strongest_place_of_the_chosen_images(batch_size: int) -> None:
             return images.float().mean((1, 2, 3)), images[..., 0].float()
 
     images = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
-    chosen = np.array([False, False, True, False, True, True, False])
-    found = strongest_evidence(Cells(), images, chosen, batch_size)
-    np.testing.assert_array_equal(found, images[chosen, ..., 0].max((1, 2)))
+    logit, strongest = validation_outputs(Cells(), images, batch_size, evidence=True)
+    np.testing.assert_array_equal(strongest, images[..., 0].max((1, 2)))
+    np.testing.assert_allclose(logit, images.mean((1, 2, 3)), rtol=1e-6)
+
+
+def test_a_cpu_validates_in_full_precision_as_the_package_computes():
+    images = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    model = WithPreprocess(Bright().build(), Bright.preprocess)
+    exact = validation_logits(model, images)
+    np.testing.assert_array_equal(validation_logits(model, images, precision="bf16"), exact)
+
+
+def test_more_processes_than_batches(monkeypatch):
+    images = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    model = WithPreprocess(Bright().build(), Bright.preprocess)
+    parts = []
+    monkeypatch.setattr(validation, "gather_object", lambda part: parts.extend(part) or parts or [(0, np.zeros((1, 1)))])
+    for rank in (2, 1, 0):
+        found = validation_logits(model, images, 4, rank=rank, processes=3)
+    torch.testing.assert_close(found, validation_logits(model, images), rtol=1e-5, atol=1e-6)
