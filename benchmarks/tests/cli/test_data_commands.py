@@ -171,6 +171,27 @@ def test_a_store_gains_landmarks_in_place(tmp_path, monkeypatch):
         assert "is a store already; add landmarks to it with --landmarks and without --out" in refused.stderr
 
 
+@pytest.mark.torch
+def test_a_store_is_packed_into_one_file_that_other_commands_read(tmp_path):
+    store, packed = tmp_path / "store", tmp_path / "faces.pack"
+    invoke("prepare", "sample", "--out", store, "--side", 64, "--max-images", 6)
+    terms = tmp_path / "sources.toml"
+    terms.write_text('[[source]]\nname = "faces"\nwhat = "drawn"\nterms = "none"\n')
+    done = invoke("pack", store, "--out", packed, "--side", 48, "--quality", 80, "--sources", terms)
+    assert done.exit_code == 0, done.output
+    assert re.match(rf"{packed}: 6 pictures, 4 real and 2 fake, 0\.\d MB in 1 file; use it as", done.stdout)
+    assert "note: it has no landmarks" in done.stderr
+    kept = open_dataset(f"crops:{packed}").store  # type: ignore[attr-defined]
+    assert (kept.packed.coding, kept.packed.side, kept.packed.terms[0].terms) == ("webp", 48, "none")
+    assert invoke("check", packed).stdout == invoke("check", store).stdout
+    assert invoke("stats", packed).exit_code == 0
+    again = invoke("pack", packed, "--out", packed)
+    assert "is the pack that is to be packed; name another file" in again.stderr
+    other = invoke("pack", "sample:faces", "--out", packed)
+    assert other.exit_code == 2
+    assert "is no store of faces; make one with dfbench data prepare sample:faces --out FOLDER" in other.stderr
+
+
 def test_wilddeepfake_is_limited_unless_told_otherwise(tmp_path, monkeypatch):  # 004-7
     from deepfake_bench.cli.data import prepare
     from deepfake_core.datasets.layouts.image_folder import ImageFolder
@@ -196,6 +217,7 @@ def test_the_documentation_shows_what_the_commands_print(tmp_path, monkeypatch):
         "split",
         "stats",
         "prepare",
+        "pack",
     ]
     for command, expected in shown:
         done = invoke(*shlex.split(command))

@@ -18,6 +18,7 @@ from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.data.manifest import held_out_hashes
 from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.discovery.artifacts import Package, read_package
 from deepfake_core.errors import DeepfakeError
@@ -97,7 +98,7 @@ def train(
         start: Model of the same architecture whose weights the run starts from; by default the recipe decides between
             the backbone's public weights and random ones.
         download: Whether to download the backbone's public weights where they are not on this machine.
-        terms: Licence terms of the sources, for the model's provenance.
+        terms: Licence terms of the sources, for the model's provenance; by default those that a pack of crops holds.
         tries: Recipe that the run tries out in small, whose packages must be installed, too.
         on_start: Function that is called once everything was checked that can be checked before the data are read.
         on_validation: Function that is called with the step and the metrics of each validation; it may raise
@@ -128,6 +129,8 @@ def train(
     dataset, validating, testing = (_opened(given) for given in (data, valid, test or None))
     assert dataset is not None
     check_installed(detector, recipe, track, (dataset, validating, testing), tries)
+    if not terms and isinstance(dataset, StoredCrops) and dataset.store.packed is not None:
+        terms = dataset.store.packed.terms
     seed_everything(recipe.seed)
     network = detector.build()
     check_outputs(network, detector.manifest(name, "untrained"))

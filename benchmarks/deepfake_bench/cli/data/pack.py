@@ -24,22 +24,22 @@ def pack(
     out: Annotated[
         Path, typer.Option(metavar="FILE.pack", help="File of the pack, which training reads as crops:FILE.pack.")
     ],
-    max_mb: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N", min=1, help="Largest size of a file, in megabytes; others follow beside it, as FILE.2.pack."
-        ),
-    ] = None,
-    quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Quality of the coded faces.")] = 90,
-    side: Annotated[
-        int | None,
-        typer.Option(metavar="PIXELS", min=16, help="Longest side of a face, in pixels; larger ones are reduced."),
-    ] = None,
     coding: Annotated[Coding, typer.Option("--format", help="Format in which all faces are coded anew.")] = Coding.webp,
+    quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Quality of the coded faces.")] = 90,
     sources: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.toml", help="TOML file with the origin of each source, and its terms, to be kept in the pack."
+        ),
+    ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", min=16, help="Longest side of a face, in pixels; larger ones are reduced."),
+    ] = None,
+    max_mb: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", min=1, help="Largest size of a file, in megabytes; others follow beside it, as FILE.2.pack."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace another file of the same name.")] = False,
