@@ -134,7 +134,7 @@ def validate(model: nn.Module) -> dict[str, float]:
     return {"val_loss": float(loss), "auc": float(above)}
 
 
-def run(folder: Path, recipe: TrainRecipe = RECIPE, *, detector=None, data=None, hooks=None, check=validate):
+def run(folder: Path, recipe: TrainRecipe = RECIPE, *, detector=None, data=None, hooks=None, check=validate, **options):
     """Train; returns the progress and the folder."""
     files = Folder(folder)
     detector = detector or Bright()
@@ -149,6 +149,7 @@ def run(folder: Path, recipe: TrainRecipe = RECIPE, *, detector=None, data=None,
         files,
         accelerator,
         hooks or Hooks(),
+        **options,
     )
     return progress, files
 

@@ -82,8 +82,10 @@ def show(run: Run) -> None:
     typer.echo(f"{printable(str(run))}: {described.status}, best {_best(described) or '-'}, step {described.step}")
     if described.reason:
         typer.echo(f"damaged: {printable(described.reason)}", err=True)
-    test = read_json(run / "metrics.json").get("test_metrics")
-    if test:
+    written = read_json(run / "metrics.json")
+    if taken := written.get("training"):
+        typer.echo("training: " + _taken(taken))
+    if test := written.get("test_metrics"):
         typer.echo("test: " + ", ".join(f"{key} {number_text(value)}" for key, value in test.items()))
     if described.entry is not None:
         for said in advice_of(run):
@@ -126,6 +128,14 @@ def _as_json(run: RunInfo, runs: Path) -> dict[str, Any]:
 
 def _best(run: RunInfo) -> str:
     return f"{run.entry.monitor} {run.entry.value:.4f}" if run.entry and run.entry.value is not None else ""
+
+
+def _taken(taken: dict[str, Any]) -> str:
+    """Return what a training took, in words."""
+    from deepfake_core.progress import duration
+
+    said = f"{taken['steps']:,} steps, {taken['images']:,} images, {duration(taken['seconds'])}"
+    return said if taken["bit_reproducible"] else f"{said}; it cannot be repeated bit by bit"
 
 
 def _when(moment: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +80,16 @@ def train(
         str | None,
         typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
     ] = None,
+    stop_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Moment by which the model is packaged, however long the recipe is: 20:30, or 2026-03-01T20:30.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="The same in minutes from now, the preparation of data included.")
+    ] = None,
     download: Download = False,
     device: Device = "auto",
 ) -> None:
@@ -91,13 +101,17 @@ def train(
         dfbench train lite --data my-pictures/ --run-dir runs/mine
         dfbench train lite --run-dir runs/mine --resume
         dfbench train lite --data my-pictures/ --recipe two-phase --set batch_size=16
+        dfbench train lite --data my-pictures/ --stop-at 20:30
     """
     from deepfake_core.errors import DeepfakeError
+    from deepfake_core.training.recipes.deadline import seconds_until
     from deepfake_registry.provenance import read_terms
 
     if list_recipes:
         recipes(detector)
         return
+    seconds = seconds_until(stop_at, minutes)
+    end = None if seconds is None else datetime.now().astimezone() + timedelta(seconds=seconds)
     loaded = to_train(detector, track)
     stored = stored_run(detector, run_dir) if resume else None
     wanted = list(changes or [])
@@ -123,6 +137,7 @@ def train(
         terms=read_terms(sources) if sources else (),
         tries=real[1] if smoke_run else None,
         on_start=lambda: announce(loaded, settings, folder),
+        stop_at=end,
         **tracked,
     )
     if is_first_process():

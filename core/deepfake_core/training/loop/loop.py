@@ -128,7 +128,8 @@ def fit(
             optimizer = take_step.optimizer
             if state and not fresh:
                 checkpoint.restore_optimizer(state, optimizer, scaler)
-            budget = Budget(stage, first, progress, closings=0.0 if later else 1.0 + after, clock=clock, agree=agree)
+            closings = 0.0 if later else 1.0 + after
+            budget = Budget(stage, first, progress, every=eval_every, closings=closings, clock=clock, agree=agree)
             log.info("phase %s: %s", stage.phase.name, _described(budget, progress))
 
             while not budget.over:

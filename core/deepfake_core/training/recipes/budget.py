@@ -70,6 +70,7 @@ class Budget:
         stage: The phase.
         first: Number of its first step.
         spent: What the run has used so far; the budget keeps it up to date.
+        every: Number of steps between validations.
         closings: Time to keep free at its end, in times of a validation with its checkpoint; 0 where the phase does not
             end with a validation.
         clock: The clock.
@@ -82,12 +83,13 @@ class Budget:
         first: int,
         spent: Spent,
         *,
+        every: int,
         closings: float = 0.0,
         clock: Clock = time.monotonic,
         agree: Agree | None = None,
     ) -> None:
         self.stage, self.first, self.spent = stage, first, spent
-        self.closings, self.clock, self.agree = closings, clock, agree
+        self.every, self.closings, self.clock, self.agree = every, closings, clock, agree
         spent.by_clock = spent.by_clock or stage.seconds is not None
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._mark, self._validation, self._saving = clock(), 0.0, 0.0
@@ -130,8 +132,9 @@ class Budget:
             self._warm -= 1
         else:
             self._recent.append(took)
-        self.spent.share += (1 - self.spent.share) / max(1.0, self._left)
+        self.spent.share += (1 - self.spent.share) / max(1.0, self._expected)
         self._left -= 1
+        self._expected -= 1
         self._silent -= 1
         if self._silent <= 0:
             self._look()
@@ -164,7 +167,7 @@ class Budget:
     def _look(self) -> None:
         """Find out how many steps are left, counted from now."""
         steps = math.inf if self.stage.steps is None else float(self.first + self.stage.steps - self.spent.step)
-        self._left, self._early, self._late, self._silent = steps, False, False, 1
+        self._left, self._expected, self._early, self._late, self._silent = steps, steps, False, False, 1
         if self.stage.seconds is None:
             return
         closing = SAFETY * (self.spent.closing_seconds or 0.0)
@@ -173,12 +176,14 @@ class Budget:
         left = free / each if each > 0 else math.inf if free > 0 else 0.0
         unknown = self.closings > 0 and self.spent.closing_seconds is None
         early = unknown and self.spent.phase_seconds >= FIRST_VALIDATION * self.stage.seconds
+        late = free < 2 * closing
+        expected = left if late or each == 0 else free / (each + closing / self.every)
         silent = min(_AGREED_STEPS, max(1, int(_AGREED_S / each))) if each > 0 else 1
-        said = [min(steps, left), float(early), float(free < 2 * closing), float(silent)]
+        said = [min(steps, left), min(steps, expected), float(early), float(late), float(silent)]
         if self.agree is not None:
             said = self.agree(said)
-            self._silent = int(said[3])
-        self._left, self._early, self._late = said[0], bool(said[1]), bool(said[2])
+            self._silent = int(said[4])
+        self._left, self._expected, self._early, self._late = said[0], said[1], bool(said[2]), bool(said[3])
 
 
 def limited(stage: Stage, later: Sequence[Stage], spent: Spent, run_seconds: float | None) -> Stage:

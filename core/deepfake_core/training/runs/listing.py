@@ -26,7 +26,7 @@ FILES: Mapping[str, str] = MappingProxyType(
         "run.log": "log with times: settings, phases, metrics, warnings, unreadable pictures",
         "unreadable.csv": "pictures that could not be read, with the reason",
         "metrics_log.csv": "one row for each validation: losses, AUC, accuracy, learning rate, …",
-        "metrics.json": "history, best_val_auc, test_metrics, timestamp; written when the run finishes",
+        "metrics.json": "history, best_val_auc, test_metrics, steps and time, timestamp; written at the end",
         "metrics_test.json": "metrics of the best model on the test split, measured once",
         "predictions.csv": "the score of every test sample",
         "validation_scores.npz": "logit, label and family of every validation sample at the best model",

@@ -257,8 +257,8 @@ class RunDir:
         The history is that of ``metrics_log.csv``. Other entries of an existing file are kept.
 
         Args:
-            summary: Further entries, such as ``test_metrics`` with ``auc`` and ``accuracy``, or ``best_val_auc``
-                where it is not the greatest of the history.
+            summary: Further entries, such as ``test_metrics`` with ``auc`` and ``accuracy``, ``training`` with what it
+                took, or ``best_val_auc`` where it is not the greatest of the history.
 
         Returns:
             The content of the file; it is empty in a process that does not write.
