@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from PIL import Image
 
 from deepfake_core.data.crops import landmarks
 from deepfake_core.data.crops.face_mesh import POINTS
+from deepfake_core.data.crops.neighbours import write_neighbours
 from deepfake_core.data.crops.prepare import prepare
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.crop_store.store import INDEX, RECORD, CropStore, read_record
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.testing import draw_face
@@ -61,6 +65,20 @@ def eyes_as_landmarks(monkeypatch):
     monkeypatch.setattr(landmarks, "FaceMesh", Mesh)
     monkeypatch.setattr(landmarks, "model_file", lambda: None)
     return found
+
+
+def draw_landmarks(store):
+    """Give a store landmarks that are drawn within its faces, where no face mesh is to be had; return it anew."""
+    rng = np.random.default_rng(0)
+    angle, radius = rng.uniform(0, 2 * np.pi, len(POINTS)), np.sqrt(rng.uniform(0, 1, len(POINTS)))
+    shape = np.column_stack([np.cos(angle), np.sin(angle)]) * radius[:, None] / 2 + 0.5  # within the box
+    shapes = shape + rng.normal(0, 0.01, (len(store), 1, 2))
+    points = (store.boxes[:, None, :2] + shapes * store.boxes[:, None, 2:]) / store.sizes[:, None, ::-1]
+    np.save(store.folder / INDEX / "points.npy", points.astype(np.float16))
+    write_neighbours(store.folder / INDEX / "neighbours.npy", points, store.sizes, store.fake, store.groups)
+    record = {**read_record(store.folder), "landmarks": store.landmarks_record()}
+    (store.folder / RECORD).write_text(json.dumps(record))
+    return CropStore(store.folder)
 
 
 class Failing(ImageFolder):

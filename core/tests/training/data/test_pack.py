@@ -1,7 +1,6 @@
 """Packs: what they keep of a store, that damage is found and named, and that nothing half-written stays."""
 
 import errno
-import json
 import pickle
 import re
 import subprocess
@@ -11,7 +10,7 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-from crop_stores import Listed, face_store
+from crop_stores import Listed, draw_landmarks, face_store
 
 from deepfake_core.data.check import check
 from deepfake_core.data.crops import pack as pack_module
@@ -32,19 +31,9 @@ KEPT = ("fake", "sources", "groups", "families", "splits", "videos", "frames", "
 TERMS = SourceTerms(name="data", what="drawn faces", terms="none")
 
 
-def with_landmarks(store):
-    """Give a store landmarks as the finder writes them, drawn at random, because a face mesh may not be installed."""
-    points = np.random.default_rng(0).uniform(0, 1, (len(store), 119, 2)).astype(np.float16)
-    np.save(store.folder / "index" / "points.npy", points)
-    np.save(store.folder / "index" / "neighbours.npy", np.full((len(store), 40), -1, np.int32))
-    record = json.loads((store.folder / "store.json").read_bytes()) | {"landmarks": store.landmarks_record()}
-    (store.folder / "store.json").write_text(json.dumps(record))
-    return CropStore(store.folder)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return with_landmarks(face_store(tmp_path_factory.mktemp("faces"), real=3, fake=2))
+    return draw_landmarks(face_store(tmp_path_factory.mktemp("faces"), real=3, fake=2))
 
 
 @pytest.fixture(scope="module")
