@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +112,10 @@ def check_own_splits(dataset: Dataset, recipe: TrainRecipe) -> None:
         store = dataset.store
         training, validation = not_held_out(store), store.rows("valid")
         identities = identity_of(store, training), identity_of(store, validation)
-    elif any(sample.split == "valid" for sample in dataset):
+    elif any(dataset.of_split("valid")):
         identities = (
             SplitIdentity.of(sample for sample in dataset if sample.split in ("", "train")),
-            SplitIdentity.of(sample for sample in dataset if sample.split == "valid"),
+            SplitIdentity.of(dataset.of_split("valid")),
         )
     else:
         return
@@ -189,9 +191,11 @@ def identity_of(store: CropStore, rows: Rows) -> SplitIdentity:
 
 
 def rejected(store: CropStore) -> dict[str, str]:
-    """Return the names of the files that were left out of a store, with the reason."""
-    with (store.folder / REJECTED).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+    """Return the names of the files that were left out of a store, with the reason, as far as the store has them."""
+    if not store.members.exists(REJECTED):
+        return {}
+    lines = store.members.content(REJECTED).decode("utf-8", "surrogateescape")
+    return {row["path"]: row["reason"] for row in csv.DictReader(io.StringIO(lines, newline=""))}
 
 
 def hashes_of(dataset: Dataset, store: CropStore, cache_dir: Path) -> Path:

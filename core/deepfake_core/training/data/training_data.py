@@ -24,8 +24,8 @@ from deepfake_core.training.data.validation import ValidationSet
 ROLES = ("real", "fake")
 """Names of the classes 0 and 1 of a source in a manifest."""
 
-IMPLAUSIBLE = "face landmarks are implausible"
-UNUSABLE = (NO_FACE, IMPLAUSIBLE)
+NO_LANDMARKS = "no plausible face landmarks"
+UNUSABLE = (NO_FACE, NO_LANDMARKS)
 """Reasons for which a picture is left out although it can be read."""
 
 

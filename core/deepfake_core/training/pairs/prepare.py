@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.data.crops.prepare import spread
-from deepfake_core.data.fact_cache import locked_cache
-from deepfake_core.data.naming import folder_of, relative_name
-from deepfake_core.data.splits import subset_by_group
-from deepfake_core.datasets import Dataset, Sample
-from deepfake_core.datasets.files import file_state
-from deepfake_core.datasets.labels import counted, labels_read
+from deepfake_core.data.crops.landmarks import find_landmarks
+from deepfake_core.datasets import Dataset
+from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
-from deepfake_core.inputs.faces import WEIGHTS
-from deepfake_core.training.data.stores import SplitIdentity, fingerprint
-from deepfake_core.training.data.training_data import TrainingData
+from deepfake_core.training.data.stores import (
+    PICTURE_FRAMES,
+    Rows,
+    check_own_splits,
+    counts,
+    divided,
+    fingerprint,
+    hashes_of,
+    identity_of,
+    prepared,
+    rejected,
+    share_of,
+)
+from deepfake_core.training.data.training_data import NO_LANDMARKS, TrainingData
 from deepfake_core.training.data.validation import ValidationSet
-from deepfake_core.training.pairs.face_table import FaceTable, split_by_group
-from deepfake_core.training.pairs.faces import find_faces, load_crops
-from deepfake_core.training.pairs.maker import PairMaker, PairSource
+from deepfake_core.training.data.views import StoreCrops, check_margin
+from deepfake_core.training.pairs.device.feed import DevicePairs
+from deepfake_core.training.pairs.draws import FAMILIES
+from deepfake_core.training.pairs.faces import MARGIN, SIDE, Faces
 from deepfake_core.training.pairs.pairs import PairDataset, validation_pairs
-from deepfake_core.training.pairs.reconstruct import VALIDATION_DECODER, load_reconstructions, training_decoders
+from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.reconstruct import Autoencoders, training_decoders, validation_decoders
 from deepfake_registry.manifest import FaceCrop
 
 log = logging.getLogger("deepfake.training")
@@ -44,48 +50,55 @@ DATA_SEED = 42
 def pairs_training_data(
     detector: Detector, dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, device: torch.device
 ) -> TrainingData:
-    """Find faces, cut them out, split them by group, and make reconstructions and the validation set.
+    """Prepare a store of faces with landmarks, split it, and make reconstructions and the validation set.
+
+    A dataset that is a store already is used as it is.
 
     Args:
         detector: Detector to train, whose preprocessing decides the crops.
         dataset: Data to train on; its test split is left out.
         recipe: Recipe of the run.
-        cache_dir: Folder in which faces, crops and reconstructions are kept.
+        cache_dir: Folder in which stores, autoencoders and reconstructions are kept.
         device: Device on which the autoencoders are trained.
 
     Raises:
-        TrainingDataError: The detector takes whole pictures, or the data are unusable.
+        TrainingDataError: The detector takes whole pictures, the store has no landmarks, or the data are unusable.
     """
     margin = face_margin(detector)
     if recipe.overfit:
         raise TrainingDataError("samples='pairs' draws every pair anew; overfit a few of samples='pictures' instead")
-    samples = [sample for sample in dataset if sample.split != "test"]
-    samples = list(spread(samples, len(samples), recipe.max_images or len(samples)))
-    log.info("%s: %s", dataset.root, labels_read(counted(samples)))
-    training_identity = SplitIdentity.of(sample for sample in samples if sample.split != "valid")
-    validation_identity = SplitIdentity.of(sample for sample in samples if sample.split == "valid")
-    training_identity.check_disjoint(validation_identity, "training and validation", recipe)
-    table_file = _table_file(samples, cache_dir, dataset.state)
-    table, training, held_out = _pair_sources(dataset, samples, table_file, recipe, device)
-    validation = _pair_validation(detector, held_out, dataset, recipe, cache_dir, margin)
+    if isinstance(dataset, StoredCrops):
+        Faces(dataset.store)  # refuses what pairs cannot be made from, before anything is read
+    check_own_splits(dataset, recipe)
+    store = _store(dataset, recipe, cache_dir, margin)
+    check_margin(store, detector.preprocess)
+    faces = Faces(store)
+    rows, held = divided(store, recipe)
+    unusable = np.concatenate([rows[~faces.usable[rows]], held[~faces.usable[held]]])
+    rows, held = rows[faces.usable[rows]], held[faces.usable[held]]
+    rows = share_of(store, rows, recipe)
+    identity, held_identity = identity_of(store, rows), identity_of(store, held)
+    identity.check_disjoint(held_identity, "training and validation", recipe)
+    training, validation, autoencoders = _sources(faces, rows, held, recipe, cache_dir, device)
+    how: dict[str, Any] = {
+        "size": detector.preprocess.resize.height,
+        "margin": margin,
+        "cells": detector.evidence_size[0] if detector.evidence_size else 1,
+    }
+    models = autoencoders.models if autoencoders is not None else []
     return TrainingData(
-        PairDataset(
-            PairMaker(training),
-            recipe,
-            size=detector.preprocess.resize.height,
-            margin=margin,
-            cells=detector.evidence_size[0] if detector.evidence_size else 1,
-        ),
-        validation,
-        dict(sorted(Counter(zip(table.sources.tolist(), table.fake.tolist(), strict=True)).items())),
-        fingerprint(
-            "\n".join([*table.paths.tolist(), *table.digests.tolist()]), table.boxes, table.fake.astype(np.float32)
-        ),
-        len(samples),
-        training_identity | validation_identity,
-        table.paths[training.rows[:10]].tolist(),
-        dict(table.rejected),
-        hashes=_hashes(table_file),
+        PairDataset(Planner(training, recipe.pairs.pseudo.model_dump(), **how), recipe),
+        _validation(detector, validation, recipe, how),
+        counts(store, np.union1d(rows, held)),
+        fingerprint(store.fingerprint, str(store.landmarks_record())),
+        store.samples,
+        identity | held_identity,
+        [store.origin(int(row)) for row in rows[:10]],
+        rejected(store) | {store.origin(int(row)): NO_LANDMARKS for row in unusable},
+        hashes=hashes_of(dataset, store, cache_dir),
+        make_feed=(lambda recipe, accelerator: DevicePairs(training, models, recipe, accelerator, **how))
+        if recipe.augment_on == "device"
+        else None,
     )
 
 
@@ -104,101 +117,58 @@ def face_margin(detector: Detector) -> float:
     return crop.margin
 
 
-def _table_file(
-    samples: Sequence[Sample],
-    cache_dir: Path,
-    state: Callable[[Sample], object] = lambda sample: file_state(sample.path),
-) -> Path:
-    """Return the file that keeps the faces of these samples, as long as their files stay as they are.
+def _store(dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, margin: float) -> CropStore:
+    """Return the store of a dataset's faces, with landmarks unless the dataset is a store itself."""
+    settings = {"margin": max(MARGIN, margin), "side": SIDE, "frames": PICTURE_FRAMES, "max_images": recipe.max_images}
+    store = prepared(dataset, cache_dir, "pairs", settings)
+    log.info("%s: %s", store.dataset, store.labels or "labels: as the store has them")
+    return store if isinstance(dataset, StoredCrops) else find_landmarks(store)
 
-    Args:
-        samples: Samples to look for faces in.
-        cache_dir: Folder of the file.
-        state: Function that tells whether the file of a sample is still the same: :meth:`Dataset.state`.
+
+def _sources(
+    faces: Faces, rows: Rows, held: Rows, recipe: TrainRecipe, cache_dir: Path, device: torch.device
+) -> tuple[PairSource, PairSource, Autoencoders | None]:
+    """Return the sources of training and of validation pairs, and the autoencoders of which they have reconstructions.
+
+    The loading processes have reconstructions of some faces only, because they have no time to make them; a device
+    makes those of all training faces anew.
     """
-    key = hashlib.sha256(WEIGHTS.encode())
-    for sample in samples:
-        names = f"{int(sample.is_fake)} {sample.source} {sample.group} {sample.name} {sample.identities}"
-        key.update(os.fsencode(f"{names} {state(sample)!r}\n"))
-    return cache_dir / f"faces-{key.hexdigest()[:16]}.npz"
-
-
-def _hashes(table_file: Path) -> Path:
-    """Return the file that keeps the hashes of the pictures in which the faces of ``table_file`` were found."""
-    return table_file.with_suffix(".hashes")
-
-
-def _pair_sources(
-    dataset: Dataset, samples: Sequence[Sample], table_file: Path, recipe: TrainRecipe, device: torch.device
-) -> tuple[FaceTable, PairSource, PairSource]:
-    """Return all faces, the source of training pairs and the source of validation pairs."""
-    cache_dir = table_file.parent
+    pairs, real = recipe.pairs, rows[faces.fake[rows] == 0]
+    if not pairs.pseudo.reconstruct or not len(real):
+        return PairSource(faces, rows), PairSource(faces, held), None
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with locked_cache(_hashes(table_file)) as hashes:
-        if not table_file.exists():
-            find_faces(samples, dataset, hashes).save(table_file)
-    table = FaceTable.read(table_file)
-    pixels = load_crops(table, dataset, cache_dir)
-    rows, held_out = split_by_group(table, recipe.validation_share)
-    if own := {relative_name(sample, folder_of(dataset)) for sample in samples if sample.split == "valid"}:
-        held = np.array([name in own for name in table.paths.tolist()])
-        rows, held_out = np.flatnonzero(~held), np.flatnonzero(held)
-    strata = list(zip(table.sources[rows].tolist(), table.fake[rows].tolist(), strict=True))
-    rows = rows[subset_by_group(table.families[rows].tolist(), recipe.data_share, recipe.seed, strata)]
-    pairs = recipe.pairs
-    reconstructed = np.empty(0, np.intp)
-    reconstructions: list[NDArray[np.uint8]] = []
-    if pairs.pseudo.reconstruct:
-        real = np.flatnonzero(table.fake == 0)
-        reconstructed = real[:: max(1, -(-len(real) // pairs.reconstructed))]
-        reconstructions = load_reconstructions(
-            pixels,
-            reconstructed,
-            np.intersect1d(real, rows),
-            cache_dir,
-            steps=pairs.autoencoder_steps,
-            device=device,
-            seed=DATA_SEED,
-        )
-    decoders = training_decoders(len(reconstructions))
-    kept = (VALIDATION_DECODER,) if reconstructions else ()
-    training = PairSource(table, pixels, rows, reconstructions, reconstructed, decoders)
-    return table, training, PairSource(table, pixels, held_out, reconstructions, reconstructed, kept)
+    autoencoders = Autoencoders.load(
+        faces, real, cache_dir, count=pairs.autoencoders, steps=pairs.autoencoder_steps, device=device, seed=DATA_SEED
+    )
+    trained, kept = training_decoders(pairs.autoencoders), validation_decoders(pairs.autoencoders)
+    checked = autoencoders.reconstructions(faces, held[faces.fake[held] == 0], kept, cache_dir, most=pairs.validation)
+    validation = PairSource(faces, held, kept, checked.rows, checked)
+    if recipe.augment_on == "device":
+        return PairSource(faces, rows, trained), validation, autoencoders
+    made = autoencoders.reconstructions(faces, real, trained, cache_dir, most=pairs.reconstructed)
+    return PairSource(faces, rows, trained, made.rows, made), validation, autoencoders
 
 
-def _pair_validation(
-    detector: Detector, source: PairSource, dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, margin: float
-) -> ValidationSet:
+def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how: dict[str, Any]) -> ValidationSet:
     """Return pseudo-fakes of every family from held-out faces, and held-out labelled faces as at inference."""
-    maker = PairMaker(source)
-    spec = detector.preprocess
-    images, fake, family, names = [], [], [], []
-    for number, kind in enumerate(kind for kind in maker.families() if kind != "labelled"):
-        made, target = validation_pairs(
-            maker,
-            kind,
-            count=recipe.pairs.validation,
-            size=spec.resize.height,
-            margin=margin,
-            seed=DATA_SEED + 1000 + number,
-        )
-        images.append(made)
-        fake.append(target)
-        family += [kind] * len(target)
-        names += [f"{kind} {index}" for index in range(len(target))]
-    rows = _per_source(source.table, source.rows, recipe.pairs.validation)
-    images.append(load_crops(source.table, dataset, cache_dir, spec)[rows])
-    fake.append(source.table.fake[rows].astype(np.float32))
-    family += source.table.sources[rows].tolist()
-    names += source.table.paths[rows].tolist()
+    faces, most = source.faces, recipe.pairs.validation
+    rows = _per_source(faces, source.rows, most)
+    images, fake = [StoreCrops(faces.store, rows, detector.preprocess)[:]], [faces.fake[rows].astype(np.float32)]
+    family = [faces.source_names[code] for code in faces.sources[rows].tolist()]
+    names = [faces.store.origin(int(row)) for row in rows]
+    if (faces.fake[source.rows] == 0).any():
+        planner = Planner(source, dict.fromkeys(FAMILIES, 1.0), **how)
+        for number, kind in enumerate(kind for kind in planner.families() if kind != "labelled"):
+            made, target = validation_pairs(planner, kind, count=most, seed=DATA_SEED + 1000 + number)
+            images.append(made)
+            fake.append(target)
+            family += [kind] * len(target)
+            names += [f"{kind} {index}" for index in range(len(target))]
     return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family), names)
 
 
-def _per_source(table: FaceTable, rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+def _per_source(faces: Faces, rows: Rows, most: int) -> Rows:
     """Return at most ``most`` rows of every source and class, evenly spread."""
-    kept = []
-    for found in places(table.sources[rows]).values():
-        for fake in (0, 1):
-            here = rows[found][table.fake[rows[found]] == fake]
-            kept.append(here[:: max(1, -(-len(here) // most))])
-    return np.sort(np.concatenate(kept))
+    strata = faces.sources[rows].astype(np.int64) * 2 + faces.fake[rows]
+    kept = [rows[found][:: max(1, -(-len(found) // most))] for found in places(strata).values()]
+    return np.sort(np.concatenate([np.empty(0, np.intp), *kept]))
