@@ -105,8 +105,12 @@ def test_nothing_to_list_is_said_so(tmp_path):
 
 
 def test_show(runs):
+    assert "training: " not in invoke("show", runs / "b").output, "a run of an earlier version"
+    taken = {"steps": 1200, "images": 38400, "seconds": 1740.2, "bit_reproducible": False}
+    edit_json(runs / "b" / "metrics.json", training=taken)
     done = invoke("show", runs / "b")
     assert done.exit_code == 0, done.output
+    assert "training: 1,200 steps, 38,400 images, 29 min; it cannot be repeated bit by bit\n" in done.output
     for part in ("finished, best auc 0.9000, step 8", "test: auc 0.8500, accuracy 0.7500", "recipe.seed", "last.pt"):
         assert part in done.output
     assert "resume state" in done.output

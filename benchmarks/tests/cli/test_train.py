@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -146,8 +147,36 @@ def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
         "track": ["tensorboard", "wandb:faces"],
         "resume": False,
         "start": None,
+        "stop_at": None,
         "terms": (),
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--stop-at", "2020-01-01T20:30"), "--stop-at 2020-01-01T20:30: is in the past"),
+        (("--stop-at", "tonight"), "--stop-at tonight: is no time of the day such as 20:30"),
+        (("--minutes", "0"), "--minutes 0: must be a number above 0"),
+        (("--minutes", "5", "--stop-at", "20:30"), "give one of them"),
+        (("--set", "phases.0.minutes=0"), "--set: phases.0.minutes: Input should be greater than 0"),
+    ],
+)
+def test_a_run_that_cannot_end_on_time_does_not_begin(stub, tmp_path, options, words):
+    done = invoke("train", "stub", "--data", "a", "--run-dir", tmp_path / "run", *options)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not stub.asked
+
+
+def test_the_end_of_a_run_is_a_moment(stub, tmp_path):
+    now = datetime.now().astimezone()
+    assert invoke("train", "stub", "--data", "a", "--run-dir", tmp_path / "run", "--minutes", 30).exit_code == 0
+    assert timedelta(minutes=30) <= stub.asked["stop_at"] - now < timedelta(minutes=40)
+    assert invoke("train", "stub", "--data", "a", "--run-dir", tmp_path / "run", "--stop-at", "20:30").exit_code == 0
+    moment = stub.asked["stop_at"] + timedelta(seconds=1)  # the time of day is read twice
+    assert (moment.hour, moment.minute) == (20, 30)
 
 
 def test_a_smoke_run_is_the_recipe_in_small(stub, tmp_path):  # 001-30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
@@ -159,7 +160,8 @@ def fit(
                     rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
                     hooks.log(step, {"train/loss": _finite(loss, step), "train/grad_norm": float(norm), **rates})
                 if said.is_due() and accelerator.is_main_process:
-                    log.info("%s", said.line(progress, sums, budget.left_seconds(later)))
+                    left = min(budget.left_seconds(later), math.inf if deadline is None else deadline - clock())
+                    log.info("%s", said.line(progress, sums, left))
                 if step % feed.steps_per_epoch == 0 and (names := feed.close_epoch(progress.unreadable)):
                     files.record_images((), names)
                 validated = budget.validates(step % eval_every == 0)
