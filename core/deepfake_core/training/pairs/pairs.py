@@ -6,6 +6,8 @@ codecs, so that only the manipulation tells them apart.
 
 from __future__ import annotations
 
+import logging
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +17,18 @@ from torch import Tensor
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
+from deepfake_core.errors import InputError
+from deepfake_core.parallel import ordered_map
+from deepfake_core.progress import track
+from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.data.degrade import Crop, Degradation, Jpeg, affine
 from deepfake_core.training.pairs.draws import Chunk, Family
 from deepfake_core.training.pairs.faces import MARGIN
 from deepfake_core.training.pairs.host import host_pairs
 from deepfake_core.training.pairs.planner import Planner
 from deepfake_core.training.recipes.stages import small_steps
+
+log = logging.getLogger("deepfake.training")
 
 
 class PairDataset(TrainingSet):
@@ -59,13 +67,23 @@ class PairDataset(TrainingSet):
         index = epoch * self.length + item
         size = self.small_size if index < self.small_until else self.planner.size
         chunk = self.planner.draw(np.random.default_rng([self.seed, index]), 1, size=size)
-        images, masks = host_pairs(chunk, self.planner.source.faces, self.planner.source.reconstruct)
+        source, bad = self.planner.source, False
+        try:
+            images, masks = host_pairs(chunk, source.faces, source.reconstruct)
+        except InputError as error:
+            # The loop counts such pairs, and stops when there are too many.
+            log.warning("%s", error)
+            images, masks, bad = np.zeros((2, size, size, 3), np.uint8), np.zeros((1, chunk.cells, chunk.cells)), True
         return {
             "images": torch.from_numpy(images),
             "fake": torch.tensor([0.0, 1.0]),
-            "weight": torch.ones(2),
-            "mask": torch.from_numpy(np.concatenate([np.zeros_like(masks), masks])),
+            "weight": torch.full((2,), float(not bad)),
+            "mask": torch.from_numpy(np.concatenate([np.zeros_like(masks), masks]).astype(np.float32, copy=False)),
+            "unreadable": torch.full((2,), bad),
         }
+
+    def name(self, item: int) -> str:
+        return f"pair {item}"
 
 
 def validation_pairs(
@@ -86,11 +104,16 @@ def validation_pairs(
         ``float32 [2·count]``; 1 is fake.
     """
     source = planner.source
-    pairs = []
-    for index in range(count):
+
+    def make(index: int) -> NDArray[np.uint8]:
         chunk = as_at_inference(planner, np.random.default_rng([seed, index]), 1, family)
-        pairs.append(host_pairs(chunk, source.faces, source.reconstruct)[0])
-    return np.concatenate(pairs), np.tile(np.array([0.0, 1.0], np.float32), count)
+        return host_pairs(chunk, source.faces, source.reconstruct)[0]
+
+    images = np.empty((2 * count, planner.size, planner.size, 3), np.uint8)
+    with closing(ordered_map(make, range(count), workers=allowed_threads())) as pairs:
+        for index, pair in enumerate(track(pairs, f"validation pairs: {family}", total=count, unit="pairs")):
+            images[2 * index : 2 * index + 2] = pair
+    return images, np.tile(np.array([0.0, 1.0], np.float32), count)
 
 
 def as_at_inference(planner: Planner, rng: np.random.Generator, n: int, family: Family) -> Chunk:
