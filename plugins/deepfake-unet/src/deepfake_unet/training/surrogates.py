@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from deepfake_core.progress import track
 from deepfake_core.training.pairs.autoencoder import Autoencoder, DecoderSpec, train_autoencoder
-from deepfake_core.training.pairs.reconstruct import DECODERS, VALIDATION_DECODER
 from deepfake_registry.files import atomic_path
 from deepfake_registry.manifest import Frozen
 
@@ -66,8 +65,11 @@ TRAINING_SWAPPERS = (
 )
 """Face swappers that the U-Net is trained against."""
 
-TRAINING_DECODER, HELD_OUT_DECODER = DECODERS[1], DECODERS[VALIDATION_DECODER]
-"""Autoencoders that the U-Net is trained against, and is only measured on."""
+TRAINING_DECODER = DecoderSpec(factor=8, latent=24, upsampling="transposed")
+"""Autoencoder that the U-Net is trained against."""
+
+HELD_OUT_DECODER = DecoderSpec(factor=4, latent=6, upsampling="shuffle")
+"""Autoencoder that the U-Net is only measured on."""
 
 HELD_OUT_SWAPPER = SwapSpec(size=80, width=28, levels=4, latent=64, upsampling="transposed", seed=3)
 """Face swapper that the U-Net is only measured on; size, width, bottleneck, decoder, seed and order of faces differ."""
