@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deepfake_core.training.pairs.autoencoder import restore
 from deepfake_core.training.pairs.device.crops import Crops
 from deepfake_core.training.pairs.device.degrade import Operation, blurred, chain, coloured, in_turn, resampled
+from deepfake_core.training.pairs.device.jpeg import levels
 from deepfake_core.training.pairs.device.masks import masks
 from deepfake_core.training.pairs.device.parcel import Parcel
 from deepfake_core.training.pairs.device.precision import full_precision
@@ -44,7 +45,7 @@ def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] =
         if chunk.autoencoder is not None:
             other = restore(autoencoders[chunk.autoencoder], other)
         target, made, mask = fake(real, other)
-        images = degrade(torch.cat([target, made])).round_().clamp_(0, 255).to(torch.uint8)
+        images = levels(degrade(torch.cat([target, made]))).to(torch.uint8)
         if mask is None:
             value = float("nan") if chunk.family == "labelled" else 1.0
             cells = torch.full((n, chunk.cells, chunk.cells), value, device=device)

@@ -70,37 +70,38 @@ def in_turn(steps: Sequence[Operation]) -> Operation:
 
 def coloured(draws: Colour, parcel: Parcel, *, pictures: int = 1) -> Operation:
     """Return a change of colour and light of n pictures, or of the 2n ``pictures`` of n pairs."""
-    curved = bool((draws.gamma != 1).any())
-    full = np.float32(255 if curved else 1)
-    matrix, offset, mean, gamma = (
-        parcel.add(part) for part in (draws.matrix / full, draws.offset / full, draws.mean / full, draws.gamma)
-    )
+    matrix, offset = (parcel.add(np.tile(part, (pictures, 1, 1))) for part in (draws.matrix, draws.offset[..., None]))
+    mean = parcel.add(draws.mean)
+    some = np.flatnonzero(np.tile(draws.gamma != 1, pictures))
+    curved, gamma = parcel.add(some), parcel.add(np.tile(draws.gamma, pictures)[some])
 
     def run(images: Tensor) -> Tensor:
-        n = len(images) // pictures
-        pixels = images.view(pictures, n, 3, -1)
-        grey = torch.matmul(pixels.mean(3).mean(0), _grey(images.device))
-        bias = torch.addcmul(offset(), mean()[:, None], grey[:, None])[:, :, None]
-        changed = torch.cat([torch.baddbmm(bias, matrix(), part) for part in pixels]).view_as(images)
-        if not curved:
-            return changed.clamp_(0, 255)
-        changed = changed.view(pictures, n, 3, *images.shape[2:]).clamp_(0, 1)
-        return changed.pow_(gamma()[:, None, None, None]).mul_(255).view_as(images)
+        grey = images.mean((2, 3)).view(pictures, -1, 3).mean(0) @ _grey(images.device)
+        bias = offset() + (grey * mean()).repeat(pictures)[:, None, None]
+        changed = torch.baddbmm(bias, matrix(), images.flatten(2)).view_as(images).clamp_(0, 255)
+        if len(some):
+            places = curved().long()
+            part = changed.index_select(0, places).div_(255).pow_(gamma()[:, None, None, None]).mul_(255)
+            changed.index_copy_(0, places, part)
+        return changed
 
     return run
 
 
 def coded(draws: Jpeg, parcel: Parcel, *, pictures: int = 1) -> Operation:
-    """Return the coding as JPEG; where no picture is coded, nothing is computed."""
-    on = draws.quality > 0
-    if not on.any():
+    """Return the coding as JPEG, which changes those pictures in place that are coded."""
+    quality = np.tile(draws.quality, pictures)
+    some = np.flatnonzero(quality)
+    if not len(some):
         return lambda images: images
-    table = parcel.add(np.tile(tables(draws.quality), (pictures, 1, 1)))
-    some = None if on.all() else parcel.add(np.tile(on, pictures))
+    table = parcel.add(tables(quality[some]))
+    places = parcel.add(some) if len(some) < len(quality) else None
 
     def run(images: Tensor) -> Tensor:
-        result = jpeg(images, table(), halved=draws.subsampled)
-        return result if some is None else torch.where(some()[:, None, None, None] > 0, result, images)
+        if places is None:
+            return jpeg(images, table(), halved=draws.subsampled)
+        chosen = places().long()
+        return images.index_copy_(0, chosen, jpeg(images.index_select(0, chosen), table(), halved=draws.subsampled))
 
     return run
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.contract.recipe import TrainRecipe
@@ -186,7 +187,7 @@ def pairs_together(free: int) -> int:
     return int(np.clip(SHARE_FOR_PAIRS * free // PAIR_BYTES, 1, LARGEST))
 
 
-def part_of(draws: _Tree, places: slice) -> _Tree:
+def part_of(draws: _Tree, places: slice | NDArray[np.intp]) -> _Tree:
     """Return some of n draws: a dataclass such as a chunk whose arrays, at any depth, have n rows."""
 
     def part(value: Any) -> Any:

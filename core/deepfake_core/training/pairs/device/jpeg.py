@@ -7,7 +7,7 @@ changes no pixel, is left out.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -34,16 +34,20 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.
 _HALVES_UP = 1.0001
 
 
-def tables(quality: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return libjpeg's quantisation tables of luma, Cb and Cr for each quality: ``float32 [n, 3, 64]``.
+def tables(quality: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Return libjpeg's quantisation of luma, Cb and Cr for each quality: ``float32 [n, 2, 3, 64]``.
+
+    The first of two is the table, by whose numbers the coefficients are divided; the second is added to them then.
 
     Args:
-        quality: Whole numbers from 1 to 100, ``float32 [n]``.
+        quality: ``int [n]`` from 1 to 100.
     """
-    whole = np.clip(quality, 1, 100).astype(np.int64)
-    scale = np.where(whole < 50, 5000 // whole, 200 - 2 * whole)
-    base = np.array([_LUMA, _CHROMA, _CHROMA])
-    return np.clip((base * scale[:, None, None] + 50) // 100, 1, 255).astype(np.float32)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    table = np.clip((np.array([_LUMA, _CHROMA, _CHROMA]) * scale[:, None, None] + 50) // 100, 1, 255)
+    added = np.zeros(table.shape)
+    # Luma is coded less 128, which is 1024 less in the first coefficient of a block.
+    added[:, 0, 0] = -1024 * _HALVES_UP / table[:, 0, 0]
+    return np.stack([table, added], 1).astype(np.float32)
 
 
 def jpeg(images: Tensor, quantisation: Tensor, *, halved: bool) -> Tensor:
@@ -52,8 +56,8 @@ def jpeg(images: Tensor, quantisation: Tensor, *, halved: bool) -> Tensor:
     Call it within :func:`~deepfake_core.training.pairs.device.precision.full_precision`.
 
     Args:
-        images: Pictures with whole numbers from 0 to 255.
-        quantisation: Tables of each picture, ``float32 [n, 3, 64]`` as :func:`tables` returns them.
+        images: Pictures from 0 to 255.
+        quantisation: Tables of each picture, ``float32 [n, 2, 3, 64]`` as :func:`tables` returns them.
         halved: Whether the chroma has half the resolution (4:2:0), or the full one (4:4:4).
     """
     height, width = images.shape[2:]
@@ -61,45 +65,52 @@ def jpeg(images: Tensor, quantisation: Tensor, *, halved: bool) -> Tensor:
     padding = (0, -width % unit, 0, -height % unit)
     if any(padding):
         images = F.pad(images, padding, mode="replicate")
-    ycc = _mixed(images, _TO_YCC, images.device).round_()
-    table = quantisation
+    ycc = mixed(images, _TO_YCC).round_()
     if halved:
-        luma = _coded(ycc[:, :1].sub(128), table[:, :1]).add_(128)
-        chroma = _coded(_halved(ycc[:, 1:]), table[:, 1:])
-        ycc = torch.cat([luma.clamp_(0, 255), _doubled(chroma.clamp_(-128, 127))], 1)
+        luma = _coded(ycc[:, :1], quantisation[:, :, :1])
+        chroma = _coded(_halved(ycc[:, 1:]), quantisation[:, :, 1:])
+        chroma = F.interpolate(chroma.round_(), scale_factor=2, mode="bilinear")  # libjpeg's "fancy upsampling"
+        ycc = torch.cat([levels(luma), chroma.round_()], 1)
     else:
-        ycc[:, :1] -= 128
-        ycc = _coded(ycc, table).clamp_(-128, 127)
-        ycc[:, :1] += 128
-    return _mixed(ycc, _TO_RGB, images.device).round_().clamp_(0, 255)[..., :height, :width]
+        ycc = _coded(ycc, quantisation).round_()
+        ycc[:, :1].clamp_(0, 255)
+    return levels(mixed(ycc, _TO_RGB))[..., :height, :width]
 
 
-def _coded(planes: Tensor, table: Tensor) -> Tensor:
+def levels(images: Tensor) -> Tensor:
+    """Round to whole grey levels from 0 to 255; one kernel instead of two."""
+    return torch.fake_quantize_per_tensor_affine(images, 1.0, 0, 0, 255)
+
+
+def mixed(images: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
+    """Multiply every pixel of pictures ``float32 [n, 3, H, W]`` by a matrix of 3 × 3 numbers."""
+    weights = _matrix(matrix, images.device).expand(len(images), -1, -1)
+    return torch.bmm(weights, images.flatten(2)).view_as(images)
+
+
+def _coded(planes: Tensor, quantisation: Tensor) -> Tensor:
     """Transform, quantise and transform back the 8×8 blocks of planes ``float32 [n, c, H, W]``."""
     n, c, height, width = planes.shape
-    basis = _basis(planes.device)
-    blocks = planes.reshape(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(n, c, -1, 64)
-    table = table.reshape(n, c, 1, 64)
-    steps = (blocks @ (basis.mT * _HALVES_UP)).div_(table).round_()
-    blocks = (steps.mul_(table) @ basis).round_()
-    return blocks.reshape(n, c, height // 8, width // 8, 8, 8).transpose(3, 4).reshape(n, c, height, width)
+    forward, back = _bases(planes.device)
+    shape = n, c, height // 8, 8, width // 8, 8
+    blocks = planes.reshape(shape).permute(0, 1, 3, 5, 2, 4).reshape(n * c, 64, -1)
+    steps = torch.bmm(forward.expand(n * c, -1, -1), blocks)
+    # To round to multiples of a step and back is what training for integer arithmetic has a kernel for.
+    table, zero = (part.reshape(-1) for part in quantisation.unbind(1))
+    rounded = torch.fake_quantize_per_channel_affine(steps.view(n * c * 64, -1), table, zero, 0, -(1 << 15), 1 << 15)
+    blocks = torch.bmm(back.expand(n * c, -1, -1), rounded.view_as(steps))
+    return blocks.view(n, c, 8, 8, height // 8, width // 8).permute(0, 1, 4, 2, 5, 3).reshape_as(planes)
 
 
 def _halved(chroma: Tensor) -> Tensor:
     """Return the mean of each 2×2 samples, as libjpeg rounds it: by turns half down and half up along a row."""
     mean = F.avg_pool2d(chroma, 2)
-    bias = torch.tensor([0.25, 0.5], device=chroma.device).repeat(mean.shape[-1] // 2)
-    return mean.add_(bias).floor_()
+    return mean.add_(_bias(mean.shape[-1], chroma.device)).floor_()
 
 
-def _doubled(chroma: Tensor) -> Tensor:
-    """Return chroma at twice the resolution, interpolated by a triangle as libjpeg does ("fancy upsampling")."""
-    return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False).round_()
-
-
-def _mixed(images: Tensor, matrix: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
-    weights = _matrix(matrix, device)
-    return torch.matmul(weights, images.flatten(2)).view_as(images)
+@lru_cache(maxsize=256)
+def _bias(width: int, device: torch.device) -> Tensor:
+    return 0.25 + 0.25 * (torch.arange(width, device=device) % 2)
 
 
 @cache
@@ -108,9 +119,11 @@ def _matrix(values: tuple[tuple[float, ...], ...], device: torch.device) -> Tens
 
 
 @cache
-def _basis(device: torch.device) -> Tensor:
-    """Return the 64 cosine functions of an 8×8 block, ``float32 [64 functions, 64 samples]``."""
+def _bases(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the cosine transform of the 64 samples of an 8×8 block and its inverse, ``float32 [64, 64]`` each."""
     k = np.arange(8)
     rows = np.cos((2 * k + 1) * k[:, None] * np.pi / 16) / 2
     rows[0] /= np.sqrt(2)
-    return torch.tensor(np.einsum("ui,vj->uvij", rows, rows).reshape(64, 64), dtype=torch.float32, device=device)
+    basis = np.einsum("ui,vj->uvij", rows, rows).reshape(64, 64)
+    forward, back = (torch.tensor(part, dtype=torch.float32, device=device) for part in (basis * _HALVES_UP, basis.T))
+    return forward, back

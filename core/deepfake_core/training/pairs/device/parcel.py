@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,10 +30,8 @@ class Parcel:
 
     def send(self, device: torch.device) -> None:
         """Copy all arrays to a device."""
-        sizes = [math.prod(array.shape) for array in self._arrays]
-        flat = np.empty(sum(sizes), np.float32)
-        for part, array in zip(np.split(flat, np.cumsum(sizes)[:-1]), self._arrays, strict=True):
-            part[:] = array.ravel()
+        sizes = [array.size for array in self._arrays]
+        flat = np.concatenate([np.empty(0, np.float32), *(array.ravel() for array in self._arrays)], dtype=np.float32)
         parts = sent(flat, device).split(sizes)
         self._tensors = [part.view(array.shape) for part, array in zip(parts, self._arrays, strict=True)]
 
