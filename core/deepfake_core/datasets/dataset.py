@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,22 @@ class Dataset(ABC):
         Raises:
             TrainingDataError: The folder is missing, or its labels are missing or ambiguous.
         """
+
+    def of_split(self, split: str) -> Iterator[Sample]:
+        """Yield the samples that the dataset itself assigns to a split.
+
+        Args:
+            split: ``"train"``, ``"valid"`` or ``"test"``, or ``""`` for the samples without a split.
+        """
+        return (sample for sample in self if sample.split == split)
+
+    def counts(self) -> Counter[tuple[str, bool]]:
+        """Return the number of samples of each of the dataset's own splits and each class: ``(split, is_fake)``.
+
+        Raises:
+            TrainingDataError: The folder is missing, or its labels are missing or ambiguous.
+        """
+        return Counter((sample.split, bool(sample.is_fake)) for sample in self)
 
     @classmethod
     def recognises(cls, root: Path) -> bool:  # noqa: ARG003 - for overriding

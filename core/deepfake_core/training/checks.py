@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -72,25 +71,29 @@ def check_installed(
 
     Raises:
         MissingExtra: A package is not installed; one message names all that is missing, and the line that brings it.
-        TrainingDataError: A dataset has no sample, or the training data lack a class that the recipe needs.
+        TrainingDataError: A dataset has no sample, or the training data lack a class that the recipe needs; or the
+            recipe makes pairs of a store without landmarks.
         DeepfakeError: There is no such tracker.
     """
     from deepfake_core.data.crops.face_mesh import model_file
     from deepfake_core.datasets.crop_store.dataset import StoredCrops
+    from deepfake_core.training.pairs.faces import Faces
     from deepfake_core.training.data.augment import policy
     from deepfake_core.training.trackers.opening import check_trackers
 
     pairs, datasets = recipe.samples == "pairs", list(datasets)
     checks: list[Callable[[], object]] = [partial(refuse_missing, list(detector.missing_extras(tries or recipe)))]
-    # The landmarks of a store are in it, or it is refused with the command that finds them.
-    checks += [model_file] if pairs and not isinstance(datasets[0] if datasets else None, StoredCrops) else []
+    if pairs and datasets and isinstance(datasets[0], StoredCrops):
+        Faces(datasets[0].store)  # refuses a store without landmarks
+    elif pairs:
+        checks += [model_file]
     if not pairs and policy(recipe.augment).transform is not None and find_spec("albumentations") is None:
         augmenting = MissingExtra(f"augment={recipe.augment}", "deepfake-core[torch]")
         checks += [partial(refuse_missing, [augmenting])]
     checks += [partial(check_trackers, track)]
     wanted: tuple[bool, ...] = (False,) if pairs else (False, True)
     for dataset in datasets:
-        checks += [partial(_check_classes, dataset, wanted)] if dataset is not None else []
+        checks += [partial(check_classes, dataset, wanted)] if dataset is not None else []
         wanted = ()
     raise_missing(checks)
 
@@ -110,13 +113,21 @@ def raise_missing(checks: Iterable[Callable[[], object]]) -> None:
     refuse_missing(missing)
 
 
-def _check_classes(dataset: Dataset, wanted: Sequence[bool]) -> None:
-    """List a dataset, and refuse one without samples, or without a class that is wanted among those to train on."""
-    found = Counter((sample.split == "test", sample.is_fake) for sample in dataset)
-    if not found:
+def check_classes(dataset: Dataset, wanted: Sequence[bool]) -> None:
+    """List a dataset, and refuse one without samples, or without a class that is wanted among those to train on.
+
+    Args:
+        dataset: Dataset to look at.
+        wanted: Classes that its training and validation samples must have; true for fake.
+
+    Raises:
+        TrainingDataError: There are no samples, or none of a class.
+    """
+    found = dataset.counts()
+    if not found.total():
         raise TrainingDataError(f"{dataset.root}: holds no pictures; name a folder with real/ and fake/")
     for fake in wanted:
-        if not found[False, fake]:
+        if not any(found[split, fake] for split in ("", "train", "valid")):
             raise TrainingDataError(
                 f"{dataset.root}: holds no {'fake' if fake else 'real'} pictures to train on; training needs both "
                 "classes"

@@ -70,7 +70,6 @@ def test_samples(dataset: Dataset, test: Dataset | None) -> tuple[Dataset, list[
         test: Dataset to test on; its test split is used where it has one, and all of its samples otherwise.
     """
     if test is not None:
-        every = list(test)
-        return test, [sample for sample in every if sample.split == "test"] or every
-    own = [sample for sample in dataset if sample.split == "test"]
+        return test, list(test.of_split("test")) or list(test)
+    own = list(dataset.of_split("test"))
     return (dataset, own) if own else None

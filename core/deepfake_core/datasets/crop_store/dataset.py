@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from deepfake_core.datasets import Dataset, Sample
 
@@ -36,23 +39,35 @@ class StoredCrops(Dataset):
         return CropStore(self.root)
 
     def __iter__(self) -> Iterator[Sample]:
+        return map(self._sample, range(len(self.store)))
+
+    def of_split(self, split: str) -> Iterator[Sample]:
+        return map(self._sample, self.store.rows(split).tolist())
+
+    def counts(self) -> Counter[tuple[str, bool]]:
         from deepfake_core.datasets.crop_store.store import SPLITS
 
         store = self.store
-        for row in range(len(store)):
-            path, offset, length = store.place(row)
-            yield Sample(
-                path=path,
-                is_fake=bool(store.fake[row]),
-                source=store.source_names[int(store.sources[row])],
-                group=store.group_names[int(store.groups[row])],
-                split=SPLITS[int(store.splits[row])],
-                identities=store.identities(row),
-                span=(offset, length),
-                member=f"{row:08d}.{store.suffix}",
-                frame=int(store.frames[row]),
-                label="fake" if store.fake[row] else "real",
-            )
+        found = np.bincount(store.splits.astype(np.intp) * 2 + store.fake, minlength=2 * len(SPLITS)).tolist()
+        return Counter({(SPLITS[place // 2], place % 2 == 1): count for place, count in enumerate(found)})
+
+    def _sample(self, row: int) -> Sample:
+        from deepfake_core.datasets.crop_store.store import SPLITS
+
+        store = self.store
+        path, offset, length = store.place(row)
+        return Sample(
+            path=path,
+            is_fake=bool(store.fake[row]),
+            source=store.source_names[int(store.sources[row])],
+            group=store.group_names[int(store.groups[row])],
+            split=SPLITS[int(store.splits[row])],
+            identities=store.identities(row),
+            span=(offset, length),
+            member=f"{row:08d}.{store.suffix}",
+            frame=int(store.frames[row]),
+            label="fake" if store.fake[row] else "real",
+        )
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

@@ -82,7 +82,7 @@ def labelled_training_data(
         held_store = store
     identity, held_identity = identity_of(store, rows), identity_of(held_store, held)
     if not recipe.overfit:
-        identity.check_disjoint(held_identity, "training and validation", recipe)
+        held_identity.check_disjoint(identity, "training and validation", recipe)
     used = np.union1d(rows, held) if held_store is store else rows
     return TrainingData(
         _training(store, rows, spec, recipe),

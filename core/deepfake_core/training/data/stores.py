@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,15 +32,15 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class SplitIdentity:
-    """The groups and identities that the samples of a split show.
+    """The groups and identities that the samples of a split show. The names are read each time they are needed.
 
     Attributes:
-        groups: Videos, sequences and other groups that must not be divided between splits.
-        identities: Persons whom the dataset names.
+        groups: Function that yields the videos, sequences and other groups that must not be divided between splits.
+        identities: Function that yields the persons whom the dataset names.
     """
 
-    groups: frozenset[str] = frozenset()
-    identities: frozenset[str] = frozenset()
+    groups: Callable[[], Iterable[str]]
+    identities: Callable[[], Iterable[str]]
 
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> SplitIdentity:
@@ -50,31 +50,38 @@ class SplitIdentity:
         for sample in samples:
             groups.add(sample.group)
             identities.update(sample.identities)
-        return cls(frozenset(groups), frozenset(identities))
+        return cls(lambda: groups, lambda: identities)
 
     def __or__(self, other: SplitIdentity) -> SplitIdentity:
-        return SplitIdentity(self.groups | other.groups, self.identities | other.identities)
+        return SplitIdentity(
+            lambda: chain(self.groups(), other.groups()), lambda: chain(self.identities(), other.identities())
+        )
 
     def check_disjoint(self, other: SplitIdentity, splits: str, recipe: TrainRecipe) -> None:
         """Refuse splits that share a group or, unless the recipe allows it, an identity.
 
         Args:
-            other: Groups and identities of the other split.
+            other: Groups and identities of the other split, best the larger one: those of this one are held in memory.
             splits: Names of the two splits, for the message.
             recipe: Recipe that says whether identities may be shared.
 
         Raises:
             TrainingDataError: The splits share groups or identities; the message names some of them.
         """
-        kind, shared, remedy = "groups", self.groups & other.groups, ""
+        kind, shared, remedy = "groups", _shared(self.groups(), other.groups()), ""
         if not shared and not recipe.allow_shared_identities:
-            kind, shared = "persons", self.identities & other.identities
+            kind, shared = "persons", _shared(self.identities(), other.identities())
             remedy = ", or set allow_shared_identities=true where the protocol shares them"
         if shared:
             raise TrainingDataError(
                 f"{splits} share {len(shared)} {kind}: {some(sorted(shared))}; split the data anew "
                 f"(dfbench data split){remedy}"
             )
+
+
+def _shared(few: Iterable[str], many: Iterable[str]) -> set[str]:
+    known = set(few)
+    return {name for name in many if name in known}
 
 
 def prepared(dataset: Dataset, cache_dir: Path, use: str, settings: dict[str, Any]) -> CropStore:
@@ -119,7 +126,7 @@ def check_own_splits(dataset: Dataset, recipe: TrainRecipe) -> None:
         )
     else:
         return
-    identities[0].check_disjoint(identities[1], "training and validation", recipe)
+    identities[1].check_disjoint(identities[0], "training and validation", recipe)
 
 
 def divided(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
@@ -186,8 +193,9 @@ def counts(store: CropStore, rows: Rows) -> dict[tuple[str, int], int]:
 
 def identity_of(store: CropStore, rows: Rows) -> SplitIdentity:
     """Return the groups and identities that rows show."""
-    groups = (store.group_names[code] for code in np.unique(store.groups[rows]).tolist())
-    return SplitIdentity(frozenset(groups), frozenset(store.persons(rows)))
+    return SplitIdentity(
+        lambda: (store.group_names[int(code)] for code in np.unique(store.groups[rows])), lambda: store.persons(rows)
+    )
 
 
 def rejected(store: CropStore) -> dict[str, str]:

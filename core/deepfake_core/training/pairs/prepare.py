@@ -78,7 +78,7 @@ def pairs_training_data(
     rows, held = rows[faces.usable[rows]], held[faces.usable[held]]
     rows = share_of(store, rows, recipe)
     identity, held_identity = identity_of(store, rows), identity_of(store, held)
-    identity.check_disjoint(held_identity, "training and validation", recipe)
+    held_identity.check_disjoint(identity, "training and validation", recipe)
     training, validation, autoencoders = _sources(faces, rows, held, recipe, cache_dir, device)
     how: dict[str, Any] = {
         "size": detector.preprocess.resize.height,
