@@ -77,8 +77,8 @@ def check_installed(
     """
     from deepfake_core.data.crops.face_mesh import model_file
     from deepfake_core.datasets.crop_store.dataset import StoredCrops
-    from deepfake_core.training.pairs.faces import Faces
     from deepfake_core.training.data.augment import policy
+    from deepfake_core.training.pairs.faces import Faces
     from deepfake_core.training.trackers.opening import check_trackers
 
     pairs, datasets = recipe.samples == "pairs", list(datasets)

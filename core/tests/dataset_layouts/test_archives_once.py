@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 
-import numpy as np
 import pytest
 from layouts import picture, shards, tar_bytes, video, wilddeepfake, write
 
@@ -77,33 +76,23 @@ def test_check_compares_videos_of_a_compressed_archive_in_one_pass(tmp_path, ope
     assert copies.names[0] == "a.tar.gz!0.mp4 = a.tar.gz!1.mp4"
 
 
-def test_faces_of_a_compressed_archive_are_found_and_cut_in_one_pass(tmp_path, openings, monkeypatch):
-    pytest.importorskip("torch")
-    from deepfake_core.training.pairs import faces
+def test_faces_of_a_compressed_archive_are_cut_in_one_pass(tmp_path, openings, monkeypatch):
+    from deepfake_core.data.crops import cutter
+    from deepfake_core.data.crops.prepare import prepare
+    from deepfake_core.inputs.boxes import Box, Face
 
     class Finder:
         def find(self, pixels):
-            from deepfake_core.inputs.boxes import Box, Face
-
             return [Face(Box(8, 8, 16, 16), 1.0, ((1.0, 1.0),) * 5)]
 
-    class Mesh:
-        def find(self, pixels, face):
-            return np.full((5, 2), 12, np.float32)
-
-    monkeypatch.setattr(faces, "FaceFinder", Finder)
-    monkeypatch.setattr(faces, "FaceMesh", Mesh)
-    monkeypatch.setattr(faces, "_local", faces.threading.local())
+    monkeypatch.setattr(cutter, "FaceFinder", Finder)
     dataset = frames_of_videos(tmp_path, 24)
-    samples = list(dataset)
+    list(dataset)
     openings.clear()
-    table = faces.find_faces(samples, dataset)
-    assert openings == ["a.tar.gz"]
-    assert len(table) == 24
-    crops = faces.load_crops(table, dataset, tmp_path)
-    assert openings == ["a.tar.gz"] * 2  # the samples are remembered, the pictures are not
-    assert len(crops) == 24
-    assert all(crop.any() for crop in crops)
+    store = prepare(dataset, tmp_path / "store", quality=None)
+    assert openings == ["a.tar.gz"], "the samples are remembered, the pictures are not"
+    assert len(store) == 24
+    assert all(store.read(row).any() for row in range(24))
 
 
 @pytest.mark.parametrize("layout", [shards, wilddeepfake])

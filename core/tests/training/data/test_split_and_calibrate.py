@@ -5,46 +5,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfake_core.data.splits import families
+from deepfake_core.data.splits import families, held_out
 from deepfake_core.datasets.labels import sequence_identities
 from deepfake_core.evaluation.calibration import MAX_FALSE_ALARMS, fit_calibration
 from deepfake_core.evaluation.metrics import ece
-from deepfake_core.training.pairs.face_table import FaceTable, split_by_group
 
 pytestmark = pytest.mark.torch
 
 
-def table(groups: list[str], fake: list[int]) -> FaceTable:
-    count = len(groups)
-    return FaceTable(
-        paths=np.array([f"{index}.jpg" for index in range(count)]),
-        fake=np.array(fake, np.int8),
-        sources=np.array([group.split("/")[0] for group in groups]),
-        groups=np.array(groups),
-        families=np.array(families(groups, [sequence_identities(group) for group in groups])),
-        boxes=np.zeros((count, 4), np.float32),
-        points=np.zeros((count, 3, 2), np.float32),
-        rejected=(("x.jpg", "no face found"),),
+def split_by_group(groups: list[str], share: float) -> tuple[list[int], list[int]]:
+    """Rows for training and for validation of rows whose source is the first part of their group."""
+    found = held_out(
+        families(groups, [sequence_identities(group) for group in groups]),
+        [group.split("/")[0] for group in groups],
+        share,
     )
-
-
-def test_a_table_survives_the_disk(tmp_path):
-    written = table(["a/1", "a/2"], [0, 1])
-    written.save(tmp_path / "faces.npz")
-    read = FaceTable.read(tmp_path / "faces.npz")
-    for name in ("paths", "fake", "sources", "groups", "families", "boxes", "points"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
-    assert read.rejected == written.rejected
+    return np.flatnonzero(~found).tolist(), np.flatnonzero(found).tolist()
 
 
 def test_groups_are_never_divided_and_every_source_is_held_out():
     groups = [f"{source}/{index // 4}" for source in ("a", "b") for index in range(80)]
-    faces = table(groups, [0] * 160)
-    rows, held_out = split_by_group(faces, 0.2)
-    assert sorted([*rows, *held_out]) == list(range(160))
-    assert not set(faces.groups[rows]) & set(faces.groups[held_out])
-    assert set(faces.sources[held_out]) == {"a", "b"}
-    assert 0.15 < len(held_out) / 160 < 0.25
+    rows, held = split_by_group(groups, 0.2)
+    assert sorted([*rows, *held]) == list(range(160))
+    assert not {groups[row] for row in rows} & {groups[row] for row in held}
+    assert {groups[row][0] for row in held} == {"a", "b"}
+    assert 0.15 < len(held) / 160 < 0.25
 
 
 def test_face_swaps_stay_with_both_identities():
@@ -52,11 +37,9 @@ def test_face_swaps_stay_with_both_identities():
     for first in range(0, 40, 2):
         a, b = f"{first:03d}", f"{first + 1:03d}"
         groups += [f"ff/youtube_{a}_0", f"ff/youtube_{b}_1", f"ff/Deepfakes_{a}_{b}_0", f"ff/FaceSwap_{b}_{a}_1"]
-    faces = table(groups, [0, 0, 1, 1] * 20)
-    rows, held_out = split_by_group(faces, 0.15)
     identities = [
-        {part for group in faces.groups[side] for part in group.split("/")[1].split("_")[1:-1]}
-        for side in (rows, held_out)
+        {part for row in side for part in groups[row].split("/")[1].split("_")[1:-1]}
+        for side in split_by_group(groups, 0.15)
     ]
     assert identities[1]
     assert not identities[0] & identities[1]
@@ -64,9 +47,9 @@ def test_face_swaps_stay_with_both_identities():
 
 def test_a_split_does_not_depend_on_the_order_of_files():
     groups = [f"a/{index}" for index in range(50)]
-    _, held_out = split_by_group(table(groups, [0] * 50), 0.2)
-    _, reversed_held_out = split_by_group(table(groups[::-1], [0] * 50), 0.2)
-    assert {groups[row] for row in held_out} == {groups[::-1][row] for row in reversed_held_out}
+    _, held = split_by_group(groups, 0.2)
+    _, of_reversed = split_by_group(groups[::-1], 0.2)
+    assert {groups[row] for row in held} == {groups[::-1][row] for row in of_reversed}
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,99 +1,97 @@
-"""Faces of a dataset: the same from a folder and from an archive."""
+"""Square crops of faces: read from a store, with the landmarks in their places."""
 
-import tarfile
+import pickle
 
-import cv2
 import numpy as np
 import pytest
-from mini_sets import overwrite
+from crop_stores import draw_landmarks
 from PIL import Image
 
-from deepfake_core.data.fact_cache import locked_cache
-from deepfake_core.data.manifest import held_out_hashes
-from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.data.crops import cutter
+from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.datasets.crop_store.store import INDEX, CropStore
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.testing import draw_face
-from deepfake_core.training.pairs import faces
-from deepfake_core.training.pairs.face_table import FaceTable
+from deepfake_core.inputs.boxes import Box, Face
+from deepfake_core.training.pairs.faces import SIDE, Faces
 
 pytestmark = pytest.mark.torch
 
-
-class Tar(Dataset):
-    """Pictures of an uncompressed archive, as a layout of shards has them."""
-
-    def __iter__(self):
-        with tarfile.open(self.root) as archive:
-            for member in archive.getmembers():
-                stem = member.name.removesuffix(".png")
-                span = (member.offset_data, member.size)
-                yield Sample(
-                    self.root, int(stem) % 2 == 1, "s", f"s/{stem}", identities=("p",), span=span, member=member.name
-                )
+ENLARGED = Box(60, 50, 60, 80)
 
 
-@pytest.fixture(autouse=True)
-def landmarks(monkeypatch):
-    """The five points of the face finder stand in for the face mesh, which is another package's."""
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Makes a store of pictures whose red and green say where a pixel is, with a face in a given box."""
 
-    class Mesh:
-        def find(self, pixels, face):
-            return np.array(face.landmarks, np.float32)
+    def make(box=ENLARGED, side=200, count=1, **settings):
+        class Finder:
+            def find(self, pixels):
+                return [Face(box, 1.0, ((1.0, 1.0),) * 6)]
 
-    monkeypatch.setattr(faces, "FaceMesh", Mesh)
-    monkeypatch.setattr(faces, "_local", faces.threading.local())
+        monkeypatch.setattr(cutter, "FaceFinder", Finder)
+        folder = tmp_path / "data" / "real"
+        folder.mkdir(parents=True)
+        y, x = np.mgrid[:side, :side] * (255 / side)
+        for number in range(count):
+            pixels = np.stack([x, y, np.full_like(x, number)], 2)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+        return prepare(ImageFolder(tmp_path / "data"), tmp_path / "store", quality=None, **settings)
 
-
-def test_faces_are_read_through_the_dataset(tmp_path):
-    for index in range(3):
-        folder = tmp_path / "set" / "s" / ("real", "fake")[index % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_face(index)).save(folder / f"{index}.png")
-    (tmp_path / "set" / "s" / "real" / "9.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with tarfile.open(tmp_path / "set.tar", "w") as archive:
-        for path in sorted((tmp_path / "set").rglob("*.png")):
-            archive.add(path, path.name)
-    tables, crops = [], []
-    for number, data in enumerate([tmp_path / "set", ImageFolder(tmp_path / "set"), Tar(tmp_path / "set.tar")]):
-        samples = ImageFolder(data) if number == 0 else data
-        table = faces.find_faces(samples, data)
-        table.save(tmp_path / f"{number}.npz")
-        tables.append(FaceTable.read(tmp_path / f"{number}.npz"))
-        crops.append(faces.load_crops(tables[-1], data, tmp_path / f"cache{number}"))
-    for table, cut in zip(tables[1:], crops[1:], strict=True):
-        order = np.argsort(table.groups)
-        np.testing.assert_array_equal(np.asarray(cut)[order], np.asarray(crops[0])[np.argsort(tables[0].groups)])
-        assert len(table.rejected) == 1
-    assert tables[0].paths.tolist() == tables[1].paths.tolist() == ["s/fake/1.png", "s/real/0.png", "s/real/2.png"]
-    assert set(tables[2].paths.tolist()) == {"set.tar!0.png", "set.tar!1.png", "set.tar!2.png"}
-    assert set(tables[2].families.tolist()) == {"s/2"}  # all show one person
-    (tmp_path / "set" / "s" / "fake" / "1.png").unlink()
-    (tmp_path / "set" / "s" / "fake" / "3.png").write_bytes(b"")
-    with pytest.raises(TrainingDataError, match=r"s/fake/1\.png is gone"):
-        faces.load_crops(tables[1], ImageFolder(tmp_path / "set"), tmp_path / "cache3")
+    return make
 
 
-def test_what_opencv_cannot_look_at_is_left_out(tmp_path, monkeypatch):  # 001-26
-    class Finder:
-        def find(self, pixels):
-            raise cv2.error("too small")
+@pytest.mark.parametrize(
+    ("box", "side", "whole"),
+    [
+        (ENLARGED, 200, True),
+        (Box(300, 260, 300, 250), 900, True),  # reduced when it was stored
+        (Box(10, 80, 70, 90), 200, False),  # reaches beyond the left edge
+        (Box(120, 5, 78, 90), 200, False),  # and beyond two edges
+        (Box(5, 5, 190, 190), 200, False),  # larger than the picture
+    ],
+)
+def test_landmarks_are_at_the_same_place_of_the_face_in_the_crop(stored, box, side, whole):
+    store = draw_landmarks(stored(box, side))
+    faces = Faces(store)
+    image, crop = store.read(0), faces.pixels(0)
+    assert crop.shape == (SIDE, SIDE, 3)
+    assert (faces.squares(slice(None))[0, :2].tolist() == [0, 0]) == whole
+    at = [np.clip(points * size, 0, size - 1).astype(int).T
+          for points, size in ((store.points[0], store.sizes[0, ::-1]), (faces.points[0], SIDE))]  # fmt: skip
+    there, here = (picture[y, x, :2].astype(int) for picture, (x, y) in zip((image, crop), at, strict=True))
+    assert np.abs(there - here).max() <= 4
 
-    monkeypatch.setattr(faces, "_tools", lambda: (Finder(), None))
-    (tmp_path / "real").mkdir()
-    Image.fromarray(draw_face(0)).save(tmp_path / "real" / "0.png")
-    (sample,) = ImageFolder(tmp_path)
-    assert faces._find_one((sample, lambda: sample.path))[1] == "cannot be read: too small"
+
+def test_another_margin_of_the_store_gives_the_same_crop(stored, tmp_path):
+    crop = Faces(draw_landmarks(stored())).pixels(0)
+    data = ImageFolder(tmp_path / "data")
+    wide = Faces(draw_landmarks(prepare(data, tmp_path / "wide", quality=None, margin=2.2)))
+    assert np.abs(crop.astype(int) - wide.pixels(0)).max() <= 3
+    assert np.abs(Faces(wide.store, 160).pixels(0).astype(int) - crop[::2, ::2]).max() <= 4
 
 
-def test_hashes_are_found_with_the_faces(tmp_path):
-    (tmp_path / "set" / "real").mkdir(parents=True)
-    Image.fromarray(draw_face(0)).save(tmp_path / "set" / "real" / "0.png")
-    (tmp_path / "set" / "real" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
-    data = ImageFolder(tmp_path / "set")
-    expected = held_out_hashes(data)
-    with locked_cache(tmp_path / "hashes") as hashes:
-        assert len(faces.find_faces(data, data, hashes).rejected) == 1
-    for path in (tmp_path / "set" / "real").iterdir():
-        overwrite(path)
-    assert held_out_hashes(data, tmp_path / "hashes") == expected
+def test_faces_without_plausible_landmarks_are_not_usable(stored):
+    store = draw_landmarks(stored(count=4))
+    points = np.load(store.folder / INDEX / "points.npy")
+    points[1, 5] = np.nan
+    points[2, 7] = 3
+    np.save(store.folder / INDEX / "points.npy", points)
+    faces = Faces(CropStore(store.folder))
+    assert faces.usable.tolist() == [True, False, False, True]
+    rows = np.array([3, 0])
+    np.testing.assert_array_equal(faces.points[rows], np.stack([faces.points[3], faces.points[0]]))
+    assert faces.points[rows].dtype == np.float32
+    again = pickle.loads(pickle.dumps(faces))
+    np.testing.assert_array_equal(again.pixels(3), faces.pixels(3))
+
+
+def test_a_store_of_no_use_for_pairs_is_refused_with_the_remedy(stored, tmp_path):
+    store = stored()
+    with pytest.raises(
+        TrainingDataError, match=rf"no face landmarks.* dfbench data prepare crops:{store.folder} --lan"
+    ):
+        Faces(store)
+    whole = prepare(ImageFolder(tmp_path / "data"), tmp_path / "whole", crop="whole")
+    with pytest.raises(TrainingDataError, match=r"holds whole pictures.*--crop face"):
+        Faces(whole)

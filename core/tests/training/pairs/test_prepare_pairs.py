@@ -1,23 +1,33 @@
-"""What pairs are made from: which pictures are taken, and what is refused before faces are looked for."""
+"""What a run on pairs is given: which faces are taken, what is kept, and what is refused before anything is made."""
+
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from crop_stores import FACE, Listed
+from mini_sets import overwrite
+from PIL import Image
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
-from deepfake_core.errors import TrainingDataError
-from deepfake_core.training import gather as gather_module
-from deepfake_core.training.pairs import maker, prepare
-from deepfake_core.training.pairs.face_table import FaceTable
+from deepfake_core.data.crops.prepare import prepare as prepared_store
+from deepfake_core.data.manifest import held_out_hashes
+from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.layouts.image_folder import ImageFolder
+from deepfake_core.errors import MissingExtra, TrainingDataError
+from deepfake_core.training.checks import check_installed
+from deepfake_core.training.gather import gather
+from deepfake_core.training.pairs import pairs as pairs_module
+from deepfake_core.training.pairs.faces import Faces
 
 pytestmark = pytest.mark.torch
 
-PAIRS = TrainRecipe(samples="pairs", pairs=Pairs(pseudo=PseudoFakes(reconstruct=0.0)))
+CPU = torch.device("cpu")
+PAIRS = TrainRecipe(samples="pairs", pairs=Pairs(pseudo=PseudoFakes(reconstruct=0.0), validation=2), batch_size=4)
 
 
-class Faces(Detector):
+class OfFaces(Detector):
     preprocess = FACE
 
     def build(self):
@@ -25,104 +35,169 @@ class Faces(Detector):
 
 
 @pytest.fixture
-def found(monkeypatch):
-    """Every sample has a face, and no picture is opened; gives the lists of samples that faces were looked for in."""
-    asked = []
+def gathered(tmp_path, same_face):
+    """Training data of pairs; one cache for the whole test."""
 
-    def find(samples, dataset, hashes):
-        asked.append(list(samples))
-        groups = np.array([sample.group for sample in samples])
-        return FaceTable(
-            paths=np.array([sample.path.name for sample in samples]),
-            fake=np.array([sample.is_fake for sample in samples], np.int8),
-            sources=np.array([sample.source for sample in samples]),
-            groups=groups,
-            families=groups,
-            boxes=np.zeros((len(groups), 4), np.float32),
-            points=np.zeros((len(groups), 3, 2), np.float32),
-        )
+    def of(dataset, valid=None, **settings):
+        recipe = PAIRS.model_copy(update=settings)
+        return gather(OfFaces(), dataset, valid, recipe, tmp_path / "cache", CPU)
 
-    monkeypatch.setattr(prepare, "find_faces", find)
-    monkeypatch.setattr(prepare, "load_crops", lambda table, *_: np.zeros((len(table), 8, 8, 3), np.uint8))
-    return asked
+    return of
 
 
-def data(tmp_path, count, facts=lambda number: {}):
-    return Listed(tmp_path / "data", [(f"{number:02}.png", facts(number)) for number in range(count)])
+def listed(tmp_path, count, facts=lambda number: {}):
+    """Flat pictures, every second one a fake; their levels are their numbers from 1 on."""
+    names = [(f"{number:02}.png", {"group": f"g{number:02}", **facts(number)}) for number in range(count)]
+    for number, (name, _) in enumerate(names):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        Image.fromarray(np.full((32, 32, 3), number + 1, np.uint8)).save(tmp_path / "data" / name)
+    return Listed(tmp_path / "data", names)
 
 
-def sources(dataset, tmp_path, **settings):
-    recipe = PAIRS.model_copy(update=settings)
-    table_file = prepare._table_file(list(dataset), tmp_path / "cache")
-    return prepare._pair_sources(dataset, list(dataset), table_file, recipe, torch.device("cpu"))
+def trained(training_data):
+    source = training_data.training.planner.source
+    return [source.faces.store.origin(int(row)) for row in source.rows]
 
 
-def test_a_share_of_the_faces_validates_on_the_same_ones(tmp_path, found):
-    dataset = data(tmp_path, 60)
-    _, whole, held = sources(dataset, tmp_path)
-    _, half, same = sources(dataset, tmp_path, data_share=0.5)
-    assert same.rows.tolist() == held.rows.tolist()
-    assert set(half.rows) < set(whole.rows)
-    assert len(half.rows) == pytest.approx(len(whole.rows) / 2, abs=1)
-    assert len(found) == 1, "the faces were found before"
+def validated(training_data):
+    return [name for name in training_data.validation.names if name.endswith(".png")]
 
 
-def test_own_validation_samples_validate(tmp_path, found):
-    dataset = data(tmp_path, 20, lambda number: {"split": "valid" if number >= 16 else "train"})
-    _, training, held = sources(dataset, tmp_path)
-    assert training.rows.tolist() == list(range(16))
-    assert held.rows.tolist() == list(range(16, 20))
+def test_a_share_of_the_faces_validates_on_the_same_ones(tmp_path, gathered, same_face):
+    dataset = listed(tmp_path, 60)
+    pairs = PAIRS.pairs.model_copy(update={"validation": 60})
+    whole = gathered(dataset, pairs=pairs)
+    assert len(same_face) == 60
+    half = gathered(dataset, pairs=pairs, data_share=0.5)
+    assert len(same_face) == 60, "the landmarks were found before"
+    assert validated(whole) == validated(half)
+    assert not set(validated(whole)) & set(trained(whole))
+    assert set(trained(half)) < set(trained(whole))
+    assert len(trained(half)) == pytest.approx(len(trained(whole)) / 2, abs=1)
+    assert half.counts == {("a", 0): 30 - 13, ("a", 1): 30 - 13} or sum(half.counts.values()) < 60
 
 
-def gather(dataset, tmp_path, **settings):
-    recipe = PAIRS.model_copy(update=settings)
-    return gather_module.gather(Faces(), dataset, None, recipe, tmp_path / "cache", torch.device("cpu"))
+def test_own_validation_samples_validate(tmp_path, gathered):
+    splits = ["train"] * 14 + ["test"] * 2 + ["valid"] * 4
+    found = gathered(listed(tmp_path, 20, lambda number: {"split": splits[number]}), pairs=PAIRS.pairs)
+    assert trained(found) == [f"{number:02}.png" for number in range(14)]
+    assert validated(found) == [f"{number:02}.png" for number in range(16, 20)]
+    assert found.files == 20
 
 
-def test_the_most_pictures_are_spread_over_the_dataset(tmp_path, monkeypatch):  # 004-7
-    class Enough(Exception):
-        pass
-
-    def find(samples, dataset, hashes):
-        assert [sample.path.name for sample in samples] == [f"{number:02}.png" for number in range(3, 40, 4)]
-        raise Enough
-
-    monkeypatch.setattr(prepare, "find_faces", find)
-    with pytest.raises(Enough):
-        gather(data(tmp_path, 40), tmp_path, max_images=10)
+def test_the_most_pictures_are_spread_over_the_dataset(tmp_path, gathered):  # 004-7
+    dataset = listed(tmp_path, 40, lambda number: {"is_fake": number % 3 == 0})
+    found = gathered(dataset, max_images=10, validation_share=0.3)
+    store = found.training.planner.source.faces.store
+    assert [store.origin(row) for row in range(len(store))] == [f"{number:02}.png" for number in range(3, 40, 4)]
 
 
-def test_what_pairs_cannot_do_is_said_before_faces_are_looked_for(tmp_path, found):
-    leaking = data(tmp_path, 6, lambda number: {"split": "valid" if number > 3 else "", "identities": ("ben",)})
+def test_what_pairs_cannot_do_is_said_before_faces_are_looked_for(tmp_path, gathered, same_face):
+    leaking = listed(tmp_path, 6, lambda number: {"split": "valid" if number > 3 else "", "identities": ("ben",)})
     with pytest.raises(TrainingDataError, match="training and validation share 1 persons: ben"):
-        gather(leaking, tmp_path)
+        gathered(leaking)
     with pytest.raises(TrainingDataError, match="every pair anew; overfit a few of samples='pictures'"):
-        gather(data(tmp_path, 6), tmp_path, overfit=4)
+        gathered(leaking, overfit=4)
     with pytest.raises(TrainingDataError, match="leave out --valid"):
-        gather_module.gather(Faces(), leaking, leaking, PAIRS, tmp_path, torch.device("cpu"))
-    assert not found
+        gathered(leaking, leaking)
+    assert not same_face
+    assert not (tmp_path / "cache").exists()
 
 
-def test_similar_shapes_are_the_most_similar_ones_and_no_face_is_its_own_neighbour():
-    points = np.random.default_rng(0).normal(size=(60, 5, 2)).astype(np.float32)
-    flat = (points - points.mean(1, keepdims=True)).reshape(60, -1)
-    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
-    similarity = flat @ flat.T
-    np.fill_diagonal(similarity, -np.inf)
-    wanted = np.argsort(-similarity, axis=1)[:, :7]
-    np.testing.assert_array_equal(np.sort(maker._similar_shapes(points, 7)), np.sort(wanted))
+def test_the_face_mesh_is_asked_for_where_landmarks_have_to_be_found(tmp_path, gathered, monkeypatch):
+    dataset = listed(tmp_path, 8)
+    store = prepared_store(dataset, tmp_path / "store")
+
+    def missing():
+        raise MissingExtra("finding face landmarks", "deepfake-core[blend]")
+
+    monkeypatch.setattr("deepfake_core.data.crops.face_mesh.model_file", missing)
+    with pytest.raises(MissingExtra, match="blend"):
+        check_installed(OfFaces(), PAIRS, (), (dataset,))
+    given = StoredCrops(store.folder)
+    for refused in (lambda: check_installed(OfFaces(), PAIRS, (), (given,)), lambda: gathered(given)):
+        with pytest.raises(TrainingDataError, match=r"store: has no face landmarks.*--landmarks"):
+            refused()
+    found = gathered(dataset)
+    kept = StoredCrops(found.training.planner.source.faces.store.folder)
+    check_installed(OfFaces(), PAIRS, (), (kept,))
+    assert trained(gathered(kept)) == trained(found)
 
 
-def test_the_number_of_compared_shapes_grows_with_the_number_of_faces(monkeypatch):
-    compared = []
-    argpartition = np.argpartition
-    monkeypatch.setattr(np, "argpartition", lambda values, k: compared.append(values.size) or argpartition(values, k))
-    counts = []
-    for size in (1000, 4000):
-        compared.clear()
-        points = np.random.default_rng(0).normal(size=(size, 4, 2)).astype(np.float32)
-        nearest = maker._similar_shapes(points, 10, most=200)
-        assert nearest.shape == (size, 10)
-        assert not (nearest == np.arange(size)[:, None]).any()
-        counts.append(sum(compared))
-    assert counts[1] == 4 * counts[0]
+def test_files_that_were_left_out_are_named_with_the_reason(tmp_path, gathered, monkeypatch):
+    dataset = listed(tmp_path, 12)
+    (tmp_path / "data" / "02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "data" / "03.png")
+    usable = Faces.usable.func
+    monkeypatch.setattr(Faces, "usable", property(lambda faces: usable(faces) & (np.arange(len(faces)) != 2)))
+    found = gathered(dataset)
+    assert found.rejected.keys() == {"02.png", "03.png", "04.png"}
+    assert found.rejected["03.png"] == "no face found"
+    assert found.rejected["04.png"] == "no plausible face landmarks"
+    assert sum(found.counts.values()) == 9
+    assert found.first_names == trained(found)[:10]
+
+
+def test_hashes_of_held_out_files_are_kept_with_the_faces(tmp_path, gathered):
+    dataset = listed(tmp_path, 8)
+    expected = held_out_hashes(dataset)
+    found = gathered(dataset)
+    for path in (tmp_path / "data").iterdir():
+        overwrite(path)
+    assert held_out_hashes(dataset, found.hashes) == expected
+
+
+def test_validation_pairs_are_the_same_for_any_number_of_threads_and_on_a_device(tmp_path, gathered, monkeypatch):
+    dataset = listed(tmp_path, 24)
+    made = []
+    for threads, place in ((1, "host"), (3, "host"), (1, "device")):
+        monkeypatch.setattr(pairs_module, "allowed_threads", lambda threads=threads: threads)
+        found = gathered(dataset, augment_on=place, validation_share=0.3)
+        made.append(found.validation)
+        assert (found.make_feed is None) == (place == "host")
+    for other in made[1:]:
+        np.testing.assert_array_equal(made[0].images, other.images)
+        assert made[0].names == other.names
+    assert set(made[0].family) == {"a", "self_blend"}
+    assert len(made[0].fake) == len(made[0].images) == 4 + 4
+
+
+def test_a_damaged_crop_counts_for_nothing(tmp_path, gathered):
+    found = gathered(listed(tmp_path, 12))
+    store = found.training.planner.source.faces.store
+    assert found.training[0, 0]["weight"].tolist() == [1, 1]
+    (shard,) = (store.folder / "shards").iterdir()
+    shard.write_bytes(bytes(shard.stat().st_size))
+    item = found.training[0, 0]
+    assert item["unreadable"].tolist() == [True, True]
+    assert item["weight"].tolist() == [0, 0]
+    assert item["images"].shape == (2, 64, 64, 3)
+
+
+def test_a_set_of_pairs_can_be_sent_to_other_processes(tmp_path, gathered):
+    training = gathered(listed(tmp_path, 12)).training
+    again = pickle.loads(pickle.dumps(training))
+    torch.testing.assert_close(again[1, 2]["images"], training[1, 2]["images"])
+
+
+def test_two_tables_in_one_folder_have_stores_of_their_own(tmp_path, gathered):
+    listed(tmp_path, 12)
+    stores = set()
+    for name in ("x", "y"):
+        for label, numbers in (("real", range(6)), ("fake", range(6, 12))):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for number in numbers:
+                (tmp_path / "data" / f"{number:02}.png").rename(folder / f"{number}.png")
+        stores.add(gathered(ImageFolder(tmp_path / name)).training.planner.source.faces.store.folder)
+        for path in (tmp_path / name).rglob("*.png"):
+            path.rename(tmp_path / "data" / f"{int(path.stem):02}.png")
+    assert len(stores) == 2
+
+
+def test_the_content_is_that_of_the_store(tmp_path, gathered):
+    dataset = listed(tmp_path, 12)
+    first, again = gathered(dataset), gathered(dataset)
+    assert first.content == again.content
+    Image.fromarray(np.full((32, 32, 3), 99, np.uint8)).save(tmp_path / "data" / "00.png")
+    assert gathered(dataset).content != first.content
