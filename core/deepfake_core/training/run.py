@@ -24,7 +24,7 @@ from deepfake_core.discovery.artifacts import Package, read_package
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.load import load
-from deepfake_core.progress import duration, stage
+from deepfake_core.progress import duration
 from deepfake_core.runtimes.torch import check_outputs
 from deepfake_core.training.checks import check_installed
 from deepfake_core.training.data.stores import SplitIdentity
@@ -183,6 +183,7 @@ def train(
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)
         ending: Literal["finished", "failed"] = "failed"
+        faster = precision != "fp32" and accelerator.device.type != "cpu"  # a CPU validates in full precision
         try:
             progress = fit(
                 detector,
@@ -209,7 +210,7 @@ def train(
                 ),
                 deadline=deadline,
                 # For the package, the first process alone scores all validation samples again, in full precision.
-                after=accelerator.num_processes * (1.0 if precision == "fp32" else FULL_PRECISION),
+                after=accelerator.num_processes * (FULL_PRECISION if faster else 1.0),
             )
             ending = "finished"
         finally:
@@ -221,21 +222,20 @@ def train(
                 "bit_reproducible": accelerator.device.type == "cpu" and not progress.by_clock,
             }
             network.load_state_dict(load_file(run.best))
-            with stage("packaging"):
-                package_model(
-                    name,
-                    detector,
-                    network,
-                    training_data,
-                    progress.best,
-                    recipe,
-                    run,
-                    data=_spec(data),
-                    held_out=held_out,
-                    terms=terms,
-                    start=start,
-                    taken=taken,
-                )
+            package_model(
+                name,
+                detector,
+                network,
+                training_data,
+                progress.best,
+                recipe,
+                run,
+                data=_spec(data),
+                held_out=held_out,
+                terms=terms,
+                start=start,
+                taken=taken,
+            )
             if deadline is not None and (late := monotonic() - deadline) > 0:
                 log.warning("the model was packaged %s late: the last steps took longer than before", duration(late))
             _conclude(training_data, tested, recipe, run, device, {**taken, "seconds": round(progress.seconds, 1)})

@@ -6,6 +6,7 @@ from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.training.recipes.advice import advice
 
 STEPS = TrainRecipe(phases=(Phase(steps=40, lr=1e-3),))
+MINUTES = TrainRecipe(phases=(Phase(minutes=7.5),))
 EPOCHS = TrainRecipe(phases=(Phase(epochs=1), Phase(epochs=5, lr={"head": 1e-3, "backbone": 1e-4})))
 
 
@@ -22,6 +23,7 @@ def history(*aucs):
         ((0.9,), STEPS, []),
         ((0.6, 0.65), STEPS, [r"0\.65, where 0\.5 is chance.*still rising.*--set phases\.0\.steps=80$"]),
         ((0.6, 0.65), EPOCHS, [r"--set phases\.1\.epochs=10$"]),
+        ((0.6, 0.65), MINUTES, [r"--set phases\.0\.minutes=15$"]),
         ((0.5, 0.6, 0.5), STEPS, [r"too few.*--overfit 16.*add pictures"]),
         ((0.1, 0.2), STEPS, ["wrong way round.*labels are swapped"]),
         ((0.9, 0.8, 0.8), STEPS, [r"^the first of 3 validations is the best.*--set phases\.0\.lr=0\.0001"]),

@@ -250,7 +250,7 @@ rate = st.floats(1e-9, 1e3)
 count = st.integers(1, 10**6)
 phases = st.builds(
     lambda length, number, **fields: Phase(**{length: number}, **fields),
-    st.sampled_from(["epochs", "steps"]),
+    st.sampled_from(["epochs", "steps", "minutes"]),
     count,
     name=st.text(max_size=8),
     lr=rate | st.dictionaries(st.text(max_size=8), rate, min_size=1, max_size=3),
