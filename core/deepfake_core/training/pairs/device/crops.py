@@ -83,7 +83,7 @@ def free_memory(device: torch.device) -> int:
     """Return the bytes of memory that are free on a device: on a CPU, those that the system can give."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().available)
 

@@ -32,7 +32,7 @@ class Parcel:
         """Copy all arrays to a device."""
         sizes = [array.size for array in self._arrays]
         flat = np.concatenate([np.empty(0, np.float32), *(array.ravel() for array in self._arrays)], dtype=np.float32)
-        parts = sent(flat, device).split(sizes)
+        parts = torch.split(sent(flat, device), sizes)
         self._tensors = [part.view(array.shape) for part, array in zip(parts, self._arrays, strict=True)]
 
 
