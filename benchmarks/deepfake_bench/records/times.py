@@ -7,13 +7,18 @@ from collections.abc import Iterable, Sequence
 from deepfake_bench.records.report import Measurement
 from deepfake_core.runtimes.cpu_contention import busy_among, busy_with_others
 
-_OF_TIMES = ("gpu_over_cpu", "mixed_over_full", "mfu", "tflops")
+_OF_TIMES = ("mfu", "tflops")
 """Metrics that are computed from times and whose names do not say so."""
 
 
 def is_about_time(metric: str) -> bool:
     """Return whether other work on the machine changes a metric."""
-    return "_ms" in metric or "_per_s" in metric or metric in _OF_TIMES or metric.startswith(("cost_", "joules_"))
+    parts = ("_ms", "_per_s", "_over_")  # the last is a ratio of two rates
+    return (
+        any(part in metric for part in parts)
+        or metric in _OF_TIMES
+        or metric.startswith(("cost_", "joules_", "share_"))
+    )
 
 
 def disturbed(row: Measurement, metric: str) -> str:

@@ -32,8 +32,9 @@ SCENARIOS = {
             "train_throughput",
             "training steps, from files and on samples that lie ready",
             headline="images_per_s_on_device",
-            also=("images_per_s", "mfu"),
+            also=("images_per_s_pairs", "images_per_s_store", "mfu"),
             by_default="cuda",
+            module="training.train_throughput",
         ),
         Scenario(
             "server",
