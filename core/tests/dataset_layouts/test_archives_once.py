@@ -77,6 +77,7 @@ def test_check_compares_videos_of_a_compressed_archive_in_one_pass(tmp_path, ope
 
 
 def test_faces_of_a_compressed_archive_are_cut_in_one_pass(tmp_path, openings, monkeypatch):
+    pytest.importorskip("torch")
     from deepfake_core.data.crops import cutter
     from deepfake_core.data.crops.prepare import prepare
     from deepfake_core.inputs.boxes import Box, Face
