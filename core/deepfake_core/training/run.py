@@ -178,7 +178,8 @@ def train(
             held_out = held_out_hashes(validating if validating is not None else dataset, training_data.hashes)
         if deadline is not None:
             moment = datetime.now() + timedelta(seconds=deadline - monotonic())
-            log.info("the model will be packaged by %s, however long the recipe is", f"{moment:%Y-%m-%d %H:%M}")
+            then = "; the test samples are measured after that" if tested else ""
+            log.info("the model will be packaged by %s, however long the recipe is%s", f"{moment:%Y-%m-%d %H:%M}", then)
         seed_everything(recipe.seed)
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)
@@ -221,6 +222,7 @@ def train(
                 "images": progress.images,
                 "bit_reproducible": accelerator.device.type == "cpu" and not progress.by_clock,
             }
+            begun = monotonic()
             network.load_state_dict(load_file(run.best))
             package_model(
                 name,
@@ -236,8 +238,11 @@ def train(
                 start=start,
                 taken=taken,
             )
-            if deadline is not None and (late := monotonic() - deadline) > 0:
-                log.warning("the model was packaged %s late: the last steps took longer than before", duration(late))
+            late = 0.0 if deadline is None else monotonic() - deadline
+            if minutes_of_phase := recipe.phases[-1].minutes:
+                late = max(late, progress.phase_seconds + monotonic() - begun - 60 * minutes_of_phase)
+            if late > 1:
+                log.warning("the model was packaged %s late: the end took longer than what came before", duration(late))
             _conclude(training_data, tested, recipe, run, device, {**taken, "seconds": round(progress.seconds, 1)})
         accelerator.wait_for_everyone()
     return read_package(run.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,13 @@ def test_training_starts_from_initial_weights_or_a_model_and_is_not_lost_where_i
     unwritable.rmdir()
     assert anew.manifest.weights == "trained"
     assert not same_weights(anew, detector)
-    on = detector.train(faces, STILL, tmp_path / "on", start=detector, **options)
+    on = detector.train(faces, STILL, tmp_path / "on", start=detector, minutes=600, **options)
     assert same_weights(on, detector)
+    taken = {"steps": 1, "images": 4, "bit_reproducible": True}
+    assert anew.manifest.training["taken"] == taken
+    assert on.manifest.training["taken"] == {**taken, "bit_reproducible": False}
+    assert json.loads((tmp_path / "on" / "metrics.json").read_text())["training"]["seconds"] > 0
+    assert "the model will be packaged by " in (tmp_path / "on" / "run.log").read_text()
     assert all(torch.equal(value, before[name]) for name, value in detector.network.state_dict().items())
     assert "start: tiny " in (tmp_path / "on" / "config.yaml").read_text()
     wide = load("tiny", untrained=True, config={"width": 4})
