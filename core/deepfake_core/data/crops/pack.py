@@ -211,7 +211,7 @@ class _Writer:
         """Write the index and the record, and return the number of parts."""
         self._end()
         for name in _names(self._store):
-            content: NDArray[np.uint8] | memoryview = self._store.members.blob(name)
+            content: memoryview = self._store.members.blob(name).data
             if (column := name.removeprefix(f"{INDEX}/").removesuffix(".npy")) in _OWN:
                 buffer = io.BytesIO()
                 np.save(buffer, self._columns[column])

@@ -132,7 +132,7 @@ class PackMembers(Members):
         blob = super().blob(name)
         crc = 0
         for start in range(0, len(blob), _BLOCK):
-            crc = zlib.crc32(blob[start : start + _BLOCK], crc)
+            crc = zlib.crc32(blob[start : start + _BLOCK].data, crc)
         if crc != self._member(name).crc:
             raise TrainingDataError(f"{self._member(name).file}: {name} is damaged; {self.remedy}")
         return blob
