@@ -232,6 +232,28 @@ class DetectorContract:
         )
 
     @_briefly
+    def test_trains_without_reading_values(self, untrained: LoadedDetector) -> None:
+        """Forward pass, loss and backward pass neither read a value nor name a device, which stops or breaks a GPU."""
+        import torch
+
+        from deepfake_core.contract.detector import WithPreprocess
+
+        detector, nowhere = untrained.detector, torch.device("meta")  # tensors there have a shape and no values
+        model = WithPreprocess(detector.build(), detector.preprocess).train().to(nowhere)
+        images = torch.zeros(4, *detector.preprocess.input_shape, dtype=torch.uint8, device=nowhere)
+        batch = {"images": images, "fake": torch.zeros(4, device=nowhere), "weight": torch.zeros(4, device=nowhere)}
+        if detector.evidence_size is not None:
+            batch["mask"] = torch.zeros(4, *detector.evidence_size, device=nowhere)
+        try:
+            detector.loss(model(images), batch).backward()  # type: ignore[no-untyped-call]
+        except (RuntimeError, NotImplementedError) as error:
+            raise AssertionError(
+                "training it reads values or names a device, so that a GPU would wait or fail: compute with tensors "
+                "instead of .item(), bool(), nonzero() and masks as indices, and make tensors on the device of others "
+                f"({_in_short(self.detector, error)})"
+            ) from error
+
+    @_briefly
     def test_every_parameter_has_one_group(self, untrained: LoadedDetector) -> None:
         """The groups of parameters are disjoint and complete."""
         network = untrained.network

@@ -67,21 +67,22 @@ class Forward(nn.Module):
         self.always = recipe.compile is True
         self.undecided = recipe.compile == "auto" and accelerator.device.type == "cuda"
         self._trials: dict[torch.Size, _Trial] = {}
-        self._compiled: Callable[[Tensor], Any] = model.forward
+        self._backend = recipe.compile_backend
+        self._compiled: Callable[[Tensor], Any] | None = None
         self._works: set[torch.Size] = set()
         self.failed = ""
         if self.always or self.undecided:
             torch.compiler.reset()  # what was compiled in an earlier phase or run is not needed any more
-            self._compiled = torch.compile(model.forward, backend=recipe.compile_backend, dynamic=False)
 
     def forward(self, images: Tensor) -> Any:
         """Return the outputs of the model for images ``uint8 [N, H, W, 3]`` RGB, or clips."""
         trial = self._trials.get(images.shape)
         if self.failed or not (self.always or (trial is not None and trial.compiled)):
             return self.model(images)
-        if images.shape in self._works:
+        if self._compiled is not None and images.shape in self._works:
             return self._compiled(images)
         try:
+            self._compiled = self._compiled or torch.compile(self.model.forward, backend=self._backend, dynamic=False)
             output = self._compiled(images)
         except Exception as error:  # noqa: BLE001 - compilers raise anything; an error of the model itself comes again
             self._give_up(error)

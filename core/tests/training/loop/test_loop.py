@@ -116,8 +116,9 @@ def test_recomputed_activations_change_nothing_but_memory(tmp_path):  # 003-16
 
 
 def test_compiled_and_mixed_precision_runs_finish(tmp_path):  # 001-27, 002-2, 004-11
-    compiled, _ = run(tmp_path / "a", changed(compile=True, compile_backend="aot_eager", channels_last=True))
+    compiled, files = run(tmp_path / "a", changed(compile=True, compile_backend="aot_eager", channels_last=True))
     assert compiled.best["auc"] > 0.9
+    assert set(load_file(files.best)) == set(Bright().build().state_dict())
     mixed, _ = run(tmp_path / "b", changed(precision="bf16"))
     assert mixed.best["auc"] > 0.9
     automatic, _ = run(tmp_path / "c", changed(precision="auto"))  # 002-3: mixed precision only on CUDA

@@ -26,7 +26,8 @@ _FAINTEST = 0.01  # slope below which an image has no edges but rounding errors,
 def exact(images: Tensor) -> AbstractContextManager[object]:
     """Return a context without autocast; an empty one where it is off, so that exported graphs hold no trace of it."""
     kind = images.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext()
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else contextlib.nullcontext()
 
 
 class EdgeMap(nn.Module):

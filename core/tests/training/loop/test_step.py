@@ -1,0 +1,124 @@
+"""A step: nothing in it waits for the device, and it is compiled where that pays."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_run import RECIPE, Bright, Pixels, run
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from deepfake_core.contract.detector import WithPreprocess
+from deepfake_core.contract.recipe import Optimizer, Phase
+from deepfake_core.training.data.augment import DeviceAugment
+from deepfake_core.training.data.batches import Batches
+from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.compiled import TIMED, WARM_UP, Forward
+from deepfake_core.training.loop.feed import Ready
+from deepfake_core.training.loop.optim import MovingAverage
+from deepfake_core.training.loop.step import Stepper
+from deepfake_core.training.recipes.stages import plan
+
+pytestmark = pytest.mark.torch
+
+IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
+
+
+def changed(**settings):
+    return RECIPE.model_copy(update=settings)
+
+
+class Unread(TorchDispatchMode):
+    """Refuses every operation after which the host waits for a value of the device."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        masks = [one for one in args[1] if one is not None and one.dtype == torch.bool] if name == "index" else []
+        assert name not in self.WAITS, f"the step waits for {name}"
+        assert not masks, "the step waits for a mask"
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_waits_is_noticed():
+    for wait in (lambda x: x.sum().item(), lambda x: x[x > 0], torch.nonzero, lambda x: bool(x.any())):
+        with pytest.raises(AssertionError, match="waits for"), Unread():
+            wait(torch.ones(2))
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2, "precision": "bf16"}, {"optimizer": Optimizer(sam=0.05)}])
+def test_a_step_waits_for_no_value(settings):
+    recipe, accelerator = changed(**settings), make_accelerator("cpu")
+    detector = Bright()
+    network = detector.build()
+    model = WithPreprocess(network, detector.preprocess)
+    average = MovingAverage(model, 0.9)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    step = Stepper(detector, model, detector.param_groups(network), plan(recipe, 4)[0], recipe, scaler, accelerator)
+    loaded = list(Batches(Pixels(), recipe, accelerator).from_step(0, 2))  # on the host, where torch's loader reads
+    feed = SimpleNamespace(from_step=lambda start, stop: (parts for parts in loaded[start:stop]))
+    ready = Ready(feed, accelerator, recipe.accumulate, DeviceAugment("standard", 1))
+    with Unread():
+        for number, parts in enumerate(ready.from_step(0, 2)):
+            loss, norm = step(parts)
+            average.update(number)
+    assert loss > 0
+    assert norm > 0
+
+
+def trial(monkeypatch, plain_s, compiled_s, phase=None, compiler=None):
+    """Take the steps of a trial; return the forward pass and which of the steps after it were compiled."""
+    recipe = changed(compile="auto", phases=(phase or Phase(steps=10**6),))
+    calls = []
+
+    def recording(forward, **_settings):
+        return lambda images: calls.append(1) or forward(images)
+
+    monkeypatch.setattr(torch, "compile", compiler or recording)
+    model = WithPreprocess(Bright().build(), Bright.preprocess)
+    forward = Forward(model, recipe, plan(recipe, 1)[0], make_accelerator("cpu"))
+    assert not forward.undecided  # never on a CPU
+    forward.undecided = True
+    clock = [0.0]
+    monkeypatch.setattr(forward, "_mark", lambda: clock[0])
+    for took in [plain_s] * (WARM_UP + TIMED) + [compiled_s] * (WARM_UP + TIMED):
+        with forward.step(IMAGES.shape):
+            forward(IMAGES)
+            clock[0] += took
+    before = len(calls)
+    forward(IMAGES)
+    return forward, len(calls) - before
+
+
+def test_the_faster_way_is_kept(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    assert trial(monkeypatch, 0.2, 0.1)[1] == 1
+    assert "going on with the compiled network: a step takes 100.0 ms compiled and 200.0 ms without" in caplog.text
+    assert trial(monkeypatch, 0.1, 0.099)[1] == 0
+    assert "going on without compilation" in caplog.text
+
+
+def test_a_short_phase_is_not_compiled(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    for phase in (Phase(steps=1000), Phase(minutes=10)):
+        _, later = trial(monkeypatch, 0.2, 0.1, phase)
+        assert later == 0
+    assert "not compiled: the phase takes about" in caplog.text
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
+    def broken(forward, **_settings):
+        raise ImportError("no module named triton\nmore")
+
+    forward, _ = trial(monkeypatch, 0.2, 0.1, compiler=broken)
+    assert forward.failed == "ImportError: no module named triton"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert torch.isfinite(forward(IMAGES)).all()
+
+
+def test_an_unknown_compiler_costs_nothing_but_a_warning(tmp_path, caplog):
+    broken, _ = run(tmp_path / "broken", changed(compile=True, compile_backend="none-such"))
+    assert "cannot be compiled and runs as it is (InvalidBackend" in caplog.text
+    plain, _ = run(tmp_path / "plain")
+    assert broken.history == plain.history
