@@ -16,6 +16,7 @@ from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.progress import stage
 from deepfake_core.evaluation.grouping import places
 from deepfake_core.training.data.stores import (
     PICTURE_FRAMES,
@@ -149,6 +150,7 @@ def _sources(
     return PairSource(faces, rows, trained, made.rows, made), validation, autoencoders
 
 
+@stage("making validation pictures")
 def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how: dict[str, Any]) -> ValidationSet:
     """Return pseudo-fakes of every family from held-out faces, and held-out labelled faces as at inference."""
     faces, most = source.faces, recipe.pairs.validation
