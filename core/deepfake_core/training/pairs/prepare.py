@@ -16,8 +16,8 @@ from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.progress import stage
 from deepfake_core.evaluation.grouping import places
+from deepfake_core.progress import stage
 from deepfake_core.training.data.stores import (
     PICTURE_FRAMES,
     Rows,
