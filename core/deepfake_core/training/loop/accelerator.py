@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -46,3 +48,18 @@ def make_accelerator(device: str) -> Accelerator:
             if before is not None:
                 os.environ["ACCELERATE_TORCH_DEVICE"] = before
     return Accelerator(cpu=True, kwargs_handlers=handlers)
+
+
+@contextmanager
+def fastest_convolutions(device: torch.device) -> Iterator[None]:
+    """Within the block, cuDNN tries its algorithms once for each shape of the inputs, and keeps the fastest.
+
+    The choice, and with it the last bits of a result, may differ from run to run; it is not made where
+    ``torch.use_deterministic_algorithms(True)`` was called.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -21,6 +21,7 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import FIRST_LINE_S, LINE_S, duration, track
 from deepfake_core.training.data.batches import Feed, Part
 from deepfake_core.training.loop import checkpoint
+from deepfake_core.training.loop.accelerator import fastest_convolutions
 from deepfake_core.training.loop.checkpoint import Progress
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.hooks import Files, Hooks, Stopped
@@ -108,6 +109,7 @@ def fit(
     with (
         memory_advice(),
         worker_errors(),
+        fastest_convolutions(device),
         recompute_activations(detector, network, recipe.checkpointing),
         stop_requests(accelerator) as asked_to_stop,
         ExitStack() as opened,

@@ -12,8 +12,8 @@ def seed_everything(seed: int, *more: int) -> None:
     """Seed the random numbers of Python, NumPy and torch (all devices).
 
     On a CPU, the same seed and the same number of threads give the same bits. On a GPU, some kernels add in an order
-    that varies; ``torch.use_deterministic_algorithms(True)`` and ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` make them
-    repeatable at some cost.
+    that varies, and kernels are chosen by their speed; ``torch.use_deterministic_algorithms(True)`` and
+    ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` make them repeatable at some cost, with ``compile=False``.
 
     Args:
         seed: Seed of the recipe.

@@ -12,7 +12,7 @@ from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase
 from deepfake_core.training.data.augment import DeviceAugment
 from deepfake_core.training.data.batches import Batches
-from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.accelerator import fastest_convolutions, make_accelerator
 from deepfake_core.training.loop.compiled import TIMED, WARM_UP, Forward
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.optim import MovingAverage
@@ -122,3 +122,15 @@ def test_an_unknown_compiler_costs_nothing_but_a_warning(tmp_path, caplog):
     assert "cannot be compiled and runs as it is (InvalidBackend" in caplog.text
     plain, _ = run(tmp_path / "plain")
     assert broken.history == plain.history
+
+
+def test_convolutions_are_chosen_by_speed_on_a_gpu_only_and_not_where_bits_matter():
+    before = torch.backends.cudnn.benchmark
+    for device, deterministic, chosen in (("cuda", False, True), ("cuda", True, False), ("cpu", False, False)):
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            with fastest_convolutions(torch.device(device)):
+                assert torch.backends.cudnn.benchmark is chosen
+        finally:
+            torch.use_deterministic_algorithms(False)
+        assert torch.backends.cudnn.benchmark is before
