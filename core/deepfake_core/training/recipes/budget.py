@@ -99,7 +99,7 @@ class Budget:
     @property
     def place(self) -> tuple[float, int]:
         """The place in the schedule, and the length of the schedule."""
-        if self.stage.seconds is None and self.stage.steps is not None:
+        if not self.spent.by_clock and self.stage.steps is not None:  # exact, so that the run can be repeated
             return self.spent.step - self.first, self.stage.steps
         length = self.stage.steps or FINE
         return self.spent.share * length, length

@@ -160,6 +160,17 @@ def test_a_recipe_of_steps_is_compressed_to_the_time_until_the_run_has_to_end():
     assert head.clock.now + tune.clock.now - 2000.0 + 20.0 <= run_seconds
 
 
+def test_a_run_that_was_compressed_goes_on_without_a_jump_when_it_has_time_again():
+    (stage,) = stages(Phase(epochs=100))
+    run = Run(limited(stage, (), nothing_spent(), 500.0))
+    for _ in range(400):
+        run.step()
+    rest = Run(stage, spent=run.spent).to_the_end()
+    assert (run.places[-1], rest.places[0]) == pytest.approx((0.8, 0.8), abs=0.01)
+    assert max(after - before for before, after in pairwise(rest.places)) < 0.001
+    assert run.spent.step == 1000
+
+
 def test_a_recipe_of_steps_that_ends_in_time_is_as_long_as_it_says():
     (stage,) = stages(Phase(epochs=10))
     run = Run(limited(stage, (), nothing_spent(), 1000.0), closing_s=10.0, closings=2.0, every=50).to_the_end()
