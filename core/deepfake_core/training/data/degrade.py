@@ -184,16 +184,18 @@ def draw_colour(rng: np.random.Generator, n: int, *, strong: bool) -> Colour:
     span = 0.3 if strong else 0.1
     # Share of the images that change and the largest change: three shifts, light, contrast, saturation, hue, gamma.
     shares = np.array([0.3, 0.3, 0.3, 0.35, 0.35, 0.3, 0.25, 0.15 * strong])
-    most = np.array([20, 20, 20, 255 * span, span, 0.35, 0.18 if strong else 0.12, 0.35])
+    most = np.array([20, 20, 20, span, span, 0.35, 0.18 if strong else 0.12, 0.35])
     chance, value = rng.random((2, n, len(most)))
     chance[:, 1:3] = chance[:, :1]  # the three shifts come together
     *_, light, contrast, saturation, hue, gamma = changes = np.where(chance < shares, (2 * value - 1) * most, 0).T
-    matrix = saturated(1 + saturation, hue) * (1 + contrast)[:, None, None]
+    # Light is a factor: a summand would leave nothing of a dark picture.
+    light, contrast = 1 + light, 1 + contrast
+    matrix = saturated(1 + saturation, hue) * (light * contrast)[:, None, None]
     grey = rng.random(n) < 0.06 * strong
     if grey.any():
         matrix[grey] = (GREY @ matrix[grey])[:, None]
-    offset = (matrix @ changes[:3].T[..., None])[..., 0] + light[:, None]
-    parts = (matrix, offset, -contrast, np.exp(gamma))
+    offset = (matrix @ changes[:3].T[..., None])[..., 0]
+    parts = (matrix, offset, light * (1 - contrast), np.exp(gamma))
     return Colour(*(part.astype(np.float32) for part in parts))
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfake_core import TrainingDataError, TrainingSet, TrainRecipe
-from deepfake_core.training.pairs.face_table import STORE_MARGIN
-from deepfake_core.training.pairs.maker import PairSource
+from deepfake_core.training.pairs.faces import MARGIN
+from deepfake_core.training.pairs.faces import Faces as StoredFaces
 from deepfake_core.training.pairs.pairs import PairDataset
 from deepfake_unet.training.degrade import add_bounded, degraded
 from deepfake_unet.training.surrogates import (
@@ -124,14 +124,20 @@ def two_sources(training: TrainingSet) -> tuple[str, str] | None:
     Returns:
         The two names; ``None`` where the second source has less than a quarter of the first one's faces.
     """
-    if not isinstance(training, PairDataset):
+    if not isinstance(training, PairDataset) or (codes := _two_codes(training)) is None:
         return None
-    source = training.maker.source
-    names, counts = np.unique(source.table.sources[training.maker.real], return_counts=True)
+    one, other = (training.planner.source.faces.source_names[code] for code in codes)
+    return one, other
+
+
+def _two_codes(training: PairDataset) -> tuple[int, int] | None:
+    """Return the codes of the sources of :func:`two_sources`."""
+    faces = training.planner.source.faces
+    codes, counts = np.unique(faces.sources[training.planner.real], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:2]
     if len(order) < 2 or 4 * counts[order[1]] < counts[order[0]]:
         return None
-    return str(names[order[0]]), str(names[order[1]])
+    return int(codes[order[0]]), int(codes[order[1]])
 
 
 def two_sets(training: TrainingSet, margin: float) -> Faces:
@@ -147,11 +153,11 @@ def two_sets(training: TrainingSet, margin: float) -> Faces:
         TrainingDataError: There are fewer than two real faces.
     """
     if isinstance(training, PairDataset):
-        real, source = training.maker.real, training.maker.source
-        if (names := two_sources(training)) is not None:
-            one, other = (real[source.table.sources[real] == name] for name in names)
-            return _stored(source, one, margin), _stored(source, other, margin)
-        faces = _stored(source, real, margin)
+        real, stored = training.planner.real, training.planner.source.faces
+        if (codes := _two_codes(training)) is not None:
+            one, other = (real[stored.sources[real] == code] for code in codes)
+            return _stored(stored, one, margin), _stored(stored, other, margin)
+        faces = _stored(stored, real, margin)
     else:
         faces = _of_items(training)
     if len(faces) < 2:
@@ -159,12 +165,12 @@ def two_sets(training: TrainingSet, margin: float) -> Faces:
     return faces[::2], faces[1::2]
 
 
-def _stored(source: PairSource, rows: NDArray[np.intp], margin: float) -> NDArray[np.uint8]:
+def _stored(stored: StoredFaces, rows: NDArray[np.intp], margin: float) -> NDArray[np.uint8]:
     """Return the detector's crops of stored faces, spread evenly over the rows, uint8 [N, S, S, 3]."""
     faces = []
     for row in rows[np.linspace(0, len(rows) - 1, min(FACES, len(rows))).astype(int)]:
-        pixels = np.asarray(source.pixels[int(row)])
-        cut = round(len(pixels) * (1 - min(1.0, margin / STORE_MARGIN)) / 2)
+        pixels = stored.pixels(int(row))
+        cut = round(len(pixels) * (1 - min(1.0, margin / MARGIN)) / 2)
         faces.append(_reduced(pixels[cut : len(pixels) - cut, cut : len(pixels) - cut]))
     return np.stack(faces)
 
