@@ -69,10 +69,11 @@ def find_landmarks(store: CropStore, *, workers: int | None = None) -> CropStore
         store = CropStore(store.folder)
         if store.points is None:
             index = store.folder / INDEX
-            found = _find_all(store, workers or allowed_threads())
+            threads = workers or allowed_threads()
+            found = _find_all(store, threads)
             points = np.load(found, mmap_mode="r")
             with atomic_path(index / f"{NEIGHBOURS}.npy") as path:
-                write_neighbours(path, points, store.sizes, store.fake, store.groups)
+                write_neighbours(path, points, store.sizes, store.fake, store.groups, workers=threads)
             found.replace(index / f"{POINTS}.npy")
             record = {**read_record(store.folder), "landmarks": store.landmarks_record()}
             write_atomic(store.folder / RECORD, json.dumps(record, indent=1) + "\n")

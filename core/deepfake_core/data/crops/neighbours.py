@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deepfake_core.parallel import ordered_map
+from deepfake_core.progress import track
 
 COUNT = 40
 """Number of similar faces that are kept for each face."""
@@ -14,7 +18,7 @@ COUNT = 40
 _DIMENSIONS, _SAMPLE = 12, 20_000
 # Most faces of one group that can be found: the frames of a video are similar, and one of them is enough.
 _OF_GROUP = 4
-_BLOCK = 1 << 16
+_BLOCK = 1 << 13
 
 
 def write_neighbours(
@@ -23,6 +27,8 @@ def write_neighbours(
     sizes: NDArray[np.uint16],
     fake: NDArray[np.int8],
     groups: NDArray[np.int32],
+    *,
+    workers: int = 1,
 ) -> None:
     """Write the rows of the real faces whose shape is the most similar to that of each real face.
 
@@ -37,6 +43,7 @@ def write_neighbours(
         sizes: Height and width of each image in pixels, ``uint16 [N, 2]``.
         fake: Ground truth, ``int8 [N]``: 1 for fake.
         groups: Group of each row, ``int32 [N]``.
+        workers: Number of threads.
     """
     from sklearn.neighbors import KDTree
 
@@ -54,13 +61,19 @@ def write_neighbours(
         # Even if all faces of some groups come first, so many hold enough groups besides the row's own.
         most = int(np.bincount(np.unique(groups[rows[known]], return_inverse=True)[1]).max())
         count = min(len(known), (COUNT + 1) * most)
-        for start in range(0, len(points), _BLOCK):
-            block = np.full((min(_BLOCK, len(points) - start), COUNT), -1, np.int32)
+
+        def block(start: int) -> NDArray[np.int32]:
+            found = np.full((min(_BLOCK, len(points) - start), COUNT), -1, np.int32)
             here = slice(*np.searchsorted(rows, (start, start + _BLOCK)))
             if here.start < here.stop:
                 near = rows[known[tree.query(shapes[here], count, return_distance=False)]]
-                block[rows[here] - start] = _one_of_each(near, groups[near], groups[rows[here]])
-            stream.write(block.tobytes())
+                found[rows[here] - start] = _one_of_each(near, groups[near], groups[rows[here]])
+            return found
+
+        starts = range(0, len(points), _BLOCK)
+        with closing(ordered_map(block, starts, workers=workers)) as blocks:
+            for found in track(blocks, "finding similar faces", total=len(starts)):
+                stream.write(found.tobytes())
 
 
 def _reduced(points: NDArray[np.float16], sizes: NDArray[np.uint16], rows: NDArray[np.intp]) -> NDArray[np.float32]:

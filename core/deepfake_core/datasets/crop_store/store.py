@@ -133,9 +133,11 @@ class Names(Sequence[str]):
     def __getitem__(self, code: int | slice) -> str | list[str]:
         if isinstance(code, slice):
             return [self[index] for index in range(*code.indices(len(self)))]
-        code = range(len(self))[code]
-        start = int(self._ends[code - 1]) if code else 0
-        return bytes(self._blob[start : int(self._ends[code])]).decode("utf-8", "surrogateescape")
+        code += len(self) if code < 0 else 0
+        if code < 0:
+            raise IndexError(code)
+        start = int(self._ends[code - 1]) if code > 0 else 0
+        return self._blob[start : int(self._ends[code])].tobytes().decode("utf-8", "surrogateescape")
 
 
 class CropStore:

@@ -21,7 +21,6 @@ from deepfake_core.training.data.stores import (
     PICTURE_FRAMES,
     Rows,
     at_most,
-    check_own_splits,
     counts,
     divided,
     fingerprint,
@@ -63,8 +62,6 @@ def labelled_training_data(
         TrainingDataError: The data are unusable, or the splits share a group or an identity.
     """
     spec = detector.preprocess
-    if valid is None and not recipe.overfit:
-        check_own_splits(dataset, recipe)
     store = held_store = _prepared(dataset, spec, recipe, cache_dir, "train")
     files, left_out = store.samples, rejected(store)
     if valid is None:

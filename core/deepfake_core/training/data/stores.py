@@ -81,7 +81,7 @@ class SplitIdentity:
 
 def _shared(few: Iterable[str], many: Iterable[str]) -> set[str]:
     known = set(few)
-    return {name for name in many if name in known}
+    return {name for name in many if name in known} if known else known
 
 
 def prepared(dataset: Dataset, cache_dir: Path, use: str, settings: dict[str, Any]) -> CropStore:
