@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from deepfake_core.data.crops.coding import encode
-from deepfake_core.datasets.crop_store.pack import ALIGNMENT, VERSION, Part, is_pack, part_path
+from deepfake_core.datasets.crop_store.pack import ALIGNMENT, VERSION, Part, is_pack, part_at_end, part_path
 from deepfake_core.datasets.crop_store.store import (
     COLUMNS,
     INDEX,
@@ -99,15 +99,12 @@ def pack(
         return found
     check_writable(out)
     with ExitStack() as files:
-        writer = _Writer(store, about, out, files)
+        writer = _Writer(store, about, out, files, force=force)
         with closing(ordered_map(writer.coded, range(len(store)), workers=workers or allowed_threads())) as crops:
             for row, crop in enumerate(track(crops, "packing faces", total=len(store), unit="faces")):
                 writer.add(row, crop)
         parts = writer.finish()
-    for number in count(parts + 1):  # parts of a larger pack that was here before
-        if not (stale := part_path(out, number)).exists():
-            break
-        stale.unlink()
+    _remove_parts_after(out, parts)
     packed = CropStore(out)
     log.info("%s: %d crops of %s in %d files", out, len(packed), packed.dataset, parts)
     return packed
@@ -137,6 +134,16 @@ def _existing(store: CropStore, out: Path, about: PackRecord, *, force: bool) ->
     return found
 
 
+def _remove_parts_after(out: Path, parts: int) -> None:
+    """Remove the further parts of a larger pack that this one has replaced, and nothing else of such a name."""
+    for number in count(parts + 1):
+        path = part_path(out, number)
+        found = part_at_end(path) if path.is_file() else None
+        if found is None or found.number != number:
+            return
+        path.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class _Coded:
     """A crop as it is packed: its file, its height and width in pixels, and the box of its face in pixels."""
@@ -149,8 +156,8 @@ class _Coded:
 class _Writer:
     """Writer of the parts of a pack: the crops first, and then the index and the record into the first part."""
 
-    def __init__(self, store: CropStore, about: PackRecord, out: Path, files: ExitStack) -> None:
-        self._store, self._about, self._out, self._files = store, about, out, files
+    def __init__(self, store: CropStore, about: PackRecord, out: Path, files: ExitStack, *, force: bool) -> None:
+        self._store, self._about, self._out, self._files, self._force = store, about, out, files, force
         self._square = FaceCrop.model_construct(margin=store.spec.margin)  # not validated, as in the cutter
         self._columns = {name: np.zeros((len(store), *COLUMNS[name][1]), COLUMNS[name][0]) for name in _OWN}
         self._shards: list[dict[str, Any]] = []
@@ -232,7 +239,13 @@ class _Writer:
     def _begin(self, reserved: int) -> None:
         """Begin a part, and its shard."""
         number = len(self._paths)
-        self._paths.append(self._files.enter_context(atomic_path(part_path(self._out, number + 1))))
+        path = part_path(self._out, number + 1)
+        if number and path.exists() and not self._force:
+            raise TrainingDataError(
+                f"{path}: is there already; name another file for the pack, or replace it by --force (in Python "
+                "force=True)"
+            )
+        self._paths.append(self._files.enter_context(atomic_path(path)))
         self._archives.append(self._files.enter_context(zipfile.ZipFile(self._paths[-1], "w")))
         self._name = f"{number:06d}.{self._about.coding}s"
         self._open = ExitStack()

@@ -69,7 +69,7 @@ def part_path(pack: Path, number: int) -> Path:
 
 def parts_of(pack: Path) -> list[Path]:
     """Return the paths of all parts of a pack, as the first one counts them; none if the file is no pack."""
-    first = _part_at_end(pack)
+    first = part_at_end(pack)
     return [] if first is None else [part_path(pack, number) for number in range(1, first.parts + 1)]
 
 
@@ -78,7 +78,7 @@ def is_pack(path: Path) -> bool:
     if path.suffix == SUFFIX:
         return path.is_file()
     try:
-        return path.is_file() and _part_at_end(path) is not None
+        return path.is_file() and part_at_end(path) is not None
     except OSError:
         return False
 
@@ -147,7 +147,7 @@ class PackMembers(Members):
         """Find the members of a part, and return what the part says about itself."""
         path = part_path(self.path, number)
         try:
-            part = _part_at_end(path)
+            part = part_at_end(path)
         except FileNotFoundError:
             assert first is not None
             raise TrainingDataError(
@@ -185,8 +185,12 @@ class _Member(NamedTuple):
     crc: int
 
 
-def _part_at_end(path: Path) -> Part | None:
-    """Return what the comment at the end of an archive says; ``None`` where it is no whole part of a pack."""
+def part_at_end(path: Path) -> Part | None:
+    """Return what the comment at the end of a file says; ``None`` where the file is no whole part of a pack.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - 512))

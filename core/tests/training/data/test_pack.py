@@ -163,6 +163,19 @@ def test_another_file_is_not_overwritten(store, packed, tmp_path):
         pack(CropStore(path), path, quality=50, force=True)
     with pytest.raises(TrainingDataError, match="is a folder; name a file"):
         pack(store, tmp_path, force=True)
+    beside = tmp_path / "faces.2.pack"
+    beside.write_bytes(packed.folder.read_bytes())  # a pack of its own, whatever its name
+    pack(store, path, quality=70, force=True)
+    assert beside.read_bytes() == packed.folder.read_bytes()
+
+
+def test_a_further_file_is_not_overwritten(tmp_path):
+    store, beside = noisy(tmp_path), tmp_path / "noise.2.pack"
+    beside.write_bytes(b"of the user")
+    with pytest.raises(TrainingDataError, match=r"noise\.2\.pack: is there already.*--force"):
+        pack(store, tmp_path / "noise.pack", max_mb=0.2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "noise.2.pack", "store"]
+    assert len(pack(store, tmp_path / "noise.pack", max_mb=0.2, force=True)) == 12
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
