@@ -13,6 +13,7 @@ made.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,8 +26,6 @@ from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.training.pairs.autoencoder import Autoencoder, reconstruct, train_autoencoder
 from deepfake_core.training.pairs.device.apply import device_pairs
 from deepfake_core.training.pairs.device.crops import crops_on
-from deepfake_core.training.pairs.device.apply import device_pairs
-from deepfake_core.training.pairs.device.crops import Resident
 from deepfake_core.training.pairs.draws import Chunk
 from deepfake_core.training.pairs.faces import Faces
 from deepfake_core.training.pairs.host import host_pairs
@@ -80,7 +79,7 @@ def main() -> None:
         sheet = np.vstack([np.hstack(rows[first : first + COLUMNS]) for first in range(0, len(rows), COLUMNS)])
         path = args.out.with_stem(f"{args.out.stem}-{family}")
         cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-        print(path)
+        sys.stdout.write(f"{path}\n")
 
 
 def autoencoders(faces: Faces, real: NDArray[np.intp], steps: int, device: torch.device) -> list[Autoencoder]:
@@ -98,11 +97,11 @@ def maker(faces: Faces, models: list[Autoencoder], device: torch.device, *, host
     if host:
 
         def reconstructed(row: int, autoencoder: int) -> Pixels:
-            return reconstruct(models[autoencoder], faces.pixels(row)[None], device)[0]
+            return np.asarray(reconstruct(models[autoencoder], faces.pixels(row)[None], device)[0])
 
         return lambda chunk: host_pairs(chunk, faces, reconstructed)
 
-    crops = Resident(faces, np.arange(len(faces)), device)
+    crops = crops_on(faces, np.arange(len(faces)), device, "streamed")
 
     def on_device(chunk: Chunk) -> tuple[Pixels, NDArray[np.float32]]:
         images, masks = device_pairs(chunk, crops, models)
