@@ -139,6 +139,7 @@ def fit(
                 if small_until and sum(s.share for s in stages[:number]) + stage.share * progress.share >= small_until:
                     small_until, samples = 0.0, None  # samples are made anew, with their full size
                     feed.grow(progress.step)
+                    log.info("inputs have their full size from step %d on", progress.step)
                 if samples is None:
                     opened.close()
                     samples = opened.enter_context(closing(_tracked(ready, progress.step, length)))

@@ -92,7 +92,7 @@ class Budget:
         self.every, self.closings, self.clock, self.agree = every, closings, clock, agree
         spent.by_clock = spent.by_clock or stage.seconds is not None
         self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._mark, self._validation, self._saving = clock(), 0.0, 0.0
+        self._mark, self._last, self._validation, self._saving = clock(), 0.0, 0.0, 0.0
         self.restarted()
         self._look()
 
@@ -127,7 +127,7 @@ class Budget:
 
     def stepped(self) -> None:
         """Take note of a step that was taken."""
-        took = self._spend()
+        self._last = took = self._spend()
         if self._warm:
             self._warm -= 1
         else:
@@ -172,12 +172,14 @@ class Budget:
             return
         closing = SAFETY * (self.spent.closing_seconds or 0.0)
         free = self.stage.seconds - self.spent.phase_seconds - self.closings * closing
-        each = _usual(self._recent)
-        left = free / each if each > 0 else math.inf if free > 0 else 0.0
+        each, slowest = _usual(self._recent)
+        pace = each or self._last  # whether a further step fits must be known from the first one on
+        free -= slowest - each  # the last step may be the slowest
+        left = free / pace if pace > 0 else math.inf if free > 0 else 0.0
         unknown = self.closings > 0 and self.spent.closing_seconds is None
         early = unknown and self.spent.phase_seconds >= FIRST_VALIDATION * self.stage.seconds
         late = free < 2 * closing
-        expected = left if late or each == 0 else free / (each + closing / self.every)
+        expected = left if late else free / (each + closing / self.every) if each > 0 else math.inf
         silent = min(_AGREED_STEPS, max(1, int(_AGREED_S / each))) if each > 0 else 1
         said = [min(steps, left), min(steps, expected), float(early), float(late), float(silent)]
         if self.agree is not None:
@@ -204,7 +206,10 @@ def limited(stage: Stage, later: Sequence[Stage], spent: Spent, run_seconds: flo
     return replace(stage, seconds=part if stage.seconds is None else min(part, stage.seconds))
 
 
-def _usual(times: Collection[float]) -> float:
-    """Return the mean of times, 0 for none; a single long one, such as that of a compilation, counts as five."""
-    most = 5 * median(times) if times else 0.0
-    return sum(min(time, most) for time in times) / max(1, len(times))
+def _usual(times: Collection[float]) -> tuple[float, float]:
+    """Return the mean and the greatest of times; a single long one, such as that of a compilation, counts as five."""
+    if not times:
+        return 0.0, 0.0
+    most = 5 * median(times)
+    capped = [min(time, most) for time in times]
+    return sum(capped) / len(capped), max(capped)

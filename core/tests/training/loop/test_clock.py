@@ -110,7 +110,7 @@ def test_no_time_is_one_line(tmp_path):
         timed(tmp_path, recipe, deadline=130.0, after=1.0)
 
 
-def test_small_inputs_become_large_when_their_share_of_the_time_has_passed(tmp_path):
+def test_small_inputs_become_large_when_their_share_of_the_time_has_passed(tmp_path, caplog):
     class Growing(Pixels):
         grown = ()
 
@@ -119,10 +119,12 @@ def test_small_inputs_become_large_when_their_share_of_the_time_has_passed(tmp_p
 
     data = Growing(32)
     recipe = changed(Phase(minutes=8, lr=1e-2), pairs=Pairs(small_until=0.5))
-    progress, _ = timed(tmp_path, recipe, data=data)
+    with caplog.at_level(logging.INFO, "deepfake.training"):
+        progress, _ = timed(tmp_path, recipe, data=data)
     (key,) = data.grown
     step = 4 * key[0] + list(data.order(key[0])).index(key[1]) // 8
     assert step == pytest.approx(progress.step / 2, abs=0.05 * progress.step)
+    assert f"inputs have their full size from step {step} on" in caplog.text
 
 
 def test_a_checkpoint_of_a_version_without_clocks_goes_on_in_its_phase(tmp_path):

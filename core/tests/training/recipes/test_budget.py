@@ -124,6 +124,23 @@ def test_a_validation_that_takes_longer_than_the_time_is_the_only_one():
     assert run.budget.over
 
 
+def test_a_few_long_steps_do_not_go_beyond_the_time():
+    run = Run(stages(Phase(minutes=2))[0], step_s=50.0, closing_s=10.0, closings=1.0).to_the_end()
+    assert run.spent.step == 1  # after it 59 s are left, of which 11 are kept free
+    run = Run(stages(Phase(minutes=2))[0], step_s=lambda step: 1.0 if step < 50 else 10.0, closing_s=10.0, closings=1.0)
+    for _ in range(50):
+        run.step()
+    run.budget.restarted()
+    assert run.to_the_end().clock.now - 1000.0 <= 121
+
+
+def test_the_last_step_may_be_a_slow_one():
+    run = Run(
+        stages(Phase(minutes=4))[0], step_s=lambda step: 5.0 if step % 7 == 3 else 2.0, closing_s=10.0, closings=2.0
+    )
+    assert 230 <= run.to_the_end().clock.now - 1000.0 + 10.0 <= 240
+
+
 def test_a_phase_takes_one_step_at_least():
     run = Run(stages(Phase(minutes=0.001))[0], closings=1.0).to_the_end()
     assert run.validated == [1]
