@@ -172,16 +172,20 @@ def restore(model: nn.Module, images: Tensor) -> Tensor:
     """Reconstruct images ``float32 [N, 3, H, W]`` RGB from 0 to 255 on their device; the result is alike.
 
     Structures that are coarser than 16 pixels are those of the original: the colours of a small autoencoder are wrong,
-    and a detector would otherwise learn nothing but that. On a GPU the network computes in bfloat16.
+    and a detector would otherwise learn nothing but that. On a GPU the network computes in bfloat16, or in float16 where
+    the GPU does not have it.
 
     Args:
         model: Trained autoencoder on the device of the images.
         images: Images whose sides are multiples of the autoencoder's factor and of 16.
     """
     real = images.contiguous(memory_format=torch.channels_last) / 127.5 - 1.0
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+    if images.is_cuda:
+        brain = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.autocast("cuda", torch.bfloat16 if brain else torch.float16):
+            fake = model(real).float()
+    else:
         fake = model(real)
-    fake = fake.float()
     coarse = F.interpolate(F.avg_pool2d(real - fake, 16), size=real.shape[2:], mode="bicubic")
     restored: Tensor = ((fake + coarse + 1.0) * 127.5).round_().clamp_(0, 255)
     return restored.contiguous()

@@ -39,4 +39,4 @@ class Parcel:
 def sent(array: NDArray[Any], device: torch.device) -> Tensor:
     """Copy an array to a device; a GPU takes it from pinned memory, and the host does not wait for it."""
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -23,7 +23,9 @@ def full_precision(device: torch.device) -> Iterator[None]:
     try:
         with (
             torch.no_grad(),
-            torch.autocast(device.type, enabled=False),
+            torch.autocast(device.type, enabled=False)
+            if torch.amp.is_autocast_available(device.type)
+            else nullcontext(),
             torch.backends.cudnn.flags(
                 enabled=True,
                 benchmark=False,

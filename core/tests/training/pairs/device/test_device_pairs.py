@@ -1,5 +1,6 @@
 """Pairs of the same draws from host and device; and a device that the host never waits for."""
 
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -42,17 +43,39 @@ def chunks(family, count, n=2):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_host_and_device_make_the_same_pairs(family):
-    source, _, crops, autoencoders = made_from()
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_host_and_device_make_the_same_pairs(family, device):
+    source, _, _, autoencoders = made_from()
+    crops = Resident(source.faces, np.arange(len(source.faces)), torch.device(device))
+    autoencoders = [deepcopy(autoencoder).to(device) for autoencoder in autoencoders]
     differences = []
     for chunk in chunks(family, 8):
         images, masks = device_pairs(chunk, crops, autoencoders)
         wanted, wanted_masks = host_pairs(chunk, source.faces, source.reconstruct)
         assert (images.dtype, images.shape) == (torch.uint8, wanted.shape)
-        differences += np.abs(images.numpy() - wanted.astype(np.float64)).mean((1, 2, 3)).tolist()
-        np.testing.assert_allclose(masks.numpy(), wanted_masks, atol=0.02)
+        differences += np.abs(images.cpu().numpy() - wanted.astype(np.float64)).mean((1, 2, 3)).tolist()
+        np.testing.assert_allclose(masks.cpu().numpy(), wanted_masks, atol=0.02)
     assert np.mean(differences) < 1.5
     assert max(differences) < 3
+
+
+class Nowhere:
+    """Crops whose tensors have a shape and no values."""
+
+    device, side = torch.device("meta"), 160
+
+    def fetch(self, rows):
+        return torch.empty(len(rows), 3, self.side, self.side, device=self.device)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_operation_reads_a_value_or_names_a_device(family, monkeypatch):
+    for name in ("fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine"):  # torch lacks them there
+        monkeypatch.setattr(torch, name, lambda values, *_: values + 0)
+    autoencoders = [deepcopy(autoencoder).to("meta") for autoencoder in made_from()[3]]
+    for chunk in chunks(family, 12):
+        images, masks = device_pairs(chunk, Nowhere(), autoencoders)
+        assert (images.device, masks.device) == (Nowhere.device,) * 2
 
 
 def operations(chunk, crops, autoencoders):
