@@ -17,7 +17,6 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS: dict[str, tuple[str, ...]] = {
-    "albumentations": ("albucore", "simsimd", "stringzilla"),
     "efficientnet-pytorch": (),
     "platformdirs": (),
     "pydantic": ("annotated-types", "pydantic-core", "typing-extensions", "typing-inspection"),

@@ -29,6 +29,7 @@ from deepfake_registry.files import write_atomic
 from publish_steps import ROOT, STEPS, Inputs, Step
 from published import KIND, contents, pages
 from published_code import filled_pages
+from published_gpu import PICTURE, shares_picture
 
 RESULTS = ROOT / "benchmarks" / "results"
 ASKED_FOR = {"DEEPFAKE_FOREIGN_TESTS": "1"}
@@ -76,7 +77,7 @@ def publish(
     for name in only or ():
         if name not in STEPS:
             raise typer.BadParameter(f"unknown step {name!r}; there are: {', '.join(STEPS)}")
-    given = Inputs(evaluation, training, clips, trained_on, cache, optimum, models, again)
+    given = Inputs(evaluation, training, clips, trained_on, cache, optimum, models, again, RESULTS)
     places = given.folders()  # mistakes in an input or a page are reported before hours of measuring
     fill_pages()
     failed = []
@@ -124,6 +125,8 @@ def fill_pages() -> None:
         marks.fill(page, KIND, made)
     for page, text in list(filled_pages(ROOT)):
         write_atomic(page, text)
+    if picture := shares_picture(RESULTS):
+        write_atomic(ROOT / "docs" / "assets" / PICTURE, picture)
 
 
 def main() -> None:

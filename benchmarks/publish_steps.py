@@ -45,6 +45,7 @@ class Inputs:
         optimum: Python of an environment that has optimum.
         models: Folder of the exported files.
         again: Whether to export all files again.
+        results: Folder of the results.
     """
 
     evaluation: str | None = None
@@ -55,6 +56,7 @@ class Inputs:
     optimum: str | None = None
     models: Path = Path("models")
     again: bool = False
+    results: Path = ROOT / "benchmarks" / "results"
 
     def lacking(self, names: tuple[str, ...]) -> list[str]:
         """Return those of these options that were not given, or name a folder that does not exist."""
@@ -97,6 +99,7 @@ class Step:
         imports: Modules that the step requires, of :data:`PACKAGES`.
         result: Function from the inputs and that folder to the file of the result; none where the commands only fill
             pages.
+        elsewhere: How the result is made on another machine, where no command of this one makes it.
     """
 
     name: str
@@ -104,10 +107,14 @@ class Step:
     needs: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     result: Callable[[Inputs, Path], Path] | None = None
+    elsewhere: str = ""
 
     def lacking(self, given: Inputs) -> list[str]:
         """Return the required inputs that were not given, and the required modules that are not installed."""
         absent = [f"pip install {PACKAGES[name]}" for name in self.imports if find_spec(name) is None]
+        file = given.results / f"{self.name}.json"
+        if self.elsewhere and not file.is_file():
+            absent.append(f"{file}; {self.elsewhere}")
         return [*given.lacking(self.needs), *absent]
 
 
@@ -188,6 +195,12 @@ STEPS = {
         Step("exported", exported, needs=("models", "optimum"), imports=("openvino",), result=_beside("exported")),
         Step("peers", peers, imports=("openvino",), result=_beside("peers")),
         Step("cpu", cpu, result=_beside("cpu")),
+        Step(
+            "gpu",
+            lambda _, __: [],
+            result=lambda given, _: given.results / "gpu.json",
+            elsewhere="sh benchmarks/gpu.sh --pack FOLDER collects what measures it on a machine with a GPU",
+        ),
         Step(
             "card",
             card,

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import published_gpu
 from deepfake_bench.card import marks
 from deepfake_bench.card.tables import accuracy_on, robustness_on
 from deepfake_bench.records.dataset import PLUMBING
-from deepfake_bench.records.report import Estimate, Machine, Measurement, Report, SourceAccuracy
+from deepfake_bench.records.report import Estimate, Measurement, Report, SourceAccuracy
 from deepfake_bench.records.targets import board, documented
 from deepfake_bench.records.times import others_line
 from deepfake_bench.report.figures import meaningful
@@ -24,7 +25,7 @@ from deepfake_bench.report.markdown import table
 from deepfake_core import load
 from deepfake_core.protect.protectors import levels
 from deepfake_registry.manifest import scale_in_words
-from published_files import Differences, Effect, Figures, Protection, Verdicts, labels_of, read, report_of
+from published_files import Differences, Effect, Figures, Protection, Verdicts, labels_of, read, report_of, where
 
 KIND = "results"
 _SHIPPED = ("lite", "unet")
@@ -269,11 +270,14 @@ class Block(NamedTuple):
     """Name of the result that it is made from."""
     text: Callable[[Path], str]
     """Function from the folder of the results to the text."""
+    without: str = ""
+    """Text where that result is missing; a block without one stays as it is."""
 
 
+_WITHOUT = {published_gpu.RESULT: published_gpu.NOTHING}
 BLOCKS: Mapping[str, Block] = MappingProxyType(
     {
-        block.__name__: Block(result, block)
+        block.__name__: Block(result, block, _WITHOUT.get(result, ""))
         for result, blocks in {
             "cpu": (speed, targets, pace),
             "evaluation": (accuracy, robustness, lite, unet),
@@ -282,6 +286,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
             "foreign": (foreign,),
             "protection": (protection,),
             "verdicts": (verdicts,),
+            published_gpu.RESULT: (published_gpu.gpu,),
         }.items()
         for block in blocks
     }
@@ -292,8 +297,12 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return name → text of every block whose result is in the folder of the results."""
-    return {name: block.text(folder) for name, block in BLOCKS.items() if (folder / f"{block.result}.json").is_file()}
+    """Return name → text of every block whose result is in the folder of the results, or that can do without."""
+    return {
+        name: block.text(folder) if (folder / f"{block.result}.json").is_file() else block.without
+        for name, block in BLOCKS.items()
+        if block.without or (folder / f"{block.result}.json").is_file()
+    }
 
 
 def pages(root: Path) -> Iterator[Path]:
@@ -306,15 +315,6 @@ def pages(root: Path) -> Iterator[Path]:
         if f"<!-- {KIND}: " in marks.read_page(page):
             marks.marked(page, KIND, BLOCKS)
             yield page
-
-
-def where(machine: Machine, created: str) -> str:
-    """Return the machine, the libraries and the day of a result in a sentence."""
-    libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
-    return (
-        f"{machine.processor}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
-        f"Measured on {created[:10]}."
-    )
 
 
 # ── parts of blocks ──────────────────────────────────────────────────────────────────────────────────────────

@@ -166,3 +166,12 @@ def labels_of(folder: Path) -> Labels:
         return Labels.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise DeepfakeError(f"{file}: no tables [sources] and [networks] of texts: {error}") from error
+
+
+def where(machine: Machine, created: str) -> str:
+    """Return the machine, the libraries and the day of a result in a sentence."""
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(machine.libraries.items()))
+    return (
+        f"{machine.processor}, {machine.allowance} of {machine.cores} CPUs; Python {machine.python}, {libraries}. "
+        f"Measured on {created[:10]}."
+    )

@@ -25,6 +25,9 @@ class Job(Record):
     recipe: str = Field("default", description="recipe of the scenario train_throughput")
     parts: tuple[str, ...] = Field((), description="parts of train_throughput to measure; all where it is empty")
     batch_size: int | None = Field(None, ge=2, description="batch of train_throughput; by default that of the recipe")
+    steps: int | None = Field(
+        None, gt=0, description="steps that train_throughput times; by default those that fit into seconds"
+    )
     data: str = Field("", description="faces that train_throughput reads, [LAYOUT:]PATH; empty for the sample faces")
     cache: str = Field("", description="folder that keeps prepared faces; empty for one that is removed again")
     price_per_core_hour: float | None = Field(

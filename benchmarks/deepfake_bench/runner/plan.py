@@ -30,6 +30,7 @@ def plan(
     seconds: float = 2.0,
     limit: int | None = None,
     recipe: str = "default",
+    data: str = "",
     price_per_core_hour: float | None = None,
     p99_ms: float | None = None,
     variants: Literal["quick", "full"] = "quick",
@@ -48,6 +49,7 @@ def plan(
         seconds: Time of each steady-state measurement, in s.
         limit: Most files of each source and class; by default all of them.
         recipe: Recipe of the scenario ``train_throughput``.
+        data: Faces that it reads, ``[LAYOUT:]PATH``; empty for the sample faces.
         price_per_core_hour: Experimental: price that the costs of the scenario ``offline`` are in.
         p99_ms: Experimental: bound on the p99 of the scenario ``server``, in ms.
         variants: List of changes that the scenario ``robustness`` makes.
@@ -72,6 +74,7 @@ def plan(
                         seconds=seconds,
                         limit=limit,
                         recipe=recipe,
+                        data=data,
                         price_per_core_hour=price_per_core_hour,
                         p99_ms=p99_ms,
                         variants=variants,

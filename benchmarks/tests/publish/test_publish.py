@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ import deepfake_core as df
 import publish
 import publish_steps
 import published
+import published_gpu
 from deepfake_bench.card import blocks, card, marks
 from deepfake_bench.card.findings import Findings, LabelledLogits
 from deepfake_bench.cli import app
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import Machine, Report, parse_report
+from deepfake_bench.records.targets import check_targets
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError
 from deepfake_registry.provenance import read_terms
@@ -210,6 +213,88 @@ def test_missed_goals_are_listed(results):
     assert published.missed(results) == "- torch / int8: 2.5, where ≥ 3 was the goal"
     (results / "exported.json").write_text(figures().replace('"missed"', '"met"'))
     assert published.missed(results) == "- nothing"
+
+
+# ── a GPU ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def gpu_report(tmp_path, measured):
+    """A folder with a made-up report of a GPU that does not exist."""
+    folder = tmp_path / "of-gpu"
+    folder.mkdir()
+    targets = [target for target in plugins.detectors()["lite"].spec.targets if "GPU:" in target.condition]
+    about = {"recipe": "default", "batch": "256, in bf16", "gpu": "Made-up H200, 1 GB; CUDA 0"}
+    device = {"backend": "torch", "device": "cuda: Made-up H200"}
+    parts = {"data": 0.1, "augment": 0.0, "forward": 0.3, "backward": 0.5, "optimizer": 0.1}
+    rates = {"images_per_s_on_device": 9000.0, "images_per_s_compiled": 12000.0, "pairs_over_ready": 0.75}
+    trained = measured(
+        "train_throughput", **device, others_share=0.0, conditions={**about, "images_per_s_store": "not measured: why"},
+        metrics={**rates, **{f"share_{part}": share for part, share in parts.items()}},
+    )  # fmt: skip
+    trained = trained.model_copy(update={"targets": check_targets(targets, trained)})
+    beside = measured(
+        "train_throughput", **device, conditions=about, metrics={"mfu": 0.4, "images_per_s_on_device": 1.0}
+    )
+    judging = measured(**device, metrics={"latency_ms_p50": 1.5})
+    failed = measured("offline", **device, status="failed", reason="ended after 45 s, its limit")
+    write(folder / "gpu.json", trained, beside, judging, failed)
+    return folder
+
+
+def test_a_gpu_has_rates_shares_latencies_and_what_is_missing(gpu_report):
+    shown = published.contents(gpu_report)["gpu"]
+    assert shown.startswith("Made-up H200, 1 GB; CUDA 0; CPU, 2 of 4 CPUs")
+    row = cells(shown.partition("**Shares")[0], "`lite`", "default")
+    assert row[2:8] == ["256, in bf16", "9000", "12000", "–", "–", "0.75"]
+    assert row[-1] == "0.4"  # of the second measurement of the same; its other figures do not count
+    assert "| `lite` | default | 256, in bf16 | 10% | 0% | 30% | 50% | 10% |" in shown
+    assert "(assets/gpu-shares.svg)" in shown
+    assert cells(shown, "`lite`", "torch")[2] == "1.5"
+    assert "- `lite`, `train_throughput`, torch: `images_per_s_store`: not measured: why" in shown
+    assert "- `lite`, `offline`, torch: failed: ended after 45 s, its limit" in shown
+
+
+def test_the_targets_for_a_gpu_are_judged(gpu_report):  # 000-11, 002-12, 003-15, 004-12
+    shown = published.targets(gpu_report).splitlines()
+    verdict = {line.split("|")[2].strip().split()[0]: line.split("|")[5].strip() for line in shown if "H200" in line}
+    assert verdict["`images_per_s_compiled`"] == "met"
+    assert verdict["`pairs_over_ready`"] == "**missed**"
+    assert verdict["`store_over_ready`"].startswith("not measurable here: store_over_ready has no value")
+
+
+def test_the_picture_shows_the_shares_of_a_step(gpu_report, tmp_path):
+    picture = published_gpu.shares_picture(gpu_report)
+    assert ET.fromstring(picture).tag.endswith("svg")
+    widths = [float(found) for found in re.findall(r'width="([\d.]+)" height="22"', picture)]
+    assert sum(widths) == pytest.approx(560)
+    assert "50%" in picture
+    assert published_gpu.shares_picture(tmp_path) == ""
+
+
+def test_without_a_gpu_the_page_says_so_and_the_step_how_to_measure_one(project, monkeypatch):
+    assert published.contents(project / "results") == {"gpu": published_gpu.NOTHING}
+    assert published_gpu.NOTHING.startswith("**No GPU has been measured yet.**")
+    done = run(monkeypatch, [publish_steps.STEPS["gpu"]], "--only", "gpu")
+    assert done.exit_code == 0
+    assert "gpu: left out, it needs " in done.output
+    assert "gpu.json; sh benchmarks/gpu.sh --pack FOLDER" in done.output
+
+
+def test_the_step_fills_the_pages_with_what_was_measured_elsewhere(project, gpu_report, monkeypatch):
+    (project / "README.md").write_text("<!-- results: gpu -->\n<!-- /results -->\n")
+    (project / "docs" / "assets").mkdir()
+    monkeypatch.setattr(publish, "RESULTS", gpu_report)
+    done = run(monkeypatch, [publish_steps.STEPS["gpu"]], "--only", "gpu")
+    assert done.exit_code == 0, done.output
+    assert "Made-up H200" in (project / "README.md").read_text()
+    assert (project / "docs" / "assets" / "gpu-shares.svg").read_text() == published_gpu.shares_picture(gpu_report)
+
+
+def test_a_report_without_a_gpu_is_refused(results, measured):
+    write(results / "gpu.json", measured(metrics={"latency_ms_p50": 1.5}))
+    with pytest.raises(DeepfakeError, match=r"gpu\.json: nothing in it was measured on a GPU"):
+        published_gpu.gpu(results)
 
 
 def figures(what="**torch / int8**"):

@@ -168,7 +168,8 @@ def test_a_target_says_where_it_is_documented():
 def test_scenarios_that_a_run_leaves_out_show_their_targets():
     rows = list(left_out(plan(["radar", "radar"], None, ["single_stream", "cold_start", "accuracy"], [PLUMBING])))
     assert [(row.detector, row.scenario, row.status) for row in rows] == [("radar", "train_throughput", "skipped")]
-    assert {check.metric for check in rows[0].targets} == {"images_per_s", "gpu_memory_gb"}
+    rates = {"images_per_s", "images_per_s_compiled", "pairs_over_ready", "store_over_ready"}
+    assert {check.metric for check in rows[0].targets} == {*rates, "gpu_memory_gb"}
     assert {check.verdict for check in rows[0].targets} == {"not measurable here"}
     assert "dfbench run --scenario train_throughput" in rows[0].reason
     assert not list(left_out(plan(["some.onnx"], None, None, [])))

@@ -65,6 +65,12 @@ def run(
             metavar="NAME", help="Training recipe for the scenario train_throughput, see dfbench recipes DETECTOR."
         ),
     ] = "default",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="[LAYOUT:]PATH", help="Faces that train_throughput trains on; by default the sample faces."
+        ),
+    ] = "",
     p99_ms: Annotated[
         float | None,
         typer.Option(
@@ -188,6 +194,7 @@ def run(
             threads=threads,
             seconds=seconds / 10 if fast else seconds,
             recipe=recipe,
+            data=data,
             price_per_core_hour=price_per_core_hour,
             p99_ms=p99_ms,
             variants=variants.value,

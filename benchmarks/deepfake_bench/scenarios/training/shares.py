@@ -20,7 +20,9 @@ STEPS = 5
 PARTS = ("data", "augment", "forward", "backward", "optimizer")
 
 
-def shares(steps: Steps, feed: Iterator[list[Part]], augment: Augment | None, buffered: int = 0) -> dict[str, float]:
+def shares(
+    steps: Steps, feed: Iterator[list[Part]], augment: Augment | None, *, buffered: int = 0, count: int = STEPS
+) -> dict[str, float]:
     """Take some steps, one part after the other, and return ``share_PART`` of each part; together they are 1.
 
     Training makes the samples of a step on a GPU while the step before it is computed. Here nothing is done at the
@@ -31,6 +33,7 @@ def shares(steps: Steps, feed: Iterator[list[Part]], augment: Augment | None, bu
         feed: Samples of each step, as they come from the host or from what makes them.
         augment: Augmentation on the device; ``None`` for none.
         buffered: Number of steps whose samples may be made ahead of time.
+        count: Number of steps that are timed.
     """
     marks = Marks(steps.accelerator.device)
     accelerator: Any = steps.accelerator
@@ -43,7 +46,7 @@ def shares(steps: Steps, feed: Iterator[list[Part]], augment: Augment | None, bu
 
     accelerator.backward = marked
     try:
-        for number in range(1 + buffered + STEPS):
+        for number in range(1 + buffered + count):
             if number == 1 + buffered:
                 marks = Marks(steps.accelerator.device)
                 marks("begin")

@@ -72,7 +72,9 @@ class Steps:
         part = Part([], {name: value.to(device) for name, value in tensors.items()})
         return repeat([part] * self.recipe.accumulate)
 
-    def timed(self, feed: Iterable[list[Part]], seconds: float, buffered: int = 0) -> tuple[float, list[float]]:
+    def timed(
+        self, feed: Iterable[list[Part]], seconds: float, *, buffered: int = 0, steps: int | None = None
+    ) -> tuple[float, list[float]]:
         """Take steps for so many seconds; return the images per second, and the time of each step in s.
 
         Nothing waits for the device between steps, as in training. What makes samples ahead of time has made some when
@@ -82,15 +84,16 @@ class Steps:
             feed: Samples of each step.
             seconds: Time of the measurement in s.
             buffered: Number of steps whose samples may be made ahead of time.
+            steps: Number of steps that are timed, after as many that are not; by default as many as fit.
         """
         marks, images, begun = Marks(self.accelerator.device), 0, 0.0
-        first = WARM_UP + buffered
+        first = steps or WARM_UP + buffered
         for number, parts in enumerate(feed, 1):
             self(parts, number)
             if number > first:
                 marks("step")
                 images += sum(part.tensors["images"].shape[:2].numel() for part in parts)
-                if number >= first + FEWEST and time.perf_counter() - begun >= seconds:
+                if number >= first + (steps or FEWEST) and (steps or time.perf_counter() - begun >= seconds):
                     break
             elif number == first:
                 marks.wait()

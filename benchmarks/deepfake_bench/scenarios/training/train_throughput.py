@@ -17,7 +17,7 @@ import torch
 from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.training.measuring_store import stored_crops, whole_pictures, with_landmarks
-from deepfake_bench.scenarios.training.shares import shares
+from deepfake_bench.scenarios.training.shares import STEPS, shares
 from deepfake_bench.scenarios.training.steps import SIDE, Steps, flops, peak_tflops
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
@@ -71,7 +71,7 @@ class _Bench:
     def __init__(self, detector: Detector, job: Job) -> None:
         recipe = resolve_recipe(detector, job.recipe)
         self.own_batch = recipe.batch_size
-        self.detector, self.seconds = detector, job.seconds
+        self.detector, self.seconds, self.count = detector, job.seconds, job.steps
         self.recipe = recipe.model_copy(
             update={"batch_size": job.batch_size or recipe.batch_size, "compile": recipe.compile is True}
         )
@@ -152,7 +152,7 @@ class _Bench:
     def ready(self, name: str, **changes: object) -> float:
         """Measure images per second on samples that lie on the device, with some settings of the recipe changed."""
         steps = self.steps(self.recipe.model_copy(update=changes))
-        rate, self.found.samples[name] = steps.timed(steps.ready(), self.seconds)
+        rate, self.found.samples[name] = steps.timed(steps.ready(), self.seconds, steps=self.count)
         return rate
 
     def fed(self, name: str, recipe: TrainRecipe) -> float:
@@ -161,7 +161,9 @@ class _Bench:
         feed = data.feed(recipe, self.accelerator)
         ready = Ready(feed, self.accelerator, recipe.accumulate, data.augment(self.device))
         with closing(ready.from_step(0)) as samples:
-            rate, self.found.samples[name] = steps.timed(samples, self.seconds, _buffered(recipe))
+            rate, self.found.samples[name] = steps.timed(
+                samples, self.seconds, buffered=_buffered(recipe), steps=self.count
+            )
         return rate
 
     def gathered(self, recipe: TrainRecipe) -> TrainingData:
@@ -176,7 +178,7 @@ class _Bench:
 
     def of_samples(self, samples: str) -> TrainRecipe:
         """Return the recipe with pairs or with pictures, made as fast as this machine can."""
-        short = {"autoencoder_steps": 2, "reconstructed": 16, "validation": 4, "small_until": 0.0}
+        short = {"autoencoders": 2, "autoencoder_steps": 2, "reconstructed": 16, "validation": 4, "small_until": 0.0}
         return self.recipe.model_copy(
             update={
                 "samples": samples,
@@ -265,12 +267,18 @@ def _shares(bench: _Bench) -> None:
     with bench.tried("shares"):
         if bench.recipe.samples == "clips":
             steps = bench.steps(bench.recipe)
-            found = shares(steps, steps.ready(), None)
+            found = shares(steps, steps.ready(), None, count=bench.count or STEPS)
         else:
             recipe = bench.of_samples(bench.recipe.samples)
             data = bench.gathered(recipe)
             with closing(data.feed(recipe, bench.accelerator).from_step(0)) as feed:
-                found = shares(bench.steps(recipe), feed, data.augment(bench.device), _buffered(recipe))
+                found = shares(
+                    bench.steps(recipe),
+                    feed,
+                    data.augment(bench.device),
+                    buffered=0 if bench.count else _buffered(recipe),
+                    count=bench.count or STEPS,
+                )
         bench.found.metrics |= found
         bench.tell("shares", f"of a step whose parts follow each other; data: {made[bench.recipe.samples]}")
 
