@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.boxes import Box
-from deepfake_core.inputs.crop import crop_face, prepare_crop
+from deepfake_core.inputs.crop import prepare_crop
 from deepfake_core.training.data.pictures import resample
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
@@ -41,7 +42,7 @@ class Faces:
         families: Codes of the families in the store, ``int32 [N]``.
         groups: Codes of the groups in the store, ``int32 [N]``.
         source_names: Names of the sources.
-        points: Landmarks in [0, 1] of the crop; ``points[rows]`` is ``float32 [n, P, 2]``: x and y.
+        points: Landmarks in [0, 1] of the crop: ``points[rows]`` is ``float32 [n, P, 2]``, x and y.
 
     Raises:
         TrainingDataError: The store has no landmarks, or holds whole pictures.
@@ -83,6 +84,14 @@ class Faces:
             usable[start : start + _BLOCK] = (np.abs(self.points[start : start + _BLOCK] - 0.5) <= 1).all((1, 2))
         return usable
 
+    @cached_property
+    def squares(self) -> NDArray[np.int32]:
+        """Left, top and side of the crops in pixels of the stored images, ``int32 [N, 3]``."""
+        squares = np.empty((len(self), 3), np.int32)
+        for start in range(0, len(self), _BLOCK):
+            squares[start : start + _BLOCK] = self._squares(slice(start, start + _BLOCK))
+        return squares
+
     def pixels(self, row: int) -> NDArray[np.uint8]:
         """Return the crop of a row, ``uint8 [side, side, 3]`` RGB.
 
@@ -90,25 +99,32 @@ class Faces:
             InputError: The stored image is damaged.
         """
         image = self.store.read(row)
-        left, top, side = self.squares(np.array([row]))[0].tolist()
         height, width = image.shape[:2]
-        if (left, top) != (0, 0) or not side == height == width:
-            box = Box(*self.store.boxes[row].tolist())
-            if side > 2 * max(height, width, self.side):
-                return prepare_crop(image, box, self._spec)
-            image = crop_face(image, box, self._spec.crop)  # type: ignore[arg-type]
+        left, top, side = self.squares[row].tolist()
+        if side > 2 * max(height, width, self.side):
+            return prepare_crop(image, Box(*self.store.boxes[row].tolist()), self._spec)
+        beyond = (-top, top + side - height, -left, left + side - width)  # the edges of the image, if positive
+        if max(beyond) > 0:
+            above, below, before, behind = (max(0, pixels) for pixels in beyond)
+            image = np.asarray(
+                cv2.copyMakeBorder(image, above, below, before, behind, cv2.BORDER_REFLECT_101), np.uint8
+            )
+            top, left = top + above, left + before
+        image = image[top : top + side, left : left + side]
+        if side < self.side:
+            return np.asarray(cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_CUBIC), np.uint8)
         return resample(image, self._spec.resize)
 
-    def squares(self, rows: NDArray[np.intp] | slice) -> NDArray[np.int64]:
-        """Return left, top and side of the crops of n rows in pixels of the stored images, ``int64 [n, 3]``."""
-        boxes, sizes = self.store.boxes[rows].astype(np.float64), self.store.sizes[rows].astype(np.int64)
-        side = np.maximum(1, np.rint(MARGIN * boxes[:, 2:].max(1, initial=0)))
-        corner = np.rint(boxes[:, :2] + boxes[:, 2:] / 2 - side[:, None] / 2)
-        found: NDArray[np.int64] = np.nan_to_num(np.column_stack([corner, side]), nan=1).astype(np.int64)
+    def _squares(self, rows: slice) -> NDArray[np.float64]:
+        boxes, sizes = self.store.boxes[rows].astype(np.float64), self.store.sizes[rows].astype(np.float64)
+        found: NDArray[np.float64] = np.empty((len(boxes), 3))
+        found[:, 2] = np.maximum(1, np.rint(MARGIN * boxes[:, 2:].max(1)))
+        found[:, :2] = np.rint(boxes[:, :2] + boxes[:, 2:] / 2 - found[:, 2:] / 2)
+        found[np.isnan(found).any(1)] = 0, 0, 1  # there is no box
         # The stored image is the square already, but for the rounding of its box.
         whole = (np.abs(found[:, :2]) < _ROUNDING).all(1) & (np.abs(found[:, 2:] - sizes) <= _ROUNDING).all(1)
         whole &= sizes[:, 0] == sizes[:, 1]
-        found[whole] = np.column_stack([np.zeros((whole.sum(), 2), np.int64), sizes[whole, :1]])
+        found[whole, :2], found[whole, 2] = 0, sizes[whole, 0]
         return found
 
 
@@ -133,7 +149,7 @@ class Points:
             row: NDArray[np.float32] = self[np.array([rows])][0]
             return row
         faces = self._faces
-        squares = faces.squares(rows).astype(np.float32)[:, None]
+        squares = faces.squares[rows].astype(np.float32)[:, None]
         sizes = faces.store.sizes[rows, ::-1].astype(np.float32)[:, None]
         points: NDArray[np.float32] = self._stored[rows].astype(np.float32)
         points *= sizes
