@@ -94,11 +94,11 @@ def shares_picture(folder: Path) -> str:
         f'<rect width="{width}" height="{top + row * len(bars)}" fill="#fff"/>'
     ]
     for number, (part, colour) in enumerate(zip(_SHARES, _COLOURS, strict=True)):
-        x = left + 110 * number
+        x: float = left + 110 * number
         lines.append(f'<rect x="{x}" y="8" width="12" height="12" fill="{colour}"/>')
         lines.append(f'<text x="{x + 17}" y="19">{part}</text>')
     for number, (name, figures) in enumerate(bars):
-        y, x = top + row * number, float(left)
+        y, x = top + row * number, left
         lines.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escape(name)}</text>')
         for part, colour in zip(_SHARES, _COLOURS, strict=True):
             share = figures.get(f"share_{part}") or 0.0

@@ -24,7 +24,7 @@ class Marks:
     def __call__(self, what: str) -> None:
         """Set a mark: ``what`` has ended here, which began at the mark before."""
         if self.on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
             self._marks.append((what, event))
         else:
@@ -46,4 +46,4 @@ def _between(before: torch.cuda.Event | float, after: torch.cuda.Event | float) 
         assert isinstance(before, float)
         assert isinstance(after, float)
         return after - before
-    return before.elapsed_time(after) / 1e3
+    return float(before.elapsed_time(after)) / 1e3

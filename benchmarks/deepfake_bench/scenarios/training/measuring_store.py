@@ -105,7 +105,7 @@ def mean_shape() -> NDArray[np.float64]:
     The lists of the mesh's points go around a part of the face, along a brow's lower and upper edge, or down the nose.
     """
     shape = np.full((len(POINTS), 2), np.nan)
-    rings = (
+    rings: tuple[tuple[tuple[int, ...], tuple[float, float], tuple[float, float], int, int], ...] = (
         (OVAL, (0.5, 0.48), (0.46, 0.52), -90, 360),
         (RIGHT_EYE, (0.3, 0.38), (0.09, 0.035), 180, -360),
         (LEFT_EYE, (0.7, 0.38), (0.09, 0.035), 0, 360),
@@ -114,9 +114,9 @@ def mean_shape() -> NDArray[np.float64]:
     for part, centre, radii, start, turn in rings:
         angles = np.radians(start + np.arange(len(part)) * turn / len(part))
         shape[places(part)] = np.array(centre) + np.array(radii) * np.stack([np.cos(angles), np.sin(angles)], 1)
-    for part, outer, inner in ((RIGHT_BROW, 0.16, 0.42), (LEFT_BROW, 0.84, 0.58)):
+    for brow, outer, inner in ((RIGHT_BROW, 0.16, 0.42), (LEFT_BROW, 0.84, 0.58)):
         across = np.linspace(outer, inner, 5)
-        shape[places(part)] = [*((x, 0.29) for x in across), *((x, 0.24) for x in across)]
+        shape[places(brow)] = [*((x, 0.29) for x in across), *((x, 0.24) for x in across)]
     ridge, wings = places(NOSE[:8]), places(NOSE[8:])
     shape[ridge] = np.stack([np.full(8, 0.5), np.linspace(0.37, 0.63, 8)], 1)
     shape[wings] = [[0.44, 0.64], [0.56, 0.64], [0.4, 0.61], [0.6, 0.61], [0.42, 0.57], [0.58, 0.57]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,9 +56,9 @@ def shares(
             marks("augment")
             steps(parts, number)
             marks("optimizer")
-        taken: Counter[str] = Counter()
+        taken = dict.fromkeys(PARTS, 0.0)
         for what, seconds in marks.seconds():
-            taken[what] += seconds  # type: ignore[assignment] - a Counter adds numbers of any kind
+            taken[what] += seconds
     finally:
         accelerator.backward = backward
     total = sum(taken.values())
