@@ -73,7 +73,7 @@ def test_no_operation_reads_a_value_or_names_a_device(family, monkeypatch):
     for name in ("fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine"):  # torch lacks them there
         monkeypatch.setattr(torch, name, lambda values, *_: values + 0)
     autoencoders = [deepcopy(autoencoder).to("meta") for autoencoder in made_from()[3]]
-    for chunk in chunks(family, 12):
+    for chunk in chunks(family, 4):
         images, masks = device_pairs(chunk, Nowhere(), autoencoders)
         assert (images.device, masks.device) == (Nowhere.device,) * 2
 
@@ -88,7 +88,7 @@ def operations(chunk, crops, autoencoders):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_host_never_waits_for_the_device(family):
     _, _, crops, autoencoders = made_from()
-    for chunk in chunks(family, 12, n=1):
+    for chunk in chunks(family, 8, n=1):
         assert not WAITS & set(operations(chunk, crops, autoencoders))
 
 
