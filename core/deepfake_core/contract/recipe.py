@@ -174,7 +174,7 @@ class TrainRecipe(Settings):
         augment: Name of the augmentation of labelled images
             (:data:`deepfake_core.training.data.augment.POLICIES`).
         augment_on: Place where flips and changes of colour are computed: the loading processes (``host``) or the
-            ``device``.
+            ``device``, which of ``samples="pairs"`` makes all there is to the pictures.
         workers: Processes that make samples; -1 takes every core, 0 makes them in the training process.
         max_bad: Share of unreadable samples in an epoch beyond which training stops.
         data_share: Share of the training data that is used; groups are never divided.
