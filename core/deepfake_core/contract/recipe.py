@@ -99,8 +99,9 @@ class PseudoFakes(Settings):
     Attributes:
         self_blend: Self-blended images (Shiohara & Yamasaki 2022, arXiv 2204.08376).
         composite: Faces with parts of another face, which are aligned by landmarks and blended in.
-        reconstruct: Real faces that were passed through an up-sampling network or a chain of interpolations.
-        labelled: Fakes that come with the dataset.
+        reconstruct: Real faces that were passed through an autoencoder, whose decoder leaves the traces of generators.
+        labelled: Fakes that come with the dataset, each beside a real face of its own group; where there is none, of
+            its family, or else of its source.
     """
 
     self_blend: float = Field(0.4, ge=0)
