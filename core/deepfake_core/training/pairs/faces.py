@@ -106,9 +106,8 @@ class Faces:
         beyond = (-top, top + side - height, -left, left + side - width)  # the edges of the image, if positive
         if max(beyond) > 0:
             above, below, before, behind = (max(0, pixels) for pixels in beyond)
-            image = np.asarray(
-                cv2.copyMakeBorder(image, above, below, before, behind, cv2.BORDER_REFLECT_101), np.uint8
-            )
+            border = cv2.BORDER_REFLECT_101
+            image = np.asarray(cv2.copyMakeBorder(image, above, below, before, behind, border), np.uint8)
             top, left = top + above, left + before
         image = image[top : top + side, left : left + side]
         if side < self.side:

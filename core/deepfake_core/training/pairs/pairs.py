@@ -73,12 +73,13 @@ class PairDataset(TrainingSet):
         except InputError as error:
             # The loop counts such pairs, and stops when there are too many.
             log.warning("%s", error)
-            images, masks, bad = np.zeros((2, size, size, 3), np.uint8), np.zeros((1, chunk.cells, chunk.cells)), True
+            images, bad = np.zeros((2, size, size, 3), np.uint8), True
+            masks = np.zeros((1, chunk.cells, chunk.cells), np.float32)
         return {
             "images": torch.from_numpy(images),
             "fake": torch.tensor([0.0, 1.0]),
             "weight": torch.full((2,), float(not bad)),
-            "mask": torch.from_numpy(np.concatenate([np.zeros_like(masks), masks]).astype(np.float32, copy=False)),
+            "mask": torch.from_numpy(np.concatenate([np.zeros_like(masks), masks])),
             "unreadable": torch.full((2,), bad),
         }
 
