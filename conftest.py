@@ -31,7 +31,6 @@ TORCH_SIDE = (
 )
 SIDES = {
     "torch": TORCH_SIDE,
-    "albumentations": ("albumentations", "deepfake_core.training"),
     "openvino": ("openvino", "deepfake_exports.formats.openvino"),
 }
 MARKED = {"torch": "torch", "torchscript": "torch", "openvino": "openvino"}

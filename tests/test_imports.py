@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = (
-    "PIL", "accelerate", "albumentations", "av", "cv2", "numpy", "onnx", "onnxruntime", "pydantic", "scipy", "sklearn",
+    "PIL", "accelerate", "av", "cv2", "numpy", "onnx", "onnxruntime", "pydantic", "scipy", "sklearn",
     "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 

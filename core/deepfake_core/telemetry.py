@@ -15,7 +15,6 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, and transformers and datasets with it
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets
     "DISABLE_SAFETENSORS_CONVERSION": "1",  # transformers asks a server to convert pickled weights
-    "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations
     "MLFLOW_DISABLE_TELEMETRY": "true",  # MLflow
     "WANDB_ERROR_REPORTING": "false",  # Weights & Biases
     "GRADIO_ANALYTICS_ENABLED": "False",  # Gradio

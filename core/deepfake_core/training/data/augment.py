@@ -1,16 +1,15 @@
 """Augmentation policies for labelled images: what the ``augment`` field of a recipe names.
 
-Albumentations makes the geometric changes, the blur and the codecs. Changes of colour are one matrix per image, so
-that a GPU can make them for a whole batch (:class:`DeviceAugment`), and a CPU in one pass over the pixels.
+OpenCV makes the geometric changes, the blur and the codecs. Changes of colour are one matrix per image, so that a GPU
+can make them for a whole batch (:class:`DeviceAugment`), and a CPU in one pass over the pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -21,10 +20,34 @@ from torch import Tensor, nn
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.runtimes.torch import to_device
 from deepfake_core.training.data.colour import GREY, ColourJitter
-from deepfake_core.training.data.degrade import Image, degrade
+from deepfake_core.training.data.degrade import Image, degrade, recode
 
-if TYPE_CHECKING:
-    import albumentations as A
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Random scaling, shift and rotation of half of the images, which are reflected beyond their edges.
+
+    Attributes:
+        scale: Largest change of width and of height, which are drawn apart, as a fraction of them.
+        shift: Largest shift along either axis, as a fraction of the side.
+        degrees: Largest rotation in either direction.
+    """
+
+    scale: float
+    shift: float
+    degrees: float
+
+    def apply(self, image: Image, rng: np.random.Generator) -> Image:
+        """Move an image ``uint8 [H, W, 3]``, or leave it where it is."""
+        if rng.random() < 0.5:
+            return image
+        scale, shift = 1 + self.scale * rng.uniform(-1, 1, 2), self.shift * rng.uniform(-1, 1, 2)
+        angle = np.radians(self.degrees * rng.uniform(-1, 1))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+        size = image.shape[1], image.shape[0]
+        centre = (np.array(size) - 1) / 2
+        move = np.column_stack([turn, centre + shift * size - turn @ centre])
+        return cv2.warpAffine(image, move, size, borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +58,9 @@ class Policy:
         summary: Description for listings.
         flip: Whether half of the images are mirrored.
         colour: Random changes of colour; ``None`` leaves the colours as they are.
-        transform: Function that returns the albumentations transform, which runs at the size of the network's input.
+        movement: Random scaling, shift and rotation; ``None`` for none.
+        quality: Lowest and highest JPEG quality: a quarter of the images is encoded, and a quarter blurred; ``None``
+            for neither.
         chain: Whether :func:`~deepfake_core.training.data.degrade.degrade` brings the image to the size of the
             network's input.
     """
@@ -43,7 +68,8 @@ class Policy:
     summary: str
     flip: bool = False
     colour: ColourJitter | None = None
-    transform: Callable[[], A.Compose] | None = None
+    movement: Movement | None = None
+    quality: tuple[int, int] | None = None
     chain: bool = False
 
     def apply(
@@ -72,44 +98,24 @@ class Policy:
         flip = self.flip and not on_device and chance < 0.5
         images = list(crops) if self.chain else [resample(crop) for crop in crops]
         if flip:
-            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+            images = [cv2.flip(image, 1).astype(np.uint8, copy=False) for image in images]
         if self.colour is not None and not on_device and uniform[0, 0] < self.colour.p:
             images = self.colour.apply(images, uniform)
         if self.chain:
             if size[0] != size[1]:
                 raise TrainingDataError(f"augment=degrade makes square inputs, not {size}; choose another augmentation")
             return [degrade(image, np.random.default_rng(seed), size[0]) for image in images]
-        if self.transform is not None:
-            transform = self.transform()
-            for index, image in enumerate(images):
-                transform.set_random_seed(seed)
-                images[index] = transform(image=image)["image"]
-        return images
+        return [self._moved_and_coded(image, np.random.default_rng(seed)) for image in images]
 
-
-@cache
-def _transform(name: str) -> A.Compose:
-    """Return the albumentations transform of a policy, which is imported where a policy has one."""
-    import albumentations as A
-
-    def affine(scale: float, shift: float, degrees: float) -> A.Affine:
-        return A.Affine(
-            scale=(1 - scale, 1 + scale),
-            translate_percent=(-shift, shift),
-            rotate=(-degrees, degrees),
-            border_mode=cv2.BORDER_REFLECT_101,
-            p=0.5,
-        )
-
-    def blur_or_codec(quality: tuple[int, int]) -> A.OneOf:
-        return A.OneOf([A.GaussianBlur(blur_limit=(3, 7), p=1), A.ImageCompression(quality_range=quality, p=1)], p=0.5)
-
-    changes = {
-        "standard": lambda: [blur_or_codec((40, 95))],
-        "affine": lambda: [affine(0.05, 0.03, 10)],
-        "affine-codec": lambda: [affine(0.1, 0.0625, 15), blur_or_codec((60, 100))],
-    }
-    return A.Compose(changes[name]())
+    def _moved_and_coded(self, image: Image, rng: np.random.Generator) -> Image:
+        image = self.movement.apply(image, rng) if self.movement is not None else image
+        if self.quality is None or rng.random() < 0.5:
+            return image
+        if rng.random() < 0.5:
+            low, high = self.quality
+            return recode(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(low, high + 1))])
+        side = int(rng.choice((3, 5, 7)))
+        return cv2.GaussianBlur(image, (side, side), rng.uniform(0.5, 3.0)).astype(np.uint8, copy=False)
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
@@ -119,19 +125,20 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
             "flip, colour, and blur or JPEG",
             flip=True,
             colour=ColourJitter(0.2, 0.2, 0.2, 0.02),
-            transform=partial(_transform, "standard"),
+            quality=(40, 95),
         ),
         "affine": Policy(
             "flip, slight shift/scale/rotate, colour",
             flip=True,
             colour=ColourJitter(0.2, 0.2, 0.1, 0.02),
-            transform=partial(_transform, "affine"),
+            movement=Movement(0.05, 0.03, 10),
         ),
         "affine-codec": Policy(
             "flip, shift/scale/rotate, blur or JPEG, colour",
             flip=True,
             colour=ColourJitter(0.2, 0.2, 0.2, 0.05),
-            transform=partial(_transform, "affine-codec"),
+            movement=Movement(0.1, 0.0625, 15),
+            quality=(60, 100),
         ),
         "degrade": Policy(
             "flip, colour, and a random chain of resizing, blur, noise and codecs",

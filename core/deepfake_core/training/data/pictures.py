@@ -237,4 +237,5 @@ def resample(pixels: NDArray[np.uint8], spec: Resize) -> NDArray[np.uint8]:
         return resize(pixels, spec)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     planes = torch.nn.functional.interpolate(planes, size, mode=spec.interpolation, antialias=True)
-    return np.ascontiguousarray(planes[0].permute(1, 2, 0).numpy())
+    # OpenCV interleaves planes many times as fast as NumPy transposes them.
+    return cv2.merge(list(planes[0].numpy())).astype(np.uint8, copy=False)

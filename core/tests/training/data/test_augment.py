@@ -1,5 +1,6 @@
 """Policies: what they may change, that a generator decides them, and that the device does what the host does."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,7 +8,7 @@ import torch
 from deepfake_core.contract.recipe import RENAMED_POLICIES
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.testing import draw_face
-from deepfake_core.training.data.augment import POLICIES, DeviceAugment, policy
+from deepfake_core.training.data.augment import POLICIES, DeviceAugment, Movement, Policy, policy
 from deepfake_core.training.data.colour import GREY, ColourJitter
 from deepfake_core.training.data.pictures import resample
 from deepfake_core.training.recipes.presets import PRESETS
@@ -61,12 +62,36 @@ def test_affine_codec_flips_moves_blurs_or_encodes_and_changes_colour():  # 004-
     chosen = policy("affine-codec")
     assert chosen.flip
     assert chosen.colour.p > 0
-    names = [type(step).__name__ for step in chosen.transform().transforms]
-    assert names == ["Affine", "OneOf"]
-    assert [type(step).__name__ for step in chosen.transform().transforms[1].transforms] == [
-        "GaussianBlur",
-        "ImageCompression",
-    ]
+    assert (chosen.movement.scale, chosen.movement.shift, chosen.movement.degrees) == (0.1, 0.0625, 15)
+    assert chosen.quality == (60, 100)
+
+
+def test_movements_turn_scale_and_shift_about_the_centre():
+    image = np.zeros((65, 65, 3), np.uint8)
+    image[31:34, 31:34] = 255
+    still = Movement(0.0, 0.0, 180.0)
+    places = {still.apply(image, np.random.default_rng(seed))[32, 32, 0] for seed in range(8)}
+    assert places == {255}
+    shifted = [Movement(0.0, 0.1, 0.0).apply(image, np.random.default_rng(seed)) for seed in range(40)]
+    centres = [np.argwhere(moved[..., 0] > 127).mean(0) - 32 for moved in shifted]
+    assert 10 < sum(not np.allclose(centre, 0, atol=0.1) for centre in centres) < 30  # about half of them
+    assert 3 < np.abs(centres).max() < 7.5
+    scaled = np.pad(image[28:37, 28:37], ((28, 28), (28, 28), (0, 0)))
+    drawn = [Movement(0.5, 0.0, 0.0).apply(scaled, np.random.default_rng(seed)) for seed in range(30)]
+    areas = [image[..., 0].sum() / 255 for image in drawn]
+    assert min(areas) < 7
+    assert max(areas) > 12
+
+
+def test_a_quarter_is_blurred_and_a_quarter_encoded(face):
+    only = Policy("blur or JPEG", quality=(40, 95))
+    plain = resample(face, Resize(height=96, width=96))
+    found = [only.apply([plain], np.random.default_rng(seed), SIZE, lambda x: x)[0] for seed in range(200)]
+    untouched = sum(np.array_equal(image, plain) for image in found)
+    edges = [cv2.Laplacian(image, cv2.CV_32F).std() for image in (plain, *found)]
+    smooth = sum(edge < 0.7 * edges[0] for edge in edges)
+    assert 70 < untouched < 130
+    assert 25 < smooth < 75
 
 
 def test_renamed_policies_have_their_new_names():
