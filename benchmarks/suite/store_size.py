@@ -41,7 +41,7 @@ from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resi
 
 SIDE = 64
 SOURCES = 5
-BLOCK = 1 << 20
+SAMPLES, CHUNKS = 1000, 100
 SPEC = PreprocessSpec(
     crop=FaceCrop(margin=1.3), resize=Resize(height=32, width=32), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)
 )
@@ -134,16 +134,17 @@ class Steps:
         self.shuffled = cast("Any", self.data.training).order(0)
 
     def sample(self) -> None:
-        """Read 1,000 samples in that order."""
-        for item in self.shuffled[:1000].tolist():
+        """Read some samples in that order."""
+        for item in self.shuffled[:SAMPLES].tolist():
             self.data.training[0, item]
 
     def pairs(self) -> None:
-        """Prepare to draw pairs, and draw 100 chunks of 32."""
+        """Prepare to draw pairs instead, and draw some chunks of 32."""
+        del self.data, self.shuffled
         source = PairSource(Faces(self.store), np.arange(len(self.store)))
         self.planner = Planner(source, {"self_blend": 1.0, "labelled": 1.0}, size=32, margin=1.3, cells=8)
         rng = np.random.default_rng(0)
-        for _ in range(100):
+        for _ in range(CHUNKS):
             self.planner.draw(rng, 32)
 
 

@@ -21,7 +21,7 @@ SIDE = 320
 MARGIN = 1.7
 """Crop margin of the square crops (side over the longer side of the face box); it leaves room for crop jitter."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 13
 # Largest distance of a stored image from the square around its box, in pixels: it was rounded when it was cut.
 _ROUNDING = 2
 
@@ -84,14 +84,6 @@ class Faces:
             usable[start : start + _BLOCK] = (np.abs(self.points[start : start + _BLOCK] - 0.5) <= 1).all((1, 2))
         return usable
 
-    @cached_property
-    def squares(self) -> NDArray[np.int32]:
-        """Left, top and side of the crops in pixels of the stored images, ``int32 [N, 3]``."""
-        squares = np.empty((len(self), 3), np.int32)
-        for start in range(0, len(self), _BLOCK):
-            squares[start : start + _BLOCK] = self._squares(slice(start, start + _BLOCK))
-        return squares
-
     def pixels(self, row: int) -> NDArray[np.uint8]:
         """Return the crop of a row, ``uint8 [side, side, 3]`` RGB.
 
@@ -100,7 +92,7 @@ class Faces:
         """
         image = self.store.read(row)
         height, width = image.shape[:2]
-        left, top, side = self.squares[row].tolist()
+        left, top, side = self.squares(slice(row, row + 1))[0].tolist()
         if side > 2 * max(height, width, self.side):
             return prepare_crop(image, Box(*self.store.boxes[row].tolist()), self._spec)
         beyond = (-top, top + side - height, -left, left + side - width)  # the edges of the image, if positive
@@ -114,7 +106,8 @@ class Faces:
             return np.asarray(cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_CUBIC), np.uint8)
         return resample(image, self._spec.resize)
 
-    def _squares(self, rows: slice) -> NDArray[np.float64]:
+    def squares(self, rows: slice | NDArray[np.intp]) -> NDArray[np.int64]:
+        """Return left, top and side of the crops of n rows in pixels of the stored images, ``int64 [n, 3]``."""
         boxes, sizes = self.store.boxes[rows].astype(np.float64), self.store.sizes[rows].astype(np.float64)
         found: NDArray[np.float64] = np.empty((len(boxes), 3))
         found[:, 2] = np.maximum(1, np.rint(MARGIN * boxes[:, 2:].max(1)))
@@ -124,7 +117,7 @@ class Faces:
         whole = (np.abs(found[:, :2]) < _ROUNDING).all(1) & (np.abs(found[:, 2:] - sizes) <= _ROUNDING).all(1)
         whole &= sizes[:, 0] == sizes[:, 1]
         found[whole, :2], found[whole, 2] = 0, sizes[whole, 0]
-        return found
+        return found.astype(np.int64)
 
 
 class Points:
@@ -148,7 +141,7 @@ class Points:
             row: NDArray[np.float32] = self[np.array([rows])][0]
             return row
         faces = self._faces
-        squares = faces.squares[rows].astype(np.float32)[:, None]
+        squares = faces.squares(rows).astype(np.float32)[:, None]
         sizes = faces.store.sizes[rows, ::-1].astype(np.float32)[:, None]
         points: NDArray[np.float32] = self._stored[rows].astype(np.float32)
         points *= sizes
