@@ -21,7 +21,7 @@ from deepfake_core.training.data.degrade import (
     resized,
     warped,
 )
-from deepfake_core.training.pairs.draws import ABSENT, MASK_SIDE, NORMALS, Blend, Chunk, Mask, Mismatch
+from deepfake_core.training.pairs.draws import ABSENT, DIRECTIONS, MASK_SIDE, NORMALS, Blend, Chunk, Mask, Mismatch
 from deepfake_core.training.pairs.faces import Faces
 
 
@@ -112,14 +112,18 @@ def blended(source: Image, target: Image, blend: Blend, place: int) -> tuple[Ima
 def soft_mask(mask: Mask, place: int) -> Floats:
     """Make one mask of n without its strength, ``float32 [80, 80]`` with the maximum 1."""
     flow = cv2.resize(mask.elastic[place].transpose(1, 2, 0), (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_CUBIC)
-    points = (_CENTRES + flow).reshape(-1, 2).T
-    depth: Floats | None = None
-    for support in mask.support[place]:
-        if support[0] != ABSENT:
-            inside = (support[:, None] - NORMALS @ points).min(0)
-            depth = inside if depth is None else np.maximum(depth, inside)
-    assert depth is not None
-    values = np.clip(depth * (MASK_SIDE / 2) + 0.5, 0, 1).reshape(MASK_SIDE, MASK_SIDE).astype(np.float32)
+    # Only cells are computed whose displaced centres can lie in a hull.
+    supports = [support for support in mask.support[place] if support[0] != ABSENT]
+    outer = np.max(supports, 0)[:: DIRECTIONS // 4] + 2 / MASK_SIDE  # to the right, down, to the left, up
+    reach = np.abs(flow).max((0, 1))
+    left, top = np.searchsorted(_STEPS, -outer[2:] - reach)
+    right, bottom = np.searchsorted(_STEPS, outer[:2] + reach)
+    near = (slice(top, bottom), slice(left, right))
+    points = (_CENTRES + flow)[near].reshape(-1, 2).T
+    heights = NORMALS @ points
+    depth = np.max([(support[:, None] - heights).min(0) for support in supports], 0)
+    values = np.zeros((MASK_SIDE, MASK_SIDE), np.float32)
+    values[near] = np.clip(depth * (MASK_SIDE / 2) + 0.5, 0, 1).reshape(values[near].shape)
     kernel = (2 * mask.radius + 1, 2 * mask.radius + 1)
 
     def blur(sigma: Floats) -> None:
