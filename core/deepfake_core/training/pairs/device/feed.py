@@ -38,6 +38,9 @@ PAIR_BYTES = 40 << 20
 SHARE_FOR_PAIRS = 0.125
 """Largest share of the free memory of a device in which pairs are made at the same time."""
 
+CACHED = 4
+"""Most pairs that a CPU makes at the same time: its caches hold few pictures, and more are a third slower."""
+
 _Tree = TypeVar("_Tree")
 
 
@@ -92,12 +95,13 @@ class DevicePairs(Unreadables):
         self.steps_per_epoch = -(-self._per_epoch // recipe.accumulate)
         self.small_until = small_steps(recipe, self.steps_per_epoch)
         self.crops = crops_on(source.faces, rows, self.device, place)
-        self.together = pairs_together(free_memory(self.device))
-        if self.together < max(self._sizes):
+        self.together, wanted = pairs_together(free_memory(self.device)), max(self._sizes)
+        if self.together < wanted:
             log.info(
-                "%d pairs are made at a time, not %d, because of the memory of %s",
-                self.together, max(self._sizes), self.device,
-            )  # fmt: skip
+                "%d pairs are made at a time, not %d, because of the memory of %s", self.together, wanted, self.device
+            )
+        if self.device.type == "cpu":
+            self.together = min(self.together, CACHED)
 
     def from_step(self, start: int, stop: int | None = None) -> Generator[list[Part]]:
         """Yield this process's parts of each step from ``start`` to ``stop - 1``, without end where it is ``None``.

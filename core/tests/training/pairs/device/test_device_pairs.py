@@ -70,8 +70,8 @@ class Nowhere:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_operation_reads_a_value_or_names_a_device(family, monkeypatch):
-    for name in ("fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine"):  # torch lacks them there
-        monkeypatch.setattr(torch, name, lambda values, *_: values + 0)
+    # torch has no version of this one for tensors without values.
+    monkeypatch.setattr(torch, "fake_quantize_per_channel_affine", lambda values, *_: values + 0)
     autoencoders = [deepcopy(autoencoder).to("meta") for autoencoder in made_from()[3]]
     for chunk in chunks(family, 4):
         images, masks = device_pairs(chunk, Nowhere(), autoencoders)
