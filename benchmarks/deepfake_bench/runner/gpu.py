@@ -79,7 +79,7 @@ def planned(
             judge("unet", "single_stream", "onnxruntime", _TINY_S),
         ]
     return [
-        *(train(name, 150, "ready", "compiled", "pairs", "store", "shares", **_FIRST[name]) for name in first),
+        *(train(name, 200, "ready", "compiled", "pairs", "store", "shares", **_FIRST[name]) for name in first),
         *(train(name, 60, "ready", "pairs", "store", "shares", "full") for name in others),
         *(judge(name, "single_stream") for name in (*others, *first)),
         *(judge(name, "single_stream", "onnxruntime") for name in names if name in _ON_ONNXRUNTIME),
@@ -121,7 +121,7 @@ class GpuRun:
                 if left < _SHORTEST_S:
                     return
                 job = item.job.model_copy(update={"cache": cache})
-                row = launch(job, seconds=min(item.limit_s, left), started=self._started)
+                row = _without(cache, launch(job, seconds=min(item.limit_s, left), started=self._started))
                 self.rows[number] = row
                 self._write()
                 yield row
@@ -133,6 +133,11 @@ class GpuRun:
 
     def _write(self) -> None:
         make_report(self.rows).write(self.file)
+
+
+def _without(folder: str, row: Measurement) -> Measurement:
+    """Return a measurement whose messages name files without the folder of this run."""
+    return Measurement.model_validate_json(row.model_dump_json().replace(f"{folder}/", ""))
 
 
 def _line(row: Measurement) -> str:

@@ -15,7 +15,7 @@ from deepfake_bench.records.times import is_about_time
 from deepfake_bench.scenarios.training.marks import Marks
 from deepfake_bench.scenarios.training.measuring_store import mean_shape, stored_crops
 from deepfake_bench.scenarios.training.steps import FEWEST, flops, peak_tflops
-from deepfake_bench.scenarios.training.train_throughput import PARTS, measure
+from deepfake_bench.scenarios.training.train_throughput import PARTS, _Bench, measure
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.contract.specs import DetectorSpec
@@ -85,6 +85,29 @@ def test_every_part_adds_to_what_is_known_and_what_cannot_be_measured_is_a_remar
     assert found.conditions["batch"] == "2 (the recipe has 4), in fp32"
     assert found.conditions["store"].startswith("the 80 sample pictures")
     assert found.conditions["images_per_s_pairs"].startswith("not measured: Linear takes whole pictures")
+
+
+@pytest.mark.parametrize("backend", ["eager", "no-such"])
+def test_what_only_a_gpu_is_measured_in(linear, backend, monkeypatch):
+    """Compiled steps, the other precision and the CPU beside it, here all on a CPU."""
+    changed = RECIPE.model_copy(update={"compile_backend": backend})
+    monkeypatch.setattr(Linear, "recipes", {"default": changed})
+    with _Bench(linear.detector, Job(detector="linear", scenario="train_throughput", device="cpu", steps=1)) as bench:
+        PARTS["ready"](bench)
+        bench.on_gpu = True
+        for part in ("compiled", "full", "cpu"):
+            PARTS[part](bench)
+    ready = bench.found.metrics.pop("images_per_s_on_device")
+    compiled = bench.found.metrics.pop("images_per_s_compiled", None)
+    assert bench.found.metrics.keys() == {"mixed_over_full", "gpu_over_cpu"}
+    if backend == "no-such":
+        assert compiled is None
+        said = bench.found.conditions["images_per_s_compiled"]
+        assert said.startswith("not measured: torch.compile failed: InvalidBackend")
+        assert bench.best == ready
+    else:
+        assert bench.best == max(ready, compiled)
+        assert bench.compiled == (compiled > ready)
 
 
 @pytest.mark.parametrize("metric", ["share_data", "pairs_over_ready", "gpu_over_cpu", "images_per_s_pairs"])

@@ -14,6 +14,9 @@ SPEED = {
     "predict_ms": ("single_stream", "From a file to the verdict", "ms"),
     "total_ms": ("cold_start", "From a fresh process to the first verdict", "ms"),
     "images_per_s": ("offline", "Best throughput of the network", "pictures a second"),
+    "images_per_s_on_device": ("train_throughput", "Training on samples that lie ready", "pictures a second"),
+    "images_per_s_pairs": ("train_throughput", "Training on pairs that the device makes", "pictures a second"),
+    "images_per_s_store": ("train_throughput", "Training on pictures of a store", "pictures a second"),
     "response_ms_load_80": ("server", "Response at 80 % of the capacity", "ms"),
     "requests_per_s_within_p99": ("server", "Most requests with the p99 within the bound", "requests a second"),
 }
