@@ -275,12 +275,12 @@ def degrade(image: Image, rng: np.random.Generator, size: int) -> Image:
     neither the resolution nor the codec tells the classes apart.
 
     Args:
-        image: Image ``uint8 [S, S, 3]`` RGB. One much larger than the result is reduced first, because nothing of the
+        image: Image ``uint8 [H, W, 3]`` RGB. One much larger than the result is reduced first, because nothing of the
             chain would be seen after the reduction.
         rng: Generator that decides the chain.
         size: Side of the result in pixels.
     """
-    if image.shape[0] > (largest := round(LARGEST * size)):
+    if max(image.shape[:2]) > (largest := round(LARGEST * size)):
         image = resized(image, largest, "area")
     return degraded([image], draw_degradation(rng, 1, size), size)[0]
 
