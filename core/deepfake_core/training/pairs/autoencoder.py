@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.progress import duration, track
+from deepfake_core.runtimes.torch import autocast
 from deepfake_registry.manifest import Frozen
 
 Upsampling = Literal["nearest", "transposed", "shuffle", "bilinear"]
@@ -98,7 +99,7 @@ def train_autoencoder(
     """Train an autoencoder on real faces ``uint8 [N, S, S, 3]`` RGB.
 
     The loss is L1 on the pixels plus twice L1 on the differences of neighbouring pixels. On a GPU the faces are copied
-    there as a whole, and the network computes in bfloat16. The generator of torch is left as it was.
+    there as a whole, and the network computes in bfloat16 where the GPU has it. torch's generator is left as it was.
 
     Args:
         spec: Architecture of the autoencoder.
@@ -125,14 +126,14 @@ def train_autoencoder(
     flips = (rng.random(steps) < 0.5).tolist()
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), fused=on_gpu)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE, total_steps=steps)
+    precision = "bf16" if _has_bf16(device) else "fp32"
     begin = monotonic()
     for step in track(range(steps), f"autoencoder {spec}", unit="steps"):
         (y, x), flip = corners[step], flips[step]
         real = _to_tensor(faces[:, y : y + side, x : x + side].index_select(0, rows[step]))
         real = real.flip(3) if flip else real
-        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
-            fake = model(real)
-        fake = fake.float()
+        with autocast(device, precision):
+            fake = model(real).float()
         loss = F.l1_loss(fake, real) + 2 * F.l1_loss(_gradients(fake), _gradients(real))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -144,6 +145,11 @@ def train_autoencoder(
         "autoencoder %s: %d steps in %s, PSNR %.1f dB", spec, steps, duration(monotonic() - begin), _psnr(model, faces)
     )
     return model
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Return whether a device is a GPU that computes in bfloat16, and does not imitate it slowly."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @torch.no_grad()
@@ -172,8 +178,8 @@ def restore(model: nn.Module, images: Tensor) -> Tensor:
     """Reconstruct images ``float32 [N, 3, H, W]`` RGB from 0 to 255 on their device; the result is alike.
 
     Structures that are coarser than 16 pixels are those of the original: the colours of a small autoencoder are wrong,
-    and a detector would otherwise learn nothing but that. On a GPU the network computes in bfloat16, or in float16 where
-    the GPU does not have it.
+    and a detector would otherwise learn nothing but that. On a GPU the network computes in bfloat16, or in float16
+    where the GPU does not have it.
 
     Args:
         model: Trained autoencoder on the device of the images.
@@ -181,8 +187,7 @@ def restore(model: nn.Module, images: Tensor) -> Tensor:
     """
     real = images.contiguous(memory_format=torch.channels_last) / 127.5 - 1.0
     if images.is_cuda:
-        brain = torch.cuda.is_bf16_supported(including_emulation=False)
-        with torch.autocast("cuda", torch.bfloat16 if brain else torch.float16):
+        with autocast(images.device, "bf16" if _has_bf16(images.device) else "fp16"):
             fake = model(real).float()
     else:
         fake = model(real)

@@ -56,7 +56,7 @@ def test_landmarks_are_at_the_same_place_of_the_face_in_the_crop(stored, box, si
     faces = Faces(store)
     image, crop = store.read(0), faces.pixels(0)
     assert crop.shape == (SIDE, SIDE, 3)
-    assert (faces.squares[0, :2].tolist() == [0, 0]) == whole
+    assert (faces.squares(slice(None))[0, :2].tolist() == [0, 0]) == whole
     at = [np.clip(points * size, 0, size - 1).astype(int).T
           for points, size in ((store.points[0], store.sizes[0, ::-1]), (faces.points[0], SIDE))]  # fmt: skip
     there, here = (picture[y, x, :2].astype(int) for picture, (x, y) in zip((image, crop), at, strict=True))
