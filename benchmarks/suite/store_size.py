@@ -31,7 +31,7 @@ from deepfake_core.data.crops.face_mesh import POINTS as MESH_POINTS
 from deepfake_core.data.crops.neighbours import COUNT
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.crop_store.store import COLUMNS, INDEX, RECORD, SHARDS, CropStore, StoreSpec
-from deepfake_core.testing import draw_face
+from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.training.checks import check_classes
 from deepfake_core.training.data.labelled import labelled_training_data
 from deepfake_core.training.data.training_data import TrainingData

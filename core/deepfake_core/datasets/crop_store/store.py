@@ -187,6 +187,11 @@ class CropStore:
         if not record.get("complete"):
             raise TrainingDataError(f"{self.folder}: preparing was interrupted; run it again to go on from there")
         try:
+            if (version := record["spec"].get("format")) != StoreSpec().format:
+                raise TrainingDataError(
+                    f"{self.folder / RECORD}: a store of version {version}, and this program reads version "
+                    f"{StoreSpec().format}; update the older of the two programs, or {self.members.remedy}"
+                )
             self.spec = StoreSpec.model_validate(record["spec"])
             self.dataset, self.fingerprint = record["dataset"], record["fingerprint"]
             self.samples, self.rejected = record["samples"], record["rejected"]
@@ -203,9 +208,10 @@ class CropStore:
                 self.neighbours: NDArray[np.int32] | None = self._load(NEIGHBOURS, record["rows"])
             else:
                 self.points = self.neighbours = None
-        except (KeyError, TypeError, ValidationError) as error:
+        except (AttributeError, KeyError, TypeError, ValidationError) as error:
             raise TrainingDataError(
-                f"{self.folder / RECORD}: not a store that this version can read; {self.members.remedy} ({error})"
+                f"{self.folder / RECORD}: not a store that this version can read; {self.members.remedy} "
+                f"({' '.join(str(error).split())})"
             ) from error
         self.fake, self.sources, self.groups = (self._columns[name] for name in ("fake", "source", "group"))
         self.families, self.splits, self.videos = (self._columns[name] for name in ("family", "split", "video"))

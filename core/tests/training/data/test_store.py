@@ -120,6 +120,25 @@ def test_threads_share_files_where_the_system_reads_at_the_position_of_a_file_on
     assert read == [content[place : place + 100] for place in places]
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"spec": {"format": 2}}, "a store of version 2, and this program reads version 1; update the older"),
+        ({"spec": {"side": "wide"}}, r"not a store that this version can read; .*rebuild=True.*side"),
+        ({"spec": "x"}, "not a store that this version can read"),
+    ],
+)
+def test_a_store_of_another_version_is_refused_in_one_line(listed, tmp_path, change, reason):
+    record = whole(listed, tmp_path / "store").folder / "store.json"
+    about = json.loads(record.read_text())
+    spec = {**about["spec"], **change["spec"]} if isinstance(change["spec"], dict) else change["spec"]
+    record.write_text(json.dumps({**about, "spec": spec}))
+    with pytest.raises(TrainingDataError, match=reason) as caught:
+        CropStore(tmp_path / "store")
+    assert "store.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_picture_is_an_error_that_names_it(listed, tmp_path):
     store = whole(listed, tmp_path / "store")
     shard, offset, length = store.span(2)
