@@ -162,7 +162,7 @@ def test_validation_pairs_are_the_same_for_any_number_of_threads_and_on_a_device
     assert len(made[0].fake) == len(made[0].images) == 4 + 4
 
 
-def test_a_damaged_crop_counts_for_nothing(tmp_path, gathered):
+def test_a_damaged_crop_counts_for_nothing(tmp_path, gathered):  # 001-26
     found = gathered(listed(tmp_path, 12))
     store = found.training.planner.source.faces.store
     assert found.training[0, 0]["weight"].tolist() == [1, 1]
