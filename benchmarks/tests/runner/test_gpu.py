@@ -143,5 +143,6 @@ def test_the_script_runs_to_its_end_on_a_cpu(tmp_path):
     assert judged.metrics["latency_ms_p50"] > 0
     rates = ("on_device", "pairs", "store")
     assert {f"images_per_s_{rate}" for rate in rates} | {"share_data", "pairs_over_ready"} <= trained.metrics.keys()
+    assert 0 < trained.metrics["pairs_difference"] < 1.5
     assert not [text for text in trained.conditions.values() if text.startswith("not measured")]
     assert str(tmp_path.parent) not in json.dumps(content)

@@ -17,6 +17,7 @@ import torch
 
 from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.base import ScenarioResult
+from deepfake_bench.scenarios.training.agreement import pairs_difference
 from deepfake_bench.scenarios.training.measuring_store import stored_crops, whole_pictures, with_landmarks
 from deepfake_bench.scenarios.training.shares import STEPS, shares
 from deepfake_bench.scenarios.training.steps import SIDE, Steps, flops, peak_tflops
@@ -34,6 +35,7 @@ from deepfake_core.training.loop.accelerator import make_accelerator
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.memory import memory_advice
 from deepfake_core.training.loop.step import working_precision
+from deepfake_core.training.pairs.device.feed import DevicePairs
 from deepfake_core.training.recipes.resolve import resolve_recipe
 from deepfake_registry.manifest import FaceCrop
 
@@ -166,6 +168,9 @@ class _Bench:
             rate, self.found.samples[name] = steps.timed(
                 samples, self.seconds, buffered=_buffered(recipe), steps=self.count
             )
+        if isinstance(feed, DevicePairs):
+            self.found.metrics["pairs_difference"] = pairs_difference(feed)
+            self.tell("pairs_difference", "mean in grey levels between pairs of device and host of the same draws")
         return rate
 
     def gathered(self, recipe: TrainRecipe) -> TrainingData:
