@@ -103,7 +103,7 @@ def working_precision(asked: str, device: torch.device) -> str:
     """Return the precision of the forward pass on a device: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
 
     Args:
-        asked: Precision of the recipe. ``"auto"`` is bf16 on a GPU that supports it, fp16 on any other GPU, and fp32
+        asked: Precision of the recipe. ``"auto"`` is bf16 on a GPU that computes in it, fp16 on any other GPU, and fp32
             on a CPU.
         device: Device of the run.
 
@@ -113,7 +113,7 @@ def working_precision(asked: str, device: torch.device) -> str:
     if asked == "auto":
         if device.type != "cuda":
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if asked == "fp16" and device.type == "cpu":
         raise DeepfakeError("precision=fp16 needs a GPU; use bf16 or fp32 on a CPU")
     return asked
