@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import fields, is_dataclass, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.parallel import ordered_map
 from deepfake_core.training.data.batches import Part, Unreadables
 from deepfake_core.training.pairs.device.apply import device_pairs, rows_of
 from deepfake_core.training.pairs.device.crops import Place, crops_on, free_memory
@@ -80,7 +82,8 @@ class DevicePairs(Unreadables):
     ) -> None:
         self.planner = Planner(source, recipe.pairs.pseudo.model_dump(), size=size, margin=margin, cells=cells)
         self.autoencoders, self.recipe, self.device = autoencoders, recipe, accelerator.device
-        rows = np.sort(source.rows if "labelled" in self.planner.shares else self.planner.real)
+        rows = np.sort(source.rows[source.faces.usable[source.rows]])
+        rows = rows if "labelled" in self.planner.shares else self.planner.real
         super().__init__(recipe.max_bad, len(rows), source.faces.store.origin)
         pairs, processes = recipe.batch_size // 2, accelerator.num_processes
         if pairs % processes:
@@ -110,9 +113,10 @@ class DevicePairs(Unreadables):
         not be read. The crops of one step ahead are being read meanwhile.
         """
         try:
-            for step, passes in self._ahead(count(start) if stop is None else range(start, stop)):
-                epoch = step // self.steps_per_epoch
-                yield [self._part(epoch, chunks) for chunks in passes]
+            with closing(self._ahead(count(start) if stop is None else range(start, stop))) as ahead:
+                for step, passes in ahead:
+                    epoch = step // self.steps_per_epoch
+                    yield [self._part(epoch, chunks) for chunks in passes]
         finally:
             self.crops.close()
 
@@ -146,15 +150,18 @@ class DevicePairs(Unreadables):
         first = step % self.steps_per_epoch * self.recipe.accumulate
         return min(self.recipe.accumulate, self._per_epoch - first)
 
-    def _ahead(self, steps: Iterable[int]) -> Iterator[tuple[int, list[list[Chunk]]]]:
-        """Yield the chunks of each step once the crops of the next step are asked for."""
+    def _ahead(self, steps: Iterable[int]) -> Generator[tuple[int, list[list[Chunk]]]]:
+        """Yield the chunks of each step once the crops of the next step are asked for.
+
+        A thread draws them while the host queues the work of the device, for which it seldom needs Python.
+        """
         before = None
-        for step in steps:
-            drawn = self.chunks(step)
-            self.crops.prepare([rows for chunks in drawn for chunk in chunks for rows in rows_of(chunk)])
-            if before is not None:
-                yield before
-            before = step, drawn
+        with closing(ordered_map(lambda step: (step, self.chunks(step)), steps, workers=1, ahead=2)) as drawn:
+            for step, passes in drawn:
+                self.crops.prepare([rows for chunks in passes for chunk in chunks for rows in rows_of(chunk)])
+                if before is not None:
+                    yield before
+                before = step, passes
         if before is not None:
             yield before
 
