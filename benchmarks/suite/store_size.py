@@ -23,9 +23,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from deepfake_core.contract.detector import Detector
-from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
 from deepfake_core.data.crops.coding import encode
 from deepfake_core.data.crops.face_mesh import POINTS as MESH_POINTS
 from deepfake_core.data.crops.neighbours import COUNT
@@ -35,8 +36,7 @@ from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.training.checks import check_classes
 from deepfake_core.training.data.labelled import labelled_training_data
 from deepfake_core.training.data.training_data import TrainingData
-from deepfake_core.training.pairs.faces import Faces
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.prepare import pairs_training_data
 from deepfake_registry.manifest import FaceCrop, Normalize, PreprocessSpec, Resize
 
 SIDE = 64
@@ -46,6 +46,9 @@ SPEC = PreprocessSpec(
     crop=FaceCrop(margin=1.3), resize=Resize(height=32, width=32), normalize=Normalize(mean=(0.5,) * 3, std=(0.5,) * 3)
 )
 RECIPE = TrainRecipe(augment="none", data_share=0.9)
+PAIRS = TrainRecipe(
+    samples="pairs", data_share=0.9, pairs=Pairs(validation=2, pseudo=PseudoFakes(reconstruct=0.0, labelled=0.5))
+)
 
 
 def write_store(folder: Path, rows: int) -> Path:
@@ -73,9 +76,12 @@ def write_store(folder: Path, rows: int) -> Path:
     _write_names(folder / INDEX, "source", "source-", SOURCES)
     (folder / INDEX / "persons_names.bin").write_bytes(b"[]")
     np.save(folder / INDEX / "persons_ends.npy", np.array([2]))
-    for name, dtype, shape in (("points", np.float16, (len(MESH_POINTS), 2)), ("neighbours", np.int32, (COUNT,))):
-        array = np.lib.format.open_memmap(folder / INDEX / f"{name}.npy", "w+", dtype, (rows, *shape))
-        array.flush()  # zeros take no room on the disk
+    angle = np.linspace(0, 2 * np.pi, len(MESH_POINTS))
+    face = 0.5 + 0.3 * np.stack([np.cos(angle), np.sin(3 * angle)], -1)
+    for name, row in (("points", face.astype(np.float16)), ("neighbours", np.zeros(COUNT, np.int32))):
+        array = np.lib.format.open_memmap(folder / INDEX / f"{name}.npy", "w+", row.dtype, (rows, *row.shape))
+        array[:] = row
+        array.flush()
     fingerprint = hashlib.sha256(str(rows).encode()).hexdigest()
     record = {
         "spec": StoreSpec().model_dump(mode="json"),
@@ -113,7 +119,6 @@ class Steps:
         self.folder, self.cache = folder, cache
         self.dataset = StoredCrops(folder)
         self.data: TrainingData
-        self.planner: Planner
 
     def open(self) -> None:
         """Open the store."""
@@ -139,13 +144,13 @@ class Steps:
             self.data.training[0, item]
 
     def pairs(self) -> None:
-        """Prepare to draw pairs instead, and draw some chunks of 32."""
+        """Split it for training on pairs instead, and draw some chunks of 32."""
         del self.data, self.shuffled
-        source = PairSource(Faces(self.store), np.arange(len(self.store)))
-        self.planner = Planner(source, {"self_blend": 1.0, "labelled": 1.0}, size=32, margin=1.3, cells=8)
+        detector = cast("Detector", SimpleNamespace(preprocess=SPEC, evidence_size=None))
+        self.data = pairs_training_data(detector, self.dataset, PAIRS, self.cache, torch.device("cpu"))
         rng = np.random.default_rng(0)
         for _ in range(CHUNKS):
-            self.planner.draw(rng, 32)
+            cast("Any", self.data.training).planner.draw(rng, 32)
 
 
 STEPS = ("open", "check", "split", "order", "sample", "pairs")
