@@ -117,9 +117,9 @@ def ascend(parameters: Sequence[nn.Parameter], radius: float) -> list[Tensor]:
     moved = [p for p in parameters if p.grad is not None]
     gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    changes = [gradient * (radius / (norm + 1e-12)) for gradient in gradients]
+    changes = torch._foreach_mul(gradients, radius / (norm + 1e-12))
     torch._foreach_add_(list[Tensor](moved), changes)
-    return changes
+    return list(changes)
 
 
 @torch.no_grad()
