@@ -29,6 +29,7 @@ _TRAINING = (
     ("images_per_s_store", "store"),
     ("pairs_over_ready", "pairs / ready"),
     ("store_over_ready", "store / ready"),
+    ("pairs_difference", "device – host, grey levels"),
     ("gpu_memory_gb", "memory, GB"),
     ("gpu_allocated_gb", "allocated, GB"),
     ("gpu_over_cpu", "GPU / CPU"),
@@ -43,7 +44,7 @@ _INFERENCE = (
     ("best_batch", "at a batch of"),
 )
 _SHARES = ("data", "augment", "forward", "backward", "optimizer")
-_COLOURS = ("#4269d0", "#efb118", "#6cc5b0", "#3ca951", "#9c6b4e")
+_COLOURS = ("#8aa8f2", "#efb118", "#6cc5b0", "#3ca951", "#9c6b4e")
 
 
 def gpu(folder: Path) -> str:

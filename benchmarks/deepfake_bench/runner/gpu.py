@@ -75,11 +75,14 @@ def planned(
     first, others = ([name for name in names if (name in _FIRST) is wanted] for wanted in (True, False))
     if tiny:
         return [
-            train("lite", _TINY_S, "ready", "pairs", "store", "shares", batch_size=2, steps=1),
+            train("lite", _TINY_S, "ready", "pairs", "store", "shares", "agreement", batch_size=2, steps=1),
             judge("unet", "single_stream", "onnxruntime", _TINY_S),
         ]
     return [
-        *(train(name, 200, "ready", "compiled", "pairs", "store", "shares", **_FIRST[name]) for name in first),
+        *(
+            train(name, 200, "ready", "compiled", "pairs", "store", "shares", "agreement", **_FIRST[name])
+            for name in first
+        ),
         *(train(name, 60, "ready", "pairs", "store", "shares", "full") for name in others),
         *(judge(name, "single_stream") for name in (*others, *first)),
         *(judge(name, "single_stream", "onnxruntime") for name in names if name in _ON_ONNXRUNTIME),

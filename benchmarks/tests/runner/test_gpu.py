@@ -26,7 +26,7 @@ def test_the_most_telling_comes_first():
     plan = [item.job for item in planned([*SIX, "mine"], device="cuda")]
     whom = [(job.detector, job.scenario) for job in plan]
     assert whom[:2] == [("lite", "train_throughput"), ("radar", "train_throughput")]
-    assert all(job.parts == ("ready", "compiled", "pairs", "store", "shares") for job in plan[:2])
+    assert all(job.parts == ("ready", "compiled", "pairs", "store", "shares", "agreement") for job in plan[:2])
     assert {name for name, _ in whom[2:7]} == {"cvt", "dualstream", "siglip", "unet", "mine"}
     latency = whom.index(("siglip", "single_stream"))
     ratio = next(place for place, job in enumerate(plan) if job.parts == ("cpu",))

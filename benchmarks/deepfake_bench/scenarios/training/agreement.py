@@ -12,7 +12,7 @@ CHUNKS, PAIRS = 4, 2
 """Chunks of each family, and pairs of each chunk."""
 
 
-def pairs_difference(feed: DevicePairs) -> float:
+def pairs_difference(feed: DevicePairs, chunks: int = CHUNKS) -> float:
     """Return the mean difference between pictures of device and host in grey levels, of the family that differs most.
 
     Reconstructions, which are the device's own, are left out.
@@ -21,7 +21,7 @@ def pairs_difference(feed: DevicePairs) -> float:
     means = []
     for family in planner.shares:
         differences = []
-        for number in range(CHUNKS):
+        for number in range(chunks):
             chunk = planner.draw(np.random.default_rng(number), PAIRS, family)
             if chunk.autoencoder is None:
                 images, _ = device_pairs(chunk, feed.crops)

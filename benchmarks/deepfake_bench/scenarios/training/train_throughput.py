@@ -17,7 +17,7 @@ import torch
 
 from deepfake_bench.records.job import Job
 from deepfake_bench.scenarios.base import ScenarioResult
-from deepfake_bench.scenarios.training.agreement import pairs_difference
+from deepfake_bench.scenarios.training.agreement import CHUNKS, pairs_difference
 from deepfake_bench.scenarios.training.measuring_store import stored_crops, whole_pictures, with_landmarks
 from deepfake_bench.scenarios.training.shares import STEPS, shares
 from deepfake_bench.scenarios.training.steps import SIDE, Steps, flops, peak_tflops
@@ -31,7 +31,7 @@ from deepfake_core.handle.predictor import Predictor
 from deepfake_core.runtimes.threads import allowed_threads
 from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.gather import gather
-from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.accelerator import fastest_convolutions, make_accelerator
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.memory import memory_advice
 from deepfake_core.training.loop.step import working_precision
@@ -85,6 +85,7 @@ class _Bench:
         self.best, self.compiled = 0.0, self.recipe.compile is True
         self._data, self._cache = job.data, job.cache
         self._steps: tuple[TrainRecipe, Steps] | None = None
+        self._gathered: dict[str, TrainingData] = {}
         self._rooms = ExitStack()
         of_recipe = "" if self.own_batch == self.recipe.batch_size else f" (the recipe has {self.own_batch})"
         self.found = ScenarioResult(
@@ -96,10 +97,12 @@ class _Bench:
             self.tell("gpu", f"{about.name}, {about.total_memory / 1e9:.0f} GB; CUDA {torch.version.cuda}")
 
     def __enter__(self) -> _Bench:
+        self._rooms.enter_context(fastest_convolutions(self.device))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._steps = None
+        self._gathered.clear()
         self._rooms.close()
 
     def tell(self, what: str, text: str) -> None:
@@ -168,13 +171,16 @@ class _Bench:
             rate, self.found.samples[name] = steps.timed(
                 samples, self.seconds, buffered=_buffered(recipe), steps=self.count
             )
-        if isinstance(feed, DevicePairs):
-            self.found.metrics["pairs_difference"] = pairs_difference(feed)
-            self.tell("pairs_difference", "mean in grey levels between pairs of device and host of the same draws")
         return rate
 
     def gathered(self, recipe: TrainRecipe) -> TrainingData:
-        """Return the training data of a recipe."""
+        """Return the training data of a recipe, which are gathered once."""
+        key = recipe.model_copy(update={"compile": False}).model_dump_json()
+        if key not in self._gathered:
+            self._gathered[key] = self._gather(recipe)
+        return self._gathered[key]
+
+    def _gather(self, recipe: TrainRecipe) -> TrainingData:
         data: Dataset
         if not isinstance(self.detector.preprocess.crop, FaceCrop):
             data, about = whole_pictures(self._data, self.folder)
@@ -290,6 +296,18 @@ def _shares(bench: _Bench) -> None:
         bench.tell("shares", f"of a step whose parts follow each other; data: {made[bench.recipe.samples]}")
 
 
+def _agreement(bench: _Bench) -> None:
+    """Pairs of the device beside those of the host."""
+    if bench.recipe.samples == "clips" or not isinstance(bench.detector.preprocess.crop, FaceCrop):
+        return
+    with bench.tried("pairs_difference"):
+        recipe = bench.of_samples("pairs")
+        feed = bench.gathered(recipe).feed(recipe, bench.accelerator)
+        assert isinstance(feed, DevicePairs)
+        bench.found.metrics["pairs_difference"] = pairs_difference(feed, bench.count or CHUNKS)
+        bench.tell("pairs_difference", "mean in grey levels between pairs of device and host of the same draws")
+
+
 def _files(bench: _Bench) -> None:
     """The recipe as it is, from stored crops."""
     if bench.recipe.samples != "pictures":
@@ -342,6 +360,7 @@ PARTS: dict[str, Callable[[_Bench], None]] = {
     "pairs": _pairs,
     "store": _store,
     "shares": _shares,
+    "agreement": _agreement,
     "files": _files,
     "mfu": _mfu,
     "full": _full,
