@@ -95,10 +95,9 @@ def _coded(planes: Tensor, quantisation: Tensor) -> Tensor:
     shape = n, c, height // 8, 8, width // 8, 8
     blocks = planes.reshape(shape).permute(0, 1, 3, 5, 2, 4).reshape(n * c, 64, -1)
     steps = torch.bmm(forward.expand(n * c, -1, -1), blocks)
-    # To round to multiples of a step and back is what training for integer arithmetic has a kernel for.
-    table, zero = (part.reshape(-1) for part in quantisation.unbind(1))
-    rounded = torch.fake_quantize_per_channel_affine(steps.view(n * c * 64, -1), table, zero, 0, -(1 << 15), 1 << 15)
-    blocks = torch.bmm(back.expand(n * c, -1, -1), rounded.view_as(steps))
+    table, added = (part.reshape(n * c, 64, 1) for part in quantisation.unbind(1))
+    rounded = steps.div_(table).add_(added).round_().sub_(added).mul_(table)
+    blocks = torch.bmm(back.expand(n * c, -1, -1), rounded)
     return blocks.view(n, c, 8, 8, height // 8, width // 8).permute(0, 1, 4, 2, 5, 3).reshape_as(planes)
 
 
