@@ -44,8 +44,10 @@ def pack(folder: Path, python_version: str, also: Iterable[str] = (), data: Path
     for need, others in {**NEEDS, **dict.fromkeys(also, ())}.items():
         _download(folder / "needs" / need, (need, *others), python_version)
     if data is not None:
-        copy = shutil.copytree if data.is_dir() else shutil.copy2
-        copy(data, folder / data.name)
+        if data.is_dir():
+            shutil.copytree(data, folder / data.name, dirs_exist_ok=True)
+        else:
+            shutil.copy2(data, folder / data.name)
 
 
 def _download(folder: Path, names: Sequence[str], python_version: str) -> None:
@@ -71,6 +73,8 @@ def main() -> None:
     parser.add_argument("--also", action="append", default=[], metavar="PACKAGE", help="package that is missing there")
     parser.add_argument("--data", type=Path, metavar="PATH", help="store or pack of crops to take along")
     options = parser.parse_args()
+    if options.data is not None and not options.data.exists():
+        parser.error(f"--data {options.data}: no such file or folder")
     try:
         pack(options.folder, options.python_version, options.also, options.data)
     except metadata.PackageNotFoundError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import gpu_pack
 from deepfake_bench.records.report import parse_report, schema
 from deepfake_bench.runner import gpu, launcher
 from deepfake_bench.runner.gpu import NOT_REACHED, GpuRun, planned
@@ -126,6 +127,48 @@ def test_mistakes_are_named_before_anything_is_measured(arguments, said, monkeyp
     with pytest.raises(SystemExit) as ended:
         gpu.main()
     assert said in (ended.value.code if isinstance(ended.value.code, str) else capsys.readouterr().err)
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """The commands of pip, which are noted and leave a file; one package has no wheel for the other machine."""
+    called = []
+
+    def run(*words, check=True):
+        called.append(words)
+        folder = Path(words[words.index("--wheel-dir" if words[0] == "wheel" else "--dest") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{len(called)}.whl").write_text("wheel")
+        return int(words[0] == "download" and words[-1].startswith("platformdirs=="))
+
+    monkeypatch.setattr(gpu_pack, "_pip", run)
+    monkeypatch.setattr(gpu_pack.metadata, "version", lambda name: "1.2")
+    return called
+
+
+def test_what_travels_to_a_gpu_is_one_folder(pip, tmp_path, monkeypatch, capsys):
+    (tmp_path / "faces.pack").write_text("crops")
+    folder = tmp_path / "gpu"
+    words = [str(folder), "--python-version", "3.13", "--also", "timm", "--data", str(tmp_path / "faces.pack")]
+    for _ in range(2):  # a folder can be filled again
+        monkeypatch.setattr(sys, "argv", ["gpu.sh", *words])
+        gpu_pack.main()
+    assert {path.name for path in folder.iterdir()} == {"gpu.sh", "own", "needs", "faces.pack"}
+    assert {path.name for path in (folder / "needs").iterdir()} == {*gpu_pack.NEEDS, "timm"}
+    own = pip[0]
+    assert [Path(word).name for word in own if "plugins" in word] == [f"deepfake-{name}" for name in SIX]
+    assert all("3.13" in words for words in pip if words[0] == "download")
+    assert [words[-1] for words in pip if words[0] == "wheel"].count("platformdirs==1.2") == 2
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "cd gpu && sh gpu.sh --json gpu.json --data crops:faces.pack"
+
+
+def test_a_pack_of_missing_faces_is_refused(pip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu.sh", str(tmp_path / "gpu"), "--data", "gone.pack"])
+    with pytest.raises(SystemExit):
+        gpu_pack.main()
+    assert "--data gone.pack: no such file or folder" in capsys.readouterr().err
+    assert not pip
 
 
 @pytest.mark.torch
