@@ -112,21 +112,15 @@ def fingerprint(*parts: str | NDArray[Any]) -> str:
 def check_own_splits(dataset: Dataset, recipe: TrainRecipe) -> None:
     """Refuse a dataset whose own training and validation splits share a group or an identity, before it is prepared.
 
+    A dataset that is a store already needs no preparation.
+
     Raises:
         TrainingDataError: They do; the message names some of what they share.
     """
-    if isinstance(dataset, StoredCrops):
-        store = dataset.store
-        training, validation = not_held_out(store), store.rows("valid")
-        identities = identity_of(store, training), identity_of(store, validation)
-    elif any(dataset.of_split("valid")):
-        identities = (
-            SplitIdentity.of(sample for sample in dataset if sample.split in ("", "train")),
-            SplitIdentity.of(dataset.of_split("valid")),
-        )
-    else:
+    if isinstance(dataset, StoredCrops) or not any(dataset.of_split("valid")):
         return
-    identities[1].check_disjoint(identities[0], "training and validation", recipe)
+    training = SplitIdentity.of(sample for sample in dataset if sample.split in ("", "train"))
+    SplitIdentity.of(dataset.of_split("valid")).check_disjoint(training, "training and validation", recipe)
 
 
 def divided(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:

@@ -14,7 +14,7 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.data.crops.landmarks import find_landmarks
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
-from deepfake_core.datasets.crop_store.store import CropStore
+from deepfake_core.datasets.crop_store.store import REJECTED, CropStore
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
 from deepfake_core.progress import stage
@@ -77,6 +77,11 @@ def pairs_training_data(
     rows, held = divided(store, recipe)
     unusable = np.concatenate([rows[~faces.usable[rows]], held[~faces.usable[held]]])
     rows, held = rows[faces.usable[rows]], held[faces.usable[held]]
+    if not (faces.fake[rows] == 0).any():
+        raise TrainingDataError(
+            f"{dataset.root}: holds no real face with landmarks to train on, from which pairs are made; "
+            f"{store.folder / REJECTED} says what was left out, or add real pictures"
+        )
     rows = share_of(store, rows, recipe)
     identity, held_identity = identity_of(store, rows), identity_of(store, held)
     held_identity.check_disjoint(identity, "training and validation", recipe)

@@ -144,6 +144,8 @@ class Autoencoders:
             most: Largest number of faces.
         """
         rows = _spread(rows, most)
+        if not len(rows):
+            return Reconstructions(rows, {})
         files = {
             number: cache_dir / f"reconstructed-{fingerprint(self.keys[number], rows)[:16]}.npy" for number in decoders
         }

@@ -138,6 +138,14 @@ def test_files_that_were_left_out_are_named_with_the_reason(tmp_path, gathered, 
     assert found.first_names == trained(found)[:10]
 
 
+def test_data_without_a_real_face_are_refused_by_name(tmp_path, gathered):
+    dataset = listed(tmp_path, 8)
+    for number in range(0, 8, 2):
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "data" / f"{number:02}.png")
+    with pytest.raises(TrainingDataError, match=r"data: holds no real face with landmarks.*rejected\.csv"):
+        gathered(dataset)
+
+
 def test_hashes_of_held_out_files_are_kept_with_the_faces(tmp_path, gathered):
     dataset = listed(tmp_path, 8)
     expected = held_out_hashes(dataset)

@@ -81,6 +81,7 @@ def test_reconstructions_are_of_the_faces_that_they_are_asked_for(faces, trained
     written = file.stat().st_mtime_ns
     autoencoders.reconstructions(faces, np.array([3, 4, 5]), (1,), tmp_path, most=2)
     assert file.stat().st_mtime_ns == written
+    assert len(autoencoders.reconstructions(faces, np.empty(0, np.intp), (1,), tmp_path, most=2).rows) == 0
 
 
 @pytest.mark.parametrize("spec", DECODERS, ids=str)
