@@ -17,6 +17,7 @@ if [ -d "$here/own" ]; then
     # Wheels are installed beside the Python's own packages, not among them: these may be read-only or belong to the
     # system, and the Python may be that of an environment, whose packages no new environment would see.
     site=$here/site
+    [ -w "$here" ] || site=$(mktemp -d)
     "$python" - "$here" "$site" <<'INSTALL'
 import importlib.metadata, pathlib, shutil, subprocess, sys
 
