@@ -55,19 +55,19 @@ def write_neighbours(
         if len(rows) < 2:
             stream.write(np.full((len(points), COUNT), -1, np.int32).tobytes())
             return
-        shapes = _reduced(points, sizes, rows)
-        known = _few_of_each(groups[rows])
-        tree = KDTree(shapes[known])
+        reduced = _Components(points, sizes, rows)
+        known = rows[_few_of_each(groups[rows])]
+        tree = KDTree(reduced(known))
         # Even if all faces of some groups come first, so many hold enough groups besides the row's own.
-        most = int(np.bincount(np.unique(groups[rows[known]], return_inverse=True)[1]).max())
+        most = int(np.unique(groups[known], return_counts=True)[1].max())
         count = min(len(known), (COUNT + 1) * most)
 
         def block(start: int) -> NDArray[np.int32]:
             found = np.full((min(_BLOCK, len(points) - start), COUNT), -1, np.int32)
-            here = slice(*np.searchsorted(rows, (start, start + _BLOCK)))
-            if here.start < here.stop:
-                near = rows[known[tree.query(shapes[here], count, return_distance=False)]]
-                found[rows[here] - start] = _one_of_each(near, groups[near], groups[rows[here]])
+            here = rows[slice(*np.searchsorted(rows, (start, start + _BLOCK)))]
+            if len(here):
+                near = known[tree.query(reduced(here), count, return_distance=False)]
+                found[here - start] = _one_of_each(near, groups[near], groups[here])
             return found
 
         starts = range(0, len(points), _BLOCK)
@@ -76,23 +76,34 @@ def write_neighbours(
                 stream.write(found.tobytes())
 
 
-def _reduced(points: NDArray[np.float16], sizes: NDArray[np.uint16], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return the principal components of the shapes of n rows, ``float32 [n, D]``."""
-    sample = _shapes(points, sizes, rows[:: -(-len(rows) // _SAMPLE)])
-    mean = sample.mean(0)
-    axes = np.linalg.eigh(np.cov(sample - mean, rowvar=False))[1][:, : -_DIMENSIONS - 1 : -1].astype(np.float32)
-    reduced = np.empty((len(rows), axes.shape[1]), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        reduced[start : start + _BLOCK] = (_shapes(points, sizes, rows[start : start + _BLOCK]) - mean) @ axes
-    return reduced
+class _Components:
+    """Principal components of shapes, which a sample of them determines.
 
+    Args:
+        points: As for :func:`write_neighbours`.
+        sizes: As for :func:`write_neighbours`.
+        rows: Rows with landmarks, of which the sample is taken, ``intp [n]``.
+    """
 
-def _shapes(points: NDArray[np.float16], sizes: NDArray[np.uint16], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return the centred and scaled shapes of n rows, ``float32 [n, 2 · P]``."""
-    shapes = points[rows].astype(np.float32) * sizes[rows][:, None, ::-1]
-    shapes -= shapes.mean(1, keepdims=True)
-    shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
-    return np.asarray(shapes.reshape(len(rows), -1))
+    def __init__(self, points: NDArray[np.float16], sizes: NDArray[np.uint16], rows: NDArray[np.intp]) -> None:
+        self._points, self._sizes = points, sizes
+        sample = self._shapes(rows[:: -(-len(rows) // _SAMPLE)])
+        self._mean = sample.mean(0)
+        self._axes = np.linalg.eigh(np.cov(sample - self._mean, rowvar=False))[1][:, : -_DIMENSIONS - 1 : -1]
+
+    def __call__(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the components of n rows, ``float64 [n, D]``: what the tree keeps without a copy."""
+        reduced = np.empty((len(rows), self._axes.shape[1]))
+        for start in range(0, len(rows), _BLOCK):
+            reduced[start : start + _BLOCK] = (self._shapes(rows[start : start + _BLOCK]) - self._mean) @ self._axes
+        return reduced
+
+    def _shapes(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the centred and scaled shapes of n rows, ``float32 [n, 2 · P]``."""
+        shapes = self._points[rows].astype(np.float32) * self._sizes[rows][:, None, ::-1]
+        shapes -= shapes.mean(1, keepdims=True)
+        shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
+        return np.asarray(shapes.reshape(len(rows), -1))
 
 
 def _few_of_each(groups: NDArray[np.int32]) -> NDArray[np.intp]:
