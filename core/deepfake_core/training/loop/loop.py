@@ -327,6 +327,6 @@ class _Said:
     def line(self, progress: Progress, sums: torch.Tensor, left_seconds: float) -> str:
         loss = float(sums[0]) / progress.summed
         return (
-            f"step {progress.step}: loss={loss:.4g} images_per_s={self.images_per_s(progress):.4g}; "
+            f"step {progress.step}: loss={loss:.4g}, {self.images_per_s(progress):.4g} images/s; "
             f"{duration(progress.seconds)} used, about {duration(left_seconds)} left"
         )

@@ -155,7 +155,7 @@ def test_a_run_says_how_far_it_is(tmp_path, caplog):
     assert said[0] == "phase all: from step 0, 5 min by the clock"
     lines = [line for line in said if line.startswith("step ") and "left" in line]
     assert lines[0].startswith("step 1: loss=")
-    assert "images_per_s=1.6; 5 s used, about 295 s left" in lines[0].replace("5 min", "295 s")
+    assert "1.6 images/s; 5 s used, about 295 s left" in lines[0].replace("5 min", "295 s")
     assert len(lines) == pytest.approx(280 / 30, abs=2)
 
 
