@@ -238,4 +238,4 @@ def resample(pixels: NDArray[np.uint8], spec: Resize) -> NDArray[np.uint8]:
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     planes = torch.nn.functional.interpolate(planes, size, mode=spec.interpolation, antialias=True)
     # OpenCV interleaves planes many times as fast as NumPy transposes them.
-    return cv2.merge(list(planes[0].numpy())).astype(np.uint8, copy=False)
+    return np.asarray(cv2.merge(list(planes[0].numpy())), np.uint8)
