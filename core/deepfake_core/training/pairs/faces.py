@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cached_property
 
 import cv2
@@ -55,9 +56,11 @@ class Faces:
                 "--crop face"
             )
         if store.points is None:
+            where = "crops:STORE" if store.packed else f"crops:{store.folder}"
+            whose = "find those of the store that it was made of, and pack that again" if store.packed else "find them"
             raise TrainingDataError(
-                f"{store.folder}: has no face landmarks, from which pairs are made; find them with: "
-                f"dfbench data prepare crops:{store.folder} --landmarks"
+                f"{store.folder}: has no face landmarks, from which pairs are made; {whose}: "
+                f"dfbench data prepare {shlex.quote(where)} --landmarks"
             )
         self.store, self.side = store, side
         self.fake, self.sources, self.source_names = store.fake, store.sources, store.source_names
