@@ -124,12 +124,15 @@ def _existing(store: CropStore, out: Path, about: PackRecord, *, force: bool) ->
         return None
     try:
         found = CropStore(out) if is_pack(out) else None
+        same = found is not None and found.packed == about and (found.points is None) == (store.points is None)
+        for shard in found.shards if found is not None and same else ():
+            found.members.blob(f"{SHARDS}/{shard}")  # compares its check sum
     except TrainingDataError:
-        found = None
-    if found is None or found.packed != about:
+        same = False
+    if not same:
         raise TrainingDataError(
-            f"{out}: is there already, and is no pack of this store with these settings; name another file, or replace "
-            "it by --force (in Python force=True)"
+            f"{out}: is there already, and is no whole pack of this store, as it is now, with these settings; name "
+            "another file, or replace it by --force (in Python force=True)"
         )
     return found
 

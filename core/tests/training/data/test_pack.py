@@ -169,6 +169,22 @@ def test_another_file_is_not_overwritten(store, packed, tmp_path):
     assert beside.read_bytes() == packed.folder.read_bytes()
 
 
+def test_a_pack_that_lacks_what_its_store_has_is_not_taken_for_it(tmp_path):
+    store, path = face_store(tmp_path, real=2, fake=1), tmp_path / "faces.pack"
+    packed = pack(store, path)
+    with_landmarks = draw_landmarks(store)
+    with pytest.raises(TrainingDataError, match=r"is there already.*as it is now.*--force"):
+        pack(with_landmarks, path)
+    whole = pack(with_landmarks, path, force=True)
+    assert packed.points is None
+    assert whole.points is not None
+    content, (_, offset, length) = bytearray(path.read_bytes()), whole.place(1)
+    content[offset + length // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingDataError, match=r"is there already.*no whole pack.*--force"):
+        pack(with_landmarks, path)
+
+
 def test_a_further_file_is_not_overwritten(tmp_path):
     store, beside = noisy(tmp_path), tmp_path / "noise.2.pack"
     beside.write_bytes(b"of the user")
