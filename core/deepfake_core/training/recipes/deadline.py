@@ -32,6 +32,11 @@ def seconds_until(stop_at: str | datetime | None, minutes: float | None, now: da
     moment = stop_at if isinstance(stop_at, datetime) else _moment(stop_at.strip(), now)
     seconds = (moment.astimezone() - now).total_seconds()
     if seconds <= 0:
+        if isinstance(stop_at, datetime):  # the time of --minutes, too, may pass while the run is checked
+            raise DeepfakeError(
+                f"the run has to end by {moment.astimezone():%Y-%m-%d %H:%M:%S}, which is in the past, it is "
+                f"{now:%Y-%m-%d %H:%M:%S}; give it more time"
+            )
         raise DeepfakeError(f"--stop-at {stop_at}: is in the past, it is {now:%Y-%m-%d %H:%M}; name a later moment")
     return seconds
 

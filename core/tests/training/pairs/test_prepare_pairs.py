@@ -11,6 +11,7 @@ from PIL import Image
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
+from deepfake_core.data.crops.pack import pack
 from deepfake_core.data.crops.prepare import prepare as prepared_store
 from deepfake_core.data.manifest import held_out_hashes
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
@@ -118,6 +119,9 @@ def test_the_face_mesh_is_asked_for_where_landmarks_have_to_be_found(tmp_path, g
     for refused in (lambda: check_installed(OfFaces(), PAIRS, (), (given,)), lambda: gathered(given)):
         with pytest.raises(TrainingDataError, match=r"store: has no face landmarks.*--landmarks"):
             refused()
+    packed = StoredCrops(pack(store, tmp_path / "faces.pack").folder)
+    with pytest.raises(TrainingDataError, match=r"pack: has no .*pack that again: .* crops:STORE --landmarks"):
+        gathered(packed)
     found = gathered(dataset)
     kept = StoredCrops(found.training.planner.source.faces.store.folder)
     check_installed(OfFaces(), PAIRS, (), (kept,))

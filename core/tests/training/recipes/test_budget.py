@@ -272,7 +272,7 @@ NOW = datetime(2026, 3, 1, 18, 15, tzinfo=UTC)
 )
 def test_the_moment_at_which_a_run_has_to_end(stop_at, expected):
     if expected is None:
-        with pytest.raises(DeepfakeError, match=r"--stop-at .*(in the past|20:30)"):
+        with pytest.raises(DeepfakeError, match=r"(--stop-at|has to end by) .*(in the past|20:30)"):
             seconds_until(stop_at, None, NOW)
     else:
         assert seconds_until(stop_at, None, NOW) == expected
