@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -53,7 +53,7 @@ class FactCache:
             if isinstance(error, (OSError, sqlite3.OperationalError)):
                 reason = f"cannot be used ({error}); wait for the command that uses it, or name another file"
             raise TrainingDataError(f"{path}: {reason}") from error
-        self.database = database
+        self.path, self.database = path, database
         self.committed = time.monotonic()
 
     def get(self, key: Key) -> str | None:
@@ -62,11 +62,16 @@ class FactCache:
         return None if row is None else str(row[0])
 
     def put(self, key: Key, facts: str) -> None:
-        """Store a text for a file; a call commits when :data:`COMMIT_EVERY_S` have passed since the last commit."""
-        self.database.execute("REPLACE INTO files VALUES (?, ?, ?, ?)", (*key, facts))
-        if time.monotonic() - self.committed > COMMIT_EVERY_S:
-            self.database.commit()
-            self.committed = time.monotonic()
+        """Store a text for a file; a call commits when :data:`COMMIT_EVERY_S` have passed since the last commit.
+
+        Raises:
+            TrainingDataError: The database cannot be written, as on a full disk.
+        """
+        with self._writing():
+            self.database.execute("REPLACE INTO files VALUES (?, ?, ?, ?)", (*key, facts))
+            if time.monotonic() - self.committed > COMMIT_EVERY_S:
+                self.database.commit()
+                self.committed = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -74,8 +79,18 @@ class FactCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.database.commit()
-        self.database.close()
+        with closing(self.database), self._writing():
+            self.database.commit()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise TrainingDataError(
+                f"{self.path}: cannot be written ({error}); what was found before is kept: free space, and run the "
+                "command again"
+            ) from error
 
 
 @contextmanager

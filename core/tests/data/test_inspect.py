@@ -78,6 +78,18 @@ def test_a_kill_in_the_middle_loses_little(tmp_path, monkeypatch, command):  # 0
     assert len(looked) <= 100  # the last facts may not be committed yet
 
 
+def test_a_full_disk_ends_with_one_sentence(tmp_path):
+    path = tmp_path / "state"
+    with FactCache(path) as cache:
+        cache.put((b"first", 1, 1), "known")
+    with FactCache(path) as cache:
+        cache.database.execute("PRAGMA max_page_count = 3")
+        with pytest.raises(TrainingDataError, match=r"state: cannot be written \(.*full\).*free space"):
+            cache.put((b"second", 1, 1), "x" * 100_000)
+    with FactCache(path) as cache:
+        assert cache.get((b"first", 1, 1)) == "known"
+
+
 def test_changed_files_are_looked_into_again(tmp_path, monkeypatch):
     data = ImageFolder(pictures(tmp_path / "set"))
     broken = tmp_path / "set" / "a" / "real" / "r0.jpg"
