@@ -220,6 +220,13 @@ def test_a_wrong_setting_is_named(stub, options, words):
     assert not stub.asked
 
 
+def test_a_folder_without_a_run_is_named_where_one_is_to_go_on(stub, tmp_path):
+    done = invoke("train", "stub", "--run-dir", tmp_path, "--resume")
+    assert done.exit_code == 2
+    assert f"{tmp_path}: holds no run that could go on" in done.stderr
+    assert not stub.asked
+
+
 def test_data_is_needed_unless_a_run_knows_it(stub, tmp_path):
     done = invoke("train", "stub", "--run-dir", tmp_path)
     assert done.exit_code == 2

@@ -119,6 +119,11 @@ def train(
     real = configured(loaded, recipe, wanted, stored=stored)
     loaded, settings = configured(loaded, recipe, wanted, smoke=True, stored=stored) if smoke_run else real
     data = data or (stored.data if stored else None)
+    if data is None and resume:
+        raise DeepfakeError(
+            f"{run_dir}: holds no run that could go on; one that ended before its training began is begun anew by the "
+            "command that started it"
+        )
     if data is None:
         raise DeepfakeError("--data is missing: name the training data as --data NAME:PATH or --data FOLDER")
     folder = run_dir or _new_run_dir(detector, recipe)
