@@ -145,7 +145,8 @@ class Streamed:
         self.prepare([rows])
         crops = [future.result() for future in self._begun.pop(rows.tobytes())]
         self._bad.update(int(row) for row, crop in zip(rows, crops, strict=True) if crop is None)
-        return _copied(crops, self.side, self.device).float()
+        # In the same order in memory as resident ones: kernels round by it.
+        return _copied(crops, self.side, self.device).to(torch.float32, memory_format=torch.contiguous_format)
 
     def prepare(self, rows: Sequence[NDArray[np.intp]]) -> None:
         """Begin to read crops (:meth:`Crops.prepare`)."""

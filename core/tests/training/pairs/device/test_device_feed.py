@@ -127,6 +127,17 @@ def test_crops_stay_on_a_device_that_has_room_and_are_streamed_otherwise(monkeyp
     assert "they are read for each step instead" in caplog.text
 
 
+def test_streamed_crops_lie_in_memory_as_resident_ones_do():
+    faces, rows = DrawnFaces(30, side=64), np.array([3, 8, 3])
+    resident, streamed = (crops_module.crops_on(faces, np.arange(30), CPU, kind) for kind in ("resident", "streamed"))
+    try:
+        one, other = resident.fetch(rows), streamed.fetch(rows)
+    finally:
+        streamed.close()
+    assert torch.equal(one, other)
+    assert one.stride() == other.stride(), "kernels round by the order in memory"
+
+
 def test_only_rows_in_use_are_loaded():
     faces = DrawnFaces(30, side=64)
     make(faces, pairs=Pairs(pseudo=PseudoFakes(self_blend=1, composite=0, reconstruct=0, labelled=0)))
