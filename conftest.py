@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,6 +47,15 @@ hypothesis.settings.load_profile("deepfake")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs of theirs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def level_of_messages() -> Iterator[None]:
+    """Give each test the same level of messages: a command sets it for its process, which a test shares with others."""
+    messages = logging.getLogger("deepfake")
+    before = messages.level
+    yield
+    messages.setLevel(before)
 
 
 def imports(path: Path) -> set[str]:

@@ -164,7 +164,7 @@ def test_a_store_gains_landmarks_in_place(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     first, second = done.stdout.splitlines()[:2]
     assert first.endswith(f"use it as crops:{store}")
-    assert re.fullmatch(r"landmarks: of \d faces, \d without", second)
+    assert re.fullmatch(r"landmarks: found in \d of \d faces; pairs are made of these", second)
     for arguments in ([], ["--landmarks", "--out", tmp_path / "other"]):
         refused = invoke("prepare", f"crops:{store}", *arguments)
         assert refused.exit_code == 2

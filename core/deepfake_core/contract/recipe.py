@@ -158,7 +158,8 @@ class TrainRecipe(Settings):
             GPU, fp32 on a CPU.
         channels_last: Whether the network and its images are stored with their channels last.
         compile: Whether to run the network through ``torch.compile``. ``auto``: on a GPU, in phases of 15 minutes or
-            more, if a trial at their beginning shows that it is faster. A network that cannot be compiled runs as it is.
+            more, if a trial at their beginning shows that it is faster. A network that cannot be compiled runs as it
+            is.
         compile_backend: Backend of ``torch.compile``.
         checkpointing: Whether to recompute activations in the backward pass, which is slower and takes much less
             memory.

@@ -243,7 +243,7 @@ def train(
                 late = max(late, progress.phase_seconds + monotonic() - begun - 60 * minutes_of_phase)
             if late > 1:
                 log.warning("the model was packaged %s late: the end took longer than what came before", duration(late))
-            _conclude(training_data, tested, recipe, run, device, {**taken, "seconds": round(progress.seconds, 1)})
+            _conclude(training_data, tested, recipe, run, device, {**taken, "seconds": round(progress.seconds, 3)})
         accelerator.wait_for_everyone()
     return read_package(run.model)
 

@@ -24,7 +24,7 @@ def pack(
     out: Annotated[
         Path, typer.Option(metavar="FILE.pack", help="File of the pack, which training reads as crops:FILE.pack.")
     ],
-    coding: Annotated[Coding, typer.Option("--format", help="Format in which all faces are coded anew.")] = Coding.webp,
+    coding: Annotated[Coding, typer.Option("--coding", help="Format in which all faces are coded anew.")] = Coding.webp,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Quality of the coded faces.")] = 90,
     sources: Annotated[
         Path | None,

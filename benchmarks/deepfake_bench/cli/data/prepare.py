@@ -119,7 +119,7 @@ def prepare(
     typer.echo(f"{out}: {len(store):,} pictures, {len(store) - fake:,} real and {fake:,} fake; use it as crops:{out}")
     if store.points is not None:
         found = len(store) - int(np.isnan(store.points[:, 0, 0]).sum())
-        typer.echo(f"landmarks: of {found:,} faces, {len(store) - found:,} without")
+        typer.echo(f"landmarks: found in {found:,} of {len(store):,} faces; pairs are made of these")
     if store.labels:
         typer.echo(printable(store.labels))
     if store.rejected:

@@ -127,7 +127,7 @@ def _find_all(store: CropStore, workers: int) -> Path:
         ) from error
     if damaged:
         log.warning("%s: %d stored crops are damaged and get no landmarks", store.folder, damaged)
-    log.info("%s: landmarks of %d faces, %d without", store.folder, len(rows) - missing, missing)
+    log.info("%s: landmarks found in %d of %d faces", store.folder, len(rows) - missing, len(rows))
     return path
 
 

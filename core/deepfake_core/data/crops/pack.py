@@ -122,19 +122,25 @@ def _existing(store: CropStore, out: Path, about: PackRecord, *, force: bool) ->
         raise TrainingDataError(f"{out}: is the pack that is to be packed; name another file")
     if force or not out.exists():
         return None
-    try:
-        found = CropStore(out) if is_pack(out) else None
-        same = found is not None and found.packed == about and (found.points is None) == (store.points is None)
-        for shard in found.shards if found is not None and same else ():
-            found.members.blob(f"{SHARDS}/{shard}")  # compares its check sum
-    except TrainingDataError:
-        same = False
-    if not same:
+    if not _is_whole(out, store, about):
         raise TrainingDataError(
             f"{out}: is there already, and is no whole pack of this store, as it is now, with these settings; name "
             "another file, or replace it by --force (in Python force=True)"
         )
-    return found
+    return CropStore(out)
+
+
+def _is_whole(out: Path, store: CropStore, about: PackRecord) -> bool:
+    """Return whether a file is an undamaged pack of the store with the same settings."""
+    try:
+        found = CropStore(out) if is_pack(out) else None
+        if found is None or found.packed != about or (found.points is None) != (store.points is None):
+            return False
+        for shard in found.shards:
+            found.members.blob(f"{SHARDS}/{shard}")  # compares its check sum
+    except TrainingDataError:
+        return False
+    return True
 
 
 def _remove_parts_after(out: Path, parts: int) -> None:

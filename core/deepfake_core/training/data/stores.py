@@ -153,10 +153,10 @@ def not_held_out(store: CropStore) -> Rows:
 
 def at_most(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
     """Return the rows of at most ``max_images`` files, evenly spread; a store that exists may hold more files."""
-    if recipe.max_images is None:
+    files, most = np.unique(store.origins[rows]), recipe.max_images
+    if most is None or len(files) <= most:
         return rows
-    files = np.unique(store.origins[rows])
-    return rows[np.isin(store.origins[rows], files[:: -(-len(files) // recipe.max_images)])]
+    return rows[np.isin(store.origins[rows], files[np.arange(most) * len(files) // most])]
 
 
 def share_of(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:

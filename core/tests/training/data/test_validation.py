@@ -98,7 +98,9 @@ def test_more_processes_than_batches(monkeypatch):
     images = np.random.default_rng(1).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
     model = WithPreprocess(Bright().build(), Bright.preprocess)
     parts = []
-    monkeypatch.setattr(validation, "gather_object", lambda part: parts.extend(part) or parts or [(0, np.zeros((1, 1)))])
+    monkeypatch.setattr(
+        validation, "gather_object", lambda part: parts.extend(part) or parts or [(0, np.zeros((1, 1)))]
+    )
     for rank in (2, 1, 0):
         found = validation_logits(model, images, 4, rank=rank, processes=3)
     torch.testing.assert_close(found, validation_logits(model, images), rtol=1e-5, atol=1e-6)
