@@ -57,6 +57,10 @@ class Schedule(Settings):
     patience: int = Field(3, ge=0)
 
 
+LENGTHS = ("epochs", "steps", "minutes")
+"""Settings of a phase of which exactly one is given."""
+
+
 class Phase(Settings):
     """Part of a training run, with an optimiser state of its own.
 

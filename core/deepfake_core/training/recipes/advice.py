@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.training.recipes.changes import LENGTHS
+from deepfake_core.contract.recipe import LENGTHS, TrainRecipe
 
 POOR_AUC = 0.7
 """AUC on the validation data below which a word is said."""

@@ -11,15 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from deepfake_core.contract.recipe import LENGTHS
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.recipes.settings import Model, dotted, unknown_setting, validated
 from deepfake_core.training.recipes.yaml_files import parse_yaml
 
 CONFIG = "config."
 """Prefix of the changes that belong to the detector's hyper-parameters."""
-
-LENGTHS = ("epochs", "steps", "minutes")
-"""Settings of a phase of which exactly one is given."""
 
 
 def split_changes(changes: Sequence[str]) -> tuple[list[str], list[str]]:
