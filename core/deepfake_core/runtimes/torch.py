@@ -336,6 +336,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, kind, enabled=precision != "fp32")
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device is a GPU that computes in bfloat16, and does not imitate it slowly."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Return an array as a tensor on a device; a GPU copies it while the host goes on, from pinned memory."""
     if device.type != "cuda":

@@ -100,10 +100,14 @@ class _Components:
 
     def _shapes(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the centred and scaled shapes of n rows, ``float32 [n, 2 · P]``."""
-        shapes = self._points[rows].astype(np.float32) * self._sizes[rows][:, None, ::-1]
-        shapes -= shapes.mean(1, keepdims=True)
-        shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
-        return np.asarray(shapes.reshape(len(rows), -1))
+        return normed(self._points[rows].astype(np.float32) * self._sizes[rows][:, None, ::-1])
+
+
+def normed(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Centre and scale shapes ``float32 [n, P, 2]``, and return them as rows ``float32 [n, 2·P]``."""
+    shapes = points - points.mean(1, keepdims=True)
+    shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
+    return np.asarray(shapes.reshape(len(points), -1))
 
 
 def _few_of_each(groups: NDArray[np.int32]) -> NDArray[np.intp]:

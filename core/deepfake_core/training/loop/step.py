@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.runtimes.torch import autocast
+from deepfake_core.runtimes.torch import autocast, has_bf16
 from deepfake_core.training.data.batches import Part
 from deepfake_core.training.loop.compiled import Forward
 from deepfake_core.training.loop.optim import ascend, build_optimizer, freeze, restore
@@ -113,7 +113,7 @@ def working_precision(asked: str, device: torch.device) -> str:
     if asked == "auto":
         if device.type != "cuda":
             return "fp32"
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if has_bf16(device) else "fp16"
     if asked == "fp16" and device.type == "cpu":
         raise DeepfakeError("precision=fp16 needs a GPU; use bf16 or fp32 on a CPU")
     return asked

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfake_core.progress import duration, track
-from deepfake_core.runtimes.torch import autocast
+from deepfake_core.runtimes.torch import autocast, has_bf16
 from deepfake_registry.manifest import Frozen
 
 Upsampling = Literal["nearest", "transposed", "shuffle", "bilinear"]
@@ -126,7 +126,7 @@ def train_autoencoder(
     flips = (rng.random(steps) < 0.5).tolist()
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), fused=on_gpu)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=PEAK_RATE, total_steps=steps)
-    precision = "bf16" if _has_bf16(device) else "fp32"
+    precision = "bf16" if has_bf16(device) else "fp32"
     begin = monotonic()
     for step in track(range(steps), f"autoencoder {spec}", unit="steps"):
         (y, x), flip = corners[step], flips[step]
@@ -145,11 +145,6 @@ def train_autoencoder(
         "autoencoder %s: %d steps in %s, PSNR %.1f dB", spec, steps, duration(monotonic() - begin), _psnr(model, faces)
     )
     return model
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Return whether a device is a GPU that computes in bfloat16, and does not imitate it slowly."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @torch.no_grad()
@@ -187,7 +182,7 @@ def restore(model: nn.Module, images: Tensor) -> Tensor:
     """
     real = images.contiguous(memory_format=torch.channels_last) / 127.5 - 1.0
     if images.is_cuda:
-        with autocast(images.device, "bf16" if _has_bf16(images.device) else "fp16"):
+        with autocast(images.device, "bf16" if has_bf16(images.device) else "fp16"):
             fake = model(real).float()
     else:
         fake = model(real)

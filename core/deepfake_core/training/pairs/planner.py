@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.data.crops.neighbours import COUNT
+from deepfake_core.data.crops.neighbours import COUNT, normed
 from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.degrade import Floats, Image, draw_crop, draw_degradation
@@ -179,8 +179,8 @@ class Planner:
             donors = np.where(count >= FEW, near[np.arange(len(rows)), chosen], -1)
         if len(few := np.flatnonzero(donors < 0)):
             others = self.real[rng.integers(len(self.real), size=(len(few), CANDIDATES))]
-            shapes = _normed(faces.points[others.ravel()]).reshape(len(few), CANDIDATES, -1)
-            likeness = (shapes @ _normed(points[few])[..., None])[..., 0]
+            shapes = normed(faces.points[others.ravel()]).reshape(len(few), CANDIDATES, -1)
+            likeness = (shapes @ normed(points[few])[..., None])[..., 0]
             likeness[faces.groups[others] == faces.groups[rows[few]][:, None]] = -np.inf
             donors[few] = others[np.arange(len(few)), likeness.argmax(1)]
         return donors
@@ -268,10 +268,3 @@ def _partners(faces: Faces, fake: Rows, real: Rows) -> tuple[Rows, Rows, Rows]:
     near, far = (np.searchsorted(group, own, side) for side in ("left", "right"))
     low, high = np.where(far > near, near, low), np.where(far > near, far, high)
     return np.where(high > low, low, 0), np.where(high > low, high, len(real)), real
-
-
-def _normed(points: Floats) -> Floats:
-    """Centre and scale shapes ``float32 [n, P, 2]``, and return them as rows ``float32 [n, 2·P]``."""
-    shapes = points - points.mean(1, keepdims=True)
-    shapes /= np.linalg.norm(shapes, axis=(1, 2), keepdims=True) + 1e-6
-    return np.asarray(shapes.reshape(len(points), -1))

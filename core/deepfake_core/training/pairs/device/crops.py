@@ -17,7 +17,7 @@ from deepfake_core.errors import InputError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
-from deepfake_core.training.pairs.device.parcel import sent
+from deepfake_core.runtimes.torch import to_device
 from deepfake_core.training.pairs.faces import Faces
 
 log = logging.getLogger("deepfake.training")
@@ -112,7 +112,7 @@ class Resident:
 
     def fetch(self, rows: NDArray[np.intp]) -> Tensor:
         """Return the crops of n rows (:meth:`Crops.fetch`)."""
-        return self.pixels.index_select(0, sent(np.searchsorted(self.rows, rows), self.device)).float()
+        return self.pixels.index_select(0, to_device(np.searchsorted(self.rows, rows), self.device)).float()
 
     def prepare(self, rows: Sequence[NDArray[np.intp]]) -> None:
         """Do nothing: the crops are there."""

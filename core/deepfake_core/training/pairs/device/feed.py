@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.parallel import ordered_map
+from deepfake_core.runtimes.torch import to_device
 from deepfake_core.training.data.batches import Part, Unreadables
 from deepfake_core.training.pairs.device.apply import device_pairs, rows_of
 from deepfake_core.training.pairs.device.crops import Place, crops_on, free_memory
-from deepfake_core.training.pairs.device.parcel import sent
 from deepfake_core.training.pairs.draws import Chunk
 from deepfake_core.training.pairs.planner import PairSource, Planner
 from deepfake_core.training.recipes.stages import small_steps
@@ -184,7 +184,7 @@ class DevicePairs(Unreadables):
         }
         if bad.any():
             tensors["unreadable"] = torch.from_numpy(bad)[:, None].expand(-1, 2)
-            tensors["weight"] = sent(np.repeat(~bad[:, None], 2, 1).astype(np.float32), self.device)
+            tensors["weight"] = to_device(np.repeat(~bad[:, None], 2, 1).astype(np.float32), self.device)
         return Part([(epoch, int(row)) for row in named], tensors)
 
 

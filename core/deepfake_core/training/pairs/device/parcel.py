@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepfake_core.runtimes.torch import to_device
+
 
 class Parcel:
     """The numbers of a chunk on their way to a device, as ``float32``.
@@ -32,11 +34,5 @@ class Parcel:
         """Copy all arrays to a device."""
         sizes = [array.size for array in self._arrays]
         flat = np.concatenate([np.empty(0, np.float32), *(array.ravel() for array in self._arrays)], dtype=np.float32)
-        parts = torch.split(sent(flat, device), sizes)
+        parts = torch.split(to_device(flat, device), sizes)
         self._tensors = [part.view(array.shape) for part, array in zip(parts, self._arrays, strict=True)]
-
-
-def sent(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Copy an array to a device; a GPU takes it from pinned memory, and the host does not wait for it."""
-    tensor = torch.from_numpy(array)
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
