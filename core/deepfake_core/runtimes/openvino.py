@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,10 @@ try:
 except ModuleNotFoundError:
     raise MissingExtra("OpenVINO", "deepfake-core[openvino]") from None
 
+# OpenVINO fills its table of NumPy's types at the first inference. If two threads begin one at the same time, each then
+# waits for the other, for ever. Here one thread fills it: an import is never run by two.
+openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).element_type.to_dtype()
+
 
 RT_INFO = "deepfake"
 """Key in a model's runtime information that holds its manifest, the hash of its weights, and :data:`COMPUTE`."""
@@ -30,6 +35,11 @@ def computes_bf16() -> bool:
     """Tell whether this processor has instructions for bfloat16."""
     capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
+
+
+def one_thread_model(path: Path) -> Any:
+    """Compile a file of any format that OpenVINO reads, for inferences that use one thread of the CPU each."""
+    return openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
 
 
 class OpenVinoRuntime(Runtime):

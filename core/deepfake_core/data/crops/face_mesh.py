@@ -69,9 +69,9 @@ class FaceMesh:
 
     def __init__(self) -> None:
         path = model_file()
-        import openvino
+        from deepfake_core.runtimes.openvino import one_thread_model
 
-        self._model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": 1})
+        self._model = one_thread_model(path)
 
     def find(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.float32]:
         """Find the landmarks of one face.
