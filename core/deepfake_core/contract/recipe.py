@@ -114,11 +114,35 @@ class PseudoFakes(Settings):
     labelled: float = Field(0.25, ge=0)
 
 
+class LabelledKind(Settings):
+    """Labelled fakes of one kind, such as those of all swappers, which together have one share of the labelled fakes.
+
+    Attributes:
+        name: Name of the kind.
+        share: Share of the kind, relative to those of the other kinds; within it, the weight of a source is the square
+            root of its size.
+        sources: Sources of the fakes.
+        beside: Sources whose real faces stand beside the fakes of those ``sources`` that have no real ones of their
+            own; in validation, too.
+    """
+
+    name: str = Field(min_length=1)
+    share: float = Field(1.0, ge=0)
+    sources: tuple[str, ...] = Field(min_length=1)
+    beside: tuple[str, ...] = ()
+
+
 class Pairs(Settings):
     """Settings by which ``samples="pairs"`` makes fakes from real faces.
 
     Attributes:
-        pseudo: Shares of the kinds of fakes.
+        pseudo: Shares of the families of fakes.
+        kinds: Kinds of labelled fakes. Sources that none of them names are one more kind with the share 1. Without
+            kinds, all labelled fakes are one.
+        visits: Most times that a labelled fake is expected to be drawn in a run. A kind whose fakes would be drawn more
+            often gets a smaller share; ``None`` for any number of times.
+        mix: Share of the labelled pairs whose fake gets a part of its real face back, within a smooth mask; fewer of
+            them are then learnt by heart.
         validation: Number of held-out pairs that are made of each family of pseudo-fakes; also the largest number of
             held-out images per source and class.
         autoencoders: Number of autoencoders that make reconstructions, each with another architecture. One of them, or
@@ -132,12 +156,43 @@ class Pairs(Settings):
     """
 
     pseudo: PseudoFakes = PseudoFakes()
+    kinds: tuple[LabelledKind, ...] = ()
+    visits: float | None = Field(None, gt=0)
+    mix: float = Field(0.0, ge=0, le=1)
     validation: int = Field(500, gt=0)
     autoencoders: int = Field(3, ge=2, le=8)
     autoencoder_steps: int = Field(1500, gt=0)
     reconstructed: int = Field(2000, gt=0)
     small_until: float = Field(0.0, ge=0, lt=1)
     small_size: int = Field(160, gt=0, multiple_of=32)
+
+    @field_validator("kinds", mode="after")
+    @classmethod
+    def _apart(cls, kinds: tuple[LabelledKind, ...]) -> tuple[LabelledKind, ...]:
+        for what, names in (
+            ("kind", [kind.name for kind in kinds]),
+            ("source", [name for kind in kinds for name in kind.sources]),
+        ):
+            if repeated := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"the {what} {repeated!r} occurs twice")
+        return kinds
+
+
+class Distil(Settings):
+    """Settings by which a network learns from a trained one, its teacher (Hinton et al. 2015, arXiv 1503.02531).
+
+    The teacher judges the very pictures of each batch, of a clip each frame. Targets become
+    ``(1 - weight)·y + weight·sigmoid(z / temperature)``, with the label ``y`` and the teacher's calibrated logit ``z``.
+
+    Attributes:
+        teacher: Name or path of the teacher, as ``deepfake_core.load`` takes it. It needs weights for torch.
+        weight: Weight of the teacher's answer; the rest is that of the label.
+        temperature: Number that divides the teacher's logit; above 1 it softens its answers.
+    """
+
+    teacher: str = Field(min_length=1)
+    weight: float = Field(0.7, gt=0, le=1)
+    temperature: float = Field(2.0, gt=0)
 
 
 OF_MACHINE = ("workers", "compile", "compile_backend", "checkpointing")
@@ -188,10 +243,12 @@ class TrainRecipe(Settings):
         overfit: Number of samples to train and validate on, without augmentation, which shows whether the network can
             learn at all.
         validation_share: Share of each source's groups that is held out where the dataset has no split.
+        leave_out: Sources whose samples neither train nor validate.
         allow_shared_identities: Whether a person may appear in training and in validation; protocols that share
             persons need it, such as the official split of Celeb-DF.
         explain: Number of validation samples of which overlays are written at the end.
         pairs: Settings of ``samples="pairs"``.
+        distil: Teacher whose answers are mixed into the targets; by default there is none.
     """
 
     phases: tuple[Phase, ...] = Field((Phase(epochs=10),), min_length=1)
@@ -223,9 +280,11 @@ class TrainRecipe(Settings):
     max_images: int | None = Field(None, gt=0)
     overfit: int | None = Field(None, gt=0)
     validation_share: float = Field(0.15, gt=0, lt=1)
+    leave_out: tuple[str, ...] = ()
     allow_shared_identities: bool = False
     explain: int = Field(20, ge=0)
     pairs: Pairs = Pairs()
+    distil: Distil | None = None
 
     @field_validator("augment", mode="after")
     @classmethod

@@ -20,13 +20,14 @@ from deepfake_core.training.data.pictures import ClipSet, PictureSet
 from deepfake_core.training.data.stores import (
     PICTURE_FRAMES,
     Rows,
-    at_most,
+    check_sources,
     counts,
     divided,
     fingerprint,
     hashes_of,
     identity_of,
     not_held_out,
+    of_recipe,
     prepared,
     rejected,
     share_of,
@@ -62,6 +63,7 @@ def labelled_training_data(
         TrainingDataError: The data are unusable, or the splits share a group or an identity.
     """
     spec = detector.preprocess
+    check_sources(recipe, dataset, *([] if valid is None else [valid]))
     store = held_store = _prepared(dataset, spec, recipe, cache_dir, "train")
     files, left_out = store.samples, rejected(store)
     if valid is None:
@@ -70,8 +72,8 @@ def labelled_training_data(
         held_store = _prepared(valid, spec, recipe, cache_dir, "valid")
         files += held_store.samples
         left_out |= rejected(held_store)
-        rows = at_most(store, not_held_out(store), recipe)
-        held = at_most(held_store, _own_or_all(held_store), recipe)
+        rows = of_recipe(store, not_held_out(store), recipe)
+        held = of_recipe(held_store, _own_or_all(held_store), recipe)
     hashes = hashes_of(dataset if valid is None else valid, held_store, cache_dir)
     rows = share_of(store, rows, recipe)
     if recipe.overfit:

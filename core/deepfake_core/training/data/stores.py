@@ -123,17 +123,42 @@ def check_own_splits(dataset: Dataset, recipe: TrainRecipe) -> None:
     SplitIdentity.of(dataset.of_split("valid")).check_disjoint(training, "training and validation", recipe)
 
 
+def check_sources(recipe: TrainRecipe, *datasets: Dataset) -> None:
+    """Refuse a recipe that names a source which no dataset has, before anything is prepared.
+
+    Raises:
+        TrainingDataError: A source is unknown; the message lists those that there are.
+    """
+    named = {"leave_out": recipe.leave_out}
+    if recipe.samples == "pairs":
+        for number, kind in enumerate(recipe.pairs.kinds):
+            named |= {f"pairs.kinds.{number}.sources": kind.sources, f"pairs.kinds.{number}.beside": kind.beside}
+    if not any(named.values()):
+        return
+    known: set[str] = set()
+    for dataset in datasets:
+        stored = dataset.store.source_names if isinstance(dataset, StoredCrops) else None
+        known.update((sample.source for sample in dataset) if stored is None else stored)
+    for setting, names in named.items():
+        if unknown := [name for name in names if name not in known]:
+            raise TrainingDataError(
+                f"{setting}: the data have no source {some(unknown)}; there are: {', '.join(sorted(known))}"
+            )
+
+
 def divided(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
-    """Return the rows to train on and to validate on.
+    """Return the rows to train on and to validate on, without those of sources that the recipe leaves out.
 
     They are the dataset's own splits, or whole families are held out of each source.
 
     Raises:
-        TrainingDataError: The dataset's own splits leave nothing to train on.
+        TrainingDataError: The dataset's own splits, or the recipe, leave nothing to train on.
     """
-    rows = at_most(store, not_held_out(store), recipe)
+    rows = of_recipe(store, not_held_out(store), recipe)
+    if not len(rows):
+        raise TrainingDataError(f"{store.dataset}: leave_out names all of its sources: nothing is left to train on")
     if len(own := store.rows("valid")):
-        return rows, at_most(store, own, recipe)
+        return rows, of_recipe(store, own, recipe)
     families, names = _families(store, recipe)
     chosen = held_out(families[rows], store.sources[rows], recipe.validation_share, names)
     return rows[~chosen], rows[chosen]
@@ -151,12 +176,16 @@ def not_held_out(store: CropStore) -> Rows:
     return rows
 
 
-def at_most(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
-    """Return the rows of at most ``max_images`` files, evenly spread; a store that exists may hold more files."""
+def of_recipe(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
+    """Return the rows that a recipe allows: of at most ``max_images`` files, and of no source in ``leave_out``.
+
+    The files are evenly spread, and the same whatever is left out; a store that exists may hold more of them.
+    """
     files, most = np.unique(store.origins[rows]), recipe.max_images
-    if most is None or len(files) <= most:
-        return rows
-    return rows[np.isin(store.origins[rows], files[np.arange(most) * len(files) // most])]
+    if most is not None and len(files) > most:
+        rows = rows[np.isin(store.origins[rows], files[np.arange(most) * len(files) // most])]
+    left_out = np.isin(np.array(store.source_names, object), recipe.leave_out)
+    return rows[~left_out[store.sources[rows]]]
 
 
 def share_of(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:

@@ -22,6 +22,7 @@ from deepfake_core.training.data.stores import (
     PICTURE_FRAMES,
     Rows,
     check_own_splits,
+    check_sources,
     counts,
     divided,
     fingerprint,
@@ -70,6 +71,7 @@ def pairs_training_data(
         raise TrainingDataError("samples='pairs' draws every pair anew; overfit a few of samples='pictures' instead")
     if isinstance(dataset, StoredCrops):
         Faces(dataset.store)  # refuses what pairs cannot be made from, before anything is read
+    check_sources(recipe, dataset)
     check_own_splits(dataset, recipe)
     store = _store(dataset, recipe, cache_dir, margin)
     check_margin(store, detector.preprocess)

@@ -269,3 +269,25 @@ def test_a_start_lists_the_data_twice_and_reads_no_picture_of_a_finished_store(t
         gathered(data)
         held_out_samples(data, None)
         assert (data.passes, data.reads) == (2, reads)
+
+
+def sources_of(training_data):
+    return {source for source, _ in training_data.counts}
+
+
+def test_sources_that_are_left_out_neither_train_nor_validate(tmp_path, gathered):
+    data = listed(tmp_path / "data", *({"source": "abc"[number // 4]} for number in range(12)))
+    whole, part = gathered(data), gathered(data, leave_out=("b",))
+    assert sources_of(whole) == {"a", "b", "c"}
+    assert sources_of(part) == {"a", "c"}
+    left = {f"{number}.png" for number in range(4, 8)}
+    assert trained(part) == trained(whole) - left
+    assert set(part.validation.names) == set(whole.validation.names) - left
+    assert part.fingerprint != whole.fingerprint
+    apart = gathered(data, listed(tmp_path / "valid", {"source": "v", "group": "x"}, {"source": "b", "group": "y"}),
+                     leave_out=("b",))  # fmt: skip
+    assert apart.validation.names == ["0.png"]
+    with pytest.raises(TrainingDataError, match="leave_out: the data have no source x, y; there are: a, b, c"):
+        gathered(data, leave_out=("a", "x", "y"))
+    with pytest.raises(TrainingDataError, match="leave_out names all of its sources"):
+        gathered(data, leave_out=("a", "b", "c"))
