@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.band import MAX_FALSE_ALARMS, upper_end
 from deepfake_core.evaluation.grouping import places
 from deepfake_registry.manifest import Calibration
 
 Floats = NDArray[np.float64]
-
-MAX_FALSE_ALARMS = 0.05
-"""Largest share of real faces with the verdict ``fake``, on the source of real faces where it is largest."""
 
 MAX_MISSED = 0.10
 """Largest share of fakes with the verdict ``real``, averaged over the families of fakes."""
@@ -36,6 +34,7 @@ def fit_calibration(
     family: NDArray[np.str_],
     fitted_on: str,
     fitted_on_sha256: tuple[str, ...] = (),
+    group: NDArray[np.str_] | None = None,
 ) -> Calibration:
     """Fit temperature and bias by maximum likelihood, then place the abstention band around the threshold 0.5.
 
@@ -45,11 +44,11 @@ def fit_calibration(
     the n₋ real samples, so that few samples, or samples that a logit separates, give no certainty (Platt 1999). The
     temperature is bounded: from a class' median to the other one's, the log-odds rise by no more than the targets do.
 
-    The upper end of the band is the probability that at most 5 % of the real faces exceed, on the family where it is
-    highest; a limit over all sources together would let the false alarms of a single source rise far beyond 5 %. The
-    lower end is the probability that at most 10 % of the fakes fall below. Both ends are clipped, to [0.5, 0.99] and
-    [0.01, 0.5]. If the scores do not separate fakes from real faces, the band is [0, 1], and every verdict is
-    ``unsure``.
+    The upper end of the band is the probability that at most 5 % of the real faces reach, on the family where it is
+    highest, with 95 % confidence (:func:`~deepfake_core.evaluation.band.upper_end`); a limit over all sources together
+    would let the false alarms of a single source rise far beyond 5 %. The lower end is the probability that at most
+    10 % of the fakes fall below. Both ends are clipped, to [0.5, 0.99] and [0.01, 0.5]. If the scores do not separate
+    fakes from real faces, the band is [0, 1], and every verdict is ``unsure``.
 
     Args:
         logit: Logits float64 ``[N]``; positive means fake.
@@ -57,6 +56,8 @@ def fit_calibration(
         family: Source or kind of each sample, ``[N]``.
         fitted_on: Description of the data, for the record.
         fitted_on_sha256: Hashes of the data, so that a benchmark on the same data can leave out calibrated metrics.
+        group: Group of each sample that is not independent of the others in it, such as a video, ``[N]``; by default
+            each sample is a group.
 
     Raises:
         TrainingDataError: A class is missing, or a logit is not finite.
@@ -76,17 +77,15 @@ def fit_calibration(
     temperature, bias, informative = _platt(logit, fake, weight)
     p = sigmoid(logit / temperature + bias)
     real = fake < 0.5
-    of_real = p[real]
-    alarms = [np.quantile(of_real[here], 1 - MAX_FALSE_ALARMS) for here in places(family[real]).values()]
+    high = upper_end(p[real], family[real], None if group is None else group[real]).p_fake if informative else 1.0
     missed = _weighted_quantile(p[~real], weight[~real], MAX_MISSED)
-    high = float(np.clip(max(alarms), 0.5, 0.99)) if informative else 1.0
     low = float(np.clip(missed, 0.01, 0.5)) if informative else 0.0
     return Calibration(
         temperature=temperature,
         bias=bias,
         threshold=0.5,
         unsure_low=round(low, 4),
-        unsure_high=round(high, 4),
+        unsure_high=high,
         fitted_on=fitted_on,
         fitted_on_sha256=fitted_on_sha256,
     )
