@@ -143,6 +143,8 @@ class Pairs(Settings):
             often gets a smaller share; ``None`` for any number of times.
         mix: Share of the labelled pairs whose fake gets a part of its real face back, within a smooth mask; fewer of
             them are then learnt by heart.
+        degrade: How strongly pairs are degraded by resizing, coding, blur and noise (``strong``: more often, and down to
+            smaller and worse pictures).
         validation: Number of held-out pairs that are made of each family of pseudo-fakes; also the largest number of
             held-out images per source and class.
         autoencoders: Number of autoencoders that make reconstructions, each with another architecture. One of them, or
@@ -159,6 +161,7 @@ class Pairs(Settings):
     kinds: tuple[LabelledKind, ...] = ()
     visits: float | None = Field(None, gt=0)
     mix: float = Field(0.0, ge=0, le=1)
+    degrade: Literal["standard", "strong"] = "standard"
     validation: int = Field(500, gt=0)
     autoencoders: int = Field(3, ge=2, le=8)
     autoencoder_steps: int = Field(1500, gt=0)

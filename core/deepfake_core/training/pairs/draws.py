@@ -24,8 +24,10 @@ from deepfake_core.training.data.degrade import (
     Degradation,
     Floats,
     Resample,
+    Sharpening,
     affine,
     draw_colour,
+    draw_sharpening,
     pick,
     pick_up,
     uniform,
@@ -39,6 +41,9 @@ Change = Literal["resample", "sharpen", "blur", "autoencoder", "none"]
 CHANGES: tuple[Change, ...] = get_args(Change)
 CHANGE_SHARES = (0.45, 0.15, 0.1, 0.2, 0.1)
 """Shares of what changes in a mismatch beside the colours, in the order of :data:`CHANGES`."""
+
+SWAPPED = (80.0, 200.0)
+"""Smallest and largest face that a swapper makes, in pixels."""
 
 MASK_SIDE = 80
 """Side of a mask in cells."""
@@ -111,6 +116,8 @@ class Mask:
         first: Sigma of the first blur in cells, ``float32 [n]``.
         threshold: ``float32 [n]``; 0 leaves out this step, for parts of a face.
         second: Sigma of the second blur in cells, ``float32 [n]``.
+        hardness: ``float32 [n]``, at least 1: a mask m, once resized to the picture, becomes
+            ``clip(0.5 + hardness·(m - 0.5), 0, 1)`` there, so that an edge can be narrower than a cell.
         strength: Opacity of the blend, ``float32 [n]``.
     """
 
@@ -119,25 +126,13 @@ class Mask:
     first: Floats
     threshold: Floats
     second: Floats
+    hardness: Floats
     strength: Floats
 
     @property
     def radius(self) -> int:
         """Radius of both kernels in cells, the same for all n masks."""
         return int(np.ceil(3 * max(self.first.max(), self.second.max())))
-
-
-@dataclass(frozen=True)
-class Sharpening:
-    """Unsharp masking: ``x + amount·(x - blurred x)``.
-
-    Attributes:
-        amount: ``float32 [n]``.
-        blur: The blur.
-    """
-
-    amount: Floats
-    blur: Blur
 
 
 @dataclass(frozen=True)
@@ -160,11 +155,24 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
+class Swapper:
+    """What a face swapper leaves of a face: it works at few pixels, enlarges the result, and may sharpen it.
+
+    Attributes:
+        resample: Resizing to its side and back; ``None`` where an autoencoder stands for the swapper.
+        sharpening: Sharpening of the result, or ``None``.
+    """
+
+    resample: Resample | None
+    sharpening: Sharpening | None
+
+
+@dataclass(frozen=True)
 class Blend:
     """A blend: ``round(mask·source + (1 - mask)·target)``; the target is the real picture of the pair.
 
     The source is the stored crop ``others`` of the chunk, or its reconstruction by the chunk's autoencoder. It is
-    moved, then matched in colour, then changed if the mismatch is that of the source.
+    moved, then matched in colour, then changed if the mismatch is that of the source, then reduced by the swapper.
 
     Attributes:
         move: Affine maps ``float32 [n, 2, 3]`` from the target to the source; bilinear, reflected with the pixel at the
@@ -172,12 +180,14 @@ class Blend:
         matched: Whether the source gets the target's mean and spread of each channel where the mask, before its
             strength, is above 0.5, ``bool [n]``. The factor of the spread is limited to 0.6 … 1.6.
         mismatch: Change of the source or of the target; ``None`` for none.
+        swapper: Low resolution of the sources; ``None`` leaves them as they are.
         mask: Masks; resized to the stored crop by ``bilinear``.
     """
 
     move: Floats
     matched: NDArray[np.bool_]
     mismatch: Mismatch | None
+    swapper: Swapper | None
     mask: Mask
 
 
@@ -236,8 +246,10 @@ def draw_mask(rng: np.random.Generator, points: Floats, *, parts: float, faded: 
     first = np.where(part, uniform(rng, 0.3, 1.3, n), uniform(rng, 0.6, 3.5, n))
     threshold = np.where(part, np.float32(0), uniform(rng, 0.3, 0.9, n))
     second = np.where(part, uniform(rng, 0.2, 1.3, n), uniform(rng, 0.2, 3.5, n))
+    # A third of the edges are harder than the cells allow.
+    hardness = np.where(rng.random(n) < 1 / 3, uniform(rng, 1, 5, n), np.float32(1))
     strength = rng.choice(STRENGTHS, n).astype(np.float32) if faded else np.ones(n, np.float32)
-    return Mask(_hulls(points, hulls, grow, scale, shift), elastic, first, threshold, second, strength)
+    return Mask(_hulls(points, hulls, grow, scale, shift), elastic, first, threshold, second, hardness, strength)
 
 
 def _hulls(
@@ -282,11 +294,27 @@ def draw_mismatch(rng: np.random.Generator, n: int, of: Literal["source", "targe
         up = pick(rng, "bilinear", "bicubic", "nearest") if scale > 0.45 else pick_up(rng)
         return Mismatch(of, colour, resample=Resample(scale, down, up))
     if kind == "sharpen":
-        amount = uniform(rng, 0.3, 1.4, n)
-        return Mismatch(of, colour, sharpening=Sharpening(amount, Blur(uniform(rng, 0.7, 1.5, n))))
+        return Mismatch(of, colour, sharpening=draw_sharpening(rng, n, 0.3, 1.4))
     if kind == "blur":
         return Mismatch(of, colour, blur=Blur(uniform(rng, 0.4, 1.5, n)))
     return Mismatch(of, colour)
+
+
+def draw_swapper(rng: np.random.Generator, n: int, face: float, *, reconstructed: bool) -> Swapper:
+    """Draw what swappers leave of n faces.
+
+    Args:
+        rng: Generator that decides it.
+        n: Number of pairs.
+        face: Longer side of a face in pixels of the stored crop.
+        reconstructed: Whether an autoencoder stands for the swapper, whose result is sharpened.
+    """
+    resample = None
+    if not reconstructed:
+        scale = min(float(rng.uniform(*SWAPPED)) / face, 0.95)
+        resample = Resample(scale, pick(rng, "area", "bilinear", "bicubic"), pick_up(rng))
+    sharpening = draw_sharpening(rng, n, 0.3, 1.5) if reconstructed or rng.random() < 0.5 else None
+    return Swapper(resample, sharpening)
 
 
 def draw_change(rng: np.random.Generator) -> Change:

@@ -18,7 +18,8 @@ from deepfake_core.training.data.degrade import (
     blurred,
     degraded,
     recoloured,
-    resized,
+    resampled,
+    sharpened,
     warped,
 )
 from deepfake_core.training.pairs.draws import ABSENT, DIRECTIONS, MASK_SIDE, NORMALS, Blend, Chunk, Mask, Mismatch
@@ -99,11 +100,15 @@ def blended(source: Image, target: Image, blend: Blend, place: int) -> tuple[Ima
     source = warped(source, blend.move[place], side)
     if blend.matched[place]:
         source = matched(source, target, weight)
+    if blend.mask.hardness[place] != 1:
+        weight = np.clip(blend.mask.hardness[place] * (weight - 0.5) + 0.5, 0, 1)
     if blend.mismatch is not None:
         if blend.mismatch.of == "source":
             source = mismatched(source, blend.mismatch, place)
         else:
             target = mismatched(target, blend.mismatch, place)
+    if blend.swapper is not None:
+        source = sharpened(resampled(source, blend.swapper.resample), blend.swapper.sharpening, place)
     strength = blend.mask.strength[place]
     weight *= strength
     return target, np.asarray(cv2.blendLinear(source, target, weight, 1 - weight), np.uint8), soft * strength
@@ -146,16 +151,8 @@ def matched(source: Image, target: Image, weight: Floats) -> Image:
 
 def mismatched(image: Image, mismatch: Mismatch, place: int) -> Image:
     """Make one of n mismatches of an image ``uint8 [S, S, 3]`` RGB."""
-    image = recoloured([image], mismatch.colour, place)[0]
-    if mismatch.resample is not None:
-        full = image.shape[0]
-        image = resized(image, mismatch.resample.side(full), mismatch.resample.down)
-        image = resized(image, full, mismatch.resample.up)
-    if mismatch.sharpening is not None:
-        amount = float(mismatch.sharpening.amount[place])
-        soft = blurred(image, mismatch.sharpening.blur, place)
-        image = cv2.addWeighted(image, 1 + amount, soft, -amount, 0).astype(np.uint8, copy=False)
-    return blurred(image, mismatch.blur, place)
+    image = resampled(recoloured([image], mismatch.colour, place)[0], mismatch.resample)
+    return blurred(sharpened(image, mismatch.sharpening, place), mismatch.blur, place)
 
 
 _STEPS = (2 * np.arange(MASK_SIDE, dtype=np.float32) + 1) / MASK_SIDE - 1

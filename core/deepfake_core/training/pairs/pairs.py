@@ -123,4 +123,4 @@ def as_at_inference(planner: Planner, rng: np.random.Generator, n: int, family: 
     cut = np.full(n, min(1.0, planner.margin / MARGIN), np.float32)
     crop = Crop(affine(cut, np.zeros(n, np.float32), np.zeros((n, 2), np.float32)), planner.oversampling(chunk.size))
     last = Jpeg(rng.integers(60, 96, n).astype(np.int32), subsampled=True)
-    return replace(chunk, degradation=Degradation(None, None, None, None, crop, None, None, last))
+    return replace(chunk, degradation=Degradation(crop=crop, last=last))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deepfake_core.data.crops.neighbours import COUNT, normed
 from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.degrade import Floats, Image, draw_crop, draw_degradation
+from deepfake_core.training.data.degrade import Floats, Image, Strength, draw_crop, draw_degradation, draw_size
 from deepfake_core.training.pairs.draws import (
     FAMILIES,
     Blend,
@@ -23,11 +23,15 @@ from deepfake_core.training.pairs.draws import (
     draw_mask,
     draw_mismatch,
     draw_move,
+    draw_swapper,
 )
 from deepfake_core.training.pairs.faces import MARGIN, Faces
 
 FEW = 4
 """Number of neighbours in use below which the donor of a composite is looked for among other faces."""
+
+SIZES = (64.0, 256.0)
+"""Smallest and largest face to which the pictures of pairs are brought before they are degraded, in pixels."""
 
 CANDIDATES = 64
 """Number of random faces of which the most similar one is a donor where there are few neighbours."""
@@ -64,6 +68,7 @@ class Planner:
         size: Side of the detector's input in pixels.
         margin: Crop margin of the detector, around which crops vary.
         cells: Side of the evidence map, in cells, at this size.
+        degrade: How strongly pairs are degraded.
 
     Attributes:
         source: Faces to make pairs from.
@@ -75,9 +80,16 @@ class Planner:
     """
 
     def __init__(
-        self, source: PairSource, shares: Mapping[str, float], *, size: int, margin: float, cells: int
+        self,
+        source: PairSource,
+        shares: Mapping[str, float],
+        *,
+        size: int,
+        margin: float,
+        cells: int,
+        degrade: Strength = "standard",
     ) -> None:
-        self.source, self.size, self.margin, self.cells = source, size, margin, cells
+        self.source, self.size, self.margin, self.cells, self.degrade = source, size, margin, cells, degrade
         faces = source.faces
         rows = np.sort(source.rows)
         rows = rows[faces.usable[rows]]
@@ -131,21 +143,30 @@ class Planner:
             autoencoder = self._decoder(rng)
         else:
             rows, others, autoencoder, blend = self._blend(rng, n, family)
-        crop = draw_crop(rng, n, self.margin / MARGIN, oversampling=self.oversampling(size))
-        chain = draw_degradation(rng, n, size, colour=True, crop=crop)
+        common = draw_size(rng, (SIZES[0] * MARGIN, SIZES[1] * MARGIN), strength=self.degrade)
+        crop = draw_crop(rng, n, self.margin / MARGIN, oversampling=self.oversampling(size, common.side))
+        chain = draw_degradation(rng, n, size, common=common, colour=True, crop=crop, strength=self.degrade)
         cells = max(1, self.cells * size // self.size)
         return Chunk(family, size, cells, rows, others, autoencoder, blend, chain)
 
-    def oversampling(self, size: int) -> int:
-        """Return how many samples along each axis become one pixel of a picture whose side has ``size`` pixels."""
-        return max(1, round(self.source.faces.side * min(1.0, self.margin / MARGIN) / size))
+    def oversampling(self, size: int, side: int | None = None) -> int:
+        """Return how many samples along each axis become one pixel of a picture whose side has ``size`` pixels.
+
+        Args:
+            size: Side of the picture.
+            side: Side of the crop that it is taken of; that of the stored one by default.
+        """
+        return max(1, round((side or self.source.faces.side) * min(1.0, self.margin / MARGIN) / size))
 
     def _blend(self, rng: np.random.Generator, n: int, family: Family) -> tuple[Rows, Rows, int | None, Blend]:
         composite = family == "composite"
         # The target of a composite stays as it is in the dataset, and half of the composites have no mismatch at all.
         of: Literal["source", "target"] = "source" if composite or rng.random() < 0.5 else "target"
         change = None if composite and rng.random() < 0.5 else draw_change(rng)
-        autoencoder = None
+        # Half of the sources come from a swapper, which changes their resolution; the rest may get another mismatch.
+        swapped, autoencoder = rng.random() < 0.5, None
+        if swapped and change in ("resample", "blur"):
+            change = "none"
         if change == "autoencoder":
             # The target is a real face: what reconstructs it makes it a fake.
             of = "source"
@@ -159,7 +180,11 @@ class Planner:
         matched = rng.random(n) < (0.85 if composite else 0.0)
         mismatch = None if change is None else draw_mismatch(rng, n, of, change)
         mask = draw_mask(rng, targets, parts=0.6 if composite else 0.3, faded=not composite)
-        return rows, others, autoencoder, Blend(move, matched, mismatch, mask)
+        swapper = None
+        if swapped:
+            face = self.source.faces.side / MARGIN
+            swapper = draw_swapper(rng, n, face, reconstructed=autoencoder is not None)
+        return rows, others, autoencoder, Blend(move, matched, mismatch, swapper, mask)
 
     def _decoder(self, rng: np.random.Generator) -> int:
         return self.source.decoders[int(rng.integers(len(self.source.decoders)))]

@@ -92,6 +92,7 @@ def pairs_training_data(
         "size": detector.preprocess.resize.height,
         "margin": margin,
         "cells": detector.evidence_size[0] if detector.evidence_size else 1,
+        "degrade": recipe.pairs.degrade,
     }
     models = autoencoders.models if autoencoders is not None else []
     return TrainingData(
@@ -165,6 +166,7 @@ def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how
     images, fake = [StoreCrops(faces.store, rows, detector.preprocess)[:]], [faces.fake[rows].astype(np.float32)]
     family = [faces.source_names[code] for code in faces.sources[rows].tolist()]
     names = [faces.store.origin(int(row)) for row in rows]
+    groups = [faces.store.group_names[code] for code in faces.store.groups[rows].tolist()]
     if (faces.fake[source.rows] == 0).any():
         planner = Planner(source, dict.fromkeys(FAMILIES, 1.0), **how)
         for number, kind in enumerate(kind for kind in planner.families() if kind != "labelled"):
@@ -173,7 +175,8 @@ def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how
             fake.append(target)
             family += [kind] * len(target)
             names += [f"{kind} {index}" for index in range(len(target))]
-    return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family), names)
+            groups += [f"{kind} {index // 2}" for index in range(len(target))]
+    return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family), names, groups=np.array(groups))
 
 
 def _per_source(faces: Faces, rows: Rows, most: int) -> Rows:

@@ -209,7 +209,9 @@ def test_masks_follow_the_crop():
     """The mask of the result lies where the blend is seen."""
     for seed in range(6):
         chunk = planner().draw(rng(seed), 1, "composite")
-        plain = replace(chunk.degradation, colour=None, first=None, resample=None, noise=None, blur=None, last=None)
+        plain = replace(
+            chunk.degradation, colour=None, first=None, resample=None, sharpening=None, noise=None, blur=None, last=None
+        )
         chunk = replace(chunk, degradation=plain, cells=16)
         (real, fake), (mask,) = host_pairs(chunk, FACES, other_colours)
         changed = np.abs(real.astype(int) - fake).max(2).reshape(16, 4, 16, 4).max((1, 3))

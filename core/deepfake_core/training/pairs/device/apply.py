@@ -12,13 +12,21 @@ from torch import Tensor, nn
 
 from deepfake_core.training.pairs.autoencoder import restore
 from deepfake_core.training.pairs.device.crops import Crops
-from deepfake_core.training.pairs.device.degrade import Operation, blurred, chain, coloured, in_turn, resampled
+from deepfake_core.training.pairs.device.degrade import (
+    Operation,
+    blurred,
+    chain,
+    coloured,
+    in_turn,
+    resampled,
+    sharpened,
+)
 from deepfake_core.training.pairs.device.jpeg import levels
 from deepfake_core.training.pairs.device.masks import masks
 from deepfake_core.training.pairs.device.parcel import Parcel
 from deepfake_core.training.pairs.device.precision import full_precision
-from deepfake_core.training.pairs.device.resample import blur, gaussians, warp
-from deepfake_core.training.pairs.draws import MASK_SIDE, Blend, Chunk, Mismatch, Sharpening
+from deepfake_core.training.pairs.device.resample import warp
+from deepfake_core.training.pairs.draws import MASK_SIDE, Blend, Chunk, Mismatch, Swapper
 
 
 def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] = ()) -> tuple[Tensor, Tensor]:
@@ -78,6 +86,8 @@ def _blended(draws: Blend, side: int, parcel: Parcel) -> _Fakes:
     matched = parcel.add(draws.matched) if draws.matched.any() else None
     of = draws.mismatch.of if draws.mismatch is not None else None
     change = _changed(draws.mismatch, side, parcel) if draws.mismatch is not None else None
+    swapped = _swapped(draws.swapper, side, parcel) if draws.swapper is not None else None
+    hardness = parcel.add(draws.mask.hardness) if (draws.mask.hardness != 1).any() else None
 
     def blend(real: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         source, target = warp(other, move(), side), real
@@ -89,6 +99,10 @@ def _blended(draws: Blend, side: int, parcel: Parcel) -> _Fakes:
             source = change(source)
         elif change is not None:
             target = change(target).round_()
+        if swapped is not None:
+            source = swapped(source)
+        if hardness is not None:
+            mask = (mask - 0.5).mul_(hardness()[:, None, None, None]).add_(0.5).clamp_(0, 1)
         by = strength()[:, None, None, None]
         return target, torch.lerp(target, source, mask * by).round_(), small * by
 
@@ -100,16 +114,17 @@ def _changed(draws: Mismatch, side: int, parcel: Parcel) -> Operation:
     if draws.resample is not None:
         steps += resampled(draws.resample, side, parcel)
     if draws.sharpening is not None:
-        steps.append(_sharpened(draws.sharpening, parcel))
+        steps.append(sharpened(draws.sharpening, parcel))
     if draws.blur is not None:
         steps.append(blurred(draws.blur, parcel))
     return in_turn(steps)
 
 
-def _sharpened(draws: Sharpening, parcel: Parcel) -> Operation:
-    weights = parcel.add(gaussians(draws.blur.sigma))
-    amount = parcel.add(draws.amount)
-    return lambda images: torch.lerp(blur(images, weights()), images, 1 + amount()[:, None, None, None]).clamp_(0, 255)
+def _swapped(draws: Swapper, side: int, parcel: Parcel) -> Operation:
+    steps = resampled(draws.resample, side, parcel) if draws.resample is not None else []
+    if draws.sharpening is not None:
+        steps.append(sharpened(draws.sharpening, parcel))
+    return in_turn(steps)
 
 
 def _matched(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:

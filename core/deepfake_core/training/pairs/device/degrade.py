@@ -25,6 +25,7 @@ from deepfake_core.training.data.degrade import (
     Kernel,
     Noise,
     Resample,
+    Sharpening,
     noise_field,
 )
 from deepfake_core.training.pairs.device import resample as kernels
@@ -42,10 +43,15 @@ def chain(draws: Degradation, side: int, size: int, parcel: Parcel) -> Operation
     steps: list[Operation] = []
     if draws.colour is not None:
         steps.append(coloured(draws.colour, parcel, pictures=2))
+    if draws.size is not None:
+        steps.append(resized(draws.size.side, draws.size.kernel(side)))
+        side = draws.size.side
     if draws.first is not None:
         steps.append(coded(draws.first, parcel, pictures=2))
     if draws.resample is not None:
         steps += resampled(draws.resample, side, parcel, between=draws.between, pictures=2)
+    if draws.sharpening is not None:
+        steps.append(sharpened(draws.sharpening, parcel, pictures=2))
     whole: Kernel = "area" if size < side else "bilinear"
     steps.append(resized(size, whole) if draws.crop is None else cut(draws.crop, size, parcel))
     if draws.blur is not None:
@@ -128,6 +134,13 @@ def blurred(draws: Blur, parcel: Parcel, *, pictures: int = 1) -> Operation:
     """Return the blur of each picture."""
     weights = parcel.add(np.tile(kernels.gaussians(draws.sigma), (pictures, 1)))
     return lambda images: kernels.blur(images, weights())
+
+
+def sharpened(draws: Sharpening, parcel: Parcel, *, pictures: int = 1) -> Operation:
+    """Return the sharpening of each picture."""
+    soft = blurred(draws.blur, parcel, pictures=pictures)
+    factor = parcel.add(np.tile(1 + draws.amount, pictures)[:, None, None, None])
+    return lambda images: torch.lerp(soft(images), images, factor()).clamp_(0, 255)
 
 
 def noisy(draws: Noise, size: int, parcel: Parcel) -> Operation:

@@ -20,6 +20,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.runtimes.torch import to_device
 from deepfake_core.training.data.batches import Part, Unreadables
+from deepfake_core.training.data.degrade import Strength
 from deepfake_core.training.pairs.device.apply import device_pairs, rows_of
 from deepfake_core.training.pairs.device.crops import Place, crops_on, free_memory
 from deepfake_core.training.pairs.draws import Chunk
@@ -62,6 +63,7 @@ class DevicePairs(Unreadables):
         size: Side of the detector's input in pixels.
         margin: Crop margin at inference, around which training crops vary.
         cells: Side of the evidence map, in cells, at the full size of the input.
+        degrade: How strongly pairs are degraded.
         place: Where the crops are (:func:`~deepfake_core.training.pairs.device.crops.crops_on`).
 
     Raises:
@@ -78,9 +80,12 @@ class DevicePairs(Unreadables):
         size: int,
         margin: float,
         cells: int,
+        degrade: Strength = "standard",
         place: Place = "auto",
     ) -> None:
-        self.planner = Planner(source, recipe.pairs.pseudo.model_dump(), size=size, margin=margin, cells=cells)
+        self.planner = Planner(
+            source, recipe.pairs.pseudo.model_dump(), size=size, margin=margin, cells=cells, degrade=degrade
+        )
         self.autoencoders, self.recipe, self.device = autoencoders, recipe, accelerator.device
         rows = np.sort(source.rows[source.faces.usable[source.rows]])
         rows = rows if "labelled" in self.planner.shares else self.planner.real

@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from deepfake_core.testing import draw_face
-from deepfake_core.training.data.degrade import KERNELS, Blur, Colour, Crop, Degradation, Noise, degraded
+from deepfake_core.training.data.degrade import (
+    KERNELS,
+    Blur,
+    Colour,
+    Crop,
+    Degradation,
+    Noise,
+    Sharpening,
+    Size,
+    degraded,
+)
 from deepfake_core.training.pairs.device.degrade import chain
 from deepfake_core.training.pairs.device.jpeg import jpeg, levels, tables
 from deepfake_core.training.pairs.device.parcel import Parcel
@@ -83,16 +93,11 @@ def test_an_identical_map_changes_nothing():
     torch.testing.assert_close(warp(on_device(), identity, SIDE), on_device(), atol=2e-3, rtol=0)
 
 
-def draws(**changed):
-    none = dict.fromkeys(("colour", "first", "resample", "between", "crop", "blur", "noise", "last"))
-    return Degradation(**none | changed)
-
-
 RNG = np.random.default_rng(1)
 MATRIX = (np.eye(3) + RNG.normal(0, 0.1, (2, 3, 3))).astype(np.float32)
 MOVE = np.array([[[-0.8, 0.1, 0.1], [-0.1, 0.8, -0.2]], [[0.7, 0, 0], [0, 0.7, 0]]], np.float32)
 CHAINS = {
-    "colour": draws(
+    "colour": Degradation(
         colour=Colour(
             MATRIX,
             RNG.normal(0, 10, (2, 3)).astype(np.float32),
@@ -100,17 +105,22 @@ CHAINS = {
             np.array([1, 1.3], np.float32),
         )
     ),
-    "blur": draws(blur=Blur(np.array([0.4, 1.5], np.float32))),
-    "noise": draws(noise=Noise(np.array([2, 8], np.float32), np.array([[3, 50], [200, 0]], np.int32))),
-    "crop": draws(crop=Crop(MOVE, 1)),
-    "crop, oversampled": draws(crop=Crop(MOVE, 2)),
-    "nothing": draws(),
+    "blur": Degradation(blur=Blur(np.array([0.4, 1.5], np.float32))),
+    "noise": Degradation(noise=Noise(np.array([2, 8], np.float32), np.array([[3, 50], [200, 0]], np.int32))),
+    "smaller": Degradation(size=Size(48, "bicubic", "bilinear")),
+    "larger": Degradation(size=Size(176, "area", "bicubic")),
+    "sharpening": Degradation(
+        sharpening=Sharpening(np.array([0.2, 1.2], np.float32), Blur(np.array([1.5, 0.5], np.float32)))
+    ),
+    "crop": Degradation(crop=Crop(MOVE, 1)),
+    "crop, oversampled": Degradation(crop=Crop(MOVE, 2)),
+    "nothing": Degradation(),
 }
 
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_is_that_of_the_host(name):
-    chain_of, size = CHAINS[name], SIDE if name in ("colour", "blur", "noise") else 64
+    chain_of, size = CHAINS[name], SIDE if name in ("colour", "blur", "noise", "sharpening") else 64
     # The first two pictures are the real ones, the others their fakes.
     pairs = [degraded([pictures()[place], pictures()[place + 2]], chain_of, size, place) for place in range(2)]
     parcel = Parcel()

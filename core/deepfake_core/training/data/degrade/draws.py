@@ -1,22 +1,19 @@
 """Degradation of images as uploads degrade them: colour, resizing, blur, noise and JPEG.
 
-What is random is drawn first, for n images at once (:func:`draw_degradation`), and then applied: by :func:`degraded` on
-the host and by :mod:`~deepfake_core.training.pairs.device` for whole batches on a device. In a chain, every choice of a
+What is random is drawn first, for n images at once (:func:`draw_degradation`), and then applied: by :mod:`.host` on the
+host and by :mod:`~deepfake_core.training.pairs.device` for whole batches on a device. In a chain, every choice of a
 kernel holds for all n images, and every number that can differ does.
 
 Affine maps are ``float32 [n, 2, 3]`` from coordinates of the result to those of the input. In both, an image spans
-[-1, 1], from the left edge of its first pixel to the right edge of its last one. On the host, an image is rounded to
-``uint8`` after each operation.
+[-1, 1], from the left edge of its first pixel to the right edge of its last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,20 +22,13 @@ from deepfake_core.training.data.colour import GREY, saturated
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Kernel = Literal["nearest", "area", "bilinear", "bicubic"]
+Strength = Literal["standard", "strong"]
 
-KERNELS: dict[Kernel, int] = {
-    "nearest": cv2.INTER_NEAREST,
-    "area": cv2.INTER_AREA,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-}
-"""Kernels of resizing, as ``cv2.resize`` has them: ``area`` for smaller results only, and none with a low-pass."""
+STEP = 16
+"""The sides of :class:`Size` are multiples of this number of pixels, the unit of JPEG."""
 
-LARGEST = 1.5
-"""Largest side of an image that :func:`degrade` takes as it is, in sides of the result."""
-
-_INVERSE = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-_NO_CHANGE = 1e-6
+FEWEST = 80
+"""Smallest side in pixels to which :class:`Resample` reduces images that :class:`Size` has reduced before."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +49,25 @@ class Colour:
     offset: Floats
     mean: Floats
     gamma: Floats
+
+
+@dataclass(frozen=True)
+class Size:
+    """Resizing to one side, whatever side an image has: what follows meets all images at the same resolution.
+
+    Attributes:
+        side: Side of the results in pixels.
+        down: Kernel for larger images.
+        up: Kernel for smaller images.
+    """
+
+    side: int
+    down: Kernel
+    up: Kernel
+
+    def kernel(self, full: int) -> Kernel:
+        """Return the kernel for an image whose side has ``full`` pixels."""
+        return self.down if self.side < full else self.up
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,19 @@ class Blur:
     def radius(self) -> int:
         """Radius of the kernel in pixels, the same for all n images."""
         return int(np.ceil(3 * self.sigma.max()))
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """Unsharp masking: ``x + amount·(x - blurred x)``.
+
+    Attributes:
+        amount: ``float32 [n]``.
+        blur: The blur.
+    """
+
+    amount: Floats
+    blur: Blur
 
 
 @dataclass(frozen=True)
@@ -143,23 +165,65 @@ class Degradation:
 
     Attributes:
         colour: Change of colour and light.
-        first: JPEG at the size of the input.
+        size: Resizing to the side at which the operations up to ``sharpening`` work.
+        first: JPEG.
         resample: Resizing to a smaller side and back.
         between: JPEG at the smaller side of ``resample``.
+        sharpening: Sharpening, as cameras and uploads do it.
         crop: Cut of the network's input; ``None`` resizes the whole image instead.
         blur: Blur at the size of the result.
         noise: Noise at the size of the result.
         last: JPEG at the size of the result.
     """
 
-    colour: Colour | None
-    first: Jpeg | None
-    resample: Resample | None
-    between: Jpeg | None
-    crop: Crop | None
-    blur: Blur | None
-    noise: Noise | None
-    last: Jpeg | None
+    colour: Colour | None = None
+    size: Size | None = None
+    first: Jpeg | None = None
+    resample: Resample | None = None
+    between: Jpeg | None = None
+    sharpening: Sharpening | None = None
+    crop: Crop | None = None
+    blur: Blur | None = None
+    noise: Noise | None = None
+    last: Jpeg | None = None
+
+
+@dataclass(frozen=True)
+class Chances:
+    """How often and how strongly a chain degrades: shares of the chains, and ranges.
+
+    Attributes:
+        smallest: Factor of the smallest side that :func:`draw_size` is given.
+        resample: Share of the chains that resize to a smaller side and back.
+        lowest: Smallest ``scale`` of that.
+        jpeg: Lowest quality of JPEG.
+        sharpening: Share of the chains that sharpen.
+        blur: Share of the chains that blur.
+        sigma: Largest sigma of the blur in pixels.
+        noise: Share of the chains that add noise.
+        level: Largest sigma of the noise in grey levels.
+    """
+
+    smallest: float
+    resample: float
+    lowest: float
+    jpeg: int
+    sharpening: float
+    blur: float
+    sigma: float
+    noise: float
+    level: float
+
+
+CHANCES: dict[Strength, Chances] = {
+    "standard": Chances(
+        smallest=1, resample=0.35, lowest=0.35, jpeg=30, sharpening=0.25, blur=0.18, sigma=1.5, noise=0.15, level=8
+    ),
+    "strong": Chances(
+        smallest=0.7, resample=0.5, lowest=0.25, jpeg=20, sharpening=0.3, blur=0.3, sigma=2.2, noise=0.3, level=14
+    ),
+}
+"""The chains that a recipe can ask for (:class:`~deepfake_core.contract.recipe.Pairs`)."""
 
 
 def uniform(rng: np.random.Generator, low: float, high: float, n: int) -> Floats:
@@ -224,8 +288,26 @@ def draw_crop(rng: np.random.Generator, n: int, share: float, *, oversampling: i
     return Crop(move, oversampling)
 
 
+def draw_sharpening(rng: np.random.Generator, n: int, least: float = 0.2, most: float = 1.2) -> Sharpening:
+    """Draw sharpenings with amounts from ``least`` to ``most``, and sigmas of 0.5 to 1.5 pixels."""
+    return Sharpening(uniform(rng, least, most, n), Blur(uniform(rng, 0.5, 1.5, n)))
+
+
+def draw_size(rng: np.random.Generator, sides: tuple[float, float], *, strength: Strength = "standard") -> Size:
+    """Draw the side to which images are brought first, between a smallest and a largest one in pixels."""
+    side = float(rng.uniform(sides[0] * CHANCES[strength].smallest, sides[1]))
+    return Size(STEP * max(2, round(side / STEP)), pick(rng, "area", "bilinear", "bicubic"), pick_up(rng))
+
+
 def draw_degradation(
-    rng: np.random.Generator, n: int, size: int, *, colour: bool = False, crop: Crop | None = None
+    rng: np.random.Generator,
+    n: int,
+    size: int,
+    *,
+    common: Size | None = None,
+    colour: bool = False,
+    crop: Crop | None = None,
+    strength: Strength = "standard",
 ) -> Degradation:
     """Draw the chains of n images.
 
@@ -233,22 +315,29 @@ def draw_degradation(
         rng: Generator that decides them.
         n: Number of images.
         size: Side of the results in pixels.
+        common: Side to which the images are brought before they are coded (:func:`draw_size`).
         colour: Whether colour and light change, too.
         crop: Cuts of the network's input; ``None`` resizes the whole images.
+        strength: How strongly chains degrade.
     """
+    chances = CHANCES[strength]
     changed = draw_colour(rng, n, strong=True) if colour else None
-    first = draw_jpeg(rng, n, 0.75, 35) if rng.random() < 0.8 else None
-    resample = between = blur = noise = None
-    if rng.random() < 0.5:
-        resample = Resample(float(rng.uniform(0.3, 0.9)), pick(rng, "area", "bilinear", "bicubic"), pick_up(rng))
-        between = draw_jpeg(rng, n, 0.8, 40) if rng.random() < 0.5 else None
-    if rng.random() < 0.18:
-        blur = Blur(uniform(rng, 0.3, 1.5, n))
-    if rng.random() < 0.15:
+    first = draw_jpeg(rng, n, 0.75, chances.jpeg + 5) if rng.random() < 0.8 else None
+    resample = between = sharpening = blur = noise = None
+    if rng.random() < chances.resample:
+        # What is small already keeps enough pixels to show a face.
+        lowest = chances.lowest if common is None else min(max(chances.lowest, FEWEST / common.side), 0.8)
+        resample = Resample(float(rng.uniform(lowest, 0.9)), pick(rng, "area", "bilinear", "bicubic"), pick_up(rng))
+        between = draw_jpeg(rng, n, 0.8, chances.jpeg + 10) if rng.random() < 0.5 else None
+    if rng.random() < chances.sharpening:
+        sharpening = draw_sharpening(rng, n)
+    if rng.random() < chances.blur:
+        blur = Blur(uniform(rng, 0.3, chances.sigma, n))
+    if rng.random() < chances.noise:
         corner = rng.integers(0, len(noise_field(size)) - size + 1, (n, 2)).astype(np.int32)
-        noise = Noise(uniform(rng, 1, 8, n), corner)
-    last = draw_jpeg(rng, n, 0.8, 30) if rng.random() < 0.4 else None
-    return Degradation(changed, first, resample, between, crop, blur, noise, last)
+        noise = Noise(uniform(rng, 1, chances.level, n), corner)
+    last = draw_jpeg(rng, n, 0.8, chances.jpeg) if rng.random() < 0.4 else None
+    return Degradation(changed, common, first, resample, between, sharpening, crop, blur, noise, last)
 
 
 def pick(rng: np.random.Generator, *kernels: Kernel) -> Kernel:
@@ -266,112 +355,3 @@ def noise_field(size: int) -> Floats:
     """Return the fixed field of normal numbers ``float32 [F, F, 3]`` for images of this side, F ≥ ``size`` + 256."""
     side = 512 * -(-(size + 256) // 512)
     return np.random.default_rng(0).standard_normal((side, side, 3), np.float32)
-
-
-def degrade(image: Image, rng: np.random.Generator, size: int) -> Image:
-    """Degrade one image by a chain that is drawn; the result is ``uint8 [size, size, 3]`` RGB.
-
-    Images reach a detector after an unknown number of uploads. Real and fake images go through the same chain, so that
-    neither the resolution nor the codec tells the classes apart.
-
-    Args:
-        image: Image ``uint8 [H, W, 3]`` RGB. One much larger than the result is reduced first, because nothing of the
-            chain would be seen after the reduction.
-        rng: Generator that decides the chain.
-        size: Side of the result in pixels.
-    """
-    if max(image.shape[:2]) > (largest := round(LARGEST * size)):
-        image = resized(image, largest, "area")
-    return degraded([image], draw_degradation(rng, 1, size), size)[0]
-
-
-def degraded(images: Sequence[Image], chain: Degradation, size: int, place: int = 0) -> list[Image]:
-    """Degrade images by the same one of n chains.
-
-    Args:
-        images: Images ``uint8 [S, S, 3]`` RGB, such as the real one and the fake of a pair.
-        chain: The chains.
-        size: Side of the results in pixels.
-        place: Number of the chain, from 0 to n-1.
-
-    Returns:
-        Images ``uint8 [size, size, 3]`` RGB.
-    """
-    results = list(images)
-    if chain.colour is not None:
-        results = recoloured(results, chain.colour, place)
-    for number, image in enumerate(results):
-        image = coded(image, chain.first, place)
-        if chain.resample is not None:
-            full = image.shape[0]
-            image = coded(resized(image, chain.resample.side(full), chain.resample.down), chain.between, place)
-            image = resized(image, full, chain.resample.up)
-        if chain.crop is not None:
-            finer = chain.crop.oversampling
-            image = resized(warped(image, chain.crop.move[place], size * finer), size, "area")
-        else:
-            image = resized(image, size, "area" if size < image.shape[0] else "bilinear")
-        image = blurred(image, chain.blur, place)
-        if chain.noise is not None:
-            y, x = chain.noise.corner[place].tolist()
-            noise = noise_field(size)[y : y + size, x : x + size] * chain.noise.sigma[place]
-            image = cv2.add(image, noise, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
-        results[number] = coded(image, chain.last, place)
-    return results
-
-
-def recoloured(images: Sequence[Image], colour: Colour, place: int) -> list[Image]:
-    """Change the colours of images ``uint8 [H, W, 3]`` RGB of the same size, all by the same one of n changes."""
-    weight, gamma = float(colour.mean[place]), float(colour.gamma[place])
-    mean = weight * float(np.mean([cv2.mean(image)[:3] for image in images], axis=0) @ GREY) if weight else 0.0
-    matrix = np.column_stack([colour.matrix[place], colour.offset[place] + mean])
-    if np.abs(matrix - np.eye(3, 4)).max() > _NO_CHANGE:
-        images = [cv2.transform(image, matrix).astype(np.uint8, copy=False) for image in images]
-    if gamma != 1:
-        table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-        images = [cv2.LUT(image, table).astype(np.uint8, copy=False) for image in images]
-    return list(images)
-
-
-def resized(image: Image, side: int, kernel: Kernel) -> Image:
-    """Resize an image to ``uint8 [side, side, 3]``."""
-    if image.shape[:2] == (side, side):
-        return image
-    return cv2.resize(image, (side, side), interpolation=KERNELS[kernel]).astype(np.uint8, copy=False)
-
-
-def blurred(image: Image, blur: Blur | None, place: int) -> Image:
-    """Blur an image by the sigma of a place."""
-    if blur is None:
-        return image
-    side = 2 * blur.radius + 1
-    return cv2.GaussianBlur(image, (side, side), float(blur.sigma[place])).astype(np.uint8, copy=False)
-
-
-def coded(image: Image, jpeg: Jpeg | None, place: int) -> Image:
-    """Encode an image as JPEG by the quality of a place, and decode it."""
-    if jpeg is None or not (quality := int(jpeg.quality[place])):
-        return image
-    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if jpeg.subsampled else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-    return recode(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])
-
-
-def recode(image: Image, extension: str, options: list[int]) -> Image:
-    """Encode an image ``uint8 [H, W, 3]`` RGB and decode it again.
-
-    Args:
-        image: The image.
-        extension: File suffix of the codec, such as ``".jpg"``.
-        options: Parameters for ``cv2.imencode``.
-    """
-    _, data = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
-
-
-def warped(image: NDArray[Any], move: Floats, side: int, border: int = cv2.BORDER_REFLECT) -> NDArray[Any]:
-    """Take ``[side, side, …]`` from a square image by an affine map ``float32 [2, 3]``, bilinearly."""
-    full = image.shape[0]
-    # From the coordinates of pixels, whose centres are at whole numbers, to [-1, 1], and back.
-    inner = move[:, :2] * (full / side)
-    shift = (full * (move[:, 2] + 1) - 1) / 2 + inner @ np.full(2, (1 - side) / 2)
-    return cv2.warpAffine(image, np.column_stack([inner, shift]), (side, side), flags=_INVERSE, borderMode=border)
