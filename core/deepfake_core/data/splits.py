@@ -42,17 +42,21 @@ def families(groups: Sequence[str], identities: Sequence[Sequence[str]] = ()) ->
 
 
 def held_out(
-    family: ArrayLike, source: ArrayLike, share: float, names: Sequence[str] | None = None
+    family: ArrayLike,
+    strata: Sequence[Hashable] | NDArray[np.integer],
+    share: float,
+    names: Sequence[str] | None = None,
 ) -> NDArray[np.bool_]:
-    """Choose rows for validation: about ``share`` of the families of every source, by the hash of their names.
+    """Choose rows for validation: the families whose names have a hash below ``share``.
 
-    A family is never divided, even where it spans several sources: families with the same set of sources are divided
-    together. A source with only one family gives none. Adding files to one family does not move another family, except
-    at the border of the share.
+    A family is therefore on the same side whatever other families there are, and a larger share contains a smaller one.
+    Families are never divided, even where they span several strata. Only where all families with the same set of strata
+    would be on one side, the one with the lowest hash is held out, or the one with the highest is not; a single family
+    is trained on.
 
     Args:
         family: Family of each row, as :func:`families` names them.
-        source: Source of each row: names or codes.
+        strata: Stratum of each row, such as ``(source, fake)`` or its code.
         share: Share of the families, in (0, 1).
         names: Names of the families, where ``family`` holds their codes.
 
@@ -61,10 +65,13 @@ def held_out(
     """
     distinct, member = np.unique(np.asarray(family), return_inverse=True)
     order = _ranks(distinct, names, "")
-    chosen = np.zeros(len(distinct), bool)
-    for members in _by_strata(member, _codes(source)):
-        count = max(1, round(share * len(members))) if len(members) > 1 else 0
-        chosen[members[np.argsort(order[members], kind="stable")][:count]] = True
+    chosen = order < np.uint64(share * 2**64)
+    for members in _by_strata(member, _codes(strata)):
+        ordered = members[np.argsort(order[members], kind="stable")]
+        if len(members) == 1 or not chosen[members].any():
+            chosen[ordered[0]] = len(members) > 1
+        elif chosen[members].all():
+            chosen[ordered[-1]] = False
     return chosen[member]
 
 

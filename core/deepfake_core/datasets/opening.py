@@ -23,6 +23,7 @@ from deepfake_registry.paths import why_no_path
 
 # A name has at least two letters, so that C:\data is a path. A URL alone, such as hf://…, is not NAME:PATH.
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]+):(?!//)(?P<rest>.*)", re.DOTALL)
+_OPTIONS = re.compile(r"(?P<path>.*)\?(?P<options>[A-Za-z_]\w*=.*)", re.DOTALL)
 FALLBACK = "image-folder"
 """Layout of a folder that no layout recognises."""
 
@@ -31,8 +32,8 @@ def parse(spec: str | Path) -> Address:
     """Split ``NAME:PATH?key=value&…`` into its parts.
 
     A :class:`~pathlib.Path` is taken as a path, and so is any text that is the path of an existing file or folder.
-    Options follow the last question mark. In their values ``%26`` stands for ``&``, ``%3F`` for ``?`` and ``%25`` for
-    ``%``.
+    Options follow the last question mark that stands before a name and ``=``. In their values ``%26`` stands for ``&``,
+    ``%3F`` for ``?`` and ``%25`` for ``%``.
 
     Raises:
         TrainingDataError: The text is empty, or an option is not ``key=value`` or is given twice.
@@ -43,7 +44,8 @@ def parse(spec: str | Path) -> Address:
     name, rest = (match["name"], match["rest"]) if match else ("", spec)
     if exists(rest):
         return Address(name, rest)
-    path, mark, tail = rest.rpartition("?")
+    found = _OPTIONS.fullmatch(rest)
+    path, mark, tail = (found["path"], "?", found["options"]) if found else rest.rpartition("?")
     if not mark:
         path, tail = tail, ""
     options: dict[str, str] = {}

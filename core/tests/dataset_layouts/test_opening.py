@@ -39,6 +39,10 @@ from deepfake_core.errors import TrainingDataError
         ("sample", Address("sample", "")),
         ("sample:", Address("sample", "")),
         ("csv:why?.csv?limit=2", Address("csv", "why?.csv", {"limit": "2"})),
+        (
+            "image-folder:x?group=^(.+?)__&without=a,b",
+            Address("image-folder", "x", {"group": "^(.+?)__", "without": "a,b"}),
+        ),
         (Path("csv:a.csv?limit=5"), Address("", "csv:a.csv?limit=5")),
     ],
 )

@@ -24,6 +24,9 @@ class FrameFolders(ImageFolder):
     Args:
         root: Folder of the dataset.
         labels: Map from the name of a class folder to 1 for fake or 0 for real.
+        group: Regular expression whose first capture group, or else all that it matches, names what a video shares
+            with others: videos in which it finds the same get one identity, and thus stay in one split.
+        without: Names of sources to leave out. A name ``COLLECTION`` also means all sources ``COLLECTION/…``.
     """
 
     @classmethod
@@ -40,14 +43,15 @@ class FrameFolders(ImageFolder):
                 "image-folder"
             )
         for video in folders(folder):
-            identities = tuple(f"{source}/{person}" for person in video_identities(video.name))
+            persons = tuple(f"{source}/{person}" for person in video_identities(video.name))
+            shared = (f"{prefix}/{self._unit(video.name)}",) if self.group or not persons else ()
             yield from frames(
                 video,
                 is_fake,
                 source,
                 f"{prefix}/{folder.name}/{video.name}",
                 split,
-                identities or (f"{prefix}/{video.name}",),
+                (*persons, *shared),
                 folder.name,
                 entered,
             )

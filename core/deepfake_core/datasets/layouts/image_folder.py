@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.files import MEDIA_SUFFIXES, files_below, folders
-from deepfake_core.datasets.labels import LABELS, SPLITS, known_meaning, sequence_identities, video_identities
+from deepfake_core.datasets.labels import LABELS, SPLITS, known_meaning, sequence_identities, some, video_identities
 from deepfake_core.datasets.layouts.manipulations import FOLDERS
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.inputs.sources import has_video_suffix
@@ -43,14 +44,35 @@ class ImageFolder(Dataset):
         root: Folder of the dataset.
         labels: Map from the name of a class folder to 1 for fake or 0 for real, in place of
             :data:`~deepfake_core.datasets.labels.LABELS`.
+        group: Regular expression that finds the group in the name of a sub-folder or, where it finds nothing there, of
+            a file without its suffix: its first capture group, or else all that it matches. Where it finds nothing in
+            either, the group is what it is without this option.
+        without: Names of sources to leave out. A name ``COLLECTION`` also means all sources ``COLLECTION/…``.
+
+    Raises:
+        TrainingDataError: ``group`` is no regular expression.
     """
 
     fakes_are_sources = False
     """Whether each folder of fakes is a source of its own, even if there is only one."""
 
-    def __init__(self, root: str | Path, labels: Mapping[str, int] = LABELS) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        labels: Mapping[str, int] = LABELS,
+        group: str | None = None,
+        without: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(root)
         self.labels = dict(labels)
+        self.group = group
+        self.without = tuple(without)
+        try:
+            self._pattern = re.compile(group) if group else None
+        except re.error as error:
+            raise TrainingDataError(
+                f"{root}: group={group!r} is no regular expression ({error}); correct it"
+            ) from error
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -60,6 +82,21 @@ class ImageFolder(Dataset):
         return _has_classes(inner) or any(_has_classes(folders(folder)) for folder in inner[:_MANY])
 
     def __iter__(self) -> Iterator[Sample]:
+        left_out: set[str] = set()
+        there: set[str] = set()
+        for sample in self._all(left_out):
+            by = [name for name in self.without if f"{sample.source}/".startswith(f"{name}/")]
+            left_out.update(by)
+            if not by:
+                there.add(sample.source)
+                yield sample
+        if unknown := sorted({*self.without} - left_out):
+            raise TrainingDataError(
+                f"{self.root}: no source {unknown[0]!r} to leave out; there are {some(sorted(there | left_out), 20)}"
+            )
+
+    def _all(self, left_out: set[str]) -> Iterator[Sample]:
+        """Yield the samples of all sources whose folder need not be left out; the names of the others are added."""
         inner = self._class_folders()
         name = self._name()
         entered: set[str] = set()
@@ -74,7 +111,11 @@ class ImageFolder(Dataset):
             raise self._strange(self.root, inner, "no class folders; ")
         for folder in inner:
             split = SPLITS[folder.name.lower()] if splits else ""
-            yield from self._source(name if splits else folder.resolve().name, split, folder, folders(folder), entered)
+            source = name if splits else folder.resolve().name
+            if source in self.without:
+                left_out.add(source)
+            else:
+                yield from self._source(source, split, folder, folders(folder), entered)
 
     def _name(self) -> str:
         return self.root.resolve().name
@@ -104,7 +145,7 @@ class ImageFolder(Dataset):
                 part_source = f"{name}/{part.name}" if own else name
                 for sample in self._class(part, is_fake, part_source, prefix, split, entered):
                     empty = False
-                    yield _of_faceforensics(sample, prefix) if named else sample
+                    yield self._of_faceforensics(sample, part, prefix) if named else sample
             if empty:
                 raise TrainingDataError(
                     f"{folder}: no pictures or videos that no other folder has; add some, or remove the folder"
@@ -117,8 +158,32 @@ class ImageFolder(Dataset):
         for path in files_below(folder, entered=entered):
             if path.suffix.lower() in MEDIA_SUFFIXES:
                 inner = path.parent.relative_to(folder).as_posix()
-                group = f"{prefix}/{path.stem if inner == '.' else inner}"
-                yield Sample(path, is_fake, source, group, split, sequence_identities(group), label=folder.name)
+                name = path.stem if inner == "." else inner
+                group = f"{prefix}/{self._unit(name, path.stem)}"
+                identities = sequence_identities(f"{prefix}/{name}")
+                yield Sample(path, is_fake, source, group, split, identities, label=folder.name)
+
+    def _unit(self, *names: str) -> str:
+        """Return what the option ``group`` finds in the first of some names in which it finds anything; else the first.
+
+        Args:
+            names: Names of a sample's folder and file.
+        """
+        pattern = self._pattern
+        for match in (pattern.search(name) for name in names) if pattern else ():
+            if found := match and ((match.re.groups and match[1]) or match[0]):
+                return found
+        return names[0]
+
+    def _of_faceforensics(self, sample: Sample, part: Path, prefix: str) -> Sample:
+        """Return a sample with the identities in the name of its video; a video file is a group, wherever it lies."""
+        path, is_video = sample.path, has_video_suffix(sample.path)
+        persons = video_identities(path.stem if is_video or path.parent == part else path.parent.name)
+        return replace(
+            sample,
+            group=f"{prefix}/{self._unit(path.stem)}" if is_video else sample.group,
+            identities=sample.identities or tuple(f"{prefix}/{person}" for person in persons),
+        )
 
     def _meaning(self, folder: Path) -> bool | None:
         return known_meaning(folder.name, self.labels)
@@ -156,15 +221,6 @@ def _parts(folder: Path, is_fake: bool) -> list[Path]:
     """Return the sub-folders of a class folder if one of them has a name of FaceForensics++; otherwise none."""
     inner = folders(folder)
     return inner if any(FOLDERS.get(path.name.lower()) == is_fake for path in inner) else []
-
-
-def _of_faceforensics(sample: Sample, prefix: str) -> Sample:
-    """Return a sample with the identities in the name of its video; a video file is a group, wherever it lies."""
-    group = f"{prefix}/{sample.path.stem}" if has_video_suffix(sample.path) else sample.group
-    persons = video_identities(group.rpartition("/")[2])
-    return replace(
-        sample, group=group, identities=sample.identities or tuple(f"{prefix}/{person}" for person in persons)
-    )
 
 
 def _has_classes(inner: list[Path]) -> bool:

@@ -160,7 +160,7 @@ def divided(store: CropStore, recipe: TrainRecipe) -> tuple[Rows, Rows]:
     if len(own := store.rows("valid")):
         return rows, of_recipe(store, own, recipe)
     families, names = _families(store, recipe)
-    chosen = held_out(families[rows], store.sources[rows], recipe.validation_share, names)
+    chosen = held_out(families[rows], _strata(store, rows), recipe.validation_share, names)
     return rows[~chosen], rows[chosen]
 
 

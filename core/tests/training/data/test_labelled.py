@@ -97,7 +97,7 @@ def test_persons_are_held_out_whole_unless_they_may_be_shared(tmp_path, gathered
     chain = listed(tmp_path / "data", *({"identities": (f"p{n}", f"p{n + 1}")} for n in range(20)))
     assert len(gathered(chain).validation.fake) == 0
     shared = gathered(chain, allow_shared_identities=True, validation_share=0.2)
-    assert len(shared.validation.fake) == 4
+    assert 2 <= len(shared.validation.fake) <= 6
     assert not trained(shared) & set(shared.validation.names)
 
 
