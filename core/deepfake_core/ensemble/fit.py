@@ -19,6 +19,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.calibration import balanced_weights, fit_calibration, sigmoid
 from deepfake_core.evaluation.evaluate import evaluate
+from deepfake_core.evaluation.validated import validated
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
@@ -89,8 +90,11 @@ def fitted(
     said = [*_fitted_on_before(members, facts["data_sha256"], dataset), *said]
     for sentence in said:
         log.warning("%s", sentence)
-    calibration = fit_calibration(rows.logit @ weights, rows.fake, rows.family, name, (facts["data_sha256"],))
-    return tuple(weights.tolist()), calibration, {"fit": {**_aucs(rows, weights, members), **facts, "warnings": said}}
+    logit = rows.logit @ weights
+    calibration = fit_calibration(logit, rows.fake, rows.family, name, (facts["data_sha256"],), rows.group)
+    figures = validated(logit, rows.fake, rows.family, calibration, rows.group)
+    fit = {**_aucs(rows, weights, members), **facts, "warnings": said}
+    return tuple(weights.tolist()), calibration, {"fit": fit, **figures}
 
 
 def fit_weights(logit: Floats, fake: Floats, family: NDArray[np.str_], pull: float = PULL) -> Floats:

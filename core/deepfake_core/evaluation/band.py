@@ -25,7 +25,7 @@ FEWEST = 59
 
 _MISTAKE = 0.05
 """Probability that a one-sided interval does not hold the share."""
-_STEP = 1e-4
+_STEPS = 10_000
 """Ends of a band have four decimals."""
 
 
@@ -114,7 +114,7 @@ def _reached_by(p_fake: Floats, share: float) -> float:
 
 def _above(p_fake: float) -> float:
     """Return the next probability of four decimals that is higher."""
-    return (math.floor(p_fake / _STEP) + 1) * _STEP
+    return (math.floor(p_fake * _STEPS + 1e-6) + 1) / _STEPS
 
 
 def _at_most(found: int, count: int, share: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.discovery.artifacts import write_package
 from deepfake_core.evaluation.calibration import evidence_limit, fit_calibration
+from deepfake_core.evaluation.validated import summary, validated
 from deepfake_core.explainers.evidence import LIMIT
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.progress import stage
@@ -22,6 +24,8 @@ from deepfake_core.training.runs.rundir import RunDir
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
+
+log = logging.getLogger("deepfake.training")
 
 
 @stage("packaging")
@@ -38,6 +42,7 @@ def package_model(
     held_out: tuple[str, ...],
     terms: Sequence[SourceTerms],
     start: LoadedDetector | None,
+    teacher: DataSource | None = None,
     taken: Mapping[str, object],
 ) -> None:
     """Calibrate a trained network on the validation samples, and write it with its manifest to the run's ``model/``.
@@ -56,6 +61,7 @@ def package_model(
         held_out: Hashes of the images that were held out from training.
         terms: Licence terms of the sources.
         start: Model whose weights the run started from, if any.
+        teacher: Model whose answers the network learnt from, if any.
         taken: What the run took: its steps and images, and whether it can be repeated bit by bit.
     """
     validation = training_data.validation
@@ -63,7 +69,10 @@ def package_model(
     located = detector.evidence_size is not None
     logit, *strongest = validation_outputs(model, validation.images, evidence=located)
     fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
-    calibration = fit_calibration(logit, validation.fake.astype(np.float64), validation.family, fitted_on, held_out)
+    fake, family, groups = validation.fake.astype(np.float64), validation.family, validation.groups
+    calibration = fit_calibration(logit, fake, family, fitted_on, held_out, groups)
+    figures = validated(logit, fake, family, calibration, groups)
+    log.info("%s", summary(figures))
     measured = dict(best)
     if located:
         real = validation.fake < 0.5
@@ -74,13 +83,13 @@ def package_model(
         "trained",
         version=sha256_file(run.best)[:8],
         calibration=calibration,
-        provenance=_provenance(training_data, terms),
+        provenance=(*_provenance(training_data, terms), *([teacher] if teacher else [])),
         training={
             **recipe.model_dump(mode="json"),
             "start": start.manifest.training if start else None,
             "taken": dict(taken),
         },
-        metrics={"validation": measured},
+        metrics={"validation": measured, **figures},
     )
     weights = run.folder / f"{name}.safetensors"
     save_file(

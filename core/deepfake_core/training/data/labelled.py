@@ -133,7 +133,9 @@ def _training(store: CropStore, rows: Rows, spec: PreprocessSpec, recipe: TrainR
 def _validation(store: CropStore, held: Rows, spec: PreprocessSpec, recipe: TrainRecipe) -> ValidationSet:
     images = StoreClips(store, held, spec) if recipe.samples == "clips" else StoreCrops(store, held, spec)
     sources = np.array([store.source_names[int(code)] for code in store.sources[images.rows]])
-    return ValidationSet(images, images.fake, sources, [store.origin(int(row)) for row in images.rows])
+    groups = np.array([store.group_names[int(code)] for code in store.groups[images.rows]])
+    names = [store.origin(int(row)) for row in images.rows]
+    return ValidationSet(images, images.fake, sources, names, groups=groups)
 
 
 def _device_augment(recipe: TrainRecipe) -> Callable[[torch.device], Augment]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -43,12 +43,17 @@ class ValidationSet:
         fake: Labels ``float32 [N]`` in {0, 1}; 1 is fake.
         family: Kind of pseudo-fake, or source, of each sample: ``str [N]``.
         names: Name of what each sample was made from, for overlays and messages.
+        beside: Families whose real samples stand beside the fakes of a family that has none.
+        groups: Group of each sample, such as a video, whose samples are not independent: ``str [N]``; ``None`` where
+            each sample is a group.
     """
 
     images: Images
     fake: NDArray[np.float32]
     family: NDArray[np.str_]
     names: Sequence[str]
+    beside: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    groups: NDArray[np.str_] | None = None
 
     def check(self) -> None:
         """Refuse a validation set without samples of both classes, on which nothing can be measured.
@@ -144,15 +149,15 @@ def validation_metrics(logit: NDArray[np.float64], validation: ValidationSet) ->
     Returns:
         ``val_loss``, the binary cross-entropy of the logit; ``auc`` and ``pr_auc`` over all samples; ``acc``,
         ``precision``, ``recall`` and ``f1`` at P(fake) = 0.5; ``auc_<family>`` of each family that has both classes,
-        or shares the real samples of its collection
-        (:func:`~deepfake_core.evaluation.grouping.places_by_source`); and ``auc_mean``, their mean, or ``auc`` where
-        no family has both.
+        or beside whose fakes the real samples of others stand
+        (:func:`~deepfake_core.evaluation.grouping.places_by_source`); and ``auc_mean``, their mean, in which each
+        family counts once, or ``auc`` where no family has both.
     """
     fake = validation.fake
     p_fake = sigmoid(logit)
     precision, recall, f1 = metrics.precision_recall_f1(fake, p_fake)
     by_family = {}
-    for name, here in places_by_source(validation.family, fake).items():
+    for name, here in places_by_source(validation.family, fake, validation.beside).items():
         if len(np.unique(fake[here])) == 2:
             by_family[f"auc_{name}"] = metrics.roc_auc(fake[here], logit[here])
     auc = metrics.roc_auc(fake, logit)
