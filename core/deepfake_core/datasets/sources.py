@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
-def shared_reals(real: Iterable[str], fake: Iterable[str]) -> dict[str, list[str]]:
+def shared_reals(
+    real: Iterable[str], fake: Iterable[str], beside: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[str]]:
     """Return, for each source of fakes alone, the sources of the real samples that belong to these fakes.
 
     A source ``COLLECTION/PART`` without real samples, such as one manipulation of FaceForensics++, shares those of the
@@ -14,15 +16,17 @@ def shared_reals(real: Iterable[str], fake: Iterable[str]) -> dict[str, list[str
     Args:
         real: Names of the sources that have real samples.
         fake: Names of the sources that have fakes.
+        beside: Sources of real samples that stand beside the fakes of a source for which there are no others.
     """
     by_collection: dict[str, list[str]] = {}
-    reals = set(real)
+    reals, beside = set(real), beside or {}
     for name in sorted(reals):
         for collection in {name, name.rpartition("/")[0]}:
             by_collection.setdefault(collection, []).append(name)
-    collections = {name: name.rpartition("/")[0] for name in sorted(set(fake) - reals)}
-    return {
-        name: by_collection[collection]
-        for name, collection in collections.items()
-        if collection and collection in by_collection
-    }
+    shared = {}
+    for name in sorted(set(fake) - reals):
+        collection = name.rpartition("/")[0]
+        own = by_collection.get(collection, []) if collection else []
+        if others := own or [other for other in beside.get(name, ()) if other in reals]:
+            shared[name] = others
+    return shared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,19 +19,23 @@ def places(values: ArrayLike) -> dict[Any, NDArray[np.intp]]:
     return dict(zip(distinct.tolist(), np.split(order, ends[:-1]), strict=False))
 
 
-def places_by_source(source: ArrayLike, fake: ArrayLike) -> dict[str, NDArray[np.intp]]:
+def places_by_source(
+    source: ArrayLike, fake: ArrayLike, beside: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, NDArray[np.intp]]:
     """Return the places of the samples that each source is measured on, ``intp [n]``.
 
-    To the fakes of a part of a collection belong the real samples of the collection
+    To the fakes of a part of a collection belong the real samples of the collection, and to those of a source that has
+    neither real samples nor a collection those that stand beside them
     (:func:`~deepfake_core.datasets.sources.shared_reals`).
 
     Args:
         source: Source of each of N samples.
         fake: Labels ``[N]``; 1 is fake.
+        beside: Sources whose real samples stand beside the fakes of a source that has none.
     """
     found, label = places(source), np.asarray(fake)
     reals = {name: real for name, here in found.items() if len(real := here[label[here] == 0])}
-    for name, shared in shared_reals(reals, found).items():
+    for name, shared in shared_reals(reals, found, beside).items():
         found[name] = np.concatenate([*(reals[part] for part in shared), found[name]])
     return found
 
