@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deepfake_core.contract.losses import bce as bce
     from deepfake_core.contract.losses import evidence_bce as evidence_bce
     from deepfake_core.contract.losses import weighted_mean as weighted_mean
-    from deepfake_core.contract.recipe import Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
+    from deepfake_core.contract.recipe import Distil, Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
     from deepfake_core.contract.repository import Repository
     from deepfake_core.contract.specs import (
         DatasetSpec,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from deepfake_core.loading.load import load
     from deepfake_core.protect.protectors import Protector
     from deepfake_core.runtimes.torchvision_ops import ensure_torchvision as ensure_torchvision
+    from deepfake_core.training.leave_out.runs import leave_one_out as leave_one_out
     from deepfake_core.training.recipes.presets import PRESETS, one_cycle, two_phase
     from deepfake_registry.manifest import (
         Clip,
@@ -86,6 +87,7 @@ __all__ = [
     "DatasetSpec",
     "DeepfakeError",
     "DetectorSpec",
+    "Distil",
     "DuplicatePlugin",
     "Ensemble",
     "Explainer",
@@ -141,7 +143,15 @@ _NAMES = {
     "deepfake_core.contract.detector": ("Detector", "DetectorConfig", "ExplainLayer", "split_parameters"),
     "deepfake_core.contract.hookspecs": ("hookimpl",),
     "deepfake_core.contract.losses": ("bce", "evidence_bce", "weighted_mean"),
-    "deepfake_core.contract.recipe": ("Optimizer", "Pairs", "Phase", "PseudoFakes", "Schedule", "TrainRecipe"),
+    "deepfake_core.contract.recipe": (
+        "Distil",
+        "Optimizer",
+        "Pairs",
+        "Phase",
+        "PseudoFakes",
+        "Schedule",
+        "TrainRecipe",
+    ),
     "deepfake_core.contract.repository": ("Repository",),
     "deepfake_core.contract.specs": (
         "DatasetSpec",
@@ -180,6 +190,7 @@ _NAMES = {
     "deepfake_core.loading.load": ("load",),
     "deepfake_core.protect.protectors": ("Protector",),
     "deepfake_core.runtimes.torchvision_ops": ("ensure_torchvision",),
+    "deepfake_core.training.leave_out.runs": ("leave_one_out",),
     "deepfake_core.training.recipes.presets": ("PRESETS", "one_cycle", "two_phase"),
     "deepfake_registry.manifest": (
         "Clip",

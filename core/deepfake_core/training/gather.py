@@ -9,11 +9,12 @@ import torch
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets import Dataset, Sample
+from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.progress import stage
-from deepfake_core.training.data.labelled import labelled_training_data
+from deepfake_core.training.data.labelled import labelled_training_data, store_of_labelled
 from deepfake_core.training.data.training_data import TrainingData
-from deepfake_core.training.pairs.prepare import face_margin, pairs_training_data
+from deepfake_core.training.pairs.prepare import face_margin, pairs_training_data, store_of_pairs
 
 
 def check_samples(detector: Detector, recipe: TrainRecipe) -> None:
@@ -60,6 +61,24 @@ def gather(
             raise TrainingDataError("samples='pairs' holds out faces of the training data; leave out --valid")
         return pairs_training_data(detector, dataset, recipe, cache_dir, device)
     return labelled_training_data(detector, dataset, valid, recipe, cache_dir)
+
+
+@stage("preparing training data")
+def store_of(detector: Detector, dataset: Dataset, recipe: TrainRecipe, cache_dir: Path) -> CropStore:
+    """Return the store that :func:`gather` trains from, and make it where there is none yet.
+
+    Args:
+        detector: Detector to train, whose preprocessing decides the crops.
+        dataset: Data to train on.
+        recipe: Recipe of the run.
+        cache_dir: Folder in which prepared samples are kept.
+
+    Raises:
+        TrainingDataError: The data are unusable.
+    """
+    if recipe.samples == "pairs":
+        return store_of_pairs(dataset, recipe, cache_dir, face_margin(detector))
+    return store_of_labelled(dataset, detector.preprocess, recipe, cache_dir, "train")
 
 
 def test_samples(dataset: Dataset, test: Dataset | None) -> tuple[Dataset, list[Sample]] | None:

@@ -22,6 +22,7 @@ from deepfake_core.training.data.stores import (
     Rows,
     check_sources,
     counts,
+    damaged,
     divided,
     fingerprint,
     hashes_of,
@@ -64,16 +65,21 @@ def labelled_training_data(
     """
     spec = detector.preprocess
     check_sources(recipe, dataset, *([] if valid is None else [valid]))
-    store = held_store = _prepared(dataset, spec, recipe, cache_dir, "train")
+    store = held_store = store_of_labelled(dataset, spec, recipe, cache_dir, "train")
     files, left_out = store.samples, rejected(store)
     if valid is None:
         rows, held = divided(store, recipe)
     else:
-        held_store = _prepared(valid, spec, recipe, cache_dir, "valid")
+        held_store = store_of_labelled(valid, spec, recipe, cache_dir, "valid")
         files += held_store.samples
         left_out |= rejected(held_store)
         rows = of_recipe(store, not_held_out(store), recipe)
         held = of_recipe(held_store, _own_or_all(held_store), recipe)
+    bad = damaged(held_store, held)
+    left_out |= {held_store.origin(row): reason for row, reason in bad.items()}
+    # A clip needs every frame of its video.
+    of = held_store.videos if recipe.samples == "clips" else np.arange(len(held_store))
+    held = held[~np.isin(of[held], of[list(bad)])]
     hashes = hashes_of(dataset if valid is None else valid, held_store, cache_dir)
     rows = share_of(store, rows, recipe)
     if recipe.overfit:
@@ -97,7 +103,18 @@ def labelled_training_data(
     )
 
 
-def _prepared(dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache_dir: Path, use: str) -> CropStore:
+def store_of_labelled(
+    dataset: Dataset, spec: PreprocessSpec, recipe: TrainRecipe, cache_dir: Path, use: str
+) -> CropStore:
+    """Return the store of a dataset's pictures or clips.
+
+    Args:
+        dataset: Dataset to prepare, unless it is prepared already.
+        spec: Preprocessing of the detector.
+        recipe: Recipe of the run.
+        cache_dir: Folder in which stores are kept.
+        use: ``"train"`` or ``"valid"``, the beginning of the store's name.
+    """
     settings: dict[str, Any] = {
         "crop": "face" if isinstance(spec.crop, FaceCrop) else "whole",
         "margin": ROOM * spec.crop.margin if isinstance(spec.crop, FaceCrop) else 1.7,

@@ -24,6 +24,7 @@ from deepfake_core.training.data.stores import (
     check_own_splits,
     check_sources,
     counts,
+    damaged,
     divided,
     fingerprint,
     hashes_of,
@@ -31,16 +32,17 @@ from deepfake_core.training.data.stores import (
     prepared,
     rejected,
     share_of,
+    spread,
 )
 from deepfake_core.training.data.training_data import NO_LANDMARKS, TrainingData
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.data.views import StoreCrops, check_margin
 from deepfake_core.training.pairs.device.feed import DevicePairs
-from deepfake_core.training.pairs.draws import FAMILIES
 from deepfake_core.training.pairs.faces import MARGIN, SIDE, Faces
 from deepfake_core.training.pairs.pairs import PairDataset, validation_pairs
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
 from deepfake_core.training.pairs.reconstruct import Autoencoders, training_decoders, validation_decoders
+from deepfake_core.training.recipes.stages import pairs_of_run
 from deepfake_registry.manifest import FaceCrop
 
 log = logging.getLogger("deepfake.training")
@@ -73,12 +75,14 @@ def pairs_training_data(
         Faces(dataset.store)  # refuses what pairs cannot be made from, before anything is read
     check_sources(recipe, dataset)
     check_own_splits(dataset, recipe)
-    store = _store(dataset, recipe, cache_dir, margin)
+    store = store_of_pairs(dataset, recipe, cache_dir, margin)
     check_margin(store, detector.preprocess)
     faces = Faces(store)
     rows, held = divided(store, recipe)
     unusable = np.concatenate([rows[~faces.usable[rows]], held[~faces.usable[held]]])
     rows, held = rows[faces.usable[rows]], held[faces.usable[held]]
+    bad = damaged(store, held)
+    held = held[~np.isin(held, list(bad))]
     if not (faces.fake[rows] == 0).any():
         raise TrainingDataError(
             f"{dataset.root}: holds no real face with landmarks to train on, from which pairs are made; "
@@ -92,20 +96,25 @@ def pairs_training_data(
         "size": detector.preprocess.resize.height,
         "margin": margin,
         "cells": detector.evidence_size[0] if detector.evidence_size else 1,
-        "degrade": recipe.pairs.degrade,
     }
+    drawn = pairs_of_run(recipe, int((faces.fake[rows] == 0).sum()))
+    planner = Planner(training, recipe.pairs, **how, drawn=drawn)
+    for line in planner.labelled.described(planner.shares.get("labelled", 0.0), drawn):
+        log.info("%s", line)
     models = autoencoders.models if autoencoders is not None else []
     return TrainingData(
-        PairDataset(Planner(training, recipe.pairs.pseudo.model_dump(), **how), recipe),
+        PairDataset(planner, recipe),
         _validation(detector, validation, recipe, how),
         counts(store, np.union1d(rows, held)),
         fingerprint(store.fingerprint, str(store.landmarks_record())),
         store.samples,
         identity | held_identity,
         [store.origin(int(row)) for row in rows[:10]],
-        rejected(store) | {store.origin(int(row)): NO_LANDMARKS for row in unusable},
+        rejected(store)
+        | {store.origin(int(row)): NO_LANDMARKS for row in unusable}
+        | {store.origin(row): reason for row, reason in bad.items()},
         hashes=hashes_of(dataset, store, cache_dir),
-        make_feed=(lambda recipe, accelerator: DevicePairs(training, models, recipe, accelerator, **how))
+        make_feed=(lambda recipe, accelerator: DevicePairs(planner, models, recipe, accelerator))
         if recipe.augment_on == "device"
         else None,
     )
@@ -126,8 +135,15 @@ def face_margin(detector: Detector) -> float:
     return crop.margin
 
 
-def _store(dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, margin: float) -> CropStore:
-    """Return the store of a dataset's faces, with landmarks unless the dataset is a store itself."""
+def store_of_pairs(dataset: Dataset, recipe: TrainRecipe, cache_dir: Path, margin: float) -> CropStore:
+    """Return the store of a dataset's faces, with landmarks unless the dataset is a store itself.
+
+    Args:
+        dataset: Dataset to prepare, unless it is prepared already.
+        recipe: Recipe of the run.
+        cache_dir: Folder in which stores are kept.
+        margin: Crop margin of the detector.
+    """
     settings = {"margin": max(MARGIN, margin), "side": SIDE, "frames": PICTURE_FRAMES, "max_images": recipe.max_images}
     store = prepared(dataset, cache_dir, "pairs", settings)
     log.info("%s: %s", store.dataset, store.labels or "labels: as the store has them")
@@ -146,11 +162,20 @@ def _sources(
     if not pairs.pseudo.reconstruct or not len(real):
         return PairSource(faces, rows), PairSource(faces, held), None
     cache_dir.mkdir(parents=True, exist_ok=True)
+    held_real = held[faces.fake[held] == 0]
+    if recipe.leave_out:
+        # Of all sources, whatever the run leaves out, so that runs share the autoencoders and what these have made. The
+        # planner takes no face but those of its own rows.
+        every, every_held = divided(faces.store, recipe.model_copy(update={"leave_out": ()}))
+        every = share_of(faces.store, every[faces.usable[every]], recipe)
+        real = every[faces.fake[every] == 0]
+        held_real = every_held[faces.usable[every_held] & (faces.fake[every_held] == 0)]
+        held_real = held_real[~np.isin(held_real, list(damaged(faces.store, held_real)))]
     autoencoders = Autoencoders.load(
         faces, real, cache_dir, count=pairs.autoencoders, steps=pairs.autoencoder_steps, device=device, seed=DATA_SEED
     )
     trained, kept = training_decoders(pairs.autoencoders), validation_decoders(pairs.autoencoders)
-    checked = autoencoders.reconstructions(faces, held[faces.fake[held] == 0], kept, cache_dir, most=pairs.validation)
+    checked = autoencoders.reconstructions(faces, held_real, kept, cache_dir, most=pairs.validation)
     validation = PairSource(faces, held, kept, checked.rows, checked)
     if recipe.augment_on == "device":
         return PairSource(faces, rows, trained), validation, autoencoders
@@ -168,7 +193,7 @@ def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how
     names = [faces.store.origin(int(row)) for row in rows]
     groups = [faces.store.group_names[code] for code in faces.store.groups[rows].tolist()]
     if (faces.fake[source.rows] == 0).any():
-        planner = Planner(source, dict.fromkeys(FAMILIES, 1.0), **how)
+        planner = Planner(source, EQUAL, **how)
         for number, kind in enumerate(kind for kind in planner.families() if kind != "labelled"):
             made, target = validation_pairs(planner, kind, count=most, seed=DATA_SEED + 1000 + number)
             images.append(made)
@@ -176,11 +201,14 @@ def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how
             family += [kind] * len(target)
             names += [f"{kind} {index}" for index in range(len(target))]
             groups += [f"{kind} {index // 2}" for index in range(len(target))]
-    return ValidationSet(np.concatenate(images), np.concatenate(fake), np.array(family), names, groups=np.array(groups))
+    beside = {name: kind.beside for kind in recipe.pairs.kinds for name in kind.sources}
+    return ValidationSet(
+        np.concatenate(images), np.concatenate(fake), np.array(family), names, beside, groups=np.array(groups)
+    )
 
 
 def _per_source(faces: Faces, rows: Rows, most: int) -> Rows:
     """Return at most ``most`` rows of every source and class, evenly spread."""
     strata = faces.sources[rows].astype(np.int64) * 2 + faces.fake[rows]
-    kept = [rows[found][:: max(1, -(-len(found) // most))] for found in places(strata).values()]
+    kept = [spread(rows[found], most) for found in places(strata).values()]
     return np.sort(np.concatenate([np.empty(0, np.intp), *kept]))
