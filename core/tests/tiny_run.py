@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import Phase, TrainRecipe
@@ -29,6 +30,19 @@ from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeI
 RECIPE = TrainRecipe(
     phases=(Phase(steps=12, lr=1e-2),), batch_size=8, eval_every=4, workers=0, ema=0.5, channels_last=False
 )
+
+
+class Unread(TorchDispatchMode):
+    """Refuses every operation after which the host waits for a value of the device."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        masks = [one for one in args[1] if one is not None and one.dtype == torch.bool] if name == "index" else []
+        assert name not in self.WAITS, f"the step waits for {name}"
+        assert not masks, "the step waits for a mask"
+        return func(*args, **(kwargs or {}))
 
 
 class Network(nn.Module):

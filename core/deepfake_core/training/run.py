@@ -33,11 +33,11 @@ from deepfake_core.training.data.validation import validation_logits, validation
 from deepfake_core.training.evaluate import evaluate_test_split
 from deepfake_core.training.gather import check_samples, gather, test_samples
 from deepfake_core.training.loop import checkpoint
-from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.accelerator import make_accelerator, seed_everything
 from deepfake_core.training.loop.hooks import Hooks
 from deepfake_core.training.loop.loop import fit
-from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import working_precision
+from deepfake_core.training.loop.teacher import load_teacher
 from deepfake_core.training.overlays import write_overlays
 from deepfake_core.training.packaging import package_model
 from deepfake_core.training.recipes.deadline import seconds_until
@@ -138,6 +138,7 @@ def train(
         _copy_weights(start, network)
     elif recipe.pretrained:
         detector.init_pretrained(network, download=download)
+    teacher = load_teacher(recipe, detector, accelerator.device)
     cv2.setNumThreads(0)  # a data-loading process that is forked while OpenCV has threads would hang
     settings = {
         "detector": name,
@@ -147,6 +148,7 @@ def train(
         "valid": _spec(valid),
         "test": _spec(test or None),
         "start": f"{start.manifest.name} {start.manifest.version}" if start else None,
+        **({"teacher": teacher.name} if teacher else {}),
     }
     run = RunDir(run_dir, resume=resume, writes=accelerator.is_main_process)
     with run, run.log_file():
@@ -180,6 +182,10 @@ def train(
             moment = datetime.now() + timedelta(seconds=deadline - monotonic())
             then = "; the test samples are measured after that" if tested else ""
             log.info("the model will be packaged by %s, however long the recipe is%s", f"{moment:%Y-%m-%d %H:%M}", then)
+        if teacher is not None:
+            for said in teacher.warnings:
+                log.warning("%s", said)
+            log.info("%s", teacher.cost(recipe.batch_size))
         seed_everything(recipe.seed)
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)
@@ -208,6 +214,7 @@ def train(
                     log=tracker.log,
                     flush=tracker.flush,
                     augment=training_data.augment(accelerator.device),
+                    targets=teacher.targets if teacher else None,
                 ),
                 deadline=deadline,
                 # For the package, the first process alone scores all validation samples again, in full precision.
@@ -236,6 +243,7 @@ def train(
                 held_out=held_out,
                 terms=terms,
                 start=start,
+                teacher=teacher.provenance() if teacher else None,
                 taken=taken,
             )
             late = 0.0 if deadline is None else monotonic() - deadline

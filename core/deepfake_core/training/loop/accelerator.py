@@ -1,12 +1,14 @@
-"""The accelerator of a run: its device and its processes, through Hugging Face Accelerate."""
+"""The accelerator of a run: its device and its processes, through Hugging Face Accelerate; and its random numbers."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -63,3 +65,21 @@ def fastest_convolutions(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+def seed_everything(seed: int, *more: int) -> None:
+    """Seed the random numbers of Python, NumPy and torch (all devices).
+
+    On a CPU, the same seed and the same number of threads give the same bits. On a GPU, some kernels add in an order
+    that varies, and kernels are chosen by their speed; ``torch.use_deterministic_algorithms(True)`` and
+    ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` make them repeatable at some cost, with ``compile=False``.
+
+    Args:
+        seed: Seed of the recipe.
+        more: Further numbers that the random numbers depend on, such as the step.
+    """
+    (word,) = np.random.SeedSequence([seed, *more]).generate_state(1)
+    # The global generators are seeded too, because libraries that detectors use may draw from them.
+    random.seed(int(word))
+    np.random.seed(int(word))
+    torch.manual_seed(int(word))

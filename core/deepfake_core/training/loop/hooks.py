@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from torch import Tensor
+
 from deepfake_core.training.data.augment import Augment
 
 
@@ -42,9 +44,11 @@ class Hooks:
         flush: Called before each checkpoint is written, so that a killed process loses no logged value of an earlier
             step.
         augment: Augmentation on the device; ``None`` for none.
+        targets: Called with each batch on the device; returns its targets float32 [N] in [0, 1]. ``None``: the labels.
     """
 
     on_validation: Callable[[int, dict[str, float]], None] = lambda _step, _metrics: None
     log: Callable[[int, Mapping[str, float]], None] = lambda _step, _values: None
     flush: Callable[[], None] = lambda: None
     augment: Augment | None = None
+    targets: Callable[[Mapping[str, Tensor]], Tensor] | None = None

@@ -21,13 +21,12 @@ from deepfake_core.errors import DeepfakeError
 from deepfake_core.progress import FIRST_LINE_S, LINE_S, duration, track
 from deepfake_core.training.data.batches import Feed, Part
 from deepfake_core.training.loop import checkpoint
-from deepfake_core.training.loop.accelerator import fastest_convolutions
+from deepfake_core.training.loop.accelerator import fastest_convolutions, seed_everything
 from deepfake_core.training.loop.checkpoint import Progress
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.hooks import Files, Hooks, Stopped
 from deepfake_core.training.loop.memory import memory_advice, recompute_activations
 from deepfake_core.training.loop.optim import MovingAverage, set_rates, train_mode
-from deepfake_core.training.loop.seeding import seed_everything
 from deepfake_core.training.loop.step import Stepper, working_precision
 from deepfake_core.training.loop.stopping import stop_requests
 from deepfake_core.training.recipes.budget import Agree, Budget, Clock, limited
@@ -127,7 +126,8 @@ def fit(
                 progress.reduction, progress.waited, progress.stale = 1.0, 0, 0
                 progress.share, progress.phase_seconds = 0.0, 0.0
             stage = limited(stage, later, progress, None if deadline is None else deadline - clock())
-            take_step = Stepper(detector, model, detector.param_groups(network), stage, recipe, scaler, accelerator)
+            groups = detector.param_groups(network)
+            take_step = Stepper(detector, model, groups, stage, recipe, scaler, accelerator, hooks.targets)
             optimizer = take_step.optimizer
             if state and not fresh:
                 checkpoint.restore_optimizer(state, optimizer, scaler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Stepper:
         recipe: Recipe of the run.
         scaler: Gradient scaler for fp16.
         accelerator: Accelerator of the run.
+        targets: Called with each batch on the device; returns its targets. ``None``: the labels.
 
     Attributes:
         optimizer: Optimiser of the phase.
@@ -45,9 +46,11 @@ class Stepper:
         recipe: TrainRecipe,
         scaler: torch.amp.GradScaler,
         accelerator: Accelerator,
+        targets: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     ) -> None:
         freeze(model, groups, stage.phase)
         self.detector, self.recipe, self.scaler, self.accelerator = detector, recipe, scaler, accelerator
+        self.targets = targets
         self.precision = working_precision(recipe.precision, accelerator.device)
         self.optimizer = build_optimizer(groups, stage.phase, recipe.optimizer)
         self.learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -71,6 +74,8 @@ class Stepper:
         total = torch.zeros((), device=device)
         for number, part in enumerate(parts, 1):
             batch = part.on(device)
+            if self.targets is not None:
+                batch["fake"] = self.targets(batch)
             last = number == len(parts)
             # The processes exchange their gradients once per step, in the backward pass of the last part.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):

@@ -61,7 +61,10 @@ def _assign(settings: dict[str, Any], change: str, origin: str) -> None:
     value = parse_yaml(text, f"{origin} {change}")
     place: Any = settings
     for number, parent in enumerate(parents):
-        place = place[_inside(place, parent, parents[:number], origin)]
+        inside = _inside(place, parent, parents[:number], origin)
+        if place[inside] is None:
+            place[inside] = {}  # settings that are left out by default, such as those of distil
+        place = place[inside]
     if not isinstance(place, dict):
         place[_inside(place, last, parents, origin)] = value
         return

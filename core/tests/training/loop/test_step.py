@@ -5,8 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_run import RECIPE, Bright, Pixels, run
-from torch.utils._python_dispatch import TorchDispatchMode
+from tiny_run import RECIPE, Bright, Pixels, Unread, run
 
 from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase
@@ -26,19 +25,6 @@ IMAGES = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
 
 def changed(**settings):
     return RECIPE.model_copy(update=settings)
-
-
-class Unread(TorchDispatchMode):
-    """Refuses every operation after which the host waits for a value of the device."""
-
-    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        masks = [one for one in args[1] if one is not None and one.dtype == torch.bool] if name == "index" else []
-        assert name not in self.WAITS, f"the step waits for {name}"
-        assert not masks, "the step waits for a mask"
-        return func(*args, **(kwargs or {}))
 
 
 def test_what_waits_is_noticed():

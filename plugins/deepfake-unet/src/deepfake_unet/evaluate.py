@@ -21,7 +21,7 @@ from deepfake_core.protect.image_metrics import psnr, ssim
 from deepfake_core.protect.protectors import change_of, load_protector
 from deepfake_core.training.data.training_data import TrainingData
 from deepfake_core.training.held_out import recipe_of, training_data_of
-from deepfake_core.training.loop.seeding import seed_everything
+from deepfake_core.training.loop.accelerator import seed_everything
 from deepfake_registry.files import write_atomic
 from deepfake_unet.command import run
 from deepfake_unet.detector import DEFAULT
