@@ -30,7 +30,7 @@ from deepfake_core.training.pairs.draws import Chunk
 from deepfake_core.training.pairs.faces import Faces
 from deepfake_core.training.pairs.host import host_pairs
 from deepfake_core.training.pairs.pairs import as_at_inference
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
 from deepfake_core.training.pairs.reconstruct import DECODERS
 
 COLUMNS = 4
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="training steps of each of two autoencoders; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pairs")
     parser.add_argument("--chunk", type=int, default=1, help="pairs that are drawn together; a divisor of --pairs")
+    parser.add_argument("--mix", type=float, default=0.0, help="share of labelled fakes with a part of their real face")
     parser.add_argument("--plain", action="store_true", help="do not degrade the pairs")
     args = parser.parse_args()
 
@@ -58,14 +59,9 @@ def main() -> None:
     real = np.flatnonzero((faces.fake[:] == 0) & faces.usable)
     device = torch.device(args.device or "cpu")
     models = autoencoders(faces, real, args.steps, device) if args.steps else []
-    shares = {"self_blend": 1.0, "composite": 1.0, "reconstruct": 1.0, "labelled": 1.0}
-    planner = Planner(
-        PairSource(faces, np.arange(len(faces)), tuple(range(len(models)))),
-        shares,
-        size=args.size,
-        margin=1.3,
-        cells=CELLS,
-    )
+    source = PairSource(faces, np.arange(len(faces)), tuple(range(len(models))))
+    pairs = EQUAL.model_copy(update={"mix": args.mix})
+    planner = Planner(source, pairs, size=args.size, margin=1.3, cells=CELLS)
     make = maker(faces, models, device, host=args.device is None)
     for family in planner.families():
         rows = []

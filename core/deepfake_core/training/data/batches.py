@@ -116,8 +116,7 @@ class Unreadables:
         Raises:
             TrainingDataError: The epoch has more unreadable items than the recipe allows.
         """
-        new = [item for item in part.unreadable() if item not in seen]
-        seen += new
+        seen += [item for item in dict.fromkeys(part.unreadable()) if item not in seen]
         self._check_limit(seen)
 
     def close_epoch(self, seen: list[int]) -> list[str]:

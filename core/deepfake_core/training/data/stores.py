@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,7 +23,12 @@ from deepfake_core.datasets import Dataset, Sample
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.crop_store.store import HASHES, REJECTED, SPLITS, CropStore
 from deepfake_core.datasets.labels import some
-from deepfake_core.errors import TrainingDataError
+from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.parallel import ordered_map
+from deepfake_core.progress import track
+from deepfake_core.runtimes.threads import allowed_threads
+
+log = logging.getLogger("deepfake.training")
 
 PICTURE_FRAMES = 16
 """Frames that are stored of each video for pictures."""
@@ -183,9 +190,14 @@ def of_recipe(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
     """
     files, most = np.unique(store.origins[rows]), recipe.max_images
     if most is not None and len(files) > most:
-        rows = rows[np.isin(store.origins[rows], files[np.arange(most) * len(files) // most])]
+        rows = rows[np.isin(store.origins[rows], spread(files, most))]
     left_out = np.isin(np.array(store.source_names, object), recipe.leave_out)
     return rows[~left_out[store.sources[rows]]]
+
+
+def spread(rows: NDArray[np.integer], most: int) -> NDArray[np.integer]:
+    """Return at most ``most`` of rows or codes, evenly spread over their order."""
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
 def share_of(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
@@ -212,6 +224,27 @@ def counts(store: CropStore, rows: Rows) -> dict[tuple[str, int], int]:
     strata, found = np.unique(_strata(store, rows), return_counts=True)
     named = [(store.source_names[stratum // 2], stratum % 2) for stratum in strata.tolist()]
     return dict(sorted(zip(named, found.tolist(), strict=True)))
+
+
+def damaged(store: CropStore, rows: Rows) -> dict[int, str]:
+    """Return the reason for each held-out row whose stored image is damaged, and say in the log which these are."""
+
+    def reason(row: int) -> str | None:
+        try:
+            store.encoded(row)
+        except InputError as error:
+            return error.reason
+        return None
+
+    with closing(ordered_map(reason, rows.tolist(), workers=allowed_threads())) as reasons:
+        found = zip(
+            rows.tolist(), track(reasons, "checking held-out faces", total=len(rows), unit="faces"), strict=True
+        )
+        bad = {row: why for row, why in found if why is not None}
+    if bad:
+        names = some([store.origin(row) for row in bad])
+        log.warning("%d held-out samples cannot be read and are left out: %s", len(bad), names)
+    return bad
 
 
 def identity_of(store: CropStore, rows: Rows) -> SplitIdentity:

@@ -174,6 +174,9 @@ class Blend:
     The source is the stored crop ``others`` of the chunk, or its reconstruction by the chunk's autoencoder. It is
     moved, then matched in colour, then changed if the mismatch is that of the source, then reduced by the swapper.
 
+    In the family ``labelled`` it is the other way round: a part of the real picture, the source, is blended into the
+    labelled fake, the target. Cells of the evidence that are real for the most part are then known to be so.
+
     Attributes:
         move: Affine maps ``float32 [n, 2, 3]`` from the target to the source; bilinear, reflected with the pixel at the
             edge (``cv2.BORDER_REFLECT``).
@@ -203,7 +206,8 @@ class Chunk:
         others: ``intp [n]``: rows of the sources of blends (``rows`` for self-blends), of labelled fakes, or of the
             faces that are reconstructed (``rows``).
         autoencoder: Index of the autoencoder that reconstructs ``others``; ``None`` where they stay as they are.
-        blend: The blend of the families ``self_blend`` and ``composite``; ``None`` for others.
+        blend: The blend of the families ``self_blend`` and ``composite``, and of some chunks of ``labelled``; ``None``
+            for others.
         degradation: Chain for both pictures of each pair.
     """
 

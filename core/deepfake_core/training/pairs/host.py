@@ -52,7 +52,7 @@ def undegraded(
 
     Returns:
         The real picture and the fake, ``uint8 [S, S, 3]`` RGB, and the mask of a blend, ``float32 [80, 80]`` in [0, 1];
-        ``None`` for other families.
+        ``None`` where there is no blend. In a labelled fake, the mask is that of the real face.
     """
     row, other = int(chunk.rows[place]), int(chunk.others[place])
     target = faces.pixels(row)
@@ -63,6 +63,8 @@ def undegraded(
         source = target if other == row else faces.pixels(other)
     if chunk.blend is None:
         return target, source, None
+    if chunk.family == "labelled":
+        return target, *blended(target, source, chunk.blend, place)[1:]
     return blended(source, target, chunk.blend, place)
 
 
@@ -78,7 +80,8 @@ def _pair(
     assert crop is not None
     finer = chunk.cells * -(-MASK_SIDE // chunk.cells)
     cut = warped(mask, crop.move[place], finer, cv2.BORDER_CONSTANT)
-    return pair, cv2.resize(cut, cells, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+    known = cv2.resize(cut, cells, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+    return pair, np.where(known > 0.5, np.float32(0), np.float32("nan")) if chunk.family == "labelled" else known
 
 
 def blended(source: Image, target: Image, blend: Blend, place: int) -> tuple[Image, Image, Floats]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_core.contract.recipe import Pairs, PseudoFakes
 from deepfake_core.data.crops.neighbours import COUNT, normed
-from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.errors import TrainingDataError
-from deepfake_core.training.data.degrade import Floats, Image, Strength, draw_crop, draw_degradation, draw_size
+from deepfake_core.training.data.degrade import Floats, Image, draw_crop, draw_degradation, draw_size, uniform
 from deepfake_core.training.pairs.draws import (
     FAMILIES,
     Blend,
@@ -26,6 +26,7 @@ from deepfake_core.training.pairs.draws import (
     draw_swapper,
 )
 from deepfake_core.training.pairs.faces import MARGIN, Faces
+from deepfake_core.training.pairs.labelled import Labelled, limited
 
 FEW = 4
 """Number of neighbours in use below which the donor of a composite is looked for among other faces."""
@@ -35,6 +36,9 @@ SIZES = (64.0, 256.0)
 
 CANDIDATES = 64
 """Number of random faces of which the most similar one is a donor where there are few neighbours."""
+
+EQUAL = Pairs(pseudo=PseudoFakes(self_blend=1.0, composite=1.0, reconstruct=1.0, labelled=1.0))
+"""Settings by which every family has the same share; validation pairs are made by them."""
 
 Rows = NDArray[np.intp]
 
@@ -50,6 +54,8 @@ class PairSource:
         reconstructed: Rows that the autoencoders can reconstruct, ``intp [m]`` ascending; ``None`` for all.
         reconstruct: Function of a row and the index of an autoencoder that returns the reconstruction of a face,
             ``uint8 [S, S, 3]`` RGB; ``None`` where only a device makes pictures.
+        sharpness: Sharpness by row, ``float32 [N]``, in which the faces of labelled pairs are drawn to agree; ``None``
+            where they are drawn whatever it is.
     """
 
     faces: Faces
@@ -57,6 +63,7 @@ class PairSource:
     decoders: tuple[int, ...] = ()
     reconstructed: Rows | None = None
     reconstruct: Callable[[int, int], Image] | None = None
+    sharpness: NDArray[np.float32] | None = None
 
 
 class Planner:
@@ -64,15 +71,16 @@ class Planner:
 
     Args:
         source: Faces to make pairs from.
-        shares: Shares of the families; they need not sum to one. Families that cannot be made are left out.
+        pairs: Settings of the recipe. Families that cannot be made are left out.
         size: Side of the detector's input in pixels.
         margin: Crop margin of the detector, around which crops vary.
         cells: Side of the evidence map, in cells, at this size.
-        degrade: How strongly pairs are degraded.
+        drawn: Number of pairs that the run draws, for ``pairs.visits``; ``None`` where it is not known.
 
     Attributes:
         source: Faces to make pairs from.
         real: Rows of the real faces, ``intp [n]`` ascending.
+        labelled: Labelled fakes.
         shares: Share of each family, with the sum 1.
 
     Raises:
@@ -80,16 +88,9 @@ class Planner:
     """
 
     def __init__(
-        self,
-        source: PairSource,
-        shares: Mapping[str, float],
-        *,
-        size: int,
-        margin: float,
-        cells: int,
-        degrade: Strength = "standard",
+        self, source: PairSource, pairs: Pairs, *, size: int, margin: float, cells: int, drawn: int | None = None
     ) -> None:
-        self.source, self.size, self.margin, self.cells, self.degrade = source, size, margin, cells, degrade
+        self.source, self.pairs, self.size, self.margin, self.cells = source, pairs, size, margin, cells
         faces = source.faces
         rows = np.sort(source.rows)
         rows = rows[faces.usable[rows]]
@@ -102,8 +103,8 @@ class Planner:
         if source.reconstructed is not None:
             known = np.intersect1d(self.real, source.reconstructed)
             self._known = _BySource(known, faces.sources[known])
-        self._labelled = _Labelled(faces, self.real, rows[fake])
-        possible = self.families()
+        self.labelled = Labelled(faces, self.real, rows[fake], pairs.kinds, source.sharpness)
+        possible, shares = self.families(), pairs.pseudo.model_dump()
         self.shares: dict[Family, float] = {name: shares.get(name, 0.0) for name in possible if shares.get(name)}
         if not (total := sum(self.shares.values())):
             raise TrainingDataError(
@@ -111,6 +112,8 @@ class Planner:
                 f"but these faces give {', '.join(possible)} only; raise the share of one of them"
             )
         self.shares = {name: share / total for name, share in self.shares.items()}
+        if drawn and pairs.visits and "labelled" in self.shares:
+            self._limit_visits(pairs.visits / drawn)
 
     def families(self) -> tuple[Family, ...]:
         """Return the families that can be made from the source."""
@@ -119,7 +122,7 @@ class Planner:
             "self_blend": True,
             "composite": len(self.real) > COUNT and bool((groups != groups[0]).any()),
             "reconstruct": bool(self.source.decoders) and len(self._known) > 0,
-            "labelled": len(self._labelled) > 0,
+            "labelled": len(self.labelled) > 0,
         }
         return tuple(name for name in FAMILIES if possible[name])
 
@@ -137,15 +140,17 @@ class Planner:
             family = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
         autoencoder, blend = None, None
         if family == "labelled":
-            rows, others = self._labelled.draw(rng, n)
+            rows, others = self.labelled.draw(rng, n)
+            if self.pairs.mix and rng.random() < self.pairs.mix:
+                blend = self._mixed(rng, rows, others)
         elif family == "reconstruct":
             rows = others = self._known.draw(rng, n)
             autoencoder = self._decoder(rng)
         else:
             rows, others, autoencoder, blend = self._blend(rng, n, family)
-        common = draw_size(rng, (SIZES[0] * MARGIN, SIZES[1] * MARGIN), strength=self.degrade)
+        common = draw_size(rng, (SIZES[0] * MARGIN, SIZES[1] * MARGIN), strength=self.pairs.degrade)
         crop = draw_crop(rng, n, self.margin / MARGIN, oversampling=self.oversampling(size, common.side))
-        chain = draw_degradation(rng, n, size, common=common, colour=True, crop=crop, strength=self.degrade)
+        chain = draw_degradation(rng, n, size, common=common, colour=True, crop=crop, strength=self.pairs.degrade)
         cells = max(1, self.cells * size // self.size)
         return Chunk(family, size, cells, rows, others, autoencoder, blend, chain)
 
@@ -185,6 +190,27 @@ class Planner:
             face = self.source.faces.side / MARGIN
             swapper = draw_swapper(rng, n, face, reconstructed=autoencoder is not None)
         return rows, others, autoencoder, Blend(move, matched, mismatch, swapper, mask)
+
+    def _mixed(self, rng: np.random.Generator, rows: Rows, others: Rows) -> Blend:
+        """Draw what labelled fakes get back of their real faces: some part, with a soft edge."""
+        points = self.source.faces.points
+        targets, sources = 2 * points[others] - 1, 2 * points[rows] - 1
+        mask = draw_mask(rng, targets, parts=1.0, faded=False)
+        n = len(rows)
+        mask = replace(mask, second=uniform(rng, 1.5, 4, n), hardness=np.ones(n, np.float32))
+        return Blend(aligned(targets, sources), np.ones(n, bool), mismatch=None, swapper=None, mask=mask)
+
+    def _limit_visits(self, most: float) -> None:
+        """Lower the share of each kind of which one labelled fake would have more than ``most`` of all draws."""
+        kinds = self.labelled.shares
+        shares: dict[tuple[Family, str], float] = {
+            (family, kind): share * part
+            for family, share in self.shares.items()
+            for kind, part in (kinds.items() if family == "labelled" else [("", 1.0)])
+        }
+        found = limited(shares, {("labelled", kind): most / self.labelled.most(kind) for kind in kinds})
+        self.labelled.weigh({kind: found["labelled", kind] for kind in kinds})
+        self.shares = {family: sum(found[key] for key in found if key[0] == family) for family in self.shares}
 
     def _decoder(self, rng: np.random.Generator) -> int:
         return self.source.decoders[int(rng.integers(len(self.source.decoders)))]
@@ -236,60 +262,3 @@ class _BySource:
     def draw(self, rng: np.random.Generator, n: int) -> Rows:
         """Draw n rows."""
         return self.rows[self.places(rng, n)]
-
-
-class _Labelled:
-    """Labelled fakes, each beside a real face: of its own group, else of its family, else of its source.
-
-    For a source without real faces stand those of its collection. Fakes for which there are none are left out: the
-    source alone would tell that they are fake.
-    """
-
-    def __init__(self, faces: Faces, real: Rows, fake: Rows) -> None:
-        names = faces.source_names
-        of_real, of_fake = faces.sources[real], faces.sources[fake]
-        codes = {code: [code] for code in np.intersect1d(of_real, of_fake).tolist()}
-        by_name = {names[code]: code for code in np.union1d(of_real, of_fake).tolist()}
-        shared = shared_reals(
-            (names[code] for code in np.unique(of_real)), (names[code] for code in np.unique(of_fake))
-        )
-        codes |= {by_name[name]: [by_name[other] for other in others] for name, others in shared.items()}
-        kept, first, last, partners = [], [], [], []
-        before = 0
-        for code, of in sorted(codes.items()):
-            here, pool = fake[of_fake == code], real[np.isin(of_real, of)]
-            low, high, pool = _partners(faces, here, pool)
-            kept.append(here)
-            first.append(before + low)
-            last.append(before + high)
-            partners.append(pool)
-            before += len(pool)
-        none = np.empty(0, np.intp)
-        fakes, self._first, self._last, self._partners = (
-            np.concatenate([none, *parts]) for parts in (kept, first, last, partners)
-        )
-        # The fakes are in the order of their sources already, so that a place in them is one in the other arrays, too.
-        self._fakes = _BySource(fakes, faces.sources[fakes])
-
-    def __len__(self) -> int:
-        return len(self._fakes)
-
-    def draw(self, rng: np.random.Generator, n: int) -> tuple[Rows, Rows]:
-        """Draw n pairs: the rows of the real faces and of the fakes, each ``intp [n]``."""
-        place = self._fakes.places(rng, n)
-        first, last = self._first[place], self._last[place]
-        return self._partners[first + (rng.random(n) * (last - first)).astype(np.intp)], self._fakes.rows[place]
-
-
-def _partners(faces: Faces, fake: Rows, real: Rows) -> tuple[Rows, Rows, Rows]:
-    """Return the first and the last place of each fake's partners, ``intp [n]``, and the real faces in their order."""
-    families, groups = faces.families, faces.groups
-    real = real[np.lexsort((groups[real], families[real]))]
-    family, wanted = families[real], families[fake]
-    low, high = (np.searchsorted(family, wanted, side) for side in ("left", "right"))
-    # All rows of a group are of one family.
-    many = int(max(groups[real].max(initial=0), groups[fake].max(initial=0))) + 1
-    group, own = (families[rows].astype(np.int64) * many + groups[rows] for rows in (real, fake))
-    near, far = (np.searchsorted(group, own, side) for side in ("left", "right"))
-    low, high = np.where(far > near, near, low), np.where(far > near, far, high)
-    return np.where(high > low, low, 0), np.where(high > low, high, len(real)), real

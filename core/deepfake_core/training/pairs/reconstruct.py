@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from deepfake_core.errors import InputError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
 from deepfake_core.runtimes.threads import allowed_threads
-from deepfake_core.training.data.stores import Rows, fingerprint
+from deepfake_core.training.data.stores import Rows, fingerprint, spread
 from deepfake_core.training.pairs.autoencoder import Autoencoder, DecoderSpec, reconstruct, train_autoencoder
 from deepfake_core.training.pairs.faces import Faces
 from deepfake_registry.files import atomic_path
@@ -107,7 +109,7 @@ class Autoencoders:
             device: Device on which to train, and on which the autoencoders are.
             seed: Seed of the first autoencoder; each following one has the next number.
         """
-        rows = _spread(rows, TRAINED_ON)
+        rows = spread(np.sort(rows), TRAINED_ON)
         pixels: NDArray[np.uint8] | None = None
         models, keys = [], []
         for number, spec in enumerate(DECODERS[:count]):
@@ -143,7 +145,7 @@ class Autoencoders:
             cache_dir: Folder in which the reconstructions are kept.
             most: Largest number of faces.
         """
-        rows = _spread(rows, most)
+        rows = spread(np.sort(rows), most)
         if not len(rows):
             return Reconstructions(rows, {})
         files = {
@@ -157,22 +159,26 @@ class Autoencoders:
                 out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
                 starts = range(0, len(rows), _BATCH)
                 for start in track(starts, f"reconstructing by autoencoder {DECODERS[number]}", unit="batches"):
-                    batch = np.stack([faces.pixels(int(row)) for row in rows[start : start + _BATCH]])
+                    batch = np.stack([_crop(faces, int(row)) for row in rows[start : start + _BATCH]])
                     out[start : start + _BATCH] = reconstruct(self.models[number], batch, self.device)
                 out.flush()
                 del out
         return Reconstructions(rows, files)
 
 
-def _spread(rows: Rows, most: int) -> Rows:
-    """Return at most ``most`` of the rows, evenly spread and ascending."""
-    return np.sort(rows)[:: max(1, -(-len(rows) // most))]
-
-
 def _read(faces: Faces, rows: Rows) -> NDArray[np.uint8]:
     """Return the crops of rows, ``uint8 [n, S, S, 3]`` RGB."""
     pixels = np.empty((len(rows), faces.side, faces.side, 3), np.uint8)
-    with closing(ordered_map(faces.pixels, rows.tolist(), workers=allowed_threads())) as crops:
+    with closing(ordered_map(partial(_crop, faces), rows.tolist(), workers=allowed_threads())) as crops:
         for place, crop in enumerate(track(crops, "reading faces", total=len(rows), unit="faces")):
             pixels[place] = crop
     return pixels
+
+
+def _crop(faces: Faces, row: int) -> NDArray[np.uint8]:
+    """Return the crop of a row, ``uint8 [S, S, 3]`` RGB; a damaged one, whose pairs have no weight, is black."""
+    try:
+        return faces.pixels(row)
+    except InputError as error:
+        log.warning("%s", error)
+        return np.zeros((faces.side, faces.side, 3), np.uint8)

@@ -45,5 +45,23 @@ def small_steps(recipe: TrainRecipe, steps_per_epoch: int) -> float:
     """
     if not recipe.pairs.small_until:
         return 0.0
+    steps = total_steps(recipe, steps_per_epoch)
+    return math.inf if steps is None else round(recipe.pairs.small_until * steps)
+
+
+def total_steps(recipe: TrainRecipe, steps_per_epoch: int) -> int | None:
+    """Return the number of optimiser steps of a run; ``None`` where the clock ends a phase."""
     steps = [stage.steps for stage in plan(recipe, steps_per_epoch)]
-    return math.inf if None in steps else round(recipe.pairs.small_until * sum(step or 0 for step in steps))
+    return None if None in steps else sum(step or 0 for step in steps)
+
+
+def pairs_of_run(recipe: TrainRecipe, real: int) -> int | None:
+    """Return about how many pairs a run draws; ``None`` where the clock ends a phase.
+
+    Args:
+        recipe: Recipe with ``samples="pairs"``.
+        real: Number of real faces, which is the number of pairs of an epoch.
+    """
+    pairs = recipe.batch_size // 2
+    steps = total_steps(recipe, -(-real // (pairs * recipe.accumulate)))
+    return None if steps is None else steps * pairs * recipe.accumulate

@@ -23,7 +23,7 @@ from deepfake_core.training.data.degrade import (
 from deepfake_core.training.pairs.draws import FAMILIES, MASK_SIDE, STRENGTHS, draw_mask, draw_move
 from deepfake_core.training.pairs.host import blended, host_pairs, soft_mask, undegraded
 from deepfake_core.training.pairs.pairs import as_at_inference
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
 
 pytestmark = pytest.mark.torch
 
@@ -42,7 +42,7 @@ def other_colours(row, autoencoder):
 @cache
 def planner(size=64):
     source = PairSource(FACES, np.arange(len(FACES)), decoders=(0,), reconstruct=other_colours)
-    return Planner(source, dict.fromkeys(FAMILIES, 1.0), size=size, margin=1.3, cells=7)
+    return Planner(source, EQUAL, size=size, margin=1.3, cells=7)
 
 
 def points(n=1):

@@ -8,13 +8,12 @@ from drawn_faces import DrawnFaces
 
 from deepfake_core.contract.recipe import Pairs, Phase, TrainRecipe
 from deepfake_core.training.pairs.pairs import PairDataset
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
 
 
 def pairs(seed=0, **settings):
     faces = DrawnFaces(side=96)
-    shares = {"self_blend": 1.0, "composite": 1.0, "labelled": 1.0}
-    planner = Planner(PairSource(faces, np.arange(len(faces))), shares, size=64, margin=1.3, cells=4)
+    planner = Planner(PairSource(faces, np.arange(len(faces))), EQUAL, size=64, margin=1.3, cells=4)
     recipe = TrainRecipe(
         phases=(Phase(epochs=2, lr=1e-3),), samples="pairs", batch_size=24, seed=seed, pairs=Pairs(**settings)
     )

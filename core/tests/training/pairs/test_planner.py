@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from drawn_faces import DrawnFaces
 
+from deepfake_core.contract.recipe import Pairs
 from deepfake_core.data.crops.neighbours import COUNT
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.pairs.draws import FAMILIES
@@ -18,13 +19,14 @@ from deepfake_core.training.pairs.planner import CANDIDATES, PairSource, Planner
 pytestmark = pytest.mark.torch
 
 EQUAL = dict.fromkeys(FAMILIES, 1.0)
+NONE = dict.fromkeys(FAMILIES, 0.0)
 
 
 def planner(faces=None, rows=None, *, shares=EQUAL, **options):
     faces = DrawnFaces() if faces is None else faces
     options = {"decoders": (0, 1)} | options
     source = PairSource(faces, np.arange(len(faces)) if rows is None else rows, **options)
-    return Planner(source, shares, size=64, margin=1.3, cells=7)
+    return Planner(source, Pairs(pseudo=NONE | shares), size=64, margin=1.3, cells=7)
 
 
 def rng(*seed):

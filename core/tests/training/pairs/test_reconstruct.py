@@ -71,12 +71,12 @@ def test_autoencoders_are_trained_once(faces, trained, tmp_path):
 def test_reconstructions_are_of_the_faces_that_they_are_asked_for(faces, trained, tmp_path):
     autoencoders = load(faces, [3, 4], tmp_path)
     found = autoencoders.reconstructions(faces, np.array([5, 3, 4]), (1,), tmp_path, most=2)
-    assert found.rows.tolist() == [3, 5]
-    for row in (3, 5):
+    assert found.rows.tolist() == [3, 4]
+    for row in (3, 4):
         wanted = reconstruct.reconstruct(autoencoders.models[1], faces.pixels(row)[None], CPU)[0]
         assert np.abs(found(row, 1).astype(int) - wanted).max() <= 1
     again = pickle.loads(pickle.dumps(found))
-    np.testing.assert_array_equal(again(5, 1), found(5, 1))
+    np.testing.assert_array_equal(again(4, 1), found(4, 1))
     (file,) = tmp_path.glob("reconstructed-*.npy")
     written = file.stat().st_mtime_ns
     autoencoders.reconstructions(faces, np.array([3, 4, 5]), (1,), tmp_path, most=2)

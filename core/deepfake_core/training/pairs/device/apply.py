@@ -62,6 +62,8 @@ def device_pairs(chunk: Chunk, crops: Crops, autoencoders: Sequence[nn.Module] =
             if move is not None:
                 mask = warp(mask, move(), side, outside="zeros")
             cells = F.adaptive_avg_pool2d(mask, chunk.cells)[:, 0]
+            if chunk.family == "labelled":
+                cells = torch.where(cells > 0.5, 0.0, torch.nan)
         return images.permute(0, 2, 3, 1).contiguous(), cells
 
 
@@ -77,7 +79,10 @@ def _fakes(chunk: Chunk, side: int, parcel: Parcel) -> _Fakes:
     """Return the function of real and other pictures ``[n, 3, side, side]`` that gives targets, fakes and masks."""
     if chunk.blend is None:
         return lambda real, other: (real, other, None)
-    return _blended(chunk.blend, side, parcel)
+    blend = _blended(chunk.blend, side, parcel)
+    if chunk.family == "labelled":
+        return lambda real, other: (real, *blend(other, real)[1:])
+    return blend
 
 
 def _blended(draws: Blend, side: int, parcel: Parcel) -> _Fakes:

@@ -20,11 +20,10 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.runtimes.torch import to_device
 from deepfake_core.training.data.batches import Part, Unreadables
-from deepfake_core.training.data.degrade import Strength
 from deepfake_core.training.pairs.device.apply import device_pairs, rows_of
 from deepfake_core.training.pairs.device.crops import Place, crops_on, free_memory
 from deepfake_core.training.pairs.draws import Chunk
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.planner import Planner
 from deepfake_core.training.recipes.stages import small_steps
 
 log = logging.getLogger("deepfake.training")
@@ -55,41 +54,29 @@ class DevicePairs(Unreadables):
     An epoch has as many pairs as there are real faces, rounded up to whole batches.
 
     Args:
-        source: Faces that pairs are made from.
+        planner: What draws the pairs.
         autoencoders: Trained autoencoders on the device, in the order of their indices.
-        recipe: Recipe with the seed, the batch size, the accumulation, the families of fakes and the size of early
-            inputs.
+        recipe: Recipe with the seed, the batch size, the accumulation and the size of early inputs.
         accelerator: Accelerator of the run, each of whose processes takes its own share of every batch.
-        size: Side of the detector's input in pixels.
-        margin: Crop margin at inference, around which training crops vary.
-        cells: Side of the evidence map, in cells, at the full size of the input.
-        degrade: How strongly pairs are degraded.
         place: Where the crops are (:func:`~deepfake_core.training.pairs.device.crops.crops_on`).
 
     Raises:
-        TrainingDataError: No pairs can be made, or the batch cannot be divided evenly among the processes.
+        TrainingDataError: The batch cannot be divided evenly among the processes.
     """
 
     def __init__(
         self,
-        source: PairSource,
+        planner: Planner,
         autoencoders: Sequence[nn.Module],
         recipe: TrainRecipe,
         accelerator: Accelerator,
         *,
-        size: int,
-        margin: float,
-        cells: int,
-        degrade: Strength = "standard",
         place: Place = "auto",
     ) -> None:
-        self.planner = Planner(
-            source, recipe.pairs.pseudo.model_dump(), size=size, margin=margin, cells=cells, degrade=degrade
-        )
+        self.planner, faces = planner, planner.source.faces
         self.autoencoders, self.recipe, self.device = autoencoders, recipe, accelerator.device
-        rows = np.sort(source.rows[source.faces.usable[source.rows]])
-        rows = rows if "labelled" in self.planner.shares else self.planner.real
-        super().__init__(recipe.max_bad, len(rows), source.faces.store.origin)
+        rows = np.union1d(planner.real, planner.labelled.rows) if "labelled" in planner.shares else planner.real
+        super().__init__(recipe.max_bad, len(rows), faces.store.origin)
         pairs, processes = recipe.batch_size // 2, accelerator.num_processes
         if pairs % processes:
             raise TrainingDataError(
@@ -102,7 +89,7 @@ class DevicePairs(Unreadables):
         self._per_epoch = -(-len(self.planner.real) // pairs)
         self.steps_per_epoch = -(-self._per_epoch // recipe.accumulate)
         self.small_until = small_steps(recipe, self.steps_per_epoch)
-        self.crops = crops_on(source.faces, rows, self.device, place)
+        self.crops = crops_on(faces, rows, self.device, place)
         self.together, wanted = pairs_together(free_memory(self.device)), max(self._sizes)
         if self.together < wanted:
             log.info(

@@ -12,7 +12,7 @@ from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.pairs.device import crops as crops_module
 from deepfake_core.training.pairs.device import feed as feed_module
 from deepfake_core.training.pairs.device.feed import DevicePairs, chunks_of, pairs_together
-from deepfake_core.training.pairs.planner import PairSource
+from deepfake_core.training.pairs.planner import PairSource, Planner
 
 CPU = torch.device("cpu")
 PSEUDO = PseudoFakes(self_blend=1, composite=1, reconstruct=0, labelled=1)
@@ -22,16 +22,8 @@ def make(faces=None, *, place="resident", process=0, processes=1, **recipe):
     faces = faces or DrawnFaces(30, side=64)
     settings = {"samples": "pairs", "batch_size": 8, "pairs": Pairs(pseudo=PSEUDO), **recipe}
     accelerator = SimpleNamespace(device=CPU, num_processes=processes, process_index=process)
-    return DevicePairs(
-        PairSource(faces, np.arange(len(faces))),
-        (),
-        TrainRecipe(**settings),
-        accelerator,
-        size=32,
-        margin=1.3,
-        cells=4,
-        place=place,
-    )
+    planner = Planner(PairSource(faces, np.arange(len(faces))), settings["pairs"], size=32, margin=1.3, cells=4)
+    return DevicePairs(planner, (), TrainRecipe(**settings), accelerator, place=place)
 
 
 def tensors(steps):

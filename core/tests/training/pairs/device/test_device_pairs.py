@@ -13,7 +13,7 @@ from deepfake_core.training.pairs.device.apply import device_pairs
 from deepfake_core.training.pairs.device.crops import Resident
 from deepfake_core.training.pairs.device.feed import part_of
 from deepfake_core.training.pairs.host import host_pairs
-from deepfake_core.training.pairs.planner import PairSource, Planner
+from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
 
 CPU = torch.device("cpu")
 FAMILIES = ("self_blend", "composite", "reconstruct", "labelled")
@@ -33,7 +33,7 @@ def made_from():
         decoders=(0,),
         reconstruct=lambda row, index: reconstruct((autoencoder,)[index], faces.pixels(row)[None], CPU)[0],
     )
-    planner = Planner(source, dict.fromkeys(FAMILIES, 1.0), size=96, margin=1.3, cells=7)
+    planner = Planner(source, EQUAL, size=96, margin=1.3, cells=7)
     return source, planner, Resident(faces, np.arange(len(faces)), CPU), [autoencoder]
 
 
