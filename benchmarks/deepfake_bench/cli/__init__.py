@@ -20,7 +20,7 @@ from deepfake_bench.cli.output.streams import colours_wanted, whole_output
 from deepfake_bench.cli.publish import export, parity, promote
 from deepfake_bench.cli.registry import app as registry
 from deepfake_bench.cli.runs import app as runs
-from deepfake_bench.cli.train import ensemble, recipes, train, tune
+from deepfake_bench.cli.train import ensemble, leave_one_out, recipes, train, tune
 from deepfake_core.errors import DeepfakeError
 
 
@@ -89,6 +89,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("train")(train.train)
 app.command("recipes")(recipes.recipes)
 app.command("tune")(tune.tune)
+app.command("leave-one-out")(leave_one_out.leave_one_out)
 app.command("export")(export.export)
 app.command("backends")(backends.backends)
 app.command("parity")(parity.parity)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -176,13 +177,12 @@ class LeaveOneOut(Frozen):
         return self.model_dump(mode="json")
 
     def short(self) -> dict[str, Any]:
-        """Return what a package keeps in its ``metrics``: the figures, and how they were measured."""
+        """Return what a package keeps in its ``metrics``: the figures, and the ``minutes`` or ``steps`` of the runs."""
         kept = {"detector", "data", "faces", "means", "sources", "skipped"}
-        phases = self.recipe.phases
-        lengths = {unit: [getattr(phase, unit) for phase in phases] for unit in ("epochs", "steps", "minutes")}
-        return self.model_dump(mode="json", include=kept) | {
-            unit: sum(filter(None, found)) for unit, found in lengths.items() if any(found)
-        }
+        minutes = sum(phase.minutes or 0.0 for phase in self.recipe.phases)
+        steps = [row.steps for row in self.sources if row.steps is not None]
+        length = {"minutes": minutes} if minutes else {"steps": int(median(steps))} if steps else {}
+        return {**self.model_dump(mode="json", include=kept), **length}
 
     def plot(self, path: str | Path) -> None:
         """Draw the figures as a PNG file; see :func:`~deepfake_core.training.leave_out.picture.draw`."""

@@ -53,7 +53,7 @@ def leave_one_out(
     cache_dir: str | Path | None = None,
     download: bool = False,
     track: Sequence[str] | None = None,
-    on_start: Callable[[TrainRecipe, Sequence[str]], object] | None = None,
+    on_start: Callable[[TrainRecipe], object] | None = None,
 ) -> LeaveOneOut:
     """Train without each source of a dataset in turn, and measure each model on the source that it has not seen.
 
@@ -75,7 +75,8 @@ def leave_one_out(
         cache_dir: Folder for prepared faces, which all runs share; by default inside ``run_dir``.
         download: Whether to download the backbone's public weights where they are not on this machine.
         track: Trackers of each run, as ``train`` takes them.
-        on_start: Function that is called with the recipe and the sources once everything was checked.
+        on_start: Function that is called with the recipe of the runs once everything was checked that can be checked
+            before the data are read.
 
     Returns:
         All results, the worst source first. A source that could not be left out is named in ``skipped`` with the
@@ -99,6 +100,8 @@ def leave_one_out(
     check_samples(trained, settings)
     dataset = open_dataset(data)
     check_installed(trained, settings, track or (), (dataset,))
+    if on_start is not None:
+        on_start(settings)
     store = store_of(trained, dataset, settings, cache)
     wanted = _sources(store, settings, sources)
     result = _begun(
@@ -112,11 +115,11 @@ def leave_one_out(
             faces=faces,
         ),
     )
-    if on_start is not None:
-        on_start(settings, wanted)
     options: dict[str, Any] = {"device": device, "cache_dir": cache, "download": download, "test": False}
     options |= {} if track is None else {"track": track}
     skipped: list[Skipped] = []
+    result = collect(result, folder, wanted)
+    log.info("%d runs, each without one source: %s", len(wanted), some(wanted, 50))
     for number, source in enumerate(wanted, start=1):
         if reason := _run(result, loaded, store, source, folder, options, f"{number} of {len(wanted)}"):
             log.warning("%s cannot be left out: %s", source, reason)
