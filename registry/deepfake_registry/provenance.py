@@ -21,6 +21,7 @@ class SourceTerms(Frozen):
         what: Description of the source, and the work to cite.
         terms: Licence, in the words of its owners.
         use: Purposes that it was used for.
+        shown: Whether the terms allow that its pictures are shown to the public, such as in a model card.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SourceTerms(Frozen):
     what: str
     terms: str
     use: str = "training, validation"
+    shown: bool = False
 
 
 def read_terms(file: Path) -> tuple[SourceTerms, ...]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from deepfake_bench.card import kept
 from deepfake_bench.card.findings import Findings, probability
 from deepfake_bench.card.tables import FLOOR, accuracy_on, has_both, on_dataset, robustness_on, untrained_aucs
 from deepfake_bench.records.report import ORIGINAL, RECODED, Measurement
@@ -35,12 +36,14 @@ _SPEED = {
 def identity(findings: Findings) -> str:
     """Return which model this is, and where and when it was measured."""
     manifest, report = findings.manifest, findings.report
+    about = f"Model `{manifest.name}` version {manifest.version}, weights {manifest.weights}"
+    if report is None:
+        return f"{about}. Not measured yet."
     digests = sorted({row.artefact_sha256 for row in report.measurements if row.artefact_sha256})
     shown = " ".join(f"`{digest[:16]}`" for digest in digests)
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(report.machine.libraries.items()))
     return (
-        f"Model `{manifest.name}` version {manifest.version}, weights {manifest.weights}, sha256 {shown}. Measured "
-        f"on {report.created[:10]} with deepfake-core {report.project_version}, Python {report.machine.python}, "
+        f"{about}, sha256 {shown}. Measured on {report.created[:10]} with deepfake-core {report.project_version}, Python {report.machine.python}, "
         f"{libraries}."
     )
 
@@ -92,10 +95,13 @@ def accuracy(findings: Findings) -> str:
 
 
 def calibration(findings: Findings) -> str:
-    """Return ECE and Brier score before and after calibration; both classes have the same weight."""
+    """Return ECE and Brier score before and after calibration; both classes have the same weight.
+
+    Where the validation scores are not at hand, the figures are those that the package keeps.
+    """
     fitted = findings.manifest.calibration
-    rows = []
-    for scores in (findings.validation, *findings.evaluation):
+    rows = kept.calibration_row(findings) if findings.validation is None else []
+    for scores in filter(None, (findings.validation, *findings.evaluation)):
         whole = scores is findings.validation
         for name in ["all families"] if whole else np.unique(scores.family).tolist():
             here = np.ones(len(scores.fake), dtype=bool) if whole else scores.family == name
@@ -108,17 +114,17 @@ def calibration(findings: Findings) -> str:
             brier = [number(metrics.brier(fake, p_fake, weight=weight)) for p_fake in before_after]
             rows.append((scores.name, name, f"{len(fake)}", *ece, *brier))
     header = ("data", "source", "pictures", "ECE before", "after", "Brier before", "after")
-    return "\n\n".join((table(header, rows, numbers=range(2, len(header))), *_reproduced(findings)))
+    said = [table(header, rows, numbers=range(2, len(header)))] if rows else [kept.OLDER]
+    return "\n\n".join((*said, *_reproduced(findings)))
 
 
 def _reproduced(findings: Findings) -> Iterator[str]:
     """Yield the validation AUC that training recorded, beside that of these scores."""
-    recorded = findings.manifest.metrics.get("validation", {})
-    fake, logit = findings.validation.fake, findings.validation.logit
-    if "auc" in recorded and len(np.unique(fake)) == 2:
+    recorded, scores = findings.manifest.metrics.get("validation", {}), findings.validation
+    if "auc" in recorded and scores is not None and len(np.unique(scores.fake)) == 2:
         yield (
-            f"The AUC over all validation pictures is {number(metrics.roc_auc(fake, logit))}; training recorded "
-            f"{number(recorded['auc'])}."
+            f"The AUC over all validation pictures is {number(metrics.roc_auc(scores.fake, scores.logit))}; training "
+            f"recorded {number(recorded['auc'])}."
         )
     yield from (f"**Note**: {said}." for said in findings.advice)
 
@@ -165,6 +171,7 @@ def speed(findings: Findings) -> str:
         if name in row.metrics
     ]
     first = measured[0]
+    assert findings.report is not None, "something was measured"
     where = f"{findings.report.machine.cpu}, {first.threads} threads, {first.backend} on {first.device}"
     busy = others_line(measured)
     return f"{where}:{busy and f' {busy}'}\n\n{table(('', 'measured', 'what it includes'), rows, numbers=(1,))}"
@@ -173,10 +180,13 @@ def speed(findings: Findings) -> str:
 BLOCKS: Mapping[str, Callable[[Findings], str]] = MappingProxyType(
     {
         block.__name__: block
-        for block in (identity, score, sources, recipe, accuracy, calibration, robustness, codec, speed)
+        for block in (identity, score, sources, recipe, *kept.BLOCKS, accuracy, calibration, robustness, codec, speed)
     }
 )
 """Name of a block → function that returns the text between its marks."""
+
+OF_PACKAGE = (score, sources, recipe, *kept.BLOCKS)
+"""Blocks that need no measurement: the package keeps everything that they show."""
 
 
 def _probe(row: Measurement, findings: Findings) -> Measurement | None:
@@ -187,5 +197,6 @@ def _probe(row: Measurement, findings: Findings) -> Measurement | None:
 
 def _why(findings: Findings, scenario: str) -> str:
     """Return the text in place of numbers: the reason of each measurement that has none."""
-    reasons = [row.reason for row in findings.report.measurements if row.scenario == scenario and row.reason]
+    rows = findings.report.measurements if findings.report else ()
+    reasons = [row.reason for row in rows if row.scenario == scenario and row.reason]
     return f"Not measured: {'; '.join(dict.fromkeys(reasons)) or 'not asked for'}."

@@ -1,8 +1,8 @@
 """Model cards: Markdown pages whose prose is written by people and whose numbers are measured.
 
 Their blocks are of the kind ``card``, see :mod:`deepfake_bench.card.marks`. :mod:`deepfake_bench.card.blocks` lists
-them; the block ``pictures`` draws PNG files into a folder beside the page that has the page's name. Given the same
-findings, a page is the same to the last byte.
+them; the blocks ``pictures`` and ``evidence`` write PNG files into a folder beside the page that has the page's name.
+Given the same findings, a page is the same to the last byte.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from pathlib import Path
 from deepfake_bench.card import marks
 from deepfake_bench.card.blocks import BLOCKS
 from deepfake_bench.card.findings import Findings
+from deepfake_registry.files import write_atomic
 
 KIND = "card"
 PICTURES = "pictures"
+EVIDENCE = "evidence"
+
+
+NO_PICTURES = "No pictures: no face was found in those that may be shown."
 
 
 def blocks_of(page: Path) -> list[str]:
@@ -23,7 +28,7 @@ def blocks_of(page: Path) -> list[str]:
     Raises:
         DeepfakeError: The page cannot be read, marks no block or an unknown one, or leaves one open.
     """
-    return marks.marked(page, KIND, [*BLOCKS, PICTURES])
+    return marks.marked(page, KIND, [*BLOCKS, PICTURES, EVIDENCE])
 
 
 def fill(page: Path, findings: Findings) -> None:
@@ -38,9 +43,15 @@ def fill(page: Path, findings: Findings) -> None:
 
 
 def _content(name: str, page: Path, findings: Findings) -> str:
-    if name != PICTURES:
-        return BLOCKS[name](findings)
-    from deepfake_bench.card.plots import draw  # matplotlib is optional
+    folder = page.with_suffix("")
+    if name == EVIDENCE:
+        for item in findings.evidence:
+            write_atomic(folder / item.file, item.png)
+        captions = {item.file: item.caption for item in findings.evidence}
+    elif name == PICTURES:
+        from deepfake_bench.card.plots import draw  # matplotlib is optional
 
-    captions = draw(findings, page.with_suffix(""))
-    return "\n\n".join(f"![{caption}]({page.stem}/{file})" for file, caption in captions.items())
+        captions = draw(findings, folder)
+    else:
+        return BLOCKS[name](findings)
+    return "\n\n".join(f"![{caption}]({page.stem}/{file})" for file, caption in captions.items()) or NO_PICTURES

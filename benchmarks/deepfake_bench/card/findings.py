@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,6 +16,9 @@ from deepfake_bench.records.report import Measurement, Report
 from deepfake_core.errors import TrainingDataError
 from deepfake_registry.manifest import Calibration, ModelManifest
 from deepfake_registry.provenance import SourceTerms
+
+if TYPE_CHECKING:
+    from deepfake_bench.card.evidence import Evidence
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -43,23 +46,26 @@ class Findings:
 
     Attributes:
         manifest: Manifest of the model.
-        report: Measurements of the model.
-        validation: Logits on the validation split, which the model was calibrated on.
+        report: Measurements of the model; ``None`` where only what its package keeps is known.
+        validation: Logits on the validation split, which the model was calibrated on; ``None`` where they are not at
+            hand.
         evaluation: Logits on evaluation sets.
         terms: Terms of use of the sources of the training data.
         advice: What the validations of the training run say about its recipe.
+        evidence: Pictures that show where the model looked.
     """
 
     manifest: ModelManifest
-    report: Report
-    validation: LabelledLogits
+    report: Report | None
+    validation: LabelledLogits | None
     evaluation: tuple[LabelledLogits, ...] = ()
     terms: tuple[SourceTerms, ...] = ()
     advice: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
     def measured(self, scenario: str, dataset: str | None = None) -> Iterator[Measurement]:
         """Yield the measurements of one scenario that have numbers, on any dataset or on one."""
-        for row in self.report.measurements:
+        for row in self.report.measurements if self.report else ():
             fits = dataset is None or (row.dataset is not None and row.dataset.name == dataset)
             if row.scenario == scenario and row.status == "measured" and fits:
                 yield row

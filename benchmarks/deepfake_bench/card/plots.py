@@ -44,11 +44,14 @@ def draw(findings: Findings, folder: Path) -> dict[str, str]:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtra("drawing a model card", "deepfake-core[report]") from error
-    captions = {"reliability.png": "Reliability: share of fakes by P(fake), before and after calibration"}
-    figure = Figure(figsize=(9.0, 5.8), layout="constrained")
-    _reliability(figure, findings)
-    _save(figure, folder / "reliability.png")
-    if sources := list(_sources(findings)):
+    captions = {}
+    sources = list(_sources(findings))
+    if sources or findings.validation is not None:
+        captions["reliability.png"] = "Reliability: share of fakes by P(fake), before and after calibration"
+        figure = Figure(figsize=(9.0, 5.8), layout="constrained")
+        _reliability(figure, findings)
+        _save(figure, folder / "reliability.png")
+    if sources:
         figure = Figure(figsize=(5.6, 5.9), layout="constrained")
         _roc(figure, sources)
         _save(figure, folder / "roc.png")
@@ -81,8 +84,10 @@ def _reliability(figure: Figure, findings: Findings) -> None:
     fitted = findings.manifest.calibration
     left, right = figure.subplots(1, 2, sharey=True)
     for place, (label, calibration) in enumerate({"before": Calibration(), "after": fitted}.items()):
-        _bins(left, findings.validation, calibration, f"{label} calibration", place)
-    left.set_title("validation, where it was fitted")
+        if findings.validation is not None:
+            _bins(left, findings.validation, calibration, f"{label} calibration", place)
+    at_hand = findings.validation is not None
+    left.set_title("validation, where it was fitted" if at_hand else "validation: scores are not at hand")
     left.set_ylabel("share of fakes (both classes counted alike)")
     for place, (name, fake, logit) in enumerate(_sources(findings)):
         _bins(right, LabelledLogits(name, logit, fake, np.full(len(fake), name)), fitted, name, place)

@@ -8,7 +8,6 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -17,9 +16,10 @@ import deepfake_core as df
 import publish
 import publish_steps
 import published
+import published_cards
 import published_gpu
 from deepfake_bench.card import blocks, card, marks
-from deepfake_bench.card.findings import Findings, LabelledLogits
+from deepfake_bench.card.findings import Findings
 from deepfake_bench.cli import app
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import Machine, Report, parse_report
@@ -74,12 +74,28 @@ def test_the_card_shows_what_its_committed_report_holds():
     from deepfake_core import load
 
     plugin = ROOT / "plugins" / "deepfake-lite"
-    none = LabelledLogits("validation", np.zeros(0), np.zeros(0), np.zeros(0, dtype=str))
     terms = read_terms(plugin / "provenance.toml")
-    found = Findings(load("lite").manifest, parse_report(file.read_bytes(), file), none, (), terms)
+    found = Findings(load("lite").manifest, parse_report(file.read_bytes(), file), None, (), terms)
     made = {name: block(found) for name, block in blocks.BLOCKS.items() if name != "calibration"}  # made of all scores
     text = (plugin / "README.md").read_text(encoding="utf-8")
     assert marks.filled(text, card.KIND, made) == text
+
+
+def test_the_cards_show_what_the_packaged_weights_keep():
+    cards = dict(published_cards.filled_cards(ROOT))
+    assert next(iter(cards)) == ROOT / "plugins" / "deepfake-lite" / "README.md"
+    for page, text in cards.items():
+        assert page.read_text(encoding="utf-8") == text, f"{page}: run: python benchmarks/publish.py --pages"
+
+
+def test_each_detector_with_a_card_has_a_step_that_fills_it(tmp_path):
+    given = publish_steps.Inputs("evaluation=data", cache=tmp_path)
+    for name in published_cards.carded(ROOT):
+        item = publish_steps.STEPS["card" if name == "lite" else f"card-{name}"]
+        (command,) = item.commands(given, tmp_path)
+        assert command[command.index("card") + 1] == name
+        assert str(ROOT / "plugins" / f"deepfake-{name}" / "README.md") in command
+        assert "--trained-on" not in command
 
 
 @pytest.mark.torch

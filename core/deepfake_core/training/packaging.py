@@ -69,9 +69,9 @@ def package_model(
     located = detector.evidence_size is not None
     logit, *strongest = validation_outputs(model, validation.images, evidence=located)
     fitted_on = f"validation split of {Path(data or '').name}: {len(logit)} samples"
-    fake, family, groups = validation.fake.astype(np.float64), validation.family, validation.groups
-    calibration = fit_calibration(logit, fake, family, fitted_on, held_out, groups)
-    figures = validated(logit, fake, family, calibration, groups)
+    fake, family = validation.fake.astype(np.float64), validation.family
+    calibration = fit_calibration(logit, fake, family, fitted_on, held_out, validation.groups)
+    figures = validated(logit, fake, family, calibration, validation.groups)
     log.info("%s", summary(figures))
     measured = dict(best)
     if located:
@@ -99,8 +99,12 @@ def package_model(
     )
     with atomic_path(run.folder / "validation_scores.npz") as path, path.open("wb") as stream:
         np.savez_compressed(stream, logit=logit, fake=validation.fake, family=validation.family)
-    write_package(run.model, manifest, {"safetensors": weights})
-    weights.unlink()
+    groups = training_data.groups()
+    known = run.folder / "groups.bin"
+    (groups.after(start.training_groups) if start else groups).save(known)
+    write_package(run.model, manifest, {"safetensors": weights}, known)
+    for file in (weights, known):
+        file.unlink()
 
 
 def _provenance(training_data: TrainingData, terms: Sequence[SourceTerms]) -> tuple[DataSource, ...]:

@@ -52,7 +52,8 @@ def card(
         str | None,
         typer.Option(
             metavar="[LAYOUT:]PATH",
-            help="Training data, in place of a run: their validation split is made again and scored again.",
+            help="Training data, in place of a run: their validation split is made again and scored again. Without "
+            "both, the card has the figures that the package keeps.",
         ),
     ] = None,
     sources: Annotated[
@@ -85,12 +86,15 @@ def card(
     """Measure a detector and fill in its model card.
 
     The marked blocks of the card hold speed, accuracy, robustness with the codec-shortcut check, an untrained
-    baseline, and calibration before and after. Exit status: 0; 1 when a measurement failed.
+    baseline, calibration before and after, false alarms, shortcuts, sources that were left out of training, and
+    pictures of where it looked. Exit status: 0; 1 when a measurement failed.
 
     Examples:
         dfbench card lite --page CARD.md --dataset my-pictures/ --validation runs/mine
+        dfbench card lite --page CARD.md --dataset my-pictures/ --out card/
     """
-    from deepfake_bench.card.card import blocks_of, fill
+    from deepfake_bench.card.card import EVIDENCE, blocks_of, fill
+    from deepfake_bench.card.evidence import explained
     from deepfake_bench.card.findings import Findings, read_logits, read_validation, score_validation
     from deepfake_bench.records.dataset import parse_dataset
     from deepfake_bench.runner.plan import plan
@@ -103,29 +107,30 @@ def card(
     detector = model_of(detector)
     validation = validation or (run_of(detector) if trained_on is None else None)
     kept = out or (validation / "card" if validation else None)
-    if kept is None or (validation is None) == (trained_on is None):
+    if kept is None or (validation is not None and trained_on is not None):
         raise DeepfakeError(
-            "name the training run with --validation, or its data with --trained-on and a folder with --out"
+            "name the training run with --validation, or a folder with --out, and with it, if they are at hand, the "
+            "training data with --trained-on"
         )
-    for item in page:
-        blocks_of(item)
+    blocks = [name for item in page for name in blocks_of(item)]
     terms = read_terms(sources) if sources is not None else ()
-    manifest = load(detector, device=device).manifest
+    loaded = load(detector, device=device)
+    datasets = [parse_dataset(text) for text in dataset]
     jobs = plan(
         [detector],
         None,
         SCENARIOS,
-        [parse_dataset(text) for text in dataset],
+        datasets,
         device=device,
         threads=threads,
         seconds=seconds,
         limit=limit,
         out=kept,
     )
+    calibrated = None
     if validation is not None:
         calibrated = read_validation(validation)
-    else:
-        assert trained_on is not None, "one of the two was named"
+    elif trained_on is not None:
         calibrated = score_validation(detector, trained_on, cache_dir, device)
     run = run_of(str(validation)) if validation is not None else None
     said = advice_of(run) if run is not None else ()
@@ -137,8 +142,9 @@ def card(
         for job, row in zip(jobs, report.measurements, strict=True)
         if job.scenario == "accuracy" and job.dataset is not None and row.status == "measured"
     )
+    evidence = explained(loaded, datasets, terms) if EVIDENCE in blocks else ()
     for item in page:
-        fill(item, Findings(manifest, report, calibrated, evaluation, terms, said))
+        fill(item, Findings(loaded.manifest, report, calibrated, evaluation, terms, said, evidence))
         typer.echo(f"wrote {item}")
     failed = [row for row in report.measurements if row.status == "failed"]
     for row in failed:
