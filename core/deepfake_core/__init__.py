@@ -214,6 +214,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("deepfake-core")
+    if name == "data":  # df.data.shortcuts(…): the only tool for datasets that is called by this way
+        return importlib.import_module("deepfake_core.data")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

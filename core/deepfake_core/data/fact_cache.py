@@ -93,6 +93,19 @@ class FactCache:
             ) from error
 
 
+def read_facts(path: Path) -> Iterator[tuple[bytes, str]]:
+    """Yield the place of each file in a cache (:func:`key_of`) with its text; nothing where there is no cache.
+
+    The file is only read, so that it may lie in a folder of somebody else. What cannot be read is left out.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+            for place, facts in database.execute("SELECT key, facts FROM files"):
+                yield bytes(place), str(facts)
+    except sqlite3.Error:
+        return
+
+
 @contextmanager
 def locked_cache(path: Path) -> Iterator[FactCache]:
     """Open a :class:`FactCache` that several processes share: each waits until the others have closed it.
@@ -113,3 +126,19 @@ def key_of(sample: Sample) -> Key | None:
         return None
     place = "\0".join([str(sample.path.absolute()), sample.member, repr(sample.span or "")])
     return os.fsencode(place), status.st_size, status.st_mtime_ns
+
+
+def folder_behind(path: Path, name: str) -> Path | None:
+    """Return the folder that files were read from, as a cache remembers it; ``None`` where it does not.
+
+    Args:
+        path: File of the database, which is only read.
+        name: Name of one of the files, relative to that folder.
+    """
+    ending = os.fsencode(f"{os.sep}{name}\0")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)) as database:
+            row = database.execute("SELECT key FROM files WHERE instr(key, ?) > 0", (ending,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else Path(os.fsdecode(row[0].split(ending)[0]))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.contract.training_set import Key, TrainingSet
+from deepfake_core.datasets.crop_store.margin import check_margin
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import InputError, TrainingDataError
 from deepfake_core.evaluation.grouping import places
@@ -20,7 +21,6 @@ from deepfake_core.inputs.boxes import Box
 from deepfake_core.inputs.crop import crop_face, prepare_crop, resize
 from deepfake_core.training.data.augment import policy
 from deepfake_core.training.data.videos import Videos, clip_of
-from deepfake_core.training.data.views import check_margin
 from deepfake_registry.manifest import FaceCrop, PreprocessSpec, Resize
 
 CHUNK = 64

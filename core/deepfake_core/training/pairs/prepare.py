@@ -14,6 +14,7 @@ from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.data.crops.landmarks import find_landmarks
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
+from deepfake_core.datasets.crop_store.margin import check_margin
 from deepfake_core.datasets.crop_store.store import REJECTED, CropStore
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation.grouping import places
@@ -36,7 +37,7 @@ from deepfake_core.training.data.stores import (
 )
 from deepfake_core.training.data.training_data import NO_LANDMARKS, TrainingData
 from deepfake_core.training.data.validation import ValidationSet
-from deepfake_core.training.data.views import StoreCrops, check_margin
+from deepfake_core.training.data.views import StoreCrops
 from deepfake_core.training.pairs.device.feed import DevicePairs
 from deepfake_core.training.pairs.faces import MARGIN, SIDE, Faces
 from deepfake_core.training.pairs.pairs import PairDataset, validation_pairs
@@ -108,7 +109,8 @@ def pairs_training_data(
         counts(store, np.union1d(rows, held)),
         fingerprint(store.fingerprint, str(store.landmarks_record())),
         store.samples,
-        identity | held_identity,
+        identity,
+        held_identity,
         [store.origin(int(row)) for row in rows[:10]],
         rejected(store)
         | {store.origin(int(row)): NO_LANDMARKS for row in unusable}
