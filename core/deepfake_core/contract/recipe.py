@@ -73,6 +73,7 @@ class Phase(Settings):
             cannot be repeated bit by bit.
         lr: Peak learning rate; or a peak for each group of parameters
             (:meth:`~deepfake_core.contract.detector.Detector.param_groups`) that trains, the other groups being frozen.
+            ``backbone`` stands for all groups ``backbone/…`` that are not named themselves.
         schedule: Change of the learning rates within the phase.
     """
 
@@ -93,8 +94,15 @@ class Phase(Settings):
         return self
 
     def peak(self, group: str) -> float | None:
-        """Return the peak learning rate of a group of parameters; ``None`` where the phase freezes the group."""
-        return self.lr.get(group) if isinstance(self.lr, dict) else self.lr
+        """Return the peak learning rate of a group of parameters; ``None`` where the phase freezes the group.
+
+        A group such as ``backbone/1-4`` has that of ``backbone`` where ``lr`` does not name the group itself.
+        """
+        if not isinstance(self.lr, dict):
+            return self.lr
+        while group not in self.lr and "/" in group:
+            group = group.rpartition("/")[0]
+        return self.lr.get(group)
 
 
 class PseudoFakes(Settings):
@@ -140,9 +148,13 @@ class Pairs(Settings):
         kinds: Kinds of labelled fakes. Sources that none of them names are one more kind with the share 1. Without
             kinds, all labelled fakes are one.
         visits: Most times that a labelled fake is expected to be drawn in a run. A kind whose fakes would be drawn more
-            often gets a smaller share; ``None`` for any number of times.
+            often gets a smaller share; ``None`` for any number of times. Needs phases of epochs or steps.
         mix: Share of the labelled pairs whose fake gets a part of its real face back, within a smooth mask; fewer of
             them are then learnt by heart.
+        match: What the real faces and the fakes of labelled pairs of one source are drawn to agree in, so that it does
+            not tell the classes apart: ``sharpness``; or ``shortcuts``, all that
+            :mod:`~deepfake_core.data.audit.features` measures. A fake keeps its own original; which of these pairs come
+            is then drawn.
         degrade: How strongly pairs are degraded by resizing, coding, blur and noise (``strong``: more often, and down to
             smaller and worse pictures).
         validation: Number of held-out pairs that are made of each family of pseudo-fakes; also the largest number of
@@ -161,6 +173,7 @@ class Pairs(Settings):
     kinds: tuple[LabelledKind, ...] = ()
     visits: float | None = Field(None, gt=0)
     mix: float = Field(0.0, ge=0, le=1)
+    match: Literal["none", "sharpness", "shortcuts"] = "none"
     degrade: Literal["standard", "strong"] = "standard"
     validation: int = Field(500, gt=0)
     autoencoders: int = Field(3, ge=2, le=8)
@@ -250,6 +263,8 @@ class TrainRecipe(Settings):
         allow_shared_identities: Whether a person may appear in training and in validation; protocols that share
             persons need it, such as the official split of Celeb-DF.
         explain: Number of validation samples of which overlays are written at the end.
+        shortcut_samples: Number of samples (pairs, or pictures of either class) per source that are drawn before
+            training starts, to measure whether anything but forgery tells the classes apart; 0 measures nothing.
         pairs: Settings of ``samples="pairs"``.
         distil: Teacher whose answers are mixed into the targets; by default there is none.
     """
@@ -286,6 +301,7 @@ class TrainRecipe(Settings):
     leave_out: tuple[str, ...] = ()
     allow_shared_identities: bool = False
     explain: int = Field(20, ge=0)
+    shortcut_samples: int = Field(400, ge=0)
     pairs: Pairs = Pairs()
     distil: Distil | None = None
 
@@ -305,6 +321,11 @@ class TrainRecipe(Settings):
             raise ValueError("sam needs accumulate=1 and a precision other than fp16")
         if self.samples == "pairs" and self.batch_size % 2:
             raise ValueError("pairs need an even batch_size")
+        if self.pairs.visits and any(phase.minutes is not None for phase in self.phases):
+            raise ValueError(
+                "pairs.visits needs phases with a length in epochs or steps: how many pairs are drawn in a number of "
+                "minutes is not known beforehand"
+            )
         return self
 
     def smoke(self) -> TrainRecipe:
@@ -320,6 +341,7 @@ class TrainRecipe(Settings):
                 "pretrained": False,
                 "max_images": 64,
                 "explain": min(self.explain, 2),
+                "shortcut_samples": min(self.shortcut_samples, 20),
                 "pairs": self.pairs.model_copy(
                     update={
                         "validation": 4,

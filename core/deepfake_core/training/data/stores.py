@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.data.crops.file_hashes import files_of
 from deepfake_core.data.crops.prepare import prepare
 from deepfake_core.data.splits import held_out, subset_by_group
 from deepfake_core.datasets import Dataset, Sample
@@ -44,10 +45,13 @@ class SplitIdentity:
     Attributes:
         groups: Function that yields the videos, sequences and other groups that must not be divided between splits.
         identities: Function that yields the persons whom the dataset names.
+        files: Function that yields the group and the hash of each file
+            (:func:`~deepfake_core.discovery.training_groups.hash_of_file`), as far as they are known.
     """
 
     groups: Callable[[], Iterable[str]]
     identities: Callable[[], Iterable[str]]
+    files: Callable[[], Iterable[tuple[str, int]]] = tuple
 
     @classmethod
     def of(cls, samples: Iterable[Sample]) -> SplitIdentity:
@@ -61,7 +65,9 @@ class SplitIdentity:
 
     def __or__(self, other: SplitIdentity) -> SplitIdentity:
         return SplitIdentity(
-            lambda: chain(self.groups(), other.groups()), lambda: chain(self.identities(), other.identities())
+            lambda: chain(self.groups(), other.groups()),
+            lambda: chain(self.identities(), other.identities()),
+            lambda: chain(self.files(), other.files()),
         )
 
     def check_disjoint(self, other: SplitIdentity, splits: str, recipe: TrainRecipe) -> None:
@@ -188,15 +194,15 @@ def of_recipe(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
 
     The files are evenly spread, and the same whatever is left out; a store that exists may hold more of them.
     """
-    files, most = np.unique(store.origins[rows]), recipe.max_images
+    files, most = np.unique(store.origins[rows]).astype(np.intp), recipe.max_images
     if most is not None and len(files) > most:
         rows = rows[np.isin(store.origins[rows], spread(files, most))]
     left_out = np.isin(np.array(store.source_names, object), recipe.leave_out)
     return rows[~left_out[store.sources[rows]]]
 
 
-def spread(rows: NDArray[np.integer], most: int) -> NDArray[np.integer]:
-    """Return at most ``most`` of rows or codes, evenly spread over their order."""
+def spread(rows: Rows, most: int) -> Rows:
+    """Return at most ``most`` of the rows, evenly spread over their order."""
     return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
 
 
@@ -248,9 +254,11 @@ def damaged(store: CropStore, rows: Rows) -> dict[int, str]:
 
 
 def identity_of(store: CropStore, rows: Rows) -> SplitIdentity:
-    """Return the groups and identities that rows show."""
+    """Return the groups and identities that rows show, and the hashes of their files."""
     return SplitIdentity(
-        lambda: (store.group_names[int(code)] for code in np.unique(store.groups[rows])), lambda: store.persons(rows)
+        lambda: (store.group_names[int(code)] for code in np.unique(store.groups[rows])),
+        lambda: store.persons(rows),
+        lambda: files_of(store, rows),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ OTHERS = "other sources"
 """Name in messages of the kind that the sources are which no kind names."""
 
 Rows = NDArray[np.intp]
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 class Labelled:
@@ -29,7 +31,8 @@ class Labelled:
         real: Rows of the real faces that may be used, ``intp [n]``.
         fake: Rows of the labelled fakes that may be used, ``intp [m]``.
         kinds: Kinds of labelled fakes; the sources that they do not name are one more kind.
-        values: Number in which fakes and real faces are drawn to agree, by row, ``float32 [N]``; ``None`` for none.
+        agreement: Function of the rows of fakes and of real faces of one source that returns for each the number in
+            which they are drawn to agree; ``None`` where they are drawn whatever it is.
 
     Attributes:
         rows: Rows of the fakes that are drawn, source by source, ``intp [k]``.
@@ -44,7 +47,7 @@ class Labelled:
         real: Rows,
         fake: Rows,
         kinds: Sequence[LabelledKind] = (),
-        values: NDArray[np.float32] | None = None,
+        agreement: Callable[[Rows, Rows], tuple[NDArray[np.floating], NDArray[np.floating]]] | None = None,
     ) -> None:
         code = {name: number for number, name in enumerate(faces.source_names)}
         of_real, of_fake = faces.sources[real], faces.sources[fake]
@@ -66,8 +69,8 @@ class Labelled:
             here, pool = fake[of_fake == code[name]], real[np.isin(of_real, [code[other] for other in beside[name]])]
             first, last, pool = _partners(faces, here, pool)
             often, weights = np.ones(len(here)), np.ones(len(pool))
-            if values is not None:
-                matched = matching(values[here], values[pool], first, last)
+            if agreement is not None:
+                matched = matching(*agreement(here, pool), first, last)
                 often, weights = matched.often, matched.weights
                 first, last, pool = matched.first, matched.last, pool[matched.partners]
                 if not often.any():
@@ -104,8 +107,7 @@ class Labelled:
 
     def count(self, source: str) -> int:
         """Return the number of fakes of a source."""
-        part = self._parts[source]
-        return part.stop - part.start
+        return len(self.rows[self._parts[source]])
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Rows, Rows]:
         """Draw n pairs: the rows of the real faces and of the fakes, each ``intp [n]``."""
@@ -135,7 +137,7 @@ class Labelled:
             )
 
 
-def limited(shares: Mapping[str, float], most: Mapping[str, float]) -> dict[str, float]:
+def limited(shares: Mapping[_Name, float], most: Mapping[_Name, float]) -> dict[_Name, float]:
     """Return shares with the sum 1 of which none is above its limit, as far as the limits allow.
 
     What is taken from one goes to the others in proportion.
@@ -144,7 +146,7 @@ def limited(shares: Mapping[str, float], most: Mapping[str, float]) -> dict[str,
         shares: Shares; they need not sum to one.
         most: Largest share of those that have a limit.
     """
-    free, kept = {name: share for name, share in shares.items() if share}, dict[str, float]()
+    free, kept = {name: share for name, share in shares.items() if share}, dict[_Name, float]()
     while free:
         left = 1 - sum(kept.values())
         free = {name: left * share for name, share in _with_sum_1(free).items()}
@@ -156,7 +158,7 @@ def limited(shares: Mapping[str, float], most: Mapping[str, float]) -> dict[str,
     return _with_sum_1(kept | free)
 
 
-def _with_sum_1(shares: Mapping[str, float]) -> dict[str, float]:
+def _with_sum_1(shares: Mapping[_Name, float]) -> dict[_Name, float]:
     total = sum(shares.values())
     return {name: share / total for name, share in shares.items()}
 

@@ -31,6 +31,8 @@ def validated(kind: type[Model], settings: Mapping[str, Any], origin: str) -> Mo
         place, first = max(((_existing(settings, one["loc"]), one) for one in error.errors()), key=lambda e: len(e[0]))
         if first["type"] == "extra_forbidden":
             raise unknown_setting(origin, place, _fields(kind, place[:-1])) from error
+        if first["type"] == "missing":
+            place = [*place, first["loc"][-1]]
         reason = first["msg"].removeprefix("Value error, ")
         raise DeepfakeError(f"{origin}: {dotted(place)}{': ' if place else ''}{reason}") from error
 

@@ -205,6 +205,27 @@ def test_a_chunk_gives_the_real_faces_and_then_their_fakes(family, n):
         assert masks.max((1, 2)).all()
 
 
+def test_a_mixed_fake_shows_its_real_face_where_the_evidence_says_so():
+    source = planner().source
+    plan = Planner(source, EQUAL.model_copy(update={"mix": 1.0}), size=64, margin=1.3, cells=16)
+    known = 0
+    for seed in range(8):
+        chunk = plan.draw(rng(seed), 1, "labelled")
+        moved = replace(chunk.blend, move=np.float32([[[1, 0, 0], [0, 1, 0]]]), matched=np.array([False]))
+        chunk = replace(chunk, blend=moved)
+        real, fake, mask = undegraded(chunk, 0, FACES)
+        np.testing.assert_array_equal(real, FACES.pixels(int(chunk.rows[0])))
+        weight = cv2.resize(mask, real.shape[:2], interpolation=cv2.INTER_LINEAR)
+        unmixed = FACES.pixels(int(chunk.others[0]))
+        np.testing.assert_array_equal(fake[weight == 0], unmixed[weight == 0])
+        assert np.abs(fake[weight > 0.99].astype(int) - real[weight > 0.99]).max(initial=0) <= 3
+        _, (cells,) = host_pairs(chunk, FACES)
+        assert (np.isnan(cells) | (cells == 0)).all()
+        assert np.isnan(cells).any()
+        known += int((cells == 0).sum())
+    assert known > 8
+
+
 def test_masks_follow_the_crop():
     """The mask of the result lies where the blend is seen."""
     for seed in range(6):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from crop_stores import FACE, Listed
+from drawn_faces import DrawnFaces
 from mini_sets import overwrite
 from PIL import Image
 
 from deepfake_core.contract.detector import Detector
-from deepfake_core.contract.recipe import Pairs, PseudoFakes, TrainRecipe
+from deepfake_core.contract.recipe import LabelledKind, Pairs, PseudoFakes, TrainRecipe
 from deepfake_core.data.crops.pack import pack
 from deepfake_core.data.crops.prepare import prepare as prepared_store
 from deepfake_core.data.manifest import held_out_hashes
@@ -18,9 +19,11 @@ from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.layouts.image_folder import ImageFolder
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.training.checks import check_installed
+from deepfake_core.training.data.validation import validation_metrics
 from deepfake_core.training.gather import gather
 from deepfake_core.training.pairs import pairs as pairs_module
 from deepfake_core.training.pairs.faces import Faces
+from deepfake_core.training.pairs.prepare import _per_source
 
 pytestmark = pytest.mark.torch
 
@@ -184,6 +187,56 @@ def test_a_damaged_crop_counts_for_nothing(tmp_path, gathered):  # 001-26
     assert item["unreadable"].tolist() == [True, True]
     assert item["weight"].tolist() == [0, 0]
     assert item["images"].shape == (2, 64, 64, 3)
+
+
+def test_a_damaged_face_among_those_held_out_is_left_out_and_named(tmp_path, gathered):
+    dataset = listed(tmp_path, 40)
+    whole = gathered(dataset, validation_share=0.3)
+    store = whole.training.planner.source.faces.store
+    name = validated(whole)[0]
+    row = next(row for row in range(len(store)) if store.origin(row) == name)
+    path, offset, length = store.place(row)
+    content = bytearray(path.read_bytes())
+    content[offset : offset + length] = bytes(length)
+    path.write_bytes(content)
+    found = gathered(dataset, validation_share=0.3)
+    assert name not in validated(found)
+    assert list(found.rejected) == [name]
+    assert "is damaged" in found.rejected[name]
+    assert sum(found.counts.values()) == sum(whole.counts.values()) - 1
+    assert trained(found) == trained(whole)
+
+
+def test_fakes_without_real_faces_are_drawn_and_judged_beside_those_of_their_kind(tmp_path, gathered, caplog):
+    """The sources: ``a`` has both classes, ``r`` real faces and ``f`` fakes only."""
+    dataset = listed(tmp_path, 60, lambda number: {"source": "a" if number < 20 else "rf"[number % 2]})
+    kinds = (LabelledKind(name="generated", sources=("f",), beside=("r",)),)
+    pairs = PAIRS.pairs.model_copy(update={"validation": 8})
+    caplog.set_level("INFO")
+    alone = gathered(dataset, pairs=pairs)
+    assert "are left out: f (" in caplog.text
+    found = gathered(dataset, pairs=pairs.model_copy(update={"kinds": kinds}))
+    assert "labelled fakes of generated: " in caplog.text
+    logit = np.random.default_rng(0).normal(size=len(found.validation.fake))
+    columns = [
+        {name for name in validation_metrics(logit, data.validation) if name.startswith("auc_")}
+        for data in (alone, found)
+    ]
+    assert columns[0] == {"auc_mean", "auc_a", "auc_self_blend"}
+    assert columns[1] - columns[0] == {"auc_f"}
+    assert alone.fingerprint == found.fingerprint, "the same samples validate"
+    with pytest.raises(
+        TrainingDataError, match=r"pairs\.kinds\.0\.beside: the data have no source x; there are: a, f, r"
+    ):
+        gathered(dataset, pairs=pairs.model_copy(update={"kinds": (kinds[0].model_copy(update={"beside": ("x",)}),)}))
+
+
+def test_faces_of_a_source_are_spread_evenly_over_those_held_out():
+    faces = DrawnFaces(30)
+    faces.sources[:], faces.fake[:] = 0, 0
+    rows = np.arange(30)
+    assert _per_source(faces, rows, 20).tolist() == [place * 30 // 20 for place in range(20)]
+    assert _per_source(faces, rows, 40).tolist() == rows.tolist()
 
 
 def test_a_set_of_pairs_can_be_sent_to_other_processes(tmp_path, gathered):

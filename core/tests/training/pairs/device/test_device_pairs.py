@@ -16,7 +16,8 @@ from deepfake_core.training.pairs.host import host_pairs
 from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
 
 CPU = torch.device("cpu")
-FAMILIES = ("self_blend", "composite", "reconstruct", "labelled")
+MIXED = "labelled, mixed"
+FAMILIES = ("self_blend", "composite", "reconstruct", "labelled", MIXED)
 # Operations that make the host wait for a GPU.
 WAITS = {f"aten::{name}" for name in ("item", "_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")}
 
@@ -39,6 +40,9 @@ def made_from():
 
 def chunks(family, count, n=2):
     planner = made_from()[1]
+    if family == MIXED:
+        planner = Planner(planner.source, EQUAL.model_copy(update={"mix": 1.0}), size=96, margin=1.3, cells=7)
+        family = "labelled"
     return [planner.draw(np.random.default_rng([5, number]), n, family) for number in range(count)]
 
 
