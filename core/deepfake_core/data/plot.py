@@ -12,8 +12,9 @@ from deepfake_core.data.stats import MEASURES, Stats
 from deepfake_core.errors import MissingExtra
 from deepfake_registry.files import write_atomic
 
-# Colours that most colour-blind readers can distinguish (Okabe & Ito 2008).
-_COLOURS = {"real": "#0072b2", "fake": "#d55e00"}
+COLOURS = {"real": "#0072b2", "fake": "#d55e00"}
+"""Colours of the classes, which most colour-blind readers can distinguish (Okabe & Ito 2008)."""
+
 _MOST_SOURCES = 8
 _BINS = 30
 
@@ -52,13 +53,13 @@ def plot(stats: Stats, path: Path) -> None:
                 found = stats.values[measure][source].get(label)
                 if found is not None and len(found):
                     weights = np.full(len(found), 1 / len(found))
-                    drawn.hist(found, edges, weights=weights, color=_COLOURS[label], alpha=0.55, label=label)
+                    drawn.hist(found, edges, weights=weights, color=COLOURS[label], alpha=0.55, label=label)
             drawn.set_yticks([])
             drawn.spines[["top", "right", "left"]].set_visible(False)
             if column == 0:
                 drawn.set_ylabel(source, fontsize=9)
         axes[0, column].set_title(MEASURES[measure], fontsize=10)
-    handles = [Patch(color=_COLOURS[label], alpha=0.55, label=label) for label in LABELS]
+    handles = [Patch(color=COLOURS[label], alpha=0.55, label=label) for label in LABELS]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(LABELS), frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from deepfake_bench.cli.commands import App
-from deepfake_bench.cli.data import check, manifest, pack, prepare, split, stats
+from deepfake_bench.cli.data import check, manifest, pack, prepare, shortcuts, split, stats
 
 app = App("data")
 
@@ -25,5 +25,6 @@ app.command("check")(check.check)
 app.command("manifest")(manifest.manifest)
 app.command("split")(split.split)
 app.command("stats")(stats.stats)
+app.command("shortcuts")(shortcuts.shortcuts)
 app.command("prepare")(prepare.prepare)
 app.command("pack")(pack.pack)

@@ -18,6 +18,8 @@ WIDTH = 100
 """Columns of a table that goes to a file or a pipe, where the environment variable ``COLUMNS`` does not say more."""
 GIVE_WAY = (
     "box",
+    "beside",
+    "random",
     "from",
     "scenario",
     "method",

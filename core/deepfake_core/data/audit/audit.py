@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deepfake_core.data.audit.features import NAMES
 from deepfake_core.data.audit.result import ALL, Auc, Finding, Shortcuts, SourceAudit, Values
 from deepfake_core.datasets.labels import some
 from deepfake_core.datasets.sources import shared_reals
@@ -162,16 +163,23 @@ class _Samples:
             medians = (float(np.median(column[known & (fake == one)])) for one in (0, 1))
             found.append(Finding(scope.source, name, _judged(folded, level), "fake" if larger else "real", *medians))
         used = [self.names.index(finding.feature) for finding in found]
+        shown_by_pixels = [place for place in used if self.names[place] in NAMES]
+        together = self._boosted(used, scope, seed, level)
         return replace(
             cell,
             findings=tuple(sorted(found, key=lambda finding: -finding.auc.value)),
-            together=self._probed(self.table[rows][:, used], scope, _boosted(seed), "predict_proba", seed, level)
-            if used
-            else None,
+            together=together,
+            seen=together if shown_by_pixels == used else self._boosted(shown_by_pixels, scope, seed, level),
             baseline=None
             if self.baseline is None
             else self._probed(self.baseline[rows], scope, _linear(), "decision_function", seed, level),
         )
+
+    def _boosted(self, columns: list[int], scope: _Scope, seed: int, level: float) -> Auc | None:
+        if not columns:
+            return None
+        features = self.table[np.ix_(scope.rows, columns)]
+        return self._probed(features, scope, boosted(seed), "predict_proba", seed, level)
 
     def _probed(
         self, features: NDArray[np.float32], scope: _Scope, model: object, method: str, seed: int, level: float
@@ -187,7 +195,12 @@ def _judged(auc: ClusteredAuc, level: float) -> Auc:
     return Auc(auc.value, low, high, not math.isnan(least) and least > 0.5)
 
 
-def _boosted(seed: int) -> object:
+def boosted(seed: int) -> object:
+    """Return the classifier that tells the classes apart by all numbers together.
+
+    Raises:
+        MissingExtra: scikit-learn is absent.
+    """
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
     except ModuleNotFoundError as error:

@@ -93,6 +93,7 @@ class SourceAudit:
         problem: Why it could not be audited; ``""`` where it could.
         findings: Every single number, the strongest first.
         together: All numbers together, from a gradient-boosted model that is cross-validated by group.
+        seen: The same with those numbers only that the pixels of the crop show, which is what a network can see.
         baseline: Frozen random features of the pixels, from a linear model that is cross-validated by group; ``None``
             where they were not measured.
     """
@@ -104,6 +105,7 @@ class SourceAudit:
     problem: str = ""
     findings: tuple[Finding, ...] = ()
     together: Auc | None = None
+    seen: Auc | None = None
     baseline: Auc | None = None
 
 
@@ -147,28 +149,38 @@ class Shortcuts:
         return tuple(sorted((one for one in above if one.auc.is_certain), key=lambda one: -one.auc.value))
 
     def table(self) -> list[tuple[str, ...]]:
-        """Return the rows of a table with one line for each source; the first row has the headings."""
+        """Return the rows of a table with one line for each source; the first row has the headings.
+
+        Beside the strongest single number, its columns are the AUC of all numbers ``together``, of those that the
+        pixels show (``pixels``), and of ``random`` features.
+        """
         rows: list[tuple[str, ...]] = [
-            ("source", "real", "fake", "beside", "strongest number", "AUC", TOGETHER, "random features")
+            ("source", "real", "fake", "beside", "strongest number", "AUC", "together", "pixels", "random")
         ]
         for one in self.sources:
             cells = (one.source, f"{one.real:,}", f"{one.fake:,}", ", ".join(one.beside))
             if one.problem:
-                rows.append((*cells, one.problem, "–", "–", "–"))
+                rows.append((*cells, one.problem, "–", "–", "–", "–"))
                 continue
             first = one.findings[0] if one.findings else None
             named = (first.called, str(first.auc)) if first else ("–", "–")
-            rows.append((*cells, *named, str(one.together or "–"), str(one.baseline or "–")))
+            others = (f"{auc.value:.2f}" if auc else "–" for auc in (one.together, one.seen, one.baseline))
+            rows.append((*cells, *named, *others))
         return rows
 
     def short(self) -> dict[str, dict[str, Any]]:
-        """Return the strongest number of each source, all together and the baseline, as plain data for a manifest."""
+        """Return the strongest number of each source and its AUCs, as plain data for a manifest."""
+
+        def rounded(auc: Auc | None) -> float | None:
+            return None if auc is None else round(auc.value, 4)
+
         return {
             one.source: {
                 "worst": one.findings[0].feature if one.findings else None,
-                "auc": round(one.findings[0].auc.value, 4) if one.findings else None,
-                "together": round(one.together.value, 4) if one.together else None,
-                "baseline": round(one.baseline.value, 4) if one.baseline else None,
+                "auc": rounded(one.findings[0].auc if one.findings else None),
+                "together": rounded(one.together),
+                "seen": rounded(one.seen),
+                "baseline": rounded(one.baseline),
             }
             for one in self.sources
             if not one.problem
@@ -198,6 +210,7 @@ class Shortcuts:
                 one["problem"],
                 tuple(Finding(**{**_known(row), "auc": _auc(row["auc"])}) for row in one["findings"]),
                 _auc(one["together"]),
+                _auc(one["seen"]),
                 _auc(one["baseline"]),
             )
             for one in content["sources"]
