@@ -22,6 +22,7 @@ from deepfake_core.training.data.degrade import (
     Blur,
     Colour,
     Degradation,
+    Detail,
     Floats,
     Resample,
     Sharpening,
@@ -41,6 +42,9 @@ Change = Literal["resample", "sharpen", "blur", "autoencoder", "none"]
 CHANGES: tuple[Change, ...] = get_args(Change)
 CHANGE_SHARES = (0.45, 0.15, 0.1, 0.2, 0.1)
 """Shares of what changes in a mismatch beside the colours, in the order of :data:`CHANGES`."""
+
+DETAIL_SHARES: dict[Family, float] = {"self_blend": 0.7, "composite": 0.7, "reconstruct": 0.9, "labelled": 0.5}
+"""Share of the pairs of each family whose pictures get the same amount of detail."""
 
 SWAPPED = (80.0, 200.0)
 """Smallest and largest face that a swapper makes, in pixels."""
@@ -319,6 +323,13 @@ def draw_swapper(rng: np.random.Generator, n: int, face: float, *, reconstructed
         resample = Resample(scale, pick(rng, "area", "bilinear", "bicubic"), pick_up(rng))
     sharpening = draw_sharpening(rng, n, 0.3, 1.5) if reconstructed or rng.random() < 0.5 else None
     return Swapper(resample, sharpening)
+
+
+def draw_detail(rng: np.random.Generator, family: Family) -> Detail | None:
+    """Draw which picture of the pairs of a family gets the other one's amount of detail, if any."""
+    if rng.random() >= DETAIL_SHARES[family]:
+        return None
+    return "real" if rng.random() < 0.5 else "fake"
 
 
 def draw_change(rng: np.random.Generator) -> Change:

@@ -20,6 +20,7 @@ from deepfake_core.training.pairs.draws import (
     Family,
     aligned,
     draw_change,
+    draw_detail,
     draw_mask,
     draw_mismatch,
     draw_move,
@@ -150,7 +151,10 @@ class Planner:
             rows, others, autoencoder, blend = self._blend(rng, n, family)
         common = draw_size(rng, (SIZES[0] * MARGIN, SIZES[1] * MARGIN), strength=self.pairs.degrade)
         crop = draw_crop(rng, n, self.margin / MARGIN, oversampling=self.oversampling(size, common.side))
-        chain = draw_degradation(rng, n, size, common=common, colour=True, crop=crop, strength=self.pairs.degrade)
+        detail = draw_detail(rng, family)
+        chain = draw_degradation(
+            rng, n, size, common=common, colour=True, crop=crop, detail=detail, strength=self.pairs.degrade
+        )
         cells = max(1, self.cells * size // self.size)
         return Chunk(family, size, cells, rows, others, autoencoder, blend, chain)
 

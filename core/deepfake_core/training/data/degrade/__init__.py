@@ -1,10 +1,14 @@
 """Degradation of images: what is drawn (:mod:`.draws`), and its application on the host (:mod:`.host`)."""
 
 from deepfake_core.training.data.degrade.draws import (
+    DETAIL,
+    DETAIL_FACTORS,
+    DETAIL_FLOOR,
     Blur,
     Colour,
     Crop,
     Degradation,
+    Detail,
     Floats,
     Image,
     Jpeg,
@@ -15,6 +19,7 @@ from deepfake_core.training.data.degrade.draws import (
     Size,
     Strength,
     affine,
+    detail_window,
     draw_colour,
     draw_crop,
     draw_degradation,
@@ -41,11 +46,15 @@ from deepfake_core.training.data.degrade.host import (
 )
 
 __all__ = [
+    "DETAIL",
+    "DETAIL_FACTORS",
+    "DETAIL_FLOOR",
     "KERNELS",
     "Blur",
     "Colour",
     "Crop",
     "Degradation",
+    "Detail",
     "Floats",
     "Image",
     "Jpeg",
@@ -60,6 +69,7 @@ __all__ = [
     "coded",
     "degrade",
     "degraded",
+    "detail_window",
     "draw_colour",
     "draw_crop",
     "draw_degradation",

@@ -23,9 +23,19 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Kernel = Literal["nearest", "area", "bilinear", "bicubic"]
 Strength = Literal["standard", "strong"]
+Detail = Literal["real", "fake"]
 
 STEP = 16
 """The sides of :class:`Size` are multiples of this number of pixels, the unit of JPEG."""
+
+DETAIL = (0.55, 1.1, 2.2, 4.4)
+"""Sigmas in pixels of the blurs between which the bands of detail lie; the first band is above the first blur."""
+
+DETAIL_FACTORS = (0.3, 3.0)
+"""Smallest and largest factor of a band of detail."""
+
+DETAIL_FLOOR = 0.3
+"""Standard deviation in grey levels that is added to that of a band: less is not detail."""
 
 FEWEST = 80
 """Smallest side in pixels to which :class:`Resample` reduces images that :class:`Size` has reduced before."""
@@ -164,6 +174,10 @@ class Degradation:
     """One chain for each of n images, in the order of the attributes; ``None`` leaves out an operation.
 
     Attributes:
+        detail: Which image of a pair gets the other one's amount of detail: in each band between the blurs of
+            :data:`DETAIL`, its luma gets the other's standard deviation, weighted by :func:`detail_window`. The factor
+            is limited to :data:`DETAIL_FACTORS`. What is sharp within an image then tells the two apart, but not how
+            sharp an image is.
         colour: Change of colour and light.
         size: Resizing to the side at which the operations up to ``sharpening`` work.
         first: JPEG.
@@ -176,6 +190,7 @@ class Degradation:
         last: JPEG at the size of the result.
     """
 
+    detail: Detail | None = None
     colour: Colour | None = None
     size: Size | None = None
     first: Jpeg | None = None
@@ -307,6 +322,7 @@ def draw_degradation(
     common: Size | None = None,
     colour: bool = False,
     crop: Crop | None = None,
+    detail: Detail | None = None,
     strength: Strength = "standard",
 ) -> Degradation:
     """Draw the chains of n images.
@@ -318,6 +334,7 @@ def draw_degradation(
         common: Side to which the images are brought before they are coded (:func:`draw_size`).
         colour: Whether colour and light change, too.
         crop: Cuts of the network's input; ``None`` resizes the whole images.
+        detail: Which image of a pair gets the other one's amount of detail, if any.
         strength: How strongly chains degrade.
     """
     chances = CHANCES[strength]
@@ -337,7 +354,7 @@ def draw_degradation(
         corner = rng.integers(0, len(noise_field(size)) - size + 1, (n, 2)).astype(np.int32)
         noise = Noise(uniform(rng, 1, chances.level, n), corner)
     last = draw_jpeg(rng, n, 0.8, chances.jpeg) if rng.random() < 0.4 else None
-    return Degradation(changed, common, first, resample, between, sharpening, crop, blur, noise, last)
+    return Degradation(detail, changed, common, first, resample, between, sharpening, crop, blur, noise, last)
 
 
 def pick(rng: np.random.Generator, *kernels: Kernel) -> Kernel:
@@ -348,6 +365,16 @@ def pick(rng: np.random.Generator, *kernels: Kernel) -> Kernel:
 def pick_up(rng: np.random.Generator) -> Kernel:
     """Draw a kernel for resizing to a larger side."""
     return pick(rng, "bilinear", "bicubic")
+
+
+@cache
+def detail_window(side: int) -> Floats:
+    """Return the weights of the pixels in the amount of detail, ``float32 [side, side]`` with the sum 1.
+
+    The face counts, and what is at the edge of a crop, which the network's input leaves out, does not.
+    """
+    line = np.hanning(side + 2)[1:-1] ** 2
+    return (np.outer(line, line) / line.sum() ** 2).astype(np.float32)
 
 
 @cache

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from deepfake_core.training.data.colour import GREY
 from deepfake_core.training.data.degrade.draws import (
+    DETAIL,
+    DETAIL_FACTORS,
+    DETAIL_FLOOR,
     Blur,
     Colour,
     Degradation,
@@ -20,6 +23,7 @@ from deepfake_core.training.data.degrade.draws import (
     Kernel,
     Resample,
     Sharpening,
+    detail_window,
     draw_degradation,
     draw_size,
     noise_field,
@@ -71,6 +75,9 @@ def degraded(images: Sequence[Image], chain: Degradation, size: int, place: int 
         Images ``uint8 [size, size, 3]`` RGB.
     """
     results = list(images)
+    if chain.detail is not None:
+        changed = ("real", "fake").index(chain.detail)
+        results[changed] = detailed(results[changed], results[1 - changed])
     if chain.colour is not None:
         results = recoloured(results, chain.colour, place)
     for number, image in enumerate(results):
@@ -91,6 +98,23 @@ def degraded(images: Sequence[Image], chain: Degradation, size: int, place: int 
             image = cv2.add(image, noise, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
         results[number] = coded(image, chain.last, place)
     return results
+
+
+def detailed(image: Image, like: Image) -> Image:
+    """Give an image the amount of detail of another one of the same size (:class:`Degradation`)."""
+    weights = GREY.reshape(1, 3)
+    lumas = [cv2.transform(picture.astype(np.float32), weights) for picture in (image, like)]
+    change, window = np.zeros(image.shape[:2], np.float32), detail_window(image.shape[0])
+    before = 0.0
+    for sigma in DETAIL:
+        radius = int(np.ceil(3 * sigma))
+        step = float(np.sqrt(sigma**2 - before**2))
+        soft = [cv2.GaussianBlur(luma, (2 * radius + 1, 2 * radius + 1), step) for luma in lumas]
+        bands = [luma - low for luma, low in zip(lumas, soft, strict=True)]
+        spread, wanted = (float(np.sqrt(np.vdot(np.square(band), window))) + DETAIL_FLOOR for band in bands)
+        change += (np.clip(wanted / spread, *DETAIL_FACTORS) - 1) * bands[0]
+        lumas, before = soft, sigma
+    return cv2.add(image, cv2.merge([change] * 3), dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def recoloured(images: Sequence[Image], colour: Colour, place: int) -> list[Image]:

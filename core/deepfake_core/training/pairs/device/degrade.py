@@ -17,15 +17,20 @@ from torch import Tensor
 
 from deepfake_core.training.data.colour import GREY
 from deepfake_core.training.data.degrade import (
+    DETAIL,
+    DETAIL_FACTORS,
+    DETAIL_FLOOR,
     Blur,
     Colour,
     Crop,
     Degradation,
+    Detail,
     Jpeg,
     Kernel,
     Noise,
     Resample,
     Sharpening,
+    detail_window,
     noise_field,
 )
 from deepfake_core.training.pairs.device import resample as kernels
@@ -41,6 +46,8 @@ def chain(draws: Degradation, side: int, size: int, parcel: Parcel) -> Operation
     The result is ``[2n, 3, size, size]``.
     """
     steps: list[Operation] = []
+    if draws.detail is not None:
+        steps.append(detailed(draws.detail, parcel))
     if draws.colour is not None:
         steps.append(coloured(draws.colour, parcel, pictures=2))
     if draws.size is not None:
@@ -70,6 +77,28 @@ def in_turn(steps: Sequence[Operation]) -> Operation:
         for step in steps:
             images = step(images)
         return images
+
+    return run
+
+
+def detailed(of: Detail, parcel: Parcel) -> Operation:
+    """Return the change that gives one picture of each pair the amount of detail of the other."""
+    steps = np.sqrt(np.diff(np.square(DETAIL), prepend=0)).astype(np.float32)
+    weights = [parcel.add(kernels.gaussians(steps[place : place + 1])) for place in range(len(DETAIL))]
+
+    def run(images: Tensor) -> Tensor:
+        real, fake = images.chunk(2)
+        changed, like = (real, fake) if of == "real" else (fake, real)
+        luma = (torch.cat([changed, like]) * _grey(images.device)[:, None, None]).sum(1, keepdim=True)
+        change, window = torch.zeros_like(luma[: len(changed)]), _window(luma.shape[-1], images.device)
+        for weight in weights:
+            soft = kernels.blur(luma, weight().expand(len(luma), -1))
+            band = luma - soft
+            spread, wanted = (band.square() * window).sum((2, 3), keepdim=True).sqrt_().add_(DETAIL_FLOOR).chunk(2)
+            change.addcmul_((wanted / spread).clamp_(*DETAIL_FACTORS).sub_(1), band[: len(change)])
+            luma = soft
+        changed = (changed + change).clamp_(0, 255)
+        return torch.cat([changed, fake] if of == "real" else [real, changed])
 
     return run
 
@@ -172,6 +201,11 @@ def cut(draws: Crop, size: int, parcel: Parcel) -> Operation:
 @cache
 def _grey(device: torch.device) -> Tensor:
     return torch.tensor(GREY, dtype=torch.float32, device=device)
+
+
+@cache
+def _window(side: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(detail_window(side)).to(device)
 
 
 @cache

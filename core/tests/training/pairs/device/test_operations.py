@@ -107,6 +107,8 @@ CHAINS = {
     ),
     "blur": Degradation(blur=Blur(np.array([0.4, 1.5], np.float32))),
     "noise": Degradation(noise=Noise(np.array([2, 8], np.float32), np.array([[3, 50], [200, 0]], np.int32))),
+    "detail of the real": Degradation(detail="real"),
+    "detail of the fake": Degradation(detail="fake"),
     "smaller": Degradation(size=Size(48, "bicubic", "bilinear")),
     "larger": Degradation(size=Size(176, "area", "bicubic")),
     "sharpening": Degradation(
