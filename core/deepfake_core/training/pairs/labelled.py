@@ -39,6 +39,7 @@ class Labelled:
         kinds: Kind → source → weight within the kind; each has the sum 1.
         shares: Share of each kind, with the sum 1.
         unpaired: Number of the fakes that are left out, by source.
+        lowered: Share of all pairs that a kind would have without the limit of its visits, where it has less.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Labelled:
         beside = {name: [name] for name in reals & fakes}
         beside |= shared_reals(reals, fakes, {name: kind.beside for name, kind in kind_of.items()})
         self.unpaired = {name: int((of_fake == code[name]).sum()) for name in sorted(fakes - beside.keys())}
+        self.lowered: dict[str, float] = {}
         self._parts: dict[str, slice] = {}
         self.kinds: dict[str, dict[str, float]] = {}
         shares: dict[str, float] = {}
@@ -105,6 +107,11 @@ class Labelled:
         chance = max(self.chance[self._parts[name]].max() for name in self.kinds[kind])
         return float(chance / self.shares[kind])
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources of the fakes that are drawn."""
+        return tuple(name for kind, sources in self.kinds.items() if self.shares[kind] for name in sources)
+
     def count(self, source: str) -> int:
         """Return the number of fakes of a source."""
         return len(self.rows[self._parts[source]])
@@ -128,7 +135,9 @@ class Labelled:
             for name, weight in sources.items():
                 times = "" if drawn is None else f", each drawn {of_kind * weight * drawn / self.count(name):.3g} times"
                 parts.append(f"{name} ({self.count(name):,}{times})")
-            yield f"labelled fakes of {kind}: {of_kind:.1%} of the pairs: {', '.join(parts)}"
+            named = "" if self.kinds.keys() == {OTHERS} else f" of {kind}"
+            lowered = f", not {self.lowered[kind]:.1%} because of pairs.visits" if kind in self.lowered else ""
+            yield f"labelled fakes{named}: {of_kind:.1%} of the pairs{lowered}: {', '.join(parts)}"
         if self.unpaired:
             found = ", ".join(f"{name} ({count:,})" for name, count in self.unpaired.items())
             yield (
