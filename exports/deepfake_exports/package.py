@@ -45,4 +45,5 @@ def export_package(detector: LoadedDetector, format: str, precision: str, out: P
         files = {format: artefact, "safetensors": weights}
         if format in WEIGHTS_FILE:
             files[WEIGHTS_FILE[format]] = artefact.with_suffix(".bin")
-        return write_package(out, manifest, files)
+        groups = detector.package.groups_file() if detector.package else None
+        return write_package(out, manifest, files, groups)

@@ -253,6 +253,8 @@ class ModelManifest(Frozen):
             "this cell was manipulated"; then what else the network returns, float32 [N, …].
         metrics: Measured results, each keyed by dataset and split.
         files: Artefacts by format; empty in the copy that is embedded in an artefact.
+        training_groups: File with hashes of the groups that the model was trained and validated on; ``None`` where it
+            is not known, and in the embedded copy.
     """
 
     schema_version: Literal[1] = 1
@@ -272,10 +274,16 @@ class ModelManifest(Frozen):
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     files: dict[str, FileRef] = {}
+    training_groups: FileRef | None = None
+
+    @property
+    def references(self) -> tuple[FileRef, ...]:
+        """All files of the package beside its manifest."""
+        return (*self.files.values(), *([self.training_groups] if self.training_groups else []))
 
     def embedded(self) -> Self:
         """Return the copy that is stored in an artefact: without the list of files, which would hold its own hash."""
-        return self.model_copy(update={"files": {}})
+        return self.model_copy(update={"files": {}, "training_groups": None})
 
 
 def manifest_of(

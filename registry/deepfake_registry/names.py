@@ -67,7 +67,7 @@ def check_paths(manifest: ModelManifest, source: str) -> None:
     Raises:
         ArtifactCorrupt: A path is absolute or a URL, leads out of the folder, or is the manifest's own.
     """
-    for reference in manifest.files.values():
+    for reference in manifest.references:
         if not is_safe_path(reference.path) or reference.path.lower() == MANIFEST_FILE:
             raise ArtifactCorrupt(
                 f"{source}: lists the file {reference.path!r}, which does not lie in the folder of the model; refused"

@@ -34,7 +34,7 @@ class Published:
     @property
     def files(self) -> list[FileRef]:
         """Files of this version, each content once."""
-        return unique(self.manifest.files.values())
+        return unique(self.manifest.references)
 
 
 def manifest_path(name: str, version: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from deepfake_registry.errors import ArtifactCorrupt, DeepfakeError, RegistryError
 from deepfake_registry.manifest import FileRef
 from deepfake_registry.names import is_name, is_safe_path, split_reference
+from deepfake_registry.store.index import describe
 from deepfake_registry.store.local import LocalStorage
 from deepfake_registry.store.opening import open_registry, open_storage
 from deepfake_registry.store.registry import Registry
+from deepfake_registry.store.upkeep import collect, verify
 
 
 def blob_of(registry, content):
@@ -45,6 +48,26 @@ def test_what_is_pushed_can_be_read_and_pulled(registry, package, tmp_path):
     }
     (report,) = registry.reports(found)
     assert registry.read_report(found, report) == b'{"a": 1}'
+
+
+def test_the_list_of_training_groups_goes_with_the_model(registry, package, tmp_path):
+    reference = FileRef(path="tiny.groups.bin", sha256=hashlib.sha256(b"groups").hexdigest(), size_bytes=6)
+    folder = package(training_groups=reference)
+    with pytest.raises(ArtifactCorrupt, match=r"tiny\.groups\.bin"):
+        registry.push(folder)
+    (folder / "tiny.groups.bin").write_bytes(b"groups")
+    published, _ = registry.push(folder)
+    assert registry.fetch(reference).read_bytes() == b"groups"
+    assert (registry.pull(published, tmp_path / "pulled") / "tiny.groups.bin").read_bytes() == b"groups"
+    assert not collect(registry, grace=timedelta(0), delete=True).files
+    assert verify(registry).blobs == 3
+    blob_of(registry, b"groups").write_bytes(b"others")
+    assert any("sha256" in problem for problem in verify(registry).problems)
+    entry = describe(registry, "tiny", "1", [])
+    assert (entry.training_groups, entry.size_bytes) == (reference, 6 + entry.files["onnx"].size_bytes)
+    outside = package("2", training_groups=reference.model_copy(update={"path": "../tiny.groups.bin"}))
+    with pytest.raises(ArtifactCorrupt, match="does not lie in the folder"):
+        registry.push(outside)
 
 
 def test_the_layout_is_the_documented_one(registry, package):

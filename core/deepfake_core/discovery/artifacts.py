@@ -26,6 +26,9 @@ from deepfake_registry.published import inside, read_manifest
 ENSEMBLE_FILE = "ensemble.json"
 """Name of the file in a folder that :meth:`deepfake_core.ensemble.ensemble.Ensemble.save` wrote."""
 
+GROUPS_SUFFIX = ".groups.bin"
+"""End of the name of the file with the hashes of what trained the model of a package."""
+
 RUN_MODEL = "model"
 """Name of the folder in which a training run packages its model."""
 
@@ -109,11 +112,23 @@ class Package:
         weights = self._file(WEIGHTS_FILE[format], verify) if format in WEIGHTS_FILE else None
         return Artifact(found[0], format, found[1], self.manifest, *(weights or ()))
 
+    def groups_file(self) -> Path | None:
+        """Return the verified file with the hashes of what trained the model; ``None`` if the package has none.
+
+        Raises:
+            ArtifactCorrupt: The file is missing, differs from its recorded size or sha256, or lies outside of the
+                package.
+        """
+        reference = self.manifest.training_groups
+        return None if reference is None else self._fetched(reference, verify=True)
+
     def _file(self, key: str, verify: bool) -> tuple[Path, str] | None:
         """Return the path of a file of the manifest, and its sha256; ``None`` if it is not listed."""
         reference = self.manifest.files.get(key)
-        if reference is None:
-            return None
+        return None if reference is None else (self._fetched(reference, verify=verify), reference.sha256)
+
+    def _fetched(self, reference: FileRef, *, verify: bool) -> Path:
+        """Return the path of a file that the manifest refers to."""
         path = inside(self.folder, reference)
         if not path.is_file():
             raise ArtifactCorrupt(f"{path}: missing, though the manifest lists it; install the package again")
@@ -122,7 +137,7 @@ class Package:
             raise ArtifactCorrupt(f"{path}: {size} bytes, expected {reference.size_bytes}; install the package again")
         if verify and sha256_file(path) != reference.sha256:
             raise _other_content(path)
-        return path, reference.sha256
+        return path
 
 
 def is_path(name_or_path: str | os.PathLike[str]) -> bool:
@@ -186,7 +201,9 @@ def check_package_folder(folder: str | Path) -> None:
         raise DeepfakeError(f"{folder}: holds other files, and no packaged model; name a new or an empty folder")
 
 
-def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[str, Path]) -> Package:
+def write_package(
+    folder: str | Path, manifest: ModelManifest, files: Mapping[str, Path], groups: Path | None = None
+) -> Package:
     """Write a packaged model, and replace an older one in the same folder.
 
     Files are named by their content, and the manifest is written last. A reader therefore finds either the old model or
@@ -194,8 +211,10 @@ def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[st
 
     Args:
         folder: Folder of the package; it is created if it does not exist.
-        manifest: Description of the model; its ``files`` are replaced.
+        manifest: Description of the model; its ``files`` and ``training_groups`` are replaced.
         files: Mapping of format → artefact, which is copied.
+        groups: File with the hashes of what trained the model, which is copied
+            (:class:`~deepfake_core.discovery.training_groups.TrainingGroups`).
 
     Returns:
         The package, whose manifest lists the written files.
@@ -203,18 +222,24 @@ def write_package(folder: str | Path, manifest: ModelManifest, files: Mapping[st
     folder = Path(folder)
     references: dict[str, FileRef] = {}
     for format, file in files.items():
-        digest = sha256_file(file)
-        name = f"{manifest.name}-{digest[:12]}{file.suffix}"
-        with atomic_path(folder / name) as temporary:
-            shutil.copyfile(file, temporary)
-        references[format] = FileRef(path=name, sha256=digest, size_bytes=file.stat().st_size)
-    manifest = manifest.model_copy(update={"files": references})
+        references[format] = _copied(file, folder, manifest.name, file.suffix)
+    known = _copied(groups, folder, manifest.name, GROUPS_SUFFIX) if groups is not None else None
+    manifest = manifest.model_copy(update={"files": references, "training_groups": known})
     write_atomic(folder / MANIFEST_FILE, manifest.model_dump_json(indent=2) + "\n")
-    kept = {reference.path for reference in references.values()}
+    kept = {reference.path for reference in manifest.references}
     for stale in folder.glob(f"{manifest.name}-{'[0-9a-f]' * 12}.*"):
         if stale.name not in kept:
             stale.unlink()
     return Package(folder, manifest)
+
+
+def _copied(file: Path, folder: Path, name: str, suffix: str) -> FileRef:
+    """Copy a file into a package under a name that its content gives."""
+    digest = sha256_file(file)
+    target = folder / f"{name}-{digest[:12]}{suffix}"
+    with atomic_path(target) as temporary:
+        shutil.copyfile(file, temporary)
+    return FileRef(path=target.name, sha256=digest, size_bytes=file.stat().st_size)
 
 
 def join_packages(packages: Sequence[Package], folder: str | Path) -> Package:
@@ -230,9 +255,10 @@ def join_packages(packages: Sequence[Package], folder: str | Path) -> Package:
         ArtifactCorrupt: A file is missing or damaged.
     """
     first = packages[0]
+    groups: Path | None = None
     files: dict[str, tuple[Path, str]] = {}
     for package in packages:
-        if package.manifest.model_copy(update={"files": first.manifest.files}) != first.manifest:
+        if package.manifest.embedded() != first.manifest.embedded():
             raise DeepfakeError(f"{first.folder} and {package.folder}: are not the same model; push them one by one")
         for format in package.manifest.files:
             found = package._file(format, verify=True)
@@ -242,7 +268,8 @@ def join_packages(packages: Sequence[Package], folder: str | Path) -> Package:
                     f"{files[format][0]} and {found[0]}: are different files of the format {format}, and a version "
                     "has one of each; leave one of them out"
                 )
-    return write_package(folder, first.manifest, {format: path for format, (path, _) in files.items()})
+        groups = groups or package.groups_file()
+    return write_package(folder, first.manifest, {format: path for format, (path, _) in files.items()}, groups)
 
 
 def read_bare(path: str | Path) -> Artifact:

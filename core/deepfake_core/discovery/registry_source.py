@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deepfake_core.discovery.artifacts import Package, is_path
 
 if TYPE_CHECKING:
+    from deepfake_registry.manifest import FileRef
     from deepfake_registry.store.registry import Registry
 
 
@@ -28,10 +29,9 @@ class RegisteredPackage(Package):
         """Reference ``name@version``, which always denotes the same model."""
         return f"{self.manifest.name}@{self.manifest.version}"
 
-    def _file(self, key: str, verify: bool) -> tuple[Path, str] | None:  # noqa: ARG002 - what is fetched is verified
-        """Fetch and verify a file of the manifest, and return its local path and its sha256."""
-        reference = self.manifest.files.get(key)
-        return (self.registry.fetch(reference), reference.sha256) if reference is not None else None
+    def _fetched(self, reference: FileRef, *, verify: bool) -> Path:  # noqa: ARG002 - what is fetched is verified
+        """Fetch and verify a file that the manifest refers to, and return its local path."""
+        return self.registry.fetch(reference)
 
 
 def is_registered_name(name_or_path: str | os.PathLike[str]) -> bool:

@@ -26,6 +26,7 @@ from deepfake_registry.manifest import Calibration
 
 if TYPE_CHECKING:
     from deepfake_core.datasets import Dataset
+    from deepfake_core.discovery.training_groups import TrainingGroups
     from deepfake_core.explainers.base import Target
     from deepfake_core.explainers.sheets import HeatMap
     from deepfake_core.handle.results import FaceResult, Result
@@ -96,6 +97,12 @@ class Ensemble(Predictor):
         return cls(members, stored.weights, name=stored.name, calibration=stored.calibration, metrics=stored.metrics)
 
     @property
+    def training_groups(self) -> TrainingGroups | None:
+        from deepfake_core.discovery.training_groups import joined
+
+        return joined(member.training_groups for member in self.members)
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """Weights of the members; they sum to 1."""
         return tuple(self.manifest.config["weights"])
@@ -109,7 +116,7 @@ class Ensemble(Predictor):
         for member in self.members:
             member.close()
 
-    def fit(self, data: str | Path | Dataset, *, frames: int = 16) -> Self:
+    def fit(self, data: str | Path | Dataset, *, frames: int = 16, allow_seen: bool = False) -> Self:
         """Choose weights and calibration on labelled data that no member was trained on.
 
         :func:`deepfake_core.ensemble.fit.fit_weights` gives the weights; the combined logit is calibrated as that of a
@@ -119,14 +126,15 @@ class Ensemble(Predictor):
         Args:
             data: Dataset, or how to open one: ``"NAME:PATH?option=value"``.
             frames: Number of frames to judge of each video.
+            allow_seen: Whether members may have been trained on groups of the data, so far as their packages tell.
 
         Raises:
-            TrainingDataError: The data is empty or has one class; or a member ranks reals above fakes, so that its
-                labels or those of the data are swapped.
+            TrainingDataError: A member was trained on groups of the data; the data is empty or has one class; or a
+                member ranks reals above fakes, so that its labels or those of the data are swapped.
         """
         from deepfake_core.ensemble.fit import fitted
 
-        weights, calibration, metrics = fitted(self, self.members, data, frames)
+        weights, calibration, metrics = fitted(self, self.members, data, frames, allow_seen=allow_seen)
         manifest = ensemble_manifest(self.members, weights, self._cuts, self.manifest.name, calibration, metrics)
         self.runtime = EnsembleRuntime(self.members, self._cut_of, manifest)
         self.manifest = manifest

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.manifest import manifest_hash
+from deepfake_core.data.seen import refuse_seen, seen_by
 from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.ensemble.runtime import MEMBERS
@@ -59,7 +60,12 @@ class Rows:
 
 
 def fitted(
-    ensemble: Predictor, members: Sequence[Predictor], data: str | Path | Dataset, frames: int
+    ensemble: Predictor,
+    members: Sequence[Predictor],
+    data: str | Path | Dataset,
+    frames: int,
+    *,
+    allow_seen: bool = False,
 ) -> tuple[tuple[float, ...], Calibration, dict[str, Any]]:
     """Fit an ensemble on labelled data, see :meth:`~deepfake_core.ensemble.ensemble.Ensemble.fit`.
 
@@ -68,15 +74,17 @@ def fitted(
         members: Members of the ensemble.
         data: Labelled dataset, or its path.
         frames: Number of frames to judge of each video file.
+        allow_seen: Whether members may have been trained on groups of the data.
 
     Returns:
         Weights of the members, which sum to 1; calibration; and metrics of the fit for the manifest.
 
     Raises:
-        TrainingDataError: The data lack a class, a member ranks them the wrong way round, or no member is better than
-            chance.
+        TrainingDataError: A member was trained on groups of the data; the data lack a class, a member ranks them the
+            wrong way round, or no member is better than chance.
     """
     dataset = open_dataset(data) if isinstance(data, str | Path) else data
+    seen = _seen_before(members, dataset, allow_seen=allow_seen)
     rows = _rows(ensemble, len(members), dataset, frames)
     said = _check(rows, members, dataset)
     weights = fit_weights(rows.logit, rows.fake, rows.family)
@@ -87,7 +95,7 @@ def fitted(
     weights /= weights.sum()
     name = f"{dataset.root.name or dataset.root}: {len(rows.fake)} faces"
     facts = _of(dataset, rows)
-    said = [*_fitted_on_before(members, facts["data_sha256"], dataset), *said]
+    said = [*_fitted_on_before(members, seen, facts["data_sha256"], dataset), *said]
     for sentence in said:
         log.warning("%s", sentence)
     logit = rows.logit @ weights
@@ -170,14 +178,28 @@ def _check(rows: Rows, members: Sequence[Predictor], dataset: Dataset) -> list[s
     return said
 
 
-def _fitted_on_before(members: Sequence[Predictor], data_sha256: str, dataset: Dataset) -> list[str]:
-    """Return a sentence about each member that was trained on, or calibrated on, the whole dataset."""
-    return [
+def _seen_before(members: Sequence[Predictor], dataset: Dataset, *, allow_seen: bool) -> list[str]:
+    """Refuse data on which a member was trained; return a sentence for each member, empty where it has seen nothing."""
+    sentences = []
+    for member, seen in zip(members, seen_by(members, dataset), strict=True):
+        name, remedy = f"{member.manifest.name} {member.manifest.version}", "fit on pictures that no member has seen"
+        said = refuse_seen(name, seen, str(dataset.root), "fitting an ensemble", remedy, allow_seen=allow_seen)
+        if not seen.known:
+            log.warning("%s", said)
+        sentences.append(said if seen.known else "")
+    return sentences
+
+
+def _fitted_on_before(members: Sequence[Predictor], seen: list[str], data_sha256: str, dataset: Dataset) -> list[str]:
+    """Return a sentence about each member that was trained or calibrated on the dataset."""
+    said = [
         f"{member.manifest.name} {member.manifest.version} was trained or calibrated on {dataset.root}, so that it "
         "looks too good there and weighs too much; fit on pictures that no member has seen"
-        for member in members
         if data_sha256 in member.manifest.calibration.fitted_on_sha256
+        else sentence
+        for member, sentence in zip(members, seen, strict=True)
     ]
+    return [sentence for sentence in said if sentence]
 
 
 def _aucs(rows: Rows, weights: Floats, members: Sequence[Predictor]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.datasets import Dataset
     from deepfake_core.discovery.artifacts import Artifact, Package
+    from deepfake_core.discovery.training_groups import TrainingGroups
     from deepfake_core.inputs.decode import PictureSource
 
 
@@ -39,7 +40,7 @@ class LoadedDetector(Predictor):
         spec: Record of the plugin; ``None`` for a bare file whose architecture no installed plugin offers: it can run,
             but be neither trained nor exported.
         runtime: Runtime that executes the network.
-        package: Package that the model came from.
+        package: Package that the model came from; ``None`` for a bare file.
         artifacts: Model files that run, verified.
         origin: Arguments of :func:`deepfake_core.load` that give the same weights again.
         repository: Repository of the Hugging Face Hub that the weights came from.
@@ -63,7 +64,16 @@ class LoadedDetector(Predictor):
         self.origin = dict(origin or {})
         self.repository = repository
         self.load_ms = dict(load_ms or {})
-        self._package = package
+        self.package = package
+
+    @cached_property
+    def training_groups(self) -> TrainingGroups | None:
+        from deepfake_core.discovery.training_groups import TrainingGroups, read_groups
+
+        if self.manifest.weights == "untrained":
+            return TrainingGroups.of((), ())
+        file = self.package.groups_file() if self.package is not None else None
+        return read_groups(file) if file is not None else None
 
     def _run(self, cuts: Sequence[NDArray[np.uint8]]) -> Outputs:
         return self.runtime.run(cuts[0])
@@ -97,7 +107,7 @@ class LoadedDetector(Predictor):
         network: nn.Module
         if self.runtime.name == "torch":
             network = self.runtime.network  # type: ignore[attr-defined]
-        elif self._package is not None and (weights := self._package.artifact("safetensors", verify=False)) is not None:
+        elif self.package is not None and (weights := self.package.artifact("safetensors", verify=False)) is not None:
             network = import_torch("load_network")(self.detector, weights)
         else:
             raise WeightsUnavailable(

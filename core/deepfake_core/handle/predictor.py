@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from deepfake_core.contract.repository import Repository
     from deepfake_core.contract.specs import DetectorSpec
     from deepfake_core.discovery.artifacts import Artifact
+    from deepfake_core.discovery.training_groups import TrainingGroups
     from deepfake_core.explainers.base import Target
     from deepfake_core.explainers.sheets import HeatMap
     from deepfake_core.handle.explanation import Explanation
@@ -100,6 +101,11 @@ class Predictor(ABC):
         self._preparers: dict[tuple[tuple[str, object], ...], Preparer] = {}
         self._pools: dict[int, ThreadPoolExecutor] = {}
         renew_after_fork(self)
+
+    @property
+    def training_groups(self) -> TrainingGroups | None:
+        """Hashes of what trained and validated the model; ``None`` where its package has none."""
+        return None
 
     def __repr__(self) -> str:
         manifest = self.manifest

@@ -17,10 +17,12 @@ from torch import nn
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.data.manifest import held_out_hashes
+from deepfake_core.data.seen import refuse_seen
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.discovery.artifacts import Package, read_package
+from deepfake_core.discovery.training_groups import Seen
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.load import load
@@ -44,6 +46,7 @@ from deepfake_core.training.recipes.deadline import seconds_until
 from deepfake_core.training.runs.entries import advice_of, entry_of
 from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir, refuse_leftovers
+from deepfake_core.training.shortcuts.drawn import audit_run
 from deepfake_core.training.trackers.opening import open_trackers
 from deepfake_core.training.workers import end_while_starting
 from deepfake_registry.provenance import SourceTerms
@@ -78,6 +81,7 @@ def train(
     on_validation: Callable[[int, dict[str, float]], None] | None = None,
     stop_at: str | datetime | None = None,
     minutes: float | None = None,
+    allow_seen: bool = False,
 ) -> Package:
     """Train a detector, package the model, test it once, and draw overlays of validation samples.
 
@@ -107,13 +111,15 @@ def train(
             greatest one: a time of the day such as ``"20:30"``, or a date with a time. The schedules come to their ends
             by then. It belongs to this call: a run that is resumed needs it again.
         minutes: The same, in minutes from the beginning of this call.
+        allow_seen: Whether ``start`` may have been trained on groups that validate this run.
 
     Returns:
         The package in ``run_dir/model``.
 
     Raises:
         MissingExtra: Packages are missing; one message names all of them. Nothing has been written.
-        TrainingDataError: The data are unusable; the message says why.
+        TrainingDataError: The data are unusable, or ``start`` was trained on what is to validate this run; the message
+            says why.
         WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
         DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, the loss is
             not finite, or there is no time left to train.
@@ -168,6 +174,8 @@ def train(
         )
         run.record_images(training_data.first_names, training_data.rejected)
         training_data.check(recipe)
+        if start is not None:
+            _check_start(start, training_data, recipe, allow_seen=allow_seen)
         tested = None
         if accelerator.is_main_process and test is not False:
             tested = test_samples(dataset, testing)
@@ -186,6 +194,8 @@ def train(
             for said in teacher.warnings:
                 log.warning("%s", said)
             log.info("%s", teacher.cost(recipe.batch_size))
+        if accelerator.is_main_process:
+            audit_run(training_data.training, recipe, run)
         seed_everything(recipe.seed)
         tracker = open_trackers(track, run)
         tracker.start(settings, _step_of(run) if run.resumed else 0)
@@ -292,6 +302,22 @@ def _conclude(
             error,
             run.folder,
         )
+
+
+def _check_start(start: LoadedDetector, training_data: TrainingData, recipe: TrainRecipe, *, allow_seen: bool) -> None:
+    """Refuse validation samples on which the weights were trained that the run starts from."""
+    known, held = start.training_groups, training_data.validated
+    said = refuse_seen(
+        f"{start.manifest.name} {start.manifest.version}",
+        Seen(0, 0, known=False) if known is None else known.seen(held.groups(), held.files()),
+        "the validation data",
+        "selecting and calibrating weights",
+        "hold out what it has not seen (with the groups of its own training data and the same validation_share or a "
+        "smaller one; or other data by --valid)",
+        allow_seen=allow_seen or recipe.overfit is not None,
+    )
+    if said:
+        log.warning("%s", said)
 
 
 def _copy_weights(start: LoadedDetector, network: nn.Module) -> None:

@@ -34,7 +34,8 @@ def train_detector(
         run_dir: Folder of the run.
         **options: Further arguments of :func:`deepfake_core.training.run.train`: ``valid``, ``test``, ``device``,
             ``cache_dir``, ``track``, ``resume``, ``download``, ``terms``, ``on_validation``, ``stop_at`` and
-            ``minutes``, which end it on time, and ``start``, a loaded detector whose weights the training starts from.
+            ``minutes``, which end it on time, and ``start``, a loaded detector whose weights the training starts from,
+            with ``allow_seen``.
 
     Returns:
         The trained detector, loaded from the package in ``run_dir/model``.

@@ -16,6 +16,7 @@ from PIL import Image
 from deepfake_core import load
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets.opening import open_dataset
+from deepfake_core.discovery.training_groups import TrainingGroups
 from deepfake_core.ensemble.ensemble import MEMBERS, Ensemble
 from deepfake_core.ensemble.fit import fit_weights
 from deepfake_core.ensemble.runtime import CERTAIN, bounded
@@ -214,6 +215,22 @@ def test_a_member_that_was_fitted_on_the_same_data_is_named(tmp_path: Path) -> N
     together = Ensemble([member(0), member(1, calibration=seen)]).fit(data)
     (said,) = together.manifest.metrics["fit"]["warnings"]
     assert said.startswith("channel1 0 was trained or calibrated on")
+
+
+def test_a_member_that_was_trained_on_the_data_is_refused(tmp_path: Path) -> None:
+    data = coloured(tmp_path / "seen", noisy(40, (60, 60, 0)))
+    groups = [sample.group for sample in open_dataset(data)]
+    members = [member(0), member(1)]
+    members[0].training_groups = TrainingGroups.of([], groups[:3])
+    members[1].training_groups = TrainingGroups.of(groups[:7], [])
+    together = Ensemble(members)
+    assert together.training_groups is not None
+    assert len(together.training_groups.trained) == 7
+    with pytest.raises(TrainingDataError, match=r"channel1 0 was trained on 7 of the \d+ groups of .*seen, such as"):
+        together.fit(data)
+    first, second = together.fit(data, allow_seen=True).manifest.metrics["fit"]["warnings"]
+    assert "channel0 0 was selected and calibrated on 3 of the" in first
+    assert "channel1 0 was trained on 7" in second
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from crop_stores import write_faces
 
 from deepfake_core import load
 from deepfake_core.contract.recipe import Phase, Schedule, TrainRecipe
-from deepfake_core.errors import DeepfakeError
+from deepfake_core.errors import DeepfakeError, TrainingDataError
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.training.train import train_detector
 
@@ -59,3 +60,18 @@ def test_training_starts_from_initial_weights_or_a_model_and_is_not_lost_where_i
     wide = load("tiny", untrained=True, config={"width": 4})
     with pytest.raises(DeepfakeError, match="another network than the one to train"):
         wide.train(faces, STILL, tmp_path / "wide", start=detector, **options)
+    # The package says what it was trained on, and no later run validates on it.
+    known = anew.training_groups
+    assert known is not None
+    assert known.complete
+    assert len(known.trained) + len(known.validated) == 6
+    assert len(known.trained_files) == 2 * len(known.trained), "the files were read when their faces were cut"
+    assert not list((tmp_path / "anew").glob("*groups*")), "the list is in the package alone"
+    assert on.training_groups is not None
+    assert on.training_groups.complete == (detector.manifest.weights == "untrained")
+    more = STILL.model_copy(update={"validation_share": 0.9})
+    with pytest.raises(TrainingDataError, match=r"was trained on \d of the \d+ groups of the validation.*--allow-seen"):
+        anew.train(faces, more, tmp_path / "refused", start=anew, **options)
+    copies = Path(shutil.copytree(faces, tmp_path / "copies"))  # other groups, the same files
+    with pytest.raises(TrainingDataError, match=r"groups of the validation data, such as copies/"):
+        anew.train(copies, more, tmp_path / "copied", start=anew, **options)

@@ -20,6 +20,7 @@ class Entry(Frozen):
         summary: Summary in the manifest.
         license: Licence in the manifest.
         files: Format → file of the model.
+        training_groups: File with hashes of what the model was trained and validated on, where it has one.
         aliases: Aliases that point at this version.
         signatures: Number of its signatures, by any key; none has been checked.
         reports: Hex sha256 of the benchmark reports that are kept with this version.
@@ -34,6 +35,7 @@ class Entry(Frozen):
     summary: str
     license: str
     files: dict[str, FileRef]
+    training_groups: FileRef | None = None
     aliases: tuple[str, ...]
     signatures: int
     reports: tuple[str, ...]
@@ -41,7 +43,8 @@ class Entry(Frozen):
     @property
     def size_bytes(self) -> int:
         """Total size of its files, in bytes."""
-        return sum(file.size_bytes for file in self.files.values())
+        groups = [self.training_groups] if self.training_groups else []
+        return sum(file.size_bytes for file in [*self.files.values(), *groups])
 
 
 class Index(Frozen):
@@ -103,6 +106,7 @@ def describe(registry: Registry, name: str, version: str, aliases: list[str]) ->
         summary=manifest.summary,
         license=manifest.license,
         files=manifest.files,
+        training_groups=manifest.training_groups,
         aliases=tuple(aliases),
         signatures=len(registry.signatures(published)),
         reports=tuple(registry.reports(published)),

@@ -221,7 +221,7 @@ class Registry:
         """
         with new_folder(folder) as half:
             storage = LocalStorage(half)
-            for file in published.manifest.files.values():
+            for file in published.manifest.references:
                 self.blobs.copy_to(storage, file.path, file)
             storage.create(MANIFEST_FILE, published.text)
         return Path(folder)

@@ -141,6 +141,9 @@ Track = Annotated[
     ),
 ]
 Smoke = Annotated[bool, typer.Option("--smoke-run", help="Train for a few steps only, to check that everything works.")]
+AllowSeen = Annotated[
+    bool, typer.Option("--allow-seen", help="Allow data on which a model was trained, as far as its package tells.")
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deepfake_bench.cli import completion
-from deepfake_bench.cli.models import model_of, run_of
-from deepfake_bench.cli.output.options import Backend, BackendOption, Device, Threads
+from deepfake_bench.cli.models import model_of
+from deepfake_bench.cli.output.options import AllowSeen, Backend, BackendOption, Device, Threads
 from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ def ensemble(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the ensemble in results and reports.")
     ] = "ensemble",
+    allow_seen: AllowSeen = False,
     backend: BackendOption = Backend.auto,
     device: Device = "auto",
     threads: Threads = None,
@@ -59,40 +59,11 @@ def ensemble(
     loaded = [load(model_of(member), backend=backend.value, device=device, threads=threads) for member in members]
     combined = Ensemble(loaded, name=name)
     if data is not None:
-        seen = _seen(members, data)  # before the judging, which takes long
-        combined.fit(data)
+        combined.fit(data, allow_seen=allow_seen)
     folder = combined.save(out)
     _show(combined)
-    if data is not None:
-        for member, said in zip(combined.members, seen, strict=True):
-            fit_says_so = f"{member.manifest.name} {member.manifest.version} was trained"
-            if said and not any(one.startswith(fit_says_so) for one in combined.manifest.metrics["fit"]["warnings"]):
-                typer.echo(f"warning: {printable(said)}", err=True)
     # With a separator at its end it is taken for a path, whatever the folder is called.
     typer.echo(f"wrote {folder}; use it as --detector {folder}/")
-
-
-def _seen(members: list[str], data: str) -> list[str]:
-    """Return a sentence for each member that is a run and was trained on files of the data; empty for the others."""
-    from deepfake_core.datasets.opening import open_dataset
-    from deepfake_core.errors import MissingExtra
-    from deepfake_core.training.runs.stored import seen_by_run
-
-    dataset = open_dataset(data)
-    total = sum(1 for _ in dataset)
-    said: list[str] = []
-    for member in members:
-        count = 0
-        if (run := run_of(member)) is not None:
-            with suppress(MissingExtra):  # the base install has no reader of a run's settings
-                count = seen_by_run(run, dataset)
-        said.append(
-            f"{member} was trained, validated or tested on {count} of the {total} files of {data}, so that it looks "
-            "too good there and weighs too much; fit on files that no member has seen"
-            if count
-            else ""
-        )
-    return said
 
 
 def _show(combined: Ensemble) -> None:

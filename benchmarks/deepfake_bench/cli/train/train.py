@@ -11,6 +11,7 @@ import typer
 
 from deepfake_bench.cli.models import trained_model
 from deepfake_bench.cli.output.options import (
+    AllowSeen,
     CacheDir,
     Changes,
     Device,
@@ -80,6 +81,7 @@ def train(
         str | None,
         typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
     ] = None,
+    allow_seen: AllowSeen = False,
     stop_at: Annotated[
         str | None,
         typer.Option(
@@ -138,6 +140,7 @@ def train(
         cache_dir=cache_dir,
         resume=resume,
         start=trained_model(start) if start else None,
+        allow_seen=allow_seen,
         download=download,
         terms=read_terms(sources) if sources else (),
         tries=real[1] if smoke_run else None,

@@ -175,6 +175,7 @@ class CropStore:
         source_names: Names of the sources.
         group_names: Names of the groups.
         family_names: Names of the families.
+        origin_names: Names of the files: paths that begin at the dataset's folder, with ``!member`` in an archive.
 
     Raises:
         TrainingDataError: The folder contains no complete store, or the file is no whole pack.
@@ -218,7 +219,7 @@ class CropStore:
         self.frames, self.boxes, self.sizes = (self._columns[name] for name in ("frame", "box", "size"))
         self.origins = self._columns["origin"]
         self.source_names, self.group_names, self.family_names = names["source"], names["group"], names["family"]
-        self._persons, self._origins = names["persons"], names["origin"]
+        self._persons, self.origin_names = names["persons"], names["origin"]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CropStore, (self.folder,)  # memory maps and open files cannot be sent
@@ -280,7 +281,7 @@ class CropStore:
 
     def origin(self, row: int) -> str:
         """Return the name of the dataset's file that a row was made from, with the number of the frame for a video."""
-        name = self._origins[int(self.origins[row])]
+        name = self.origin_names[int(self.origins[row])]
         return f"{name} frame {self.frames[row]}" if self._columns["moving"][row] else name
 
     def identities(self, row: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from deepfake_core.contract.training_set import TrainingSet
 from deepfake_core.data.crops.cutter import NO_FACE
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.labels import some
+from deepfake_core.discovery.training_groups import TrainingGroups
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.augment import Augment
 from deepfake_core.training.data.batches import Batches, Feed
@@ -39,7 +40,8 @@ class TrainingData:
         counts: Number of pictures of each source and class that are used: ``(source, fake)`` → number.
         content: Hexadecimal SHA-256 over everything that was prepared: files, faces and labels.
         files: Number of files that were examined, whether or not they are used.
-        identity: Groups and identities of training and validation, which no test sample may share.
+        trained: Groups, identities and files of the training samples.
+        validated: Those of the validation samples.
         first_names: Names of the first training pictures, for the log.
         rejected: Names of the files that were left out, with the reason.
         device_augment: Function that returns the augmentation that runs on a device; ``None`` where the loading
@@ -55,7 +57,8 @@ class TrainingData:
     counts: Mapping[tuple[str, int], int]
     content: str
     files: int
-    identity: SplitIdentity
+    trained: SplitIdentity
+    validated: SplitIdentity
     first_names: Sequence[str] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     device_augment: Callable[[torch.device], Augment] | None = None
@@ -66,6 +69,17 @@ class TrainingData:
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of the validation samples; only runs with the same fingerprint can be compared."""
         return fingerprint("\n".join(self.validation.names), self.validation.fake)
+
+    @property
+    def identity(self) -> SplitIdentity:
+        """Groups and identities of training and validation, which no test sample may share."""
+        return self.trained | self.validated
+
+    def groups(self) -> TrainingGroups:
+        """Return the hashes of what the run trains and validates on, which its package keeps."""
+        splits = (self.trained, self.validated)
+        files = ((content for _, content in split.files()) for split in splits)
+        return TrainingGroups.of(*(split.groups() for split in splits), *files)
 
     def summary(self, dataset: Dataset) -> dict[str, Any]:
         """Return what ``data.json`` of the run states about the samples of ``dataset``."""

@@ -163,7 +163,7 @@ class RunRecord:
         found = {format: package.artifact(format) for format in package.manifest.files}
         files = {format: artifact.path for format, artifact in found.items() if artifact is not None}
         folder = self.best_folder(entry.key)
-        write_package(folder, package.manifest, files)
+        write_package(folder, package.manifest, files, package.groups_file())
         write_atomic(folder / PROMOTION, entry.model_dump_json(indent=2) + "\n")
 
     def _outcome(self, entry: RunEntry, before: RunEntry | None, record: Record) -> Promotion:

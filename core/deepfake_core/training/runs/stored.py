@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +13,9 @@ from deepfake_core.contract.recipe import OF_MACHINE, TrainRecipe
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.recipes.settings import validated
 from deepfake_core.training.runs.files import first_line
-from deepfake_registry.files import sha256_file
 
 if TYPE_CHECKING:
-    from deepfake_core.datasets import Dataset, Sample
+    pass
 
 
 @dataclass(frozen=True)
@@ -60,43 +57,6 @@ def read_run(run_dir: Path) -> StoredRun | None:
         recipe=validated(TrainRecipe, stored["recipe"], str(path)),
         **{name: stored[name] for name in ("data", "valid", "test") if stored.get(name)},
     )
-
-
-def seen_by_run(run_dir: Path, dataset: Dataset) -> int:
-    """Return how many samples of a dataset are among those that a run was trained, validated or tested on.
-
-    Files are the same where they have the same place, or the same content. Of data that can no longer be opened by
-    the name that the run has for them, nothing is known.
-
-    Args:
-        run_dir: Folder of the run; one without settings was trained on nothing.
-        dataset: Dataset to look for.
-    """
-    from deepfake_core.datasets.opening import open_dataset
-
-    stored = read_run(run_dir)
-    places: set[tuple[str, str]] = set()
-    sizes: dict[int, list[Path]] = {}
-    for address in (stored.data, stored.valid, stored.test) if stored else ():
-        with suppress(DeepfakeError):
-            for sample in open_dataset(address) if address else ():
-                places.add(_place(sample))
-                if sample.span is None and sample.path.is_file():
-                    sizes.setdefault(sample.path.stat().st_size, []).append(sample.path)
-    hashed = cache(sha256_file)
-    return sum(
-        _place(sample) in places
-        or (
-            sample.span is None
-            and sample.path.is_file()
-            and any(hashed(sample.path) == hashed(one) for one in sizes.get(sample.path.stat().st_size, ()))
-        )
-        for sample in dataset
-    )
-
-
-def _place(sample: Sample) -> tuple[str, str]:
-    return str(sample.path.resolve()), sample.member or ""
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -1,17 +1,12 @@
 """What a run refuses, and what it notices."""
 
-import shutil
-
 import pytest
 from crop_stores import Listed
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.run import train
-from deepfake_core.training.runs.rundir import RunDir
-from deepfake_core.training.runs.stored import seen_by_run
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage
 
 pytestmark = pytest.mark.torch
@@ -52,21 +47,3 @@ def test_test_samples_that_leak_are_refused_before_any_training(tmp_path, separa
         train("whole", Whole(), data, TrainRecipe(), tmp_path / "run", test=test, device="cpu", track=())
     with pytest.raises(AssertionError, match="before any training"):
         train("whole", Whole(), data, TrainRecipe(), tmp_path / "untested", test=False, device="cpu", track=())
-
-
-def test_files_that_a_run_has_seen_are_counted_by_place_and_by_content(tmp_path):
-    for name, numbers in {"train": (1, 2, 3), "valid": (4,), "copies": (2, 9)}.items():
-        for label in ("real", "fake"):
-            (tmp_path / name / label).mkdir(parents=True)
-            for number in numbers:
-                (tmp_path / name / label / f"{name}{number}.png").write_bytes(f"{label}{number}".encode())
-    run = RunDir(tmp_path / "run")
-    run.start({"detector": "x", "recipe": {}, "data": str(tmp_path / "train"), "valid": str(tmp_path / "valid")}, {})
-    assert [seen_by_run(run.folder, open_dataset(tmp_path / name)) for name in ("train", "valid", "copies")] == [
-        6,
-        2,
-        2,
-    ]
-    assert seen_by_run(tmp_path, open_dataset(tmp_path / "train")) == 0, "no run"
-    shutil.rmtree(tmp_path / "valid")
-    assert seen_by_run(run.folder, open_dataset(tmp_path / "copies")) == 2, "nothing is known of data that are gone"
