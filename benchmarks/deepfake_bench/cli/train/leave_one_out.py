@@ -53,12 +53,6 @@ def leave_one_out(
     sources: Annotated[
         str | None, typer.Option(metavar="A,B", help="Sources to leave out in turn; by default all.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Optimiser steps of each run; by default as the recipe says.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(metavar="N", help="Minutes of training of each run; by default as the recipe says.")
-    ] = None,
     faces: Annotated[
         int | None, typer.Option(metavar="N", min=2, help="Most faces that are judged of each source; by default 2000.")
     ] = None,
@@ -84,20 +78,27 @@ def leave_one_out(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Also draw the figures of each source.")
     ] = None,
+    json_file: JsonFile = None,
     track: Track = None,
     cache_dir: CacheDir = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Optimiser steps of each run; by default as the recipe says.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="Minutes of training of each run; by default as the recipe says.")
+    ] = None,
     download: Download = False,
     device: Device = "auto",
-    json_file: JsonFile = None,
 ) -> None:
-    """Train without each source in turn, and measure each on what it has not seen.
+    """Measure a recipe on sources that it has not seen.
 
-    The same command goes on where it was interrupted. Exit status: 1 when a source could not be left out, a bound is
+    It is trained without each source in turn, and each model is measured on the source that it lacks. The same command
+    goes on where it was interrupted. Exit status: 1 when a source could not be left out, a bound is
     missed, or a mean is worse than that of --versus.
 
     Examples:
-        dfbench leave-one-out lite --data my-pictures/ --minutes 10 --run-dir runs/unseen
-        dfbench leave-one-out --run-dir runs/unseen --versus runs/before --picture unseen.png
+        dfbench leave-one-out lite --data faces/ --minutes 10 --run-dir runs/unseen
+        dfbench leave-one-out --run-dir runs/unseen --versus runs/before
         dfbench leave-one-out --run-dir runs/unseen --into runs/mine
     """
     from deepfake_core.errors import DeepfakeError
@@ -164,25 +165,23 @@ def _compared(before: Path, after: Path) -> Versus:
 
 
 def _show(found: LeaveOneOut, echo: Any) -> None:
-    from deepfake_core.training.leave_out.results import MEASURES
-
-    rows: list[tuple[str, ...]] = [("source left out", "real", "fake", *HEADINGS.values(), "compared with", "why")]
+    """Print the figures of the fakes, and those of the real faces, of each source; the worst first."""
     said = list(dict.fromkeys(text for row in found.sources for text in row.warnings))
-    for row in found.sources:
-        figures = (_figure(getattr(row, name), ".3f" if name == "auc" else ".1%") for name in HEADINGS)
-        against = "" if row.against in ((), (row.source,)) else f"{len(row.against)} others"
-        notes = " ".join(f"({said.index(text) + 1})" for text in row.warnings)
-        rows.append((row.source, f"{row.real:,}", f"{row.fake:,}", *figures, against, notes))
-    if found.sources:
-        echo(columns(rows, elsewhere="--json FILE"))
+    notes = {row.source: " ".join(f"({said.index(text) + 1})" for text in row.warnings) for row in found.sources}
+    fakes = [row for row in found.sources if row.fake]
+    reals = sorted((row for row in found.sources if row.false_fake), key=lambda row: -row.false_fake.value)  # type: ignore[union-attr]
+    for rows, count, names in (fakes, "fake", ("auc", "found", "called_fake")), (reals, "real", ("false_fake",)):
+        if not rows:
+            continue
+        table: list[tuple[str, ...]] = [("source left out", count, *(HEADINGS[name] for name in names), "why")]
+        for row in rows:
+            figures = (_figure(getattr(row, name), name) for name in names)
+            table.append((row.source, f"{getattr(row, count):,}", *figures, notes[row.source]))
+        means = (f"{found.means[name].mean:{_form(name)}}" if name in found.means else "–" for name in names)
+        table.append((f"mean of {len(rows)}", "", *means, ""))
+        echo(columns(table, elsewhere="--json FILE") + "\n")
     for number, text in enumerate(said, start=1):
         echo(f"({number}) {printable(text)}")
-    for name, mean in found.means.items():
-        form = ".3f" if name == "auc" else ".1%"
-        echo(
-            f"{MEASURES[name]}: mean {mean.mean:{form}} over {len(mean.sources)} sources, worst {mean.worst:{form}} "
-            f"({printable(mean.worst_source)})"
-        )
     for one in found.skipped:
         typer.echo(printable(f"{one.source} was not left out: {one.reason}"), err=True)
     if found.missing:
@@ -190,20 +189,21 @@ def _show(found: LeaveOneOut, echo: Any) -> None:
         typer.echo(printable(f"not complete yet: {names}; give the command that trains them again"), err=True)
 
 
-def _figure(figure: Measured | None, form: str) -> str:
-    if figure is None:
-        return "–"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:{form}}"
-    return f"{figure.value:{form}} [{figure.low:{form}}, {figure.high:{form}}]".replace("%, ", ", ").replace(
-        "% [", " ["
-    )
+def _form(measure: str) -> str:
+    return ".3f" if measure == "auc" else ".1%"
+
+
+def _figure(figure: Measured | None, measure: str) -> str:
+    from deepfake_bench.records.report import Estimate
+    from deepfake_bench.report.labels import interval
+
+    return interval(Estimate(**figure.model_dump()), _form(measure)) if figure else "–"
 
 
 def _show_versus(found: Versus, echo: Any) -> None:
     rows: list[tuple[str, ...]] = [("source left out", "measure", "before", "after", "change", "p", "verdict")]
     for one in found.changes:
-        form = ".3f" if one.measure == "auc" else ".1%"
+        form = _form(one.measure)
         ends = "" if one.low is None or one.high is None else f" [{one.low:+{form}}, {one.high:+{form}}]"
         rows.append(
             (

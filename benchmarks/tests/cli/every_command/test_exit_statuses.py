@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,13 @@ def _(folder, measured, report_of, **_given):
     for name in ("one", "two"):
         report_of(measured(samples={"latency_ms": [10.0] * 30}), cpu=f"CPU {name}").write(folder / f"{name}.json")
     return invoke("compare", folder / "one.json", folder / "two.json")
+
+
+@provokes("leave-one-out", 1)
+def _(folder, **_given):
+    pytest.importorskip("torch")
+    import_module("left_out_results").write_results(folder, 1.0)
+    return invoke("leave-one-out", "--run-dir", folder, "--bound-auc", 1)
 
 
 @provokes("card", 1)

@@ -17,6 +17,9 @@ from deepfake_core.training.leave_out.results import SCORES, Measured
 from deepfake_core.training.runs.files import first_line
 from deepfake_registry.files import atomic_path
 
+DRAWS = 1000
+"""Bootstrap draws of each interval."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -133,6 +136,6 @@ def share(scores: Scores, counts: NDArray[np.bool_]) -> Measured | None:
 
 def _measured(scores: Scores, metric: Metric) -> Measured:
     every = np.arange(len(scores), dtype=np.float64)
-    ends = grouped_bootstrap(scores.fake, every, scores.group, metric)
+    ends = grouped_bootstrap(scores.fake, every, scores.group, metric, DRAWS)
     low, high = (None if math.isnan(end) else round(end, 6) for end in ends)
     return Measured(value=round(metric(scores.fake, every), 6), low=low, high=high)

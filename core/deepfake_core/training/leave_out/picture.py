@@ -20,9 +20,9 @@ _STYLES: dict[Measure, dict[str, Any]] = {
     "called_fake": {"color": "#e69f00", "marker": "^", "label": "called fake"},
     "false_fake": {"color": "#d55e00", "marker": "D", "label": "real faces called fake"},
 }
-_PANELS: tuple[tuple[str, tuple[Measure, ...]], ...] = (
-    ("fakes of a source that was left out", ("auc", "found", "called_fake")),
-    ("real faces of a source that was left out", ("false_fake",)),
+_PANELS: tuple[tuple[str, str, tuple[Measure, ...]], ...] = (
+    ("fakes of a source that was left out", "no fakes", ("auc", "found", "called_fake")),
+    ("real faces of a source that was left out", "no real faces", ("false_fake",)),
 )
 
 
@@ -44,8 +44,8 @@ def draw(found: LeaveOneOut, path: Path) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra("drawing figures", "deepfake-core[report]") from error
     figure = Figure(figsize=(11.0, 1.9 + 0.42 * len(found.sources)), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, 2, sharey=True), _PANELS, strict=True):
-        _panel(axes, found, names)
+    for axes, (title, nothing, names) in zip(figure.subplots(1, 2, sharey=True), _PANELS, strict=True):
+        _panel(axes, found, names, nothing)
         axes.set(title=title, xlim=(-0.02, 1.02))
         axes.grid(axis="x", color="#eeeeee")
         axes.spines[["top", "right"]].set_visible(False)
@@ -58,7 +58,11 @@ def draw(found: LeaveOneOut, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _panel(axes: Axes, found: LeaveOneOut, names: tuple[Measure, ...]) -> None:
+def _panel(axes: Axes, found: LeaveOneOut, names: tuple[Measure, ...], nothing: str) -> None:
+    for row, source in enumerate(found.sources):
+        axes.axhline(row + 0.5, color="#eeeeee", linewidth=1, zorder=0)
+        if all(getattr(source, name) is None for name in names):
+            axes.text(0.5, row, nothing, color="#777777", fontsize=9, ha="center", va="center")
     for place, name in enumerate(names):
         style = dict(_STYLES[name])
         if (mean := found.means.get(name)) is None:

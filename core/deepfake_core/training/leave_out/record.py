@@ -57,7 +57,7 @@ def into_package(found: LeaveOneOut, folder: str | Path) -> tuple[Package, tuple
     with TemporaryDirectory() as temporary:
         file = Path(temporary) / f"{manifest.name}.safetensors"
         save_file(load_file(weights.path), file, {MANIFEST_KEY: manifest.embedded().model_dump_json()})
-        return write_package(package.folder, manifest, {"safetensors": file}), differs
+        return write_package(package.folder, manifest, {"safetensors": file}, package.groups_file()), differs
 
 
 def _differences(found: LeaveOneOut, package: Package) -> list[str]:

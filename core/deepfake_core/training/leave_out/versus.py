@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.evaluation.metrics import Metric
 from deepfake_core.evaluation.significance import grouped_difference
+from deepfake_core.training.leave_out import figures
 from deepfake_core.training.leave_out.figures import Scores, mean_auc, mean_share
 from deepfake_core.training.leave_out.results import MEASURES, LeaveOneOut, Measure, read_results
 from deepfake_core.training.recipes.settings import differences
@@ -145,7 +146,7 @@ def _change(source: str, measure: Measure, known: Sequence[Any]) -> Change:
     # Instead of scores, the metric takes places: those of the first recipe, and behind them those of the second.
     count = len(run)
     here = np.arange(count, dtype=np.float64)
-    found = grouped_difference(fake, here, here + count, group, metric)
+    found = grouped_difference(fake, here, here + count, group, metric, figures.DRAWS)
     low, high, p_value = (None if math.isnan(one) else round(one, 6) for one in (found.low, found.high, found.p_value))
     return Change(
         source=source,

@@ -14,6 +14,7 @@ from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.runs.entries import RunEntry, entry_of
 from deepfake_core.training.runs.files import read_history, status
 from deepfake_core.training.runs.record import BEST
+from deepfake_core.training.runs.rundir import SHORTCUTS
 from deepfake_registry.paths import as_typed, why_no_path
 
 FILES: Mapping[str, str] = MappingProxyType(
@@ -25,11 +26,14 @@ FILES: Mapping[str, str] = MappingProxyType(
         "system.json": "device, precision, library versions, threads",
         "run.log": "log with times: settings, phases, metrics, warnings, unreadable pictures",
         "unreadable.csv": "pictures that could not be read, with the reason",
+        SHORTCUTS: "what tells the classes of the data and of the drawn samples apart besides forgery",
         "metrics_log.csv": "one row for each validation: losses, AUC, accuracy, learning rate, …",
         "metrics.json": "history, best_val_auc, test_metrics, steps and time, timestamp; written at the end",
         "metrics_test.json": "metrics of the best model on the test split, measured once",
         "predictions.csv": "the score of every test sample",
         "validation_scores.npz": "logit, label and family of every validation sample at the best model",
+        "left_out.json": "figures on the source that was left out of the run; dfbench leave-one-out writes them",
+        "left_out_scores.npz": "the score of each face of that source, and of the real faces that it is compared with",
         "last.pt": "resume state of the last checkpoint; needed only to go on with the run",
         "best.safetensors": "weights of the best validation",
         "model/": "the packaged model: load it, judge with it, export it",
