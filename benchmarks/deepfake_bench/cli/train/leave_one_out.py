@@ -41,6 +41,8 @@ def leave_one_out(
         str | None,
         typer.Option(metavar="[LAYOUT:]PATH", help="Training data of several sources; dfbench list shows the layouts."),
     ] = None,
+    recipe: Recipe = None,
+    changes: Changes = None,
     run_dir: Annotated[
         Path | None,
         typer.Option(
@@ -48,8 +50,6 @@ def leave_one_out(
             help="Folder for the results, with one run for each source; by default runs/leave-one-out-DETECTOR-RECIPE.",
         ),
     ] = None,
-    recipe: Recipe = None,
-    changes: Changes = None,
     sources: Annotated[
         str | None, typer.Option(metavar="A,B", help="Sources to leave out in turn; by default all.")
     ] = None,
