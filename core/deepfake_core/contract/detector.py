@@ -143,7 +143,10 @@ class Detector(ABC):
         return bce(logit, batch["fake"], batch["weight"])
 
     def param_groups(self, network: nn.Module) -> dict[str, list[nn.Parameter]]:
-        """Return the groups of parameters that a recipe's phases train; by default ``backbone`` holds all of them."""
+        """Return the groups of parameters that a recipe's phases train; by default ``backbone`` holds all of them.
+
+        Parts of a backbone are named ``backbone/…``: a phase can name the parts, or the whole.
+        """
         return {"backbone": list(network.parameters())}
 
     def checkpoint_modules(self, network: nn.Module) -> Sequence[nn.Module]:  # noqa: ARG002 - for overriding

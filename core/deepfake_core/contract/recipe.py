@@ -155,8 +155,8 @@ class Pairs(Settings):
             not tell the classes apart: ``sharpness``; or ``shortcuts``, all that
             :mod:`~deepfake_core.data.audit.features` measures. A fake keeps its own original; which of these pairs come
             is then drawn.
-        degrade: How strongly pairs are degraded by resizing, coding, blur and noise (``strong``: more often, and down to
-            smaller and worse pictures).
+        degrade: How strongly pairs are degraded by resizing, coding, blur and noise (``strong``: more often, and down
+            to smaller and worse pictures).
         validation: Number of held-out pairs that are made of each family of pseudo-fakes; also the largest number of
             held-out images per source and class.
         autoencoders: Number of autoencoders that make reconstructions, each with another architecture. One of them, or

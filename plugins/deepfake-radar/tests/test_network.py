@@ -182,7 +182,10 @@ def test_small_pictures_train_too(radar, images):
 def test_groups_blocks_and_layers(radar, images):
     detector = Radar(radar.config)
     groups = detector.param_groups(radar)
-    assert {id(p) for p in groups["backbone"]} == {id(p) for p in radar.encoder.parameters()}
+    assert list(groups) == ["backbone/embedding", "backbone/1-2", "backbone/norm", "head"]
+    parts = [p for name, group in groups.items() if name.startswith("backbone/") for p in group]
+    assert {id(p) for p in parts} == {id(p) for p in radar.encoder.parameters()}
+    assert {id(p) for p in groups["backbone/1-2"]} == {id(p) for p in radar.encoder.blocks.parameters()}
     assert len(detector.checkpoint_modules(radar)) == 2
     (layer,) = detector.explain_layers(radar)
     seen = []

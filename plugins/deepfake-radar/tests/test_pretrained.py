@@ -67,10 +67,21 @@ def test_the_detector_starts_from_dinov2_where_asked():
 
 @needs_dinov2
 def test_an_encoder_of_another_size_cannot_start_there():
-    for size in ({"embed_dim": 48, "num_heads": 3}, {"depth": 2}):
+    for size in ({"embed_dim": 48, "num_heads": 3}, {"depth": 13}):
         network = RADAR(RADARConfig(img_size=64, init="dinov2", **size))
-        with pytest.raises(DeepfakeError, match="use embed_dim=384 and depth=12"):
+        with pytest.raises(DeepfakeError, match="use embed_dim=384 and depth=12 or less"):
             pretrained.load_dinov2(network.encoder)
+
+
+@needs_dinov2
+def test_a_shallower_encoder_starts_from_the_first_blocks():
+    deep, shallow = (RADAR(RADARConfig(img_size=64, init="dinov2", depth=depth)).encoder.eval() for depth in (12, 3))
+    pretrained.load_dinov2(deep)
+    pretrained.load_dinov2(shallow)
+    with torch.inference_mode():
+        images = faces(64)[:1]
+        expected, _ = deep.forward_intermediates(images, indices=[2], norm=True, intermediates_only=True), None
+        torch.testing.assert_close(shallow.forward_features(images)[:, 1:].mT.unflatten(2, (4, 4)), expected[0])
 
 
 def test_without_the_package_the_remedy_is_a_pip_line(monkeypatch):

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 from deepfake_core.discovery.plugins import detector_spec
 from deepfake_core.loading.load import load
 from deepfake_core.training.data.augment import POLICIES
+from deepfake_core.training.loop.optim import freeze
 from deepfake_radar.detector import Radar
 
 pytestmark = pytest.mark.torch
@@ -34,6 +35,20 @@ def test_fast_and_full():  # 004-11
         (phase,) = recipe.phases
         assert (recipe.augment, recipe.label_smoothing, recipe.accumulate, phase.lr) == ("affine-codec", 0.1, 2, 5e-4)
     assert (Radar.recipes["one-cycle-fast"], Radar.recipes["one-cycle-full"]) == (fast, full)
+
+
+def test_self_blended_trains_the_head_and_then_the_upper_half_of_a_shallow_encoder():
+    config = Radar.Config.model_validate({**Radar.configs["self-blended"], "img_size": 64, "init": "imagenet"})
+    detector = Radar(config)
+    network = detector.build()
+    groups = detector.param_groups(network)
+    trained = []
+    for phase in Radar.recipes["self-blended"].phases:
+        freeze(network, groups, phase)
+        trained.append({name for name, parameter in network.named_parameters() if parameter.requires_grad})
+    assert not any(name.startswith("encoder.") for name in trained[0])
+    kinds = {name.split(".")[1:3][-1] for name in trained[1] if name.startswith("encoder.")}
+    assert kinds == {"4", "5", "6", "7", "weight", "bias"}  # the last two are those of the last norm
 
 
 def test_pictures_are_prepared_as_published():  # 004-14

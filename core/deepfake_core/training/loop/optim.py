@@ -30,7 +30,8 @@ def freeze(model: nn.Module, groups: Mapping[str, Sequence[nn.Parameter]], phase
     Raises:
         DeepfakeError: The phase names a group that the detector does not have.
     """
-    if isinstance(phase.lr, dict) and (unknown := sorted(set(phase.lr) - set(groups))):
+    known = {name.rsplit("/", depth)[0] for name in groups for depth in range(name.count("/") + 1)}
+    if isinstance(phase.lr, dict) and (unknown := sorted(set(phase.lr) - known)):
         raise DeepfakeError(
             f"phase {phase.name!r}: lr names {', '.join(unknown)}, but this detector's groups of parameters are "
             f"{', '.join(sorted(groups))}"

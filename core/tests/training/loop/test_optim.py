@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from deepfake_core.contract.recipe import Optimizer, Phase, Schedule, TrainRecipe
-from deepfake_core.training.loop.optim import MovingAverage, ascend, build_optimizer, restore, set_rates
+from deepfake_core.errors import DeepfakeError
+from deepfake_core.training.loop.optim import MovingAverage, ascend, build_optimizer, freeze, restore, set_rates
 from deepfake_core.training.recipes.schedule import rate
 from deepfake_core.training.recipes.stages import plan
 
@@ -87,3 +88,23 @@ def test_sam_climbs_by_its_radius_and_comes_back():  # arXiv 2010.01412, equatio
     restore(parameters, steps)
     for now, then in zip(parameters, before, strict=True):
         torch.testing.assert_close(now.detach(), then)
+
+
+def test_parts_of_a_backbone_train_by_their_own_name_or_by_that_of_the_whole():
+    names = ("backbone/1-4", "backbone/5-8", "head")
+    model = nn.ModuleList(nn.Linear(2, 1) for _ in names)
+    groups = {name: list(part.parameters()) for name, part in zip(names, model, strict=True)}
+    for lr, training in (
+        ({"backbone": 1e-4}, [True, True, False]),
+        ({"backbone/5-8": 1e-5, "head": 1e-3}, [False, True, True]),
+        ({"backbone/5-8": 1e-5, "backbone": 1e-4}, [True, True, False]),
+        (1e-3, [True, True, True]),
+    ):
+        phase = Phase(steps=1, lr=lr)
+        freeze(model, groups, phase)
+        assert [all(p.requires_grad for p in part.parameters()) for part in model] == training
+    described = build_optimizer(groups, Phase(steps=1, lr={"backbone/5-8": 1e-5, "backbone": 1e-4}), Optimizer())
+    rates = {group["name"]: group["peak"] for group in described.param_groups}
+    assert rates == {"backbone/1-4": 1e-4, "backbone/5-8": 1e-5}
+    with pytest.raises(DeepfakeError, match="lr names backbone/9"):
+        freeze(model, groups, Phase(steps=1, lr={"backbone/9": 1e-4}))

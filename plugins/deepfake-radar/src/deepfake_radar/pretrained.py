@@ -116,17 +116,19 @@ def read_dinov2() -> dict[str, Tensor]:
 
 
 def _load(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Load a state into the encoder, with patches and positions resampled to its sizes."""
+    """Load a state into the encoder: its first blocks, with patches and positions resampled to the encoder's sizes."""
     ensure_torchvision()
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     target: Any = encoder
+    deeper = tuple(f"blocks.{number}." for number in range(len(target.blocks), 12))
+    state = {name: value for name, value in state.items() if not name.startswith(deeper)}
     try:
         encoder.load_state_dict(checkpoint_filter_fn(state, target))
     except (RuntimeError, KeyError) as error:
         raise DeepfakeError(
-            f"the weights of {source} do not fit the encoder ({_line(error)}); use embed_dim=384 and depth=12, or "
-            "start from random weights: --set pretrained=false"
+            f"the weights of {source} do not fit the encoder ({_line(error)}); use embed_dim=384 and depth=12 or "
+            "less, or start from random weights: --set pretrained=false"
         ) from error
     logging.getLogger(__name__).info("the encoder starts from %s", source)
 
