@@ -167,10 +167,16 @@ def card_of(name: str) -> Step:
 
 def evaluation(given: Inputs, out: Path) -> Commands:
     """Measure accuracy and robustness of the detectors that have weights here."""
-    shipped = [name for name, item in plugins.detectors().items() if item.spec.weights is not None]
-    who = (*(word for name in shipped for word in ("--detector", name)), *ON_CPU)
+    who = (*_shipped(), *ON_CPU)
     what = ("--scenario", "accuracy", "--scenario", "robustness", "--scenario", "untrained_probe")
     return [(*DFBENCH, "run", *who, *what, "--dataset", str(given.evaluation), "--json", str(out / "evaluation.json"))]
+
+
+def record(_: Inputs, out: Path) -> Commands:
+    """Read what the packages keep of their training."""
+    return [
+        (*DFBENCH, "run", *_shipped(), *ON_CPU, "--scenario", "training_record", "--json", str(out / "record.json"))
+    ]
 
 
 def protection(given: Inputs, out: Path) -> Commands:
@@ -197,6 +203,12 @@ def requirements(_: Inputs, __: Path) -> Commands:
     return [(*PYTHON, str(ROOT / "tests" / "test_requirements.py"))]
 
 
+def _shipped() -> list[str]:
+    """Return the options that name the detectors which ship with weights."""
+    names = [name for name, item in plugins.detectors().items() if item.spec.weights is not None]
+    return [word for name in names for word in ("--detector", name)]
+
+
 def _beside(name: str) -> Callable[[Inputs, Path], Path]:
     return lambda _, out: out / f"{name}.json"
 
@@ -216,6 +228,7 @@ STEPS = {
             elsewhere="sh benchmarks/gpu.sh --pack FOLDER collects what measures it on a machine with a GPU",
         ),
         *map(card_of, carded(ROOT)),
+        Step("record", record, result=_beside("record")),
         Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
         Step(
             "protection",

@@ -7,22 +7,24 @@ same results, a page is the same to the last byte.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import published_gpu
+import published_strengths
 from deepfake_bench.card import marks
 from deepfake_bench.card.tables import accuracy_on, robustness_on
 from deepfake_bench.records.dataset import PLUMBING
 from deepfake_bench.records.report import Estimate, Measurement, Report, SourceAccuracy
-from deepfake_bench.records.targets import board, documented
+from deepfake_bench.records.targets import board, check_targets, documented
 from deepfake_bench.records.times import others_line
 from deepfake_bench.report.figures import meaningful
 from deepfake_bench.report.labels import SIGNS, conditions_of, interval, number, short, short_name
 from deepfake_bench.report.markdown import table
 from deepfake_core import load
+from deepfake_core.discovery import plugins
 from deepfake_core.protect.protectors import levels
 from deepfake_registry.manifest import scale_in_words
 from published_files import Differences, Effect, Figures, Protection, Verdicts, labels_of, read, report_of, where
@@ -82,10 +84,11 @@ def speed(folder: Path) -> str:
 
 def targets(folder: Path) -> str:
     """Return every documented target with its verdict, over all reports that exist."""
-    names = ("cpu", "evaluation", "gpu")
+    names = ("cpu", "evaluation", "record", "gpu")
     reports = [report_of(folder, name) for name in names if (folder / f"{name}.json").is_file()]
-    lines = board(row for report in reports for row in report.measurements)
-    order = list(dict.fromkeys(row.detector for report in reports for row in report.measurements))
+    measured = [row for report in reports for row in report.measurements]
+    lines = board([*measured, *_later(measured)])
+    order = list(dict.fromkeys(row.detector for row in measured))
     lines.sort(key=lambda line: order.index(line[0].detector))
     rows = []
     for row, check in lines:
@@ -280,7 +283,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
         block.__name__: Block(result, block, _WITHOUT.get(result, ""))
         for result, blocks in {
             "cpu": (speed, targets, pace),
-            "evaluation": (accuracy, robustness, lite, unet),
+            "evaluation": (accuracy, robustness, lite, unet, published_strengths.strengths),
             "exported": (exported, missed),
             "peers": (peers,),
             "foreign": (foreign,),
@@ -333,6 +336,15 @@ def _sources(folder: Path, detector: str) -> Iterator[tuple[str, SourceAccuracy]
     for row in _measured(report_of(folder, "evaluation"), "accuracy"):
         found = {source.source: source for source in row.sources} if row.detector == detector else {}
         yield from ((labels[name], found[name]) for name in labels if name in found)
+
+
+def _later(measured: Iterable[Measurement]) -> Iterator[Measurement]:
+    """Yield the measurements with those targets that their detectors have documented since."""
+    for row in measured:
+        detector, known = plugins.detectors().get(row.detector), {(item.metric, item.condition) for item in row.targets}
+        targets = detector.spec.targets if detector else ()
+        if checks := check_targets((item for item in targets if (item.metric, item.condition) not in known), row):
+            yield row.model_copy(update={"targets": checks})
 
 
 def _aucs(folder: Path, detector: str) -> str:

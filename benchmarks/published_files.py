@@ -131,6 +131,7 @@ class Labels(Record):
 
     sources: dict[str, str]
     networks: dict[str, str]
+    short: dict[str, str] = {}
 
 
 def read(folder: Path, name: str, kind: type[_T]) -> _T:

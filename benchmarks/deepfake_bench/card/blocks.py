@@ -43,8 +43,8 @@ def identity(findings: Findings) -> str:
     shown = " ".join(f"`{digest[:16]}`" for digest in digests)
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(report.machine.libraries.items()))
     return (
-        f"{about}, sha256 {shown}. Measured on {report.created[:10]} with deepfake-core {report.project_version}, Python {report.machine.python}, "
-        f"{libraries}."
+        f"{about}, sha256 {shown}. Measured on {report.created[:10]} with deepfake-core {report.project_version}, "
+        f"Python {report.machine.python}, {libraries}."
     )
 
 

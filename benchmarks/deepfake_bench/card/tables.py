@@ -19,7 +19,7 @@ def accuracy_on(row: Measurement, probe: Measurement | None) -> str:
     header = ("source", "real", "fake", *map(ACCURACY.__getitem__, _ACCURACY), *_RATES, FLOOR)
     rows = [
         (
-            source.source,
+            source.title,
             f"{source.real}",
             f"{source.fake}",
             interval(source.metrics["auc"]),
@@ -33,7 +33,7 @@ def accuracy_on(row: Measurement, probe: Measurement | None) -> str:
     means = (number(row.metrics.get(name)) for name in _ACCURACY)
     rows.append(("**mean over sources**", "", "", *means, "", "", "", floor.get("", "–")))
     parts = [on_dataset(row), table(header, rows, numbers=range(1, len(header)))]
-    alone = [(source.source, *_one_class(source), *_rates(source)) for source in row.sources if not has_both(source)]
+    alone = [(source.title, *_one_class(source), *_rates(source)) for source in row.sources if not has_both(source)]
     if alone:
         header = ("source of one class", "files", "judged rightly [95 %]", *_RATES)
         parts.append(table(header, alone, numbers=range(1, len(header))))

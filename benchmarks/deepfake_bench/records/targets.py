@@ -14,6 +14,8 @@ A target counts only under the condition that it was stated for. A condition is 
     measured on an accelerator whose name contains the text after the colon;
 ``dataset: celeb-df``
     measured on the dataset of that name (``dfbench run --dataset celeb-df=PATH``);
+``source: celeb-df``
+    the value on that source of the dataset, in place of the one over all sources;
 ``recipe: fast``
     measured by training with the recipe of that name.
 
@@ -27,11 +29,12 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-from deepfake_bench.records.report import Measurement, TargetCheck
+from deepfake_bench.records.report import SEEN, Measurement, TargetCheck
 from deepfake_bench.records.times import disturbed
 from deepfake_core.contract.specs import Target
 
 _DATASET = "dataset:"
+_SOURCE = "source:"
 _COMPARE = {"<=": operator.le, ">=": operator.ge}
 
 
@@ -95,14 +98,17 @@ def clauses(condition: str) -> list[str]:
 
 def dataset_of(target: Target) -> str:
     """Return the name of the dataset that a target was stated for; empty where it holds on any."""
-    named = [
-        clause.removeprefix(_DATASET).strip() for clause in clauses(target.condition) if clause.startswith(_DATASET)
-    ]
+    return _named(target, _DATASET)
+
+
+def _named(target: Target, kind: str) -> str:
+    """Return what a clause of a kind names in the condition of a target; empty where it has no such clause."""
+    named = [clause.removeprefix(kind).strip() for clause in clauses(target.condition) if clause.startswith(kind)]
     return named[0] if named else ""
 
 
 def _check(target: Target, measurement: Measurement) -> TargetCheck:
-    value = measurement.metrics.get(target.metric)
+    value = _value(target, measurement)
     reason = _obstacle(target, measurement, value)
     if reason or value is None:
         verdict = "not measurable here"
@@ -125,6 +131,16 @@ def _check(target: Target, measurement: Measurement) -> TargetCheck:
     )
 
 
+def _value(target: Target, measurement: Measurement) -> float | None:
+    """Return the value that a target is about: over all sources, or on the source that its condition names."""
+    name = _named(target, _SOURCE)
+    if not name:
+        return measurement.metrics.get(target.metric)
+    found = (source.metrics.get(target.metric) for source in measurement.sources if source.source == name)
+    estimate = next(found, None)
+    return estimate.value if estimate is not None else None
+
+
 def _obstacle(target: Target, measurement: Measurement, value: float | None) -> str:
     """Return why this measurement cannot decide the target; empty when it can."""
     if measurement.status != "measured":
@@ -133,6 +149,9 @@ def _obstacle(target: Target, measurement: Measurement, value: float | None) -> 
     unmet = next((obstacle for obstacle in obstacles if obstacle), "")
     if unmet:
         return unmet
+    about = _named(target, _SOURCE)
+    if any(source.seen_groups for source in measurement.sources if source.source == about or not about):
+        return f"{SEEN}: measured on groups that the model was trained on"
     return "" if value is not None else no_value(target.metric)
 
 
@@ -152,6 +171,8 @@ def _unmet_clause(clause: str, measurement: Measurement) -> str:
         wanted = clause.removeprefix(_DATASET).strip()
         name = measurement.dataset.name if measurement.dataset else "none"
         return "" if name == wanted else f"stated for the dataset {wanted}; measured on {name}"
+    if clause.startswith(_SOURCE):
+        return ""  # a source that was not measured has no value
     if clause.startswith("recipe:"):
         wanted, used = clause.removeprefix("recipe:").strip(), measurement.conditions.get("recipe", "none")
         return "" if used == wanted else f"stated for the recipe {wanted}; measured with {used}"

@@ -8,7 +8,7 @@ from deepfake_bench.records.report import OF_VIDEOS, Estimate, Measurement
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 
 MEAN = "mean over sources"
-_LESS_IS_BETTER = ("eer", "ece", "brier", "parameters")
+_LESS_IS_BETTER = ("eer", "ece", "brier", "parameters", "false_fake", "shortcut")
 _MORE_IS_BETTER = (
     "auc",
     "video_auc",
@@ -19,6 +19,9 @@ _MORE_IS_BETTER = (
     "fakes_found",
     "reals_passed",
     "recoded_change",
+    "mild_change",
+    "found_left_out",
+    "called_fake",
     "images_per_s",
     "files_per_s",
     "requests_per_s",
@@ -28,7 +31,7 @@ _MORE_IS_BETTER = (
 
 def direction(metric: str) -> int:
     """Return 1 where more of a metric is better, -1 where less is, 0 where neither can be said."""
-    if metric in _LESS_IS_BETTER or metric.endswith("_mb") or "_ms" in metric:
+    if metric.startswith(_LESS_IS_BETTER) or metric.endswith("_mb") or "_ms" in metric:
         return -1
     return 1 if metric.startswith(_MORE_IS_BETTER) else 0
 

@@ -14,7 +14,7 @@ from deepfake_bench.records.predictions import LEVELS, Prediction, by_level, by_
 from deepfake_bench.records.report import OF_VIDEOS
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import level_means, source_accuracy
-from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
+from deepfake_bench.scenarios.samples import describe, mark_seen, read_dataset, refusal
 from deepfake_core.evaluation.evaluate import evaluate
 from deepfake_core.evaluation.samples import is_video
 from deepfake_core.handle.predictor import Predictor
@@ -51,12 +51,14 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
         ]
         for index, (level, rows) in enumerate(levels.items())
     }
+    sources, seen = mark_seen(chain.from_iterable(found.values()), detector, dataset)
     return ScenarioResult(
         metrics=level_means(found) | video_speed(predictions, taken_s),
-        sources=list(chain.from_iterable(found.values())),
+        sources=sources,
         dataset=described,
         conditions={
             **refused,
+            **seen,
             "score": "a picture's score is the maximum over its faces, a video's the mean over frames of that maximum",
             "unscored": "samples with no face or an error have no score: see the rates beside the figures",
             "interval": "95 %, from 1000 bootstrap draws of whole groups; none for the ECE, where it is biased",

@@ -22,7 +22,7 @@ from deepfake_bench.records.predictions import Prediction, write_predictions
 from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import means
 from deepfake_bench.scenarios.robustness import paired_rows
-from deepfake_bench.scenarios.samples import describe, read_dataset, refusal
+from deepfake_bench.scenarios.samples import describe, mark_seen, read_dataset, refusal
 from deepfake_core.errors import MissingExtra, TrainingDataError
 from deepfake_core.evaluation.evaluate import evaluate
 from deepfake_core.handle.loaded import single
@@ -77,6 +77,7 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
     refused = refusal(detector, dataset, described)
     threshold = detector.manifest.calibration.threshold
     rows = paired_rows(again, CLEAN, threshold, fitted_here=bool(refused))
+    rows, seen = mark_seen(rows, detector, dataset)
     found = {variant: means(row for row in rows if row.variant == variant) for variant in variants}
     return ScenarioResult(
         metrics={f"{name}_{variant}": value for variant, mean in found.items() for name, value in mean.items()},
@@ -84,6 +85,7 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
         dataset=described,
         conditions={
             **refused,
+            **seen,
             "faces": _counted(shown, len(dataset.samples)),
             "interval": "95 %, from 1000 bootstrap draws of whole groups",
             "auc_change": "less the AUC of the same faces as they are; paired interval",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deepfake_bench.records.dataset import DatasetRef
-from deepfake_bench.records.report import DatasetInfo
+from deepfake_bench.records.report import OF_VIDEOS, SEEN, DatasetInfo, SourceAccuracy
 from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
+from deepfake_core.data.seen import seen_by_source
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.errors import TrainingDataError
@@ -69,6 +72,38 @@ def refusal(detector: Predictor, dataset: Subset, described: DatasetInfo) -> dic
         "refused": f"{', '.join(CALIBRATED)}: the calibration was fitted on this very set, which flatters them; "
         "measure on other files. Ranking measures do not depend on it"
     }
+
+
+def mark_seen(
+    rows: Iterable[SourceAccuracy], detector: Predictor, dataset: Dataset
+) -> tuple[list[SourceAccuracy], dict[str, str]]:
+    """Note at each source how many of its groups the detector was trained on, and say it as a condition.
+
+    Args:
+        rows: Accuracy on each source.
+        detector: Detector that was measured.
+        dataset: Samples that it was measured on.
+    """
+    if detector.training_groups is None:
+        said = "not known: the package of the model does not say what it was trained on"
+        return list(rows), {SEEN: said}
+    found = seen_by_source(detector, dataset)
+    marked = [
+        row.model_copy(update={"seen_groups": seen.count})
+        if (seen := found.get(row.source.removesuffix(OF_VIDEOS))) is not None
+        else row
+        for row in rows
+    ]
+    parts = [
+        f"{seen.count:,} of the {seen.total:,} groups of {source}, such as {seen.names[0]}"
+        for source, seen in found.items()
+        if seen
+    ]
+    if parts:
+        return marked, {SEEN: f"{'; '.join(parts)}: the figures are better than on other files"}
+    complete = all(seen.complete for seen in found.values())
+    said = "none of the groups" if complete else "none that its package tells, which does not tell all"
+    return marked, {SEEN: said}
 
 
 def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:

@@ -7,6 +7,7 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -18,11 +19,12 @@ import publish_steps
 import published
 import published_cards
 import published_gpu
+import published_strengths
 from deepfake_bench.card import blocks, card, marks
 from deepfake_bench.card.findings import Findings
 from deepfake_bench.cli import app
 from deepfake_bench.records.dataset import PLUMBING
-from deepfake_bench.records.report import Machine, Report, parse_report
+from deepfake_bench.records.report import Machine, Measurement, Report, parse_report
 from deepfake_bench.records.targets import check_targets
 from deepfake_core.discovery import plugins
 from deepfake_core.errors import DeepfakeError
@@ -176,7 +178,8 @@ def test_speed_has_a_row_for_each_detector(results):
     assert cells(shown, "`radar`, untrained", "onnxruntime")[2:] == ["50.0", *["–"] * 6]
 
 
-def test_the_board_joins_the_reports(results):
+def test_the_board_joins_the_reports(results, monkeypatch):
+    monkeypatch.setattr(plugins, "detectors", dict)
     shown = published.targets(results)
     assert shown.startswith("1 met, 2 missed, 0 not measurable here.\n\n")
     latency = ["lite: forward", "3.25 (onnxruntime, cpu, 2 threads)", "met"]
@@ -186,6 +189,41 @@ def test_the_board_joins_the_reports(results):
     (results / "evaluation.json").unlink()
     unjudged = ["–", "not measurable here: stated for the dataset evaluation; measured on x"]
     assert cells(published.targets(results), "`lite`", "`auc` ≥ 0.9")[3:] == unjudged
+
+
+def test_targets_that_were_documented_later_are_judged_by_what_was_measured(results, measured):
+    said = cells(published.targets(results), "`lite`", "`auc` ≥ 0.95")
+    assert said[3:] == ["0.888 (onnxruntime, cpu, 2 threads, evaluation)", "**missed**"]
+    write(results / "record.json", measured("training_record", metrics={"auc_left_out": 0.86, "ece_validation": 0.07}))
+    shown = published.targets(results)
+    assert cells(shown, "`lite`", "`auc_left_out` ≥ 0.85")[-1] == "met"
+    assert cells(shown, "`lite`", "`ece_validation` ≤ 0.05")[-1] == "**missed**"
+    absent = cells(shown, "`lite`", "`false_fake_left_out_worst` ≤ 0.1")[-1]
+    assert absent == "not measurable here: false_fake_left_out_worst has no value here"
+
+
+def test_a_line_says_what_a_detector_is_good_and_bad_at(results, judged, monkeypatch):
+    aucs = {"swaps": (0.7, 0.1), "gan": (0.97, 0.01), "seen": (0.86, 0.01), "middling": (0.8, 0.1), "few": (0.1, 0.1)}
+    row = judged(aucs, data="evaluation", metrics={"auc": 0.7, "reals_passed": 0.9}).model_dump()
+    for source in row["sources"]:
+        source["metrics"]["fakes_found"] = {"value": 0.5}
+        source["groups"] = 2 if source["source"] == "few" else 100
+    row["sources"][2] |= {"real": 0, "source": "portraits"}
+    kept = {"leave_one_out": {"sources": [
+        {"source": "kept", "auc": {"value": 0.66}, "false_fake": {"value": 0.02}},
+        {"source": "studio", "auc": None, "false_fake": {"value": 0.3}},
+    ]}}  # fmt: skip
+    manifest = df.load("lite").manifest.model_copy(update={"metrics": kept})
+    monkeypatch.setattr(published_strengths, "load", lambda _: SimpleNamespace(manifest=manifest))
+    write(results / "evaluation.json", Measurement.model_validate(row))
+    (results / "labels.toml").write_text('[sources]\n[networks]\n[short]\ngan = "a GAN"\n')
+    good, bad = cells(published_strengths.strengths(results), "`lite`")[1:]
+    assert good == "a GAN (AUC 0.97)"
+    assert bad.split("; ") == [
+        "`studio` (left out: 30% of real faces called fake)",
+        "`kept` (left out: AUC 0.66)",
+        "`swaps` (AUC 0.70)",
+    ]
 
 
 def test_the_plumbing_set_is_no_accuracy(results):
@@ -453,4 +491,4 @@ def test_what_the_steps_run_exists(project):
             options = {option for parameter in parameters for option in parameter.opts}
             assert not [word for word in words if word.startswith("--") and word not in options], name
             asked.append(name)
-    assert asked == ["parity", "parity", "run", "card", "run"]
+    assert asked == ["parity", "parity", "run", *["card"] * len(published_cards.carded(ROOT)), "run", "run"]

@@ -45,6 +45,21 @@ def test_a_number_is_compared(comparison, value, verdict):
     assert check.reason == ""
 
 
+def test_a_target_may_be_about_one_source():
+    sources = [
+        {"source": name, "real": 1, "fake": 1, "groups": 2, "no_face_rate": 0, "error_rate": 0, "unsure_rate": 0,
+         "metrics": {"latency_ms_p50": {"value": value}}}
+        for name, value in (("a", 11.0), ("b", None))
+    ]  # fmt: skip
+    row = measurement(sources=sources)
+    absent = "not measurable here"
+    for name, verdict, value in (("a", "met", 11.0), ("b", absent, None), ("c", absent, None)):
+        (check,) = check_targets([target(f"source: {name}")], row)
+        assert (check.verdict, check.measured) == (verdict, value)
+    (check,) = check_targets([target("CPU; source: a", value=10.5)], row)
+    assert check.verdict == "missed"
+
+
 @pytest.mark.parametrize(
     ("condition", "changes", "reason"),
     [

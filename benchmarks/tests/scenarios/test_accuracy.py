@@ -15,10 +15,12 @@ from media import grey_frames, video_bytes
 
 from deepfake_bench.records.dataset import PLUMBING, DatasetRef, parse_dataset
 from deepfake_bench.records.job import Job
+from deepfake_bench.records.report import SEEN
 from deepfake_bench.scenarios import accuracy
 from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
 from deepfake_core.datasets import Sample
+from deepfake_core.discovery.training_groups import TrainingGroups
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.evaluation import metrics
 from deepfake_core.handle.results import Result
@@ -29,6 +31,8 @@ THRESHOLD = 0.4
 
 class Scripted:
     """Answers each path as its file says: a score, or a verdict without one."""
+
+    training_groups: TrainingGroups | None = None
 
     manifest = SimpleNamespace(
         preprocess=SimpleNamespace(clip=None),
@@ -219,6 +223,21 @@ def test_a_part_of_the_set_is_refused_too(tmp_path, monkeypatch):
     fitted_on(monkeypatch, manifest_hash(reference.open()))
     job = Job(detector="x", scenario="accuracy", dataset=reference, limit=2)
     assert "refused" in accuracy.measure(Scripted(), job).conditions
+
+
+def test_what_trained_the_detector_is_marked_at_its_source(tmp_path, monkeypatch):
+    answers = {f"{name}/{label}/{n}.jpg": 0.1 * n for name in "ab" for label in ("real", "fake") for n in range(3)}
+    reference = write(tmp_path, answers)
+    unknown = measure(reference)
+    assert [source.seen_groups for source in unknown.sources] == [None, None]
+    assert unknown.conditions[SEEN].startswith("not known")
+    monkeypatch.setattr(Scripted, "training_groups", TrainingGroups.of(["a/1", "a/2", "c/0"], ["b/0"]))
+    found = measure(reference)
+    assert [(source.title, source.seen_groups) for source in found.sources] == [("a (seen in training)", 2), ("b", 0)]
+    assert found.conditions[SEEN].startswith("2 of the 3 groups of a, such as a/1")
+    assert found.metrics == unknown.metrics
+    monkeypatch.setattr(Scripted, "training_groups", TrainingGroups.of(["c/0"], []).after(None))
+    assert measure(reference).conditions[SEEN] == "none that its package tells, which does not tell all"
 
 
 def result_of(name: str, frames: int, p_fake: float | None = 0.5):

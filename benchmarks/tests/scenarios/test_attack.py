@@ -44,6 +44,7 @@ class Brightness(nn.Module):
 class Judge:
     """A detector of brightness, whose network is the one above."""
 
+    training_groups = None
     manifest = SimpleNamespace(
         calibration=Calibration(),
         preprocess=PreprocessSpec(

@@ -24,6 +24,7 @@ from deepfake_registry.manifest import Calibration
 class Judge:
     """Gives each decoded picture the score that a function of its pixels gives; unreadable ones are errors."""
 
+    training_groups = None
     manifest = SimpleNamespace(name="judge", calibration=Calibration())
 
     def __init__(self, score):
@@ -84,6 +85,8 @@ def test_a_detector_that_reads_the_coding_is_exposed(coded_apart):
     assert change.value < -0.25
     assert change.high < 0
     assert outcome.metrics["recoded_change"] == outcome.metrics["recoded_change_worst_source"] == change.value
+    lowest = min(rows_of(outcome)[name]["auc"].value for name in ("jpeg_50", "resize_half", "blur_1"))
+    assert outcome.metrics["mild_change"] == lowest - 1.0
 
 
 def test_a_detector_that_reads_the_picture_is_not(coded_apart):
@@ -94,6 +97,7 @@ def test_a_detector_that_reads_the_picture_is_not(coded_apart):
     outcome = measure(Judge(brightness), coded_apart)
     assert {row["auc"].value for row in rows_of(outcome).values()} == {1.0}
     assert outcome.metrics["recoded_change"] == 0.0
+    assert outcome.metrics["mild_change"] == 0.0
     assert outcome.metrics["auc_lowest_variant"] == 1.0
 
 
