@@ -17,12 +17,17 @@ from deepfake_bench.printable import printable
 
 if TYPE_CHECKING:
     from deepfake_core.contract.recipe import TrainRecipe
-    from deepfake_core.training.leave_out.results import LeaveOneOut, Measured
+    from deepfake_core.training.leave_out.results import LeaveOneOut, LeftOut, Measure, Measured
     from deepfake_core.training.leave_out.versus import Versus
 
 STYLES: Styles = {"worse": {"fg": "red", "bold": True}, "better": {"fg": "green"}, "no change": {"dim": True}}
 
-HEADINGS = {"auc": "AUC", "found": "found", "called_fake": "called fake", "false_fake": "false fake"}
+HEADINGS: dict[Measure, str] = {
+    "auc": "AUC",
+    "found": "found",
+    "called_fake": "called fake",
+    "false_fake": "false fake",
+}
 """Measure → heading of its column."""
 
 
@@ -108,7 +113,13 @@ def leave_one_out(
     folder = run_dir
     if detector is not None:
         folder = run_dir or Path("runs") / f"leave-one-out-{detector}-{Path(recipe or 'default').stem}"
-        options = {"steps": steps, "minutes": minutes, "device": device, "cache_dir": cache_dir, "download": download}
+        options: dict[str, Any] = {
+            "steps": steps,
+            "minutes": minutes,
+            "device": device,
+            "cache_dir": cache_dir,
+            "download": download,
+        }
         options |= {"faces": faces} if faces else {}
         options |= {"sources": [name.strip() for name in sources.split(",")]} if sources else {}
         found = _trained(detector, data, folder, recipe, changes or [], {**options, "track": track})
@@ -170,7 +181,11 @@ def _show(found: LeaveOneOut, echo: Any) -> None:
     notes = {row.source: " ".join(f"({said.index(text) + 1})" for text in row.warnings) for row in found.sources}
     fakes = [row for row in found.sources if row.fake]
     reals = sorted((row for row in found.sources if row.false_fake), key=lambda row: -row.false_fake.value)  # type: ignore[union-attr]
-    for rows, count, names in (fakes, "fake", ("auc", "found", "called_fake")), (reals, "real", ("false_fake",)):
+    parts: tuple[tuple[list[LeftOut], str, tuple[Measure, ...]], ...] = (
+        (fakes, "fake", ("auc", "found", "called_fake")),
+        (reals, "real", ("false_fake",)),
+    )
+    for rows, count, names in parts:
         if not rows:
             continue
         table: list[tuple[str, ...]] = [("source left out", count, *(HEADINGS[name] for name in names), "why")]
@@ -185,8 +200,8 @@ def _show(found: LeaveOneOut, echo: Any) -> None:
     for one in found.skipped:
         typer.echo(printable(f"{one.source} was not left out: {one.reason}"), err=True)
     if found.missing:
-        names = ", ".join(found.missing)
-        typer.echo(printable(f"not complete yet: {names}; give the command that trains them again"), err=True)
+        left = ", ".join(found.missing)
+        typer.echo(printable(f"not complete yet: {left}; give the command that trains them again"), err=True)
 
 
 def _form(measure: str) -> str:

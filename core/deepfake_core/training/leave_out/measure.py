@@ -110,7 +110,8 @@ def _some(store: CropStore, rows: Rows, most: int) -> Rows:
 
 
 def _reals(store: CropStore, held: Rows, source: str) -> Rows:
-    return held[(store.fake[held] == 0) & (store.sources[held] == store.source_names[:].index(source))]
+    chosen = (store.fake[held] == 0) & (store.sources[held] == store.source_names[:].index(source))
+    return held[np.flatnonzero(chosen)]
 
 
 def _beside(store: CropStore, held: Rows, source: str, recipe: TrainRecipe) -> dict[str, list[str]]:

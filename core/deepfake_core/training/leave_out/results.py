@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
 from deepfake_core.contract.recipe import TrainRecipe
+from deepfake_core.discovery.plugins import import_object
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.runs.files import first_line, read_json
 from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Frozen
+
+Record = TypeVar("Record", bound=Frozen)
 
 RESULT, OF_SOURCE, SCORES = "leave_one_out.json", "left_out.json", "left_out_scores.npz"
 """Names of the file of all results, and of a run's two files: its own result, and the score of every face."""
@@ -186,9 +189,7 @@ class LeaveOneOut(Frozen):
 
     def plot(self, path: str | Path) -> None:
         """Draw the figures as a PNG file; see :func:`~deepfake_core.training.leave_out.picture.draw`."""
-        from deepfake_core.training.leave_out.picture import draw
-
-        draw(self, Path(path))
+        import_object("deepfake_core.training.leave_out.picture:draw")(self, Path(path))
 
 
 def _mean(rows: Iterable[LeftOut], name: Measure) -> Mean | None:
@@ -242,12 +243,12 @@ def read_source(folder: Path) -> LeftOut | None:
     return _validated(LeftOut, found, folder / OF_SOURCE) if found else None
 
 
-def write(record: LeaveOneOut | LeftOut, file: Path) -> None:
+def write(record: Frozen, file: Path) -> None:
     """Write a record as JSON."""
     write_atomic(file, record.model_dump_json(indent=2) + "\n")
 
 
-def _validated(kind: type[Any], found: Mapping[str, Any], file: Path) -> Any:
+def _validated(kind: type[Record], found: Mapping[str, Any], file: Path) -> Record:
     try:
         return kind.model_validate(found)
     except ValidationError as error:
