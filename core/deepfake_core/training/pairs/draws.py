@@ -46,7 +46,7 @@ CHANGE_SHARES = (0.45, 0.15, 0.1, 0.2, 0.1)
 DETAIL_SHARES: dict[Family, float] = {"self_blend": 0.7, "composite": 0.7, "reconstruct": 0.9, "labelled": 0.5}
 """Share of the pairs of each family whose pictures get the same amount of detail."""
 
-SWAPPED = (80.0, 200.0)
+SWAPPED = (72.0, 200.0)
 """Smallest and largest face that a swapper makes, in pixels."""
 
 MASK_SIDE = 80
@@ -240,29 +240,33 @@ def draw_mask(rng: np.random.Generator, points: Floats, *, parts: float, faded: 
         rng: Generator that decides them.
         points: Landmarks ``float32 [n, P, 2]`` in [-1, 1] of the crop.
         parts: Share of masks that cover a part of the face only.
-        faded: Whether the opacity is drawn from :data:`STRENGTHS`; it is 1 otherwise.
+        faded: Whether the source is the target's own face: the opacity is drawn from :data:`STRENGTHS`, and some masks
+            go beyond the face, as those of swappers do. The opacity is 1 otherwise.
     """
     n = len(points)
     part = rng.random(n) < parts
-    # Half of the masks of whole faces cover all of the face, a quarter leave out the forehead, a quarter are smaller.
-    whole, kind = rng.integers(4, size=n), rng.integers(len(PARTS), size=n)
-    grow = np.where(part, np.where(rng.random(n) < 0.5, 1.15, 1.5), np.where(whole == 3, 0.8, 1.0))
+    # Two of the masks of whole faces cover all of the face, one leaves out the forehead, and one is smaller. Two that
+    # may come with them are larger: one of the shape of the face, and one that is a rectangle.
+    whole, kind = rng.integers(6 if faded else 4, size=n), rng.integers(len(PARTS), size=n)
+    grow = np.where(part, np.where(rng.random(n) < 0.5, 1.15, 1.5), np.array([1, 1, 1, 0.8, 1.2, 1.05])[whole])
     hulls = np.where(part, 2 + kind, whole == 2)
     scale, shift = uniform(rng, 0.93, 1.07, n), rng.uniform(-0.03, 0.03, (n, 2))
     elastic = rng.standard_normal((n, 2, 7, 7), np.float32)
     elastic *= (uniform(rng, 0, 1, n) * np.where(part, 0.025, 0.05).astype(np.float32))[:, None, None, None]
     first = np.where(part, uniform(rng, 0.3, 1.3, n), uniform(rng, 0.6, 3.5, n))
     threshold = np.where(part, np.float32(0), uniform(rng, 0.3, 0.9, n))
-    second = np.where(part, uniform(rng, 0.2, 1.3, n), uniform(rng, 0.2, 3.5, n))
+    second = np.where(part, uniform(rng, 0.2, 1.3, n), uniform(rng, 0.2, 5, n))
     # A third of the edges are harder than the cells allow.
     hardness = np.where(rng.random(n) < 1 / 3, uniform(rng, 1, 5, n), np.float32(1))
     strength = rng.choice(STRENGTHS, n).astype(np.float32) if faded else np.ones(n, np.float32)
-    return Mask(_hulls(points, hulls, grow, scale, shift), elastic, first, threshold, second, hardness, strength)
+    support = _hulls(points, hulls, ~part & (whole == 5), grow, scale, shift)
+    return Mask(support, elastic, first, threshold, second, hardness, strength)
 
 
 def _hulls(
     points: Floats,
     hulls: NDArray[np.intp],
+    boxes: NDArray[np.bool_],
     grow: NDArray[np.float64],
     scale: Floats,
     shift: NDArray[np.float64],
@@ -272,6 +276,7 @@ def _hulls(
     Args:
         points: Landmarks ``float32 [n, P, 2]``.
         hulls: Which hulls, ``intp [n]``: a place in :data:`_HULLS`.
+        boxes: Whether the rectangles around the hulls stand in their place, ``bool [n]``.
         grow: Factor by which each hull grows around its own centre, ``float64 [n]``.
         scale: Factor by which both then grow around the centre of the face, ``float32 [n]``.
         shift: Shift of both, ``float64 [n, 2]``.
@@ -280,7 +285,10 @@ def _hulls(
     centre = _MEANS[hulls] @ points
     # The support value of a hull that is scaled around a point c is that of the hull, scaled, plus that of c.
     around = points.mean(1) * (1 - scale)[:, None] + shift
-    grown = grow[:, None, None] * support_of(chosen) + (1 - grow)[:, None, None] * (centre @ NORMALS.T)
+    low, high = chosen.min(2), chosen.max(2)
+    rectangle = ((low + high) @ NORMALS.T + (high - low) @ np.abs(NORMALS).T) / 2
+    support = np.where(boxes[:, None, None], rectangle, support_of(chosen))
+    grown = grow[:, None, None] * support + (1 - grow)[:, None, None] * (centre @ NORMALS.T)
     support = scale[:, None, None] * grown + (around @ NORMALS.T)[:, None]
     return np.where(_THERE[hulls][..., None], support, ABSENT).astype(np.float32)
 
@@ -319,7 +327,7 @@ def draw_swapper(rng: np.random.Generator, n: int, face: float, *, reconstructed
     """
     resample = None
     if not reconstructed:
-        scale = min(float(rng.uniform(*SWAPPED)) / face, 0.95)
+        scale = min(float(np.exp(rng.uniform(*np.log(SWAPPED)))) / face, 0.95)
         resample = Resample(scale, pick(rng, "area", "bilinear", "bicubic"), pick_up(rng))
     sharpening = draw_sharpening(rng, n, 0.3, 1.5) if reconstructed or rng.random() < 0.5 else None
     return Swapper(resample, sharpening)
