@@ -13,8 +13,9 @@ from deepfake_core.datasets.layouts.drawn import draw_face
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.inputs.prepare import Preparer
 from deepfake_core.loading.load import load
-from deepfake_cvt.backbones import CVT, _cells
-from deepfake_cvt.detector import LABELS, Cvt, CvtDetectorConfig
+from deepfake_core.training.gather import check_samples
+from deepfake_cvt.backbones import CVT, _cells, build
+from deepfake_cvt.detector import LABELS, Cvt, CvtDetectorConfig, CvtNetwork
 
 pytestmark = pytest.mark.torch
 
@@ -264,3 +265,11 @@ def test_weights_of_timm_come_from_the_cache_of_the_hub(tmp_path, monkeypatch):
     network = detector.build()
     detector.init_pretrained(network)
     assert torch.equal(network.get_submodule("backbone").patch_embed.proj.weight, stored.patch_embed.proj.weight)
+
+
+def test_distilled_starts_from_random_weights_and_learns_from_a_teacher_on_pairs():
+    recipe = Cvt.recipes["distilled"]
+    assert (recipe.samples, recipe.pretrained, recipe.distil.teacher) == ("pairs", False, "lite")
+    check_samples(Cvt(), recipe)
+    small = CvtNetwork(build("cvt-test", 256))  # progressive resizing gives it smaller pictures for a part of the run
+    assert small(torch.zeros(2, 3, recipe.pairs.small_size, recipe.pairs.small_size)).shape == (2,)

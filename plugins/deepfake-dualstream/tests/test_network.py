@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from deepfake_core.discovery.plugins import detector_spec
 from deepfake_core.errors import WeightsUnavailable
+from deepfake_core.training.gather import check_samples
 from deepfake_dualstream.config import DualStreamConfig
 from deepfake_dualstream.detector import DualStreamDetector
 from deepfake_dualstream.network import ConvLSTM, Features, library
@@ -248,3 +249,9 @@ def test_imagenet_weights_are_downloaded_only_when_that_is_asked_for(cache, monk
     with pytest.raises(WeightsUnavailable, match="cannot be downloaded"):
         detector.init_pretrained(detector.build(), download=True)
     assert len(asked) == 1
+
+
+def test_distilled_starts_from_random_weights_and_learns_from_a_teacher_of_pictures():
+    recipe = DualStreamDetector.recipes["distilled"]
+    assert (recipe.samples, recipe.pretrained, recipe.distil.teacher) == ("clips", False, "lite")
+    check_samples(DualStreamDetector(DualStreamConfig(**DualStreamDetector.configs["distilled"])), recipe)

@@ -13,12 +13,17 @@ from deepfake_core import (
     PRESETS,
     Detector,
     DetectorConfig,
+    Distil,
     ExplainLayer,
     FaceCrop,
     LabelMap,
     Normalize,
+    Pairs,
+    Phase,
     PreprocessSpec,
+    PseudoFakes,
     Resize,
+    Schedule,
     TrainRecipe,
     WholeImage,
     split_parameters,
@@ -31,6 +36,28 @@ LABELS = LabelMap(real=1, fake=0)
 
 DEFAULT = PRESETS["two-phase"]
 """Three epochs of the head alone at 1e-3, then five epochs of everything, the backbone at 1e-5."""
+
+
+DISTILLED = TrainRecipe(
+    phases=(Phase(steps=6000, lr=5e-4, schedule=Schedule(name="cosine", warmup=0.1)),),
+    samples="pairs",
+    batch_size=32,
+    ema=0.999,
+    pretrained=False,
+    eval_every=600,
+    save_every=100,
+    monitor="auc_mean",
+    workers=1,
+    pairs=Pairs(
+        pseudo=PseudoFakes(self_blend=0.35, composite=0.2, reconstruct=0.15, labelled=0.3),
+        validation=200,
+        autoencoder_steps=700,
+        reconstructed=1500,
+        small_until=0.6,
+    ),
+    distil=Distil(teacher="lite", weight=0.7, temperature=2.0),
+)
+"""From random weights on pairs without end, where a trained detector says what it sees in each picture."""
 
 
 class CvtDetectorConfig(DetectorConfig):
@@ -94,6 +121,7 @@ class Cvt(Detector):
             "two-phase-5+5": two_phase(5, 5, 5),
             "two-phase-10+10": two_phase(32, 10, 10),
             "two-phase-25+15": two_phase(32, 25, 15, backbone_lr=1e-4),
+            "distilled": DISTILLED,
             "smoke": DEFAULT.smoke(),
         }
     )

@@ -14,11 +14,14 @@ from deepfake_core import (
     Clip,
     Detector,
     DetectorConfig,
+    Distil,
     ExplainLayer,
     FaceCrop,
     Normalize,
+    Phase,
     PreprocessSpec,
     Resize,
+    Schedule,
     TensorSpec,
     TrainRecipe,
     WeightsUnavailable,
@@ -29,6 +32,19 @@ from deepfake_dualstream.network import DualStream, Features, Stream, library
 
 DEFAULT = PRESETS["plateau"]
 """Batches of 12, AdamW at 1e-4, the rate halved on a plateau of the validation loss, which also stops the run early."""
+
+
+DISTILLED = DEFAULT.model_copy(
+    update={
+        "phases": (Phase(epochs=60, lr=3e-4, schedule=Schedule(name="cosine", warmup=0.1)),),
+        "monitor": "auc",
+        "mode": "max",
+        "patience": None,
+        "pretrained": False,
+        "distil": Distil(teacher="lite", weight=0.7, temperature=2.0),
+    }
+)
+"""From random weights, where a trained detector of pictures says what it sees in each frame."""
 
 
 def _frozen(recipe: TrainRecipe) -> TrainRecipe:
@@ -48,11 +64,13 @@ class DualStreamDetector(Detector):
         "fast": DEFAULT,
         "high-accuracy": DEFAULT,
         "frozen": _frozen(DEFAULT),
+        "distilled": DISTILLED,
         "smoke": DEFAULT.smoke(),
     }
     # The presets differ in the network; its training is the same.
     configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "fast": {"high_backbone": "b0", "low_backbone": "b0", "frames": 8},
+        "distilled": {"high_backbone": "b0", "low_backbone": "b0", "frames": 8},
         "high-accuracy": {"high_backbone": "b5", "low_backbone": "b1", "frames": 12},
         "smoke": {"high_backbone": "b0", "low_backbone": "b0", "frames": 4, "size": 64, "low_size": 32},
     }
