@@ -30,9 +30,9 @@ def faces_of(sources=SOURCES):
     return faces
 
 
-def labelled(*kinds, values=None):
+def labelled(*kinds, agreement=None):
     faces = faces_of()
-    return faces, Labelled(faces, np.flatnonzero(faces.fake == 0), np.flatnonzero(faces.fake), kinds, values)
+    return faces, Labelled(faces, np.flatnonzero(faces.fake == 0), np.flatnonzero(faces.fake), kinds, agreement)
 
 
 def drawn(faces, found, n=6000):
@@ -93,8 +93,8 @@ def test_a_kind_without_a_share_and_one_whose_sources_are_not_there_are_not_draw
 def test_fakes_and_real_faces_of_a_kind_agree_in_a_number_that_is_given():
     faces = faces_of()
     values = np.where(faces.fake, 1.0, 0.0) + np.random.default_rng(0).normal(0, 1, len(faces))
-    for used, least, most in ((None, 0.8, 1.2), (values.astype(np.float32), 0.0, 0.5)):
-        _, found = labelled(DIFFUSION, values=used)
+    for used, least, most in ((None, 0.8, 1.2), (lambda fake, real: (values[fake], values[real]), 0.0, 0.5)):
+        _, found = labelled(DIFFUSION, agreement=used)
         real, fake = found.draw(np.random.default_rng(0), 6000)
         here = faces.sources[fake] == 2
         assert least < values[fake[here]].mean() - values[real[here]].mean() < most
@@ -111,6 +111,7 @@ def test_what_a_run_draws_is_said():
         "beside those of other sources",
     ]
     assert next(found.described(0.25, None)).endswith(": diffusion (100)")
+    assert next(labelled()[1].described(0.25, None)) == "labelled fakes: 25.0% of the pairs: gan (16), swap (64)"
 
 
 @pytest.mark.parametrize(
@@ -143,10 +144,17 @@ def test_a_kind_whose_fakes_would_be_drawn_too_often_gets_a_smaller_share():
     # 16 fakes of the GAN, 50 times each, are 800 of 10,000 pairs; the other kinds are below their limits.
     of = {name: plan.shares["labelled"] * share for name, share in plan.labelled.shares.items()}
     assert of["gan"] == pytest.approx(0.08)
+    lines = list(plan.labelled.described(plan.shares["labelled"], 10_000))
+    assert lines[1] == (
+        "labelled fakes of gan: 8.0% of the pairs, not 25.0% because of pairs.visits: gan (16, each drawn 50 times)"
+    )
+    assert "visits" not in lines[0] + lines[2]
     assert of["diffusion"] == pytest.approx(of[OTHERS])
     assert of["diffusion"] / plan.shares["self_blend"] == pytest.approx(0.125 / 0.5)
     assert sum(plan.shares.values()) == pytest.approx(1)
-    assert planner(100, kinds=kinds, visits=50).shares == pytest.approx(free.shares)
+    rare = planner(100, kinds=kinds, visits=50)
+    assert rare.shares == pytest.approx(free.shares)
+    assert not rare.labelled.lowered
     assert planner(None, kinds=kinds, visits=50).shares == free.shares
 
 

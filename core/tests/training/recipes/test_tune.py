@@ -114,7 +114,9 @@ def test_no_point_is_tried_twice_and_a_small_space_is_exhausted(tmp_path, caplog
     assert len(train.calls) == 6, "nor by a further call"
 
 
-@pytest.mark.parametrize("key", ["seed", "validation_share", "monitor", "pairs.validation", "overfit"])
+@pytest.mark.parametrize(
+    "key", ["seed", "validation_share", "monitor", "pairs.validation", "overfit", "leave_out", "pairs.kinds.0.share"]
+)
 def test_what_trials_are_judged_by_is_not_searched(key):  # 001-25: one fixed validation split
     with pytest.raises(DeepfakeError, match="the same for all"):
         parse_space([f"{key}=int:1..2"])
