@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,25 @@ from torch.utils.data import Dataset
 
 Key = tuple[int, int]
 """Epoch and item number. Together with the recipe's seed they decide a sample, its augmentation included."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One item of a training set as it is drawn.
+
+    Attributes:
+        source: Source of its labelled samples, or the way in which its fake is made.
+        fake: Class of each of its samples: 1 for fake.
+        groups: Group of each of its samples, as a number.
+        make: Function that returns its images, ``uint8 [group, H, W, 3]`` RGB, for detectors of clips
+            ``[group, T, H, W, 3]``. Several threads may call it. It raises
+            :class:`~deepfake_core.errors.InputError` where one cannot be read.
+    """
+
+    source: str
+    fake: tuple[int, ...]
+    groups: tuple[int, ...]
+    make: Callable[[], NDArray[np.uint8]]
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):
@@ -47,6 +68,19 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         Args:
             key: Epoch and number of the first item in the order of the epoch.
         """
+
+    def draws(self, most: int, *, plain: bool = False) -> Iterator[Draw]:
+        """Yield some items of each source, from which is measured what tells the classes apart besides forgery.
+
+        A set that yields none, as by default, is not measured.
+
+        Args:
+            most: Largest number of items of each source; of each class where an item holds one class only.
+            plain: Whether the items are those of the data as the detector sees them: without degradation, matching and
+                fakes that are made.
+        """
+        del most, plain
+        yield from ()
 
     def name(self, item: int) -> str:
         """Return the name of an item for messages, such as the file that it was made from."""

@@ -21,6 +21,7 @@ from deepfake_core.progress import stage
 from deepfake_core.training.data.training_data import ROLES, TrainingData
 from deepfake_core.training.data.validation import validation_outputs
 from deepfake_core.training.runs.rundir import RunDir
+from deepfake_core.training.shortcuts.drawn import shortcuts_of
 from deepfake_registry.files import atomic_path, sha256_file
 from deepfake_registry.manifest import MANIFEST_KEY, DataSource
 from deepfake_registry.provenance import SourceTerms, find_terms
@@ -89,7 +90,7 @@ def package_model(
             "start": start.manifest.training if start else None,
             "taken": dict(taken),
         },
-        metrics={"validation": measured, **figures},
+        metrics={"validation": measured, **figures, **shortcuts_of(run)},
     )
     weights = run.folder / f"{name}.safetensors"
     save_file(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.contract.training_set import Key, TrainingSet
+from deepfake_core.contract.training_set import Draw, Key, TrainingSet
 from deepfake_core.datasets.crop_store.margin import check_margin
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.errors import InputError, TrainingDataError
@@ -109,7 +110,7 @@ class StoreSet(TrainingSet):
         rows = self._rows(int(self._numbers[item]), rng)
         fake = int(self.store.fake[rows[0]])
         try:
-            images = self._pictures(rows, rng)
+            images = self._pictures(rows, rng, as_they_are=self.overfit)
         except InputError:
             # The loop counts and names such items, and stops when there are too many.
             images = np.zeros((len(rows), *self.spec.size, 3), np.uint8)
@@ -124,13 +125,13 @@ class StoreSet(TrainingSet):
             "unreadable": torch.tensor([weight == 0.0]),
         }
 
-    def _pictures(self, rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _pictures(self, rows: NDArray[np.intp], rng: np.random.Generator, *, as_they_are: bool) -> NDArray[np.uint8]:
         """Cut and augment the pictures of rows, all in the same way; return ``uint8 [len(rows), H, W, 3]`` RGB.
 
         Raises:
             InputError: A row cannot be read.
         """
-        if self.overfit:
+        if as_they_are:
             return np.stack([prepare_crop(self.store.read(row), self.store.box(row), self.spec) for row in rows])
         zoom, shift = rng.uniform(*_ZOOM), rng.uniform(-_SHIFT, _SHIFT, 2)
         crops = [self._cut(self.store.read(row), self.store.box(row), zoom, shift) for row in rows]
@@ -154,6 +155,25 @@ class StoreSet(TrainingSet):
         side = self.spec.crop.margin * max(box.width, box.height)
         box = Box(box.x + shift[0] * side, box.y + shift[1] * side, box.width, box.height)
         return crop_face(pixels, box, self.spec.crop.model_copy(update={"margin": self.spec.crop.margin * zoom}))
+
+    def draws(self, most: int, *, plain: bool = False) -> Iterator[Draw]:
+        """Yield items of each source and class; what a device does to them, flips and colours, is not done."""
+        firsts = self._firsts()[self._numbers]
+        strata = self.store.sources[firsts].astype(np.int64) * 2 + self.store.fake[firsts]
+        for stratum, here in places(strata).items():
+            source, fake = divmod(int(stratum), 2)
+            for item in here[:: max(1, -(-len(here) // most))].tolist():
+                rows = self._rows(int(self._numbers[item]), np.random.default_rng([item, 0]))
+                rng = np.random.default_rng([item, 1])
+                yield Draw(
+                    self.store.source_names[source],
+                    (fake,),
+                    (int(self.store.families[firsts[item]]),),
+                    partial(self._made, rows, rng, as_they_are=plain),
+                )
+
+    def _made(self, rows: NDArray[np.intp], rng: np.random.Generator, *, as_they_are: bool) -> NDArray[np.uint8]:
+        return self._grouped(self._pictures(rows, rng, as_they_are=as_they_are))
 
     def name(self, item: int) -> str:
         return self.store.origin(int(self._firsts()[self._numbers[item]]))

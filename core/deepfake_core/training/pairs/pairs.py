@@ -7,8 +7,10 @@ codecs, so that only the manipulation tells them apart.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfake_core.contract.recipe import TrainRecipe
-from deepfake_core.contract.training_set import Key, TrainingSet
+from deepfake_core.contract.training_set import Draw, Key, TrainingSet
 from deepfake_core.errors import InputError
 from deepfake_core.parallel import ordered_map
 from deepfake_core.progress import track
@@ -25,10 +27,16 @@ from deepfake_core.training.data.degrade import Crop, Degradation, Jpeg, affine
 from deepfake_core.training.pairs.draws import Chunk, Family
 from deepfake_core.training.pairs.faces import MARGIN
 from deepfake_core.training.pairs.host import host_pairs
-from deepfake_core.training.pairs.planner import Planner
+from deepfake_core.training.pairs.planner import PairSource, Planner
 from deepfake_core.training.recipes.stages import small_steps
 
 log = logging.getLogger("deepfake.training")
+
+DRAWS_SEED = 42
+"""Seed of the pairs of :meth:`PairDataset.draws`."""
+
+MOST_DRAWS = 25
+"""Pairs that are drawn for each pair that is wanted of a source, at most: a source that is seldom drawn has fewer."""
 
 
 class PairDataset(TrainingSet):
@@ -86,6 +94,41 @@ class PairDataset(TrainingSet):
     def name(self, item: int) -> str:
         return f"pair {item}"
 
+    def draws(self, most: int, *, plain: bool = False) -> Iterator[Draw]:
+        """Yield pairs of each source of labelled fakes and of each other family.
+
+        They are the same for every seed of the recipe.
+        """
+        planner = self.planner.plain() if plain else self.planner
+        source = planner.source
+        for number, family in enumerate(family for family in planner.shares if family == "labelled" or not plain):
+            sources = planner.labelled.sources if family == "labelled" else (family,)
+            left = dict.fromkeys(sources, most)
+            for index in range(most * MOST_DRAWS):
+                chunk = planner.draw(np.random.default_rng([DRAWS_SEED, number, index]), 1, family)
+                if plain:
+                    chunk = uncoded(planner, chunk)
+                real = other = int(chunk.rows[0])
+                name: str = family
+                if family == "labelled":
+                    other = int(chunk.others[0])
+                    name = source.faces.source_names[source.faces.sources[other]]
+                if not left[name] or (chunk.autoencoder is not None and source.reconstruct is None):
+                    continue
+                left[name] -= 1
+                yield Draw(
+                    name,
+                    (0, 1),
+                    (int(source.faces.families[real]), int(source.faces.families[other])),
+                    partial(_made, chunk, source),
+                )
+                if not any(left.values()):
+                    break
+
+
+def _made(chunk: Chunk, source: PairSource) -> NDArray[np.uint8]:
+    return host_pairs(chunk, source.faces, source.reconstruct)[0]
+
 
 def validation_pairs(
     planner: Planner, family: Family, *, count: int, seed: int
@@ -119,8 +162,14 @@ def validation_pairs(
 
 def as_at_inference(planner: Planner, rng: np.random.Generator, n: int, family: Family) -> Chunk:
     """Draw n pairs of a family that are not degraded: cut as the detector does it, and encoded as JPEG of 60 to 95."""
-    chunk = planner.draw(rng, n, family)
+    chunk = uncoded(planner, planner.draw(rng, n, family))
+    last = Jpeg(rng.integers(60, 96, n).astype(np.int32), subsampled=True)
+    return replace(chunk, degradation=replace(chunk.degradation, last=last))
+
+
+def uncoded(planner: Planner, chunk: Chunk) -> Chunk:
+    """Return pairs that are not degraded: cut as the detector does it."""
+    n = len(chunk)
     cut = np.full(n, min(1.0, planner.margin / MARGIN), np.float32)
     crop = Crop(affine(cut, np.zeros(n, np.float32), np.zeros((n, 2), np.float32)), planner.oversampling(chunk.size))
-    last = Jpeg(rng.integers(60, 96, n).astype(np.int32), subsampled=True)
-    return replace(chunk, degradation=Degradation(crop=crop, last=last))
+    return replace(chunk, degradation=Degradation(crop=crop))

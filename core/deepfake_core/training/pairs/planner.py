@@ -13,6 +13,7 @@ from deepfake_core.contract.recipe import Pairs, PseudoFakes
 from deepfake_core.data.crops.neighbours import COUNT, normed
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.degrade import Floats, Image, draw_crop, draw_degradation, draw_size, uniform
+from deepfake_core.training.pairs.agreement import Agreement
 from deepfake_core.training.pairs.draws import (
     FAMILIES,
     Blend,
@@ -55,8 +56,7 @@ class PairSource:
         reconstructed: Rows that the autoencoders can reconstruct, ``intp [m]`` ascending; ``None`` for all.
         reconstruct: Function of a row and the index of an autoencoder that returns the reconstruction of a face,
             ``uint8 [S, S, 3]`` RGB; ``None`` where only a device makes pictures.
-        sharpness: Sharpness by row, ``float32 [N]``, in which the faces of labelled pairs are drawn to agree; ``None``
-            where they are drawn whatever it is.
+        agreement: What the real faces and the fakes of labelled pairs are drawn to agree in; ``None`` for nothing.
     """
 
     faces: Faces
@@ -64,7 +64,7 @@ class PairSource:
     decoders: tuple[int, ...] = ()
     reconstructed: Rows | None = None
     reconstruct: Callable[[int, int], Image] | None = None
-    sharpness: NDArray[np.float32] | None = None
+    agreement: Agreement | None = None
 
 
 class Planner:
@@ -104,7 +104,7 @@ class Planner:
         if source.reconstructed is not None:
             known = np.intersect1d(self.real, source.reconstructed)
             self._known = _BySource(known, faces.sources[known])
-        self.labelled = Labelled(faces, self.real, rows[fake], pairs.kinds, source.sharpness)
+        self.labelled = Labelled(faces, self.real, rows[fake], pairs.kinds, source.agreement)
         possible, shares = self.families(), pairs.pseudo.model_dump()
         self.shares: dict[Family, float] = {name: shares.get(name, 0.0) for name in possible if shares.get(name)}
         if not (total := sum(self.shares.values())):
@@ -115,6 +115,11 @@ class Planner:
         self.shares = {name: share / total for name, share in self.shares.items()}
         if drawn and pairs.visits and "labelled" in self.shares:
             self._limit_visits(pairs.visits / drawn)
+
+    def plain(self) -> Planner:
+        """Return a planner of the same faces whose labelled pairs are drawn without matching and mixing."""
+        source, pairs = replace(self.source, agreement=None), self.pairs.model_copy(update={"mix": 0.0})
+        return Planner(source, pairs, size=self.size, margin=self.margin, cells=self.cells)
 
     def families(self) -> tuple[Family, ...]:
         """Return the families that can be made from the source."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from deepfake_core.training.data.stores import (
 from deepfake_core.training.data.training_data import NO_LANDMARKS, TrainingData
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.data.views import StoreCrops
+from deepfake_core.training.pairs.agreement import Agreement, Measured
 from deepfake_core.training.pairs.device.feed import DevicePairs
 from deepfake_core.training.pairs.faces import MARGIN, SIDE, Faces
 from deepfake_core.training.pairs.pairs import PairDataset, validation_pairs
@@ -98,6 +100,9 @@ def pairs_training_data(
         "margin": margin,
         "cells": detector.evidence_size[0] if detector.evidence_size else 1,
     }
+    if recipe.pairs.match != "none":
+        numbers = Measured(faces, how["size"], margin, cache_dir)
+        training = replace(training, agreement=Agreement(recipe.pairs.match, faces.families, numbers))
     drawn = pairs_of_run(recipe, int((faces.fake[rows] == 0).sum()))
     planner = Planner(training, recipe.pairs, **how, drawn=drawn)
     for line in planner.labelled.described(planner.shares.get("labelled", 0.0), drawn):

@@ -30,11 +30,14 @@ HISTORY = {"train_loss": "loss", "val_auc": "auc", "val_acc": "acc"}
 """Names in the history of ``metrics.json`` → columns of ``metrics_log.csv``."""
 
 
+SHORTCUTS = "shortcuts.json"
+"""File of what tells the classes of the samples apart besides forgery."""
+
 _READ_AGAIN = ("config.yaml", "data.json", "unreadable.csv", "trackers.json", "metrics_log.csv")
 """Files of a run that the same run reads when it goes on."""
 
 _BEFORE_CHECKPOINT = {
-    *("cache", "git.json", "requirements.txt", "run.log", "system.json", "tensorboard", "wandb"),
+    *("cache", "git.json", "requirements.txt", "run.log", SHORTCUTS, "system.json", "tensorboard", "wandb"),
     *_READ_AGAIN,
 }
 """Everything that a run writes before its first checkpoint."""
