@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -97,10 +98,15 @@ def _origin(item: dict[str, Any]) -> str:
 def _weights(spec: DetectorSpec) -> dict[str, Any]:
     """Return the status of a detector's weights, with their version and size where these are known.
 
-    The status of packaged weights is ``trained``, ``pretrained`` or ``untrained``; it is ``damaged`` or ``missing``
-    where the package is incomplete. That of a repository of the Hugging Face Hub is ``cached`` or ``not cached``. A
-    detector without weights has the status ``none``. No file is verified, because that would make the command slow.
+    Weights in the folder that ``DEEPFAKE_WEIGHTS`` names come first, with their ``path``. The status of packaged
+    weights is ``trained``, ``pretrained`` or ``untrained``; it is ``damaged`` or ``missing`` where the package is
+    incomplete. That of a repository of the Hugging Face Hub is ``cached`` or ``not cached``. A detector without weights
+    has the status ``none``. No file is verified, because that would make the command slow.
     """
+    from deepfake_core.discovery.placed import placed
+
+    if (place := placed(spec.name)) is not None:
+        return _placed(place)
     if spec.weights is not None:
         return _packaged(spec.weights)
     if spec.hub is not None:
@@ -114,24 +120,44 @@ def _weights(spec: DetectorSpec) -> dict[str, Any]:
     return {"status": "none"}
 
 
+def _placed(place: Path) -> dict[str, Any]:
+    from deepfake_core.discovery.artifacts import package_folder, read_bare
+    from deepfake_core.errors import DeepfakeError
+
+    try:
+        found = _of_folder(package_folder(place)) if place.is_dir() else None
+        if found is None:
+            manifest = read_bare(place).manifest
+            found = {"status": manifest.weights, "version": manifest.version, "bytes": place.stat().st_size}
+    except DeepfakeError:
+        found = {"status": "damaged"}
+    return {**found, "path": str(place)}
+
+
 def _packaged(weights: str) -> dict[str, Any]:
     from importlib.util import find_spec
-    from pathlib import Path
 
     package, _, name = weights.partition(":")
     found = find_spec(package)
     for root in (found.submodule_search_locations or ()) if found else ():
-        file = Path(root, name, "manifest.json")
-        if file.is_file():
-            try:
-                manifest = json.loads(file.read_bytes())
-                sizes = {format: int(entry["size_bytes"]) for format, entry in manifest["files"].items()}
-                # The exported file is the one that runs by default.
-                size = sizes.get("onnx", next(iter(sizes.values()), 0))
-                return {"status": str(manifest["weights"]), "version": str(manifest["version"]), "bytes": size}
-            except (ValueError, KeyError, TypeError, AttributeError):
-                return {"status": "damaged"}
+        if (known := _of_folder(Path(root, name))) is not None:
+            return known
     return {"status": "missing"}
+
+
+def _of_folder(folder: Path) -> dict[str, Any] | None:
+    """Return the status of a package by its manifest; ``None`` where it has none."""
+    file = folder / "manifest.json"
+    if not file.is_file():
+        return None
+    try:
+        manifest = json.loads(file.read_bytes())
+        sizes = {format: int(entry["size_bytes"]) for format, entry in manifest["files"].items()}
+        # The exported file is the one that runs by default.
+        size = sizes.get("onnx", next(iter(sizes.values()), 0))
+        return {"status": str(manifest["weights"]), "version": str(manifest["version"]), "bytes": size}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {"status": "damaged"}
 
 
 def _described(weights: dict[str, Any]) -> str:
@@ -145,4 +171,7 @@ def _described(weights: dict[str, Any]) -> str:
         return "missing from its package"
     size = f", {weights['bytes'] / 1e6:.1f} MB" if weights.get("bytes") else ""
     version = f" {weights['version']}" if weights.get("version") else ""
-    return f"{repository or status}{version}{size}{', in the Hugging Face cache' if repository else ''}"
+    place = (
+        ", in the Hugging Face cache" if repository else f", {printable(weights['path'])}" if "path" in weights else ""
+    )
+    return f"{repository or status}{version}{size}{place}"

@@ -83,6 +83,25 @@ def test_list_tells_whether_the_hub_cache_holds_a_repository(dfbench, tmp_path):
     assert f"someone/faces {commit[:12]}, 0.0 MB, in the Hugging Face cache" in shown
 
 
+def test_list_says_where_weights_outside_of_packages_lie(invoke, site, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPFAKE_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def row() -> dict:
+        listing = json.loads(invoke("list", "--format", "json").stdout)
+        return next(entry["weights"] for entry in listing["detectors"] if entry["name"] == "bare")
+
+    assert row() == {"status": "none"}
+    (model,) = (site / "tiny_plugin_data" / "weights").glob("*.onnx")
+    place = tmp_path / "bare.onnx"
+    place.write_bytes(model.read_bytes())
+    size = place.stat().st_size
+    assert row() == {"status": "trained", "version": "1", "bytes": size, "path": str(place)}
+    assert f"trained 1, {size / 1e6:.1f} MB, {place}" in invoke("list").stdout
+    place.write_bytes(b"torn")
+    assert row() == {"status": "damaged", "path": str(place)}
+
+
 def test_predict_table_says_verdict_score_and_box(invoke):
     done = invoke("predict", PORTRAIT, "--detector", "tiny")
     assert done.exit_code == 0

@@ -69,6 +69,8 @@ class DetectorSpec:
         training: Requirements that bring all that its default recipe needs, where that is more than ``install``; each
             may begin with options of ``pip install``.
         weights: ``"package:folder"`` of the packaged model (``manifest.json`` and artefacts), or ``None``.
+        best: ``"package:folder"`` of an ensemble that ships with this detector, which is one of its members:
+            ``deepfake_core.load("best")``. One installed detector may bring it.
         hub: Repository of the default weights on the Hugging Face Hub, where none are packaged; the detector's
             ``from_repository`` reads it.
         kind: Kind of one input: an image or a video.
@@ -82,6 +84,7 @@ class DetectorSpec:
     install: str
     training: tuple[str, ...] = ()
     weights: str | None = None
+    best: str | None = None
     hub: str | None = None
     kind: Literal["image", "video"] = "image"
     targets: tuple[Target, ...] = ()

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from deepfake_core.contract.hookspecs import MARK
@@ -37,10 +39,13 @@ from deepfake_core.errors import (
     PluginLoadError,
     TrainingDataError,
     UnknownDetector,
+    WeightsUnavailable,
 )
 from deepfake_registry.paths import why_no_path
 
 GROUP = "deepfake"
+BEST = "best"
+"""Name of the ensemble that ships with a detector."""
 STRICT = "DEEPFAKE_STRICT_PLUGINS"
 
 Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec, ProtectorSpec, ExporterSpec)
@@ -231,6 +236,45 @@ def detector_spec(name: str) -> DetectorSpec:
             f"unknown detector {name!r}; {hint or 'none is installed; run: pip install deepfake-lite'}"
         )
     return detectors()[name].spec
+
+
+def packaged_folder(name: str, place: str) -> Path:
+    """Return a folder inside of an installed package.
+
+    Args:
+        name: Name of the detector whose record names it, for messages.
+        place: ``"package:folder"``.
+
+    Raises:
+        PluginLoadError: There is no such package.
+    """
+    package, _, folder = place.partition(":")
+    try:
+        return Path(str(files(package).joinpath(folder)))
+    except ModuleNotFoundError as error:
+        raise PluginLoadError(f"detector {name!r}: its weights {place!r} name no package") from error
+
+
+def best_ensemble() -> Path:
+    """Return the folder of the ensemble that ships as :data:`BEST` with an installed detector.
+
+    Raises:
+        WeightsUnavailable: None ships.
+        DuplicatePlugin: Several detectors bring one.
+    """
+    offers = [(name, entry.spec.best) for name, entry in detectors().items() if entry.spec.best is not None]
+    found = [(name, folder) for name, place in offers if (folder := packaged_folder(name, place)).is_dir()]
+    if len(found) > 1:
+        names = " and ".join(name for name, _ in found)
+        raise DuplicatePlugin(f"{BEST!r} is offered by {names}; uninstall one of them, or load one by its path")
+    if not found:
+        raise WeightsUnavailable(
+            f"{BEST!r} is an ensemble, and none ships with the installed detectors; load one of these: "
+            f"{', '.join(detectors()) or 'none is installed'}",
+            f"make one: dfbench ensemble lite runs/mine --out FOLDER/{BEST} --data valid-set, and set "
+            "DEEPFAKE_WEIGHTS=FOLDER",
+        )
+    return found[0][1]
 
 
 def dataset_spec(name: str) -> DatasetSpec:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake_core.discovery.artifacts import ENSEMBLE_FILE, Artifact, Package, is_path, read_bare, read_package
-from deepfake_core.discovery.plugins import detector_spec, detectors
+from deepfake_core.discovery.placed import VARIABLE, placed
+from deepfake_core.discovery.plugins import BEST, best_ensemble, detector_spec, detectors, packaged_folder
 from deepfake_core.discovery.registry_source import find_registered, is_registered_name
-from deepfake_core.errors import DeepfakeError, PluginLoadError, WeightsUnavailable
+from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.loading.backends import Backend, candidates, check_backend, fastest, open_runtime
 from deepfake_core.runtimes.base import device_name
@@ -40,10 +40,12 @@ def load(
     """Load a detector.
 
     Args:
-        name_or_path: Name of an installed detector; or ``"name@version"`` or ``"name@alias"`` in the registry that
-            ``DEEPFAKE_REGISTRY`` names; or a path, which has a separator or a model file's suffix: an ``.onnx``,
-            ``.safetensors`` or OpenVINO ``.xml`` file with its manifest inside, or the folder of a package, of a
-            training run, whose best model is taken, or of an ensemble.
+        name_or_path: Name of an installed detector, whose weights are those in the folder that ``DEEPFAKE_WEIGHTS``
+            names, if there are any, or else its own; ``"best"``, the ensemble that ships with the detectors; or
+            ``"name@version"`` or ``"name@alias"`` in the registry that ``DEEPFAKE_REGISTRY`` names; or a path, which
+            has a separator or a model file's suffix: an ``.onnx``, ``.safetensors`` or OpenVINO ``.xml`` file with its
+            manifest inside, or the folder of a package, of a training run, whose best model is taken, or of an
+            ensemble.
         backend: Runtime: ``onnxruntime``, ``openvino`` or ``torch``. ``auto`` follows a fixed rule: the environment
             variable ``DEEPFAKE_BACKEND``, where the backend that it names can run the model; otherwise the first file
             in the order of the package that an installed backend can run on the device, the weights for torch last.
@@ -88,6 +90,10 @@ def load(
     if config is not None:
         raise DeepfakeError("config is for untrained networks; a trained one brings its own")
     spec: DetectorSpec | None = None
+    if weights is None and not is_path(name_or_path) and not is_registered_name(name_or_path):
+        name = str(name_or_path)
+        if (place := placed(name) or (best_ensemble() if name == BEST else None)) is not None:
+            return _load_placed(name, place, partial(load, backend=backend, device=device, threads=threads))
     origin = str(Path(name_or_path).resolve()) if is_path(name_or_path) else str(name_or_path)
     source: Package | Artifact
     if is_registered_name(name_or_path):
@@ -109,6 +115,17 @@ def load(
     else:
         source = read_bare(path)
     return _load_files(source, spec, backend, device, threads, origin, str(name_or_path))
+
+
+def _load_placed(name: str, place: Path, load_path: Callable[[Path], Any]) -> Any:
+    """Load a model from its place, and refuse that of another detector than the one of the name."""
+    loaded = load_path(place)
+    if name in detectors() and loaded.manifest.architecture != name:
+        raise DeepfakeError(
+            f"{place}: is a model of {loaded.manifest.architecture}, not of {name}; give it another name, and load it "
+            "by its path"
+        )
+    return loaded
 
 
 def _load_files(
@@ -153,16 +170,11 @@ def _artifact(source: Package | Artifact, format: str) -> Artifact:
 
 
 def _packaged_weights(spec: DetectorSpec) -> Path:
-    if spec.weights is not None:
-        package, _, folder = spec.weights.partition(":")
-        try:
-            path = Path(str(files(package).joinpath(folder)))
-        except ModuleNotFoundError as error:
-            raise PluginLoadError(f"detector {spec.name!r}: its weights {spec.weights!r} name no package") from error
-        if (path / MANIFEST_FILE).is_file():
-            return path
+    if spec.weights is not None and ((path := packaged_folder(spec.name, spec.weights)) / MANIFEST_FILE).is_file():
+        return path
     raise WeightsUnavailable(
         f"{spec.name!r} comes without weights here; train it: dfbench train {spec.name} --data FOLDER --run-dir RUN",
-        "load a model file: load('path/to/model.onnx')",
+        f"load a model file: load('path/to/model.onnx'), or place it as {spec.name}.onnx in the folder that {VARIABLE} "
+        "names",
         f"to measure speed alone: load({spec.name!r}, untrained=True)",
     )
