@@ -81,6 +81,14 @@ def draw_landmarks(store):
     return CropStore(store.folder)
 
 
+def damage(store, row):
+    """Fill the stored image of a row with zeros."""
+    path, offset, length = store.place(row)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(length))
+
+
 class Failing(ImageFolder):
     """A folder of images on a disk that is unplugged after 50 of them."""
 

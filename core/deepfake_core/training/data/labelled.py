@@ -75,16 +75,16 @@ def labelled_training_data(
         left_out |= rejected(held_store)
         rows = of_recipe(store, not_held_out(store), recipe)
         held = of_recipe(held_store, _own_or_all(held_store), recipe)
-    bad = damaged(held_store, held)
-    left_out |= {held_store.origin(row): reason for row, reason in bad.items()}
-    # A clip needs every frame of its video.
-    of = held_store.videos if recipe.samples == "clips" else np.arange(len(held_store))
-    held = held[~np.isin(of[held], of[list(bad)])]
     hashes = hashes_of(dataset if valid is None else valid, held_store, cache_dir)
     rows = share_of(store, rows, recipe)
     if recipe.overfit:
         rows = held = _few(store, rows, recipe)
         held_store = store
+    bad = damaged(held_store, held)
+    left_out |= {held_store.origin(row): reason for row, reason in bad.items()}
+    # A clip needs every frame of its video.
+    of = held_store.videos if recipe.samples == "clips" else np.arange(len(held_store))
+    held = held[~np.isin(of[held], of[list(bad)])]
     identity, held_identity = identity_of(store, rows), identity_of(held_store, held)
     if not recipe.overfit:
         held_identity.check_disjoint(identity, "training and validation", recipe)

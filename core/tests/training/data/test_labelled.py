@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from crop_stores import WHOLE, Listed, write_tiny
+from crop_stores import WHOLE, Listed, damage, write_tiny
 from media import video_bytes
 from mini_sets import overwrite
 from PIL import Image
@@ -155,6 +155,23 @@ def test_videos_are_taken_whole(tmp_path, gathered):
     assert sorted(few.validation.fake.tolist()) == [0, 0, 1, 1]
     assert len(few.training) == 4
     assert sum(few.counts.values()) == 4 * 6, "each frame once"
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_damaged_sample_among_those_held_out_is_left_out_and_named(tmp_path, gathered, clips):
+    data = Flat(tmp_path / "data") if clips else listed(tmp_path / "data", *[{}] * 12)
+    store = prepare(data, tmp_path / "store", crop="whole")
+    how = {"detector": Clips(), **CLIPS} if clips else {"validation_share": 0.25}
+    before = gathered(StoredCrops(store.folder), **how)
+    name = before.validation.names[0]
+    row = next(row for row in range(len(store)) if store.origin(row) == name)
+    damage(store, row)
+    found = gathered(StoredCrops(store.folder), **how)
+    assert found.validation.names == before.validation.names[1:]
+    assert len(found.validation.images[:]) == len(found.validation.fake)
+    assert list(found.rejected) == [name]
+    assert trained(found) == trained(before)
+    assert sum(before.counts.values()) - sum(found.counts.values()) == (6 if clips else 1), "a clip needs all frames"
 
 
 class ClipNetwork(nn.Module):

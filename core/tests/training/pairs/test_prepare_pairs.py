@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from crop_stores import FACE, Listed
+from crop_stores import FACE, Listed, damage
 from drawn_faces import DrawnFaces
 from mini_sets import overwrite
 from PIL import Image
@@ -195,10 +195,7 @@ def test_a_damaged_face_among_those_held_out_is_left_out_and_named(tmp_path, gat
     store = whole.training.planner.source.faces.store
     name = validated(whole)[0]
     row = next(row for row in range(len(store)) if store.origin(row) == name)
-    path, offset, length = store.place(row)
-    content = bytearray(path.read_bytes())
-    content[offset : offset + length] = bytes(length)
-    path.write_bytes(content)
+    damage(store, row)
     found = gathered(dataset, validation_share=0.3)
     assert name not in validated(found)
     assert list(found.rejected) == [name]
