@@ -19,6 +19,8 @@ from deepfake_registry.paths import as_typed, why_missing
 SCHEMA_VERSION = 1
 ORIGINAL, RECODED = "original", "recoded"
 """Variants: the images as they are, and all of them brought to one size and one encoding."""
+SEEN = "seen in training"
+"""Mark of figures on groups that the model was trained on, and the name of the condition that says how many."""
 OF_VIDEOS = " (videos)"
 """End of the name of a source of videos, where a dataset holds pictures too."""
 
@@ -71,8 +73,16 @@ class SourceAccuracy(Record):
     no_face_rate: float = Field(description="share of all samples in which no face was found")
     error_rate: float = Field(description="share of all samples that could not be read")
     unsure_rate: float = Field(description="share of all samples within the abstention band; they are scored")
+    seen_groups: int | None = Field(
+        None, description="groups that the model was trained on, as far as its package tells; null where it does not"
+    )
     metrics: dict[str, Estimate] = Field(description="measures over the samples that have a score")
     curves: Curves | None = Field(None, description="where accuracy was measured on both classes")
+
+    @property
+    def title(self) -> str:
+        """Name of the source, with the mark of figures on what the model was trained on."""
+        return f"{self.source} ({SEEN})" if self.seen_groups else self.source
 
 
 class DatasetInfo(Record):

@@ -1,7 +1,8 @@
 """Many reports as one table: the best row of each detector and backend, ranked among comparable rows alone.
 
 Accuracies are ranked where the data are the same to the byte, speeds where machine, device and threads are the same.
-Untrained weights are listed, never ranked; nor are times beside which other work took more than 5 % of the processors.
+Untrained weights are listed, never ranked; nor are times beside which other work took more than 5 % of the processors,
+nor accuracies on groups that the model was trained on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 
-from deepfake_bench.records.report import Estimate, Measurement, Report
+from deepfake_bench.records.report import SEEN, Estimate, Measurement, Report
 from deepfake_bench.records.times import disturbed
 from deepfake_bench.report.figures import difference, direction, mean_estimate, meaningful
 from deepfake_bench.report.labels import interval, short, short_name
@@ -26,7 +27,7 @@ class Place:
     """One row of a board.
 
     Attributes:
-        rank: From 1; ``None`` for untrained weights, and for times that other work disturbed.
+        rank: From 1; ``None`` for untrained weights, times that other work disturbed, and data seen in training.
         row: Measurement.
         figure: Value that it is ranked by.
         against_first: ``"the first"``, ``"not told apart"`` where the interval of the difference holds 0,
@@ -111,7 +112,7 @@ def _ranked(found: list[Place], metric: str) -> Iterator[Place]:
     better = direction(metric)
 
     def worth(place: Place) -> tuple[bool, float]:
-        return not disturbed(place.row, metric), better * (place.figure.value or 0.0)
+        return not _unranked(place.row, metric), better * (place.figure.value or 0.0)
 
     for place in found:
         key = short_name(place.row.detector).partition("@")[0], place.row.backend, place.row.weights == "untrained"
@@ -119,15 +120,21 @@ def _ranked(found: list[Place], metric: str) -> Iterator[Place]:
             best[key] = place
     ordered = sorted(best.values(), key=worth, reverse=True)
     untrained = [place for place in ordered if place.row.weights == "untrained"]
-    busy = [place for place in ordered if place not in untrained and disturbed(place.row, metric)]
-    ranked = [place for place in ordered if place not in untrained and place not in busy]
+    reasons = {id(place): _unranked(place.row, metric) for place in ordered if place not in untrained}
+    doubtful = [place for place in ordered if reasons.get(id(place))]
+    ranked = [place for place in ordered if place not in untrained and place not in doubtful]
     for place in ranked:
         above = sum(worth(other) > worth(place) for other in ranked)
         against = "the first" if place is ranked[0] else _against(ranked[0].figure, place.figure)
         yield Place(above + 1, place.row, place.figure, against, place.created)
-    for place in busy:
-        yield Place(None, place.row, place.figure, f"not ranked: {disturbed(place.row, metric)}", place.created)
+    for place in doubtful:
+        yield Place(None, place.row, place.figure, f"not ranked: {reasons[id(place)]}", place.created)
     yield from untrained
+
+
+def _unranked(row: Measurement, metric: str) -> str:
+    """Return why a row of trained weights is not ranked; empty where it is."""
+    return SEEN if any(source.seen_groups for source in row.sources) else disturbed(row, metric)
 
 
 def _against(first: Estimate, other: Estimate) -> str:

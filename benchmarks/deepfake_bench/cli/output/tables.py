@@ -10,7 +10,7 @@ import typer
 
 from deepfake_bench.cli.output.text import Rows, Styles, fit, fits, note, terminal_width, wrapped
 from deepfake_bench.printable import printable
-from deepfake_bench.records.report import Measurement, Report, TargetCheck
+from deepfake_bench.records.report import SEEN, Measurement, Report, TargetCheck
 from deepfake_bench.records.targets import board, documented
 from deepfake_bench.records.times import others_line, unknown_line
 from deepfake_bench.report.figures import MEAN, mean_estimate
@@ -53,6 +53,8 @@ def show_report(report: Report, stream: TextIO | None = None, *, targets: bool =
             page.table(*_variants(row) if row.sources[0].variant else _accuracy(row))
             if row.dataset is not None and (said := "; ".join(filter(None, (row.dataset.note, row.dataset.labels)))):
                 page.say(f"{row.dataset.name}: {said}", dim=True)
+            if any(source.seen_groups for source in row.sources):
+                page.say(f"warning: {SEEN}: {row.conditions.get(SEEN, '')}", fg="yellow")
     checks = board(rows)
     if checks and targets:
         parts = ("documented targets", JUDGED, _judged(checks)), ("targets not measurable here", OPEN, _open(checks))
@@ -124,7 +126,7 @@ def _accuracy(row: Measurement) -> tuple[str, Rows]:
         if "auc" in source.metrics:
             shown[0] = interval(source.metrics["auc"])
         rates = f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}"
-        rows.append((source.source, f"{source.real}/{source.fake}", *shown, *rates))
+        rows.append((source.title, f"{source.real}/{source.fake}", *shown, *rates))
     for prefix, title in (("", MEAN), ("videos_", f"{MEAN} (videos)")):
         if f"{prefix}auc" in row.metrics if prefix else len(row.sources) > 1:
             rows.append((title, "", *(number(row.metrics.get(prefix + key)) for key in ACCURACY), "", ""))

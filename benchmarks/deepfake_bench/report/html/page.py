@@ -171,7 +171,7 @@ def _on_one_dataset(measured: Sequence[Entry], entries: Sequence[Entry]) -> str:
 def _accuracy_cells(entry: Entry) -> Iterator[tuple[str, ...]]:
     for source in entry.row.sources:
         rates = (f"{source.no_face_rate:.1%}", f"{source.error_rate:.1%}")
-        name = text_of(source.source)
+        name = text_of(source.title)
         yield (name_of(entry), name, *_shown(source.metrics), f"{source.real}/{source.fake}", *rates)
     if len(entry.row.sources) > 1:
         means = {name: mean_estimate(entry.row, name) for name in _ACCURACY}

@@ -18,7 +18,7 @@ from deepfake_registry.manifest import MANIFEST_KEY
 METRIC = "leave_one_out"
 """Key of the results in the ``metrics`` of a manifest."""
 
-_OF_RUNS = ("leave_out", "explain", *OF_MACHINE)
+_OF_RUNS = ("leave_out", "explain", "shortcut_samples", *OF_MACHINE)
 """Settings that differ between a run and those without a source."""
 
 
