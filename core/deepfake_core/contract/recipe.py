@@ -193,6 +193,11 @@ class Pairs(Settings):
                 raise ValueError(f"the {what} {repeated!r} occurs twice")
         return kinds
 
+    @property
+    def beside(self) -> dict[str, tuple[str, ...]]:
+        """Sources whose real faces stand beside the fakes of a source that has none."""
+        return {name: kind.beside for kind in self.kinds for name in kind.sources}
+
 
 class Distil(Settings):
     """Settings by which a network learns from a trained one, its teacher (Hinton et al. 2015, arXiv 1503.02531).

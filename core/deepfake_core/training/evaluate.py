@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,11 @@ log = logging.getLogger("deepfake.training")
 
 @stage("testing")
 def evaluate_test_split(
-    loaded: LoadedDetector, dataset: Dataset, samples: Iterable[Sample], run: RunDir
+    loaded: LoadedDetector,
+    dataset: Dataset,
+    samples: Iterable[Sample],
+    run: RunDir,
+    beside: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on the test split, and write ``predictions.csv`` and ``metrics_test.json``.
 
@@ -41,6 +45,7 @@ def evaluate_test_split(
         dataset: Dataset that reads the samples.
         samples: Samples of the test split.
         run: Folder of the run. If it holds a ``metrics_test.json``, nothing is measured, and its content is returned.
+        beside: Sources whose real samples stand beside the fakes of a source that has none.
 
     Returns:
         ``auc``, ``accuracy``, ``pr_auc``, ``precision``, ``recall``, ``f1``, ``eer``, ``count``, ``no_face``,
@@ -75,18 +80,21 @@ def evaluate_test_split(
     for key, values in scores.items():
         p_fake = float(np.mean(values))
         rows[key] |= {"p_fake": round(p_fake, 6), "verdict": loaded.manifest.calibration.verdict(p_fake), "error": ""}
-    summary = summarise(list(rows.values()), loaded.manifest.calibration.threshold)
+    summary = summarise(list(rows.values()), loaded.manifest.calibration.threshold, beside)
     write_atomic(run.folder / "predictions.csv", to_csv(list(rows.values())))
     run.write_json("metrics_test.json", summary)
     return summary
 
 
-def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
+def summarise(
+    rows: list[dict[str, Any]], threshold: float, beside: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Return the metrics of the test split.
 
     Args:
         rows: Rows of ``predictions.csv``.
         threshold: Threshold on P(fake), that of the calibration.
+        beside: Sources whose real samples stand beside the fakes of a source that has none.
     """
     scored = [row for row in rows if row["p_fake"] != ""]
     fake = np.array([row["fake"] for row in scored], float)
@@ -107,6 +115,6 @@ def summarise(rows: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
         "error": sum(row["verdict"] == "error" for row in rows),
         "sources": {
             name: {"auc": metrics.roc_auc(fake[here], p_fake[here]), "count": len(here)}
-            for name, here in places_by_source(source, fake).items()
+            for name, here in places_by_source(source, fake, beside).items()
         },
     }

@@ -278,7 +278,7 @@ def _conclude(
     loaded = load(run.model, backend="torch", device=device)
     summary: dict[str, Any] = {"best_val_auc": loaded.manifest.metrics["validation"].get("auc"), "training": taken}
     if tested is not None:
-        measured = evaluate_test_split(loaded, *tested, run)
+        measured = evaluate_test_split(loaded, *tested, run, recipe.pairs.beside)
         summary["test_metrics"] = {"auc": measured["auc"], "accuracy": measured["accuracy"]}
     validation = training_data.validation
     if recipe.explain:

@@ -48,3 +48,13 @@ def test_values_are_compared_once_however_many_there_are():
         codes([Counted(f"source {number // 2}") for number in range(size)])
         counts.append(Counted.compared)
     assert counts[1] <= 5 * counts[0]
+
+
+def test_fakes_alone_stand_beside_the_real_samples_that_are_named_unless_their_collection_has_some():
+    source, fake = ["c/real", "c/swap", "x", "y", "made", "made", "alone"], [0, 1, 0, 0, 1, 1, 1]
+    beside = {"made": ("y", "x", "nowhere"), "c/swap": ("x",), "alone": ("nowhere",)}
+    found = {name: here.tolist() for name, here in places_by_source(source, fake, beside).items()}
+    assert found["made"] == [3, 2, 4, 5]
+    assert found["c/swap"] == [0, 1]
+    assert found["alone"] == [6]
+    assert found["x"] == [2]

@@ -55,6 +55,16 @@ def test_frames_of_one_sequence_count_once(tmp_path):  # 003-12
     assert summary["sources"]["a"] == {"auc": 1.0, "count": 2}
 
 
+def test_fakes_alone_are_judged_beside_the_real_samples_that_are_named():
+    rows = [
+        {"source": source, "fake": fake, "p_fake": p_fake, "verdict": ""}
+        for source, fake, p_fake in (("portraits", 0, 0.4), ("other", 0, 0.9), ("generated", 1, 0.8))
+    ]
+    assert evaluate.summarise(rows, 0.5)["sources"]["generated"]["count"] == 1
+    found = evaluate.summarise(rows, 0.5, {"generated": ("portraits", "elsewhere")})["sources"]["generated"]
+    assert found == {"auc": 1.0, "count": 2}
+
+
 class Videos(Dataset):
     """Fakes that were all made from one original, as DFDC groups them."""
 

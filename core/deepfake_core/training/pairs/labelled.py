@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_core.contract.recipe import LabelledKind
+from deepfake_core.contract.recipe import Pairs
 from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.training.pairs.faces import Faces
 from deepfake_core.training.pairs.matching import Weighted, matching
@@ -30,7 +30,7 @@ class Labelled:
         faces: Faces of a store.
         real: Rows of the real faces that may be used, ``intp [n]``.
         fake: Rows of the labelled fakes that may be used, ``intp [m]``.
-        kinds: Kinds of labelled fakes; the sources that they do not name are one more kind.
+        pairs: Settings with the kinds of labelled fakes; the sources that they do not name are one more kind.
         agreement: Function of the rows of fakes and of real faces of one source that returns for each the number in
             which they are drawn to agree; ``None`` where they are drawn whatever it is.
 
@@ -47,15 +47,15 @@ class Labelled:
         faces: Faces,
         real: Rows,
         fake: Rows,
-        kinds: Sequence[LabelledKind] = (),
+        pairs: Pairs,
         agreement: Callable[[Rows, Rows], tuple[NDArray[np.floating], NDArray[np.floating]]] | None = None,
     ) -> None:
         code = {name: number for number, name in enumerate(faces.source_names)}
         of_real, of_fake = faces.sources[real], faces.sources[fake]
         reals, fakes = ({faces.source_names[number] for number in np.unique(of).tolist()} for of in (of_real, of_fake))
-        kind_of = {name: kind for kind in kinds for name in kind.sources}
+        kind_of = {name: kind for kind in pairs.kinds for name in kind.sources}
         beside = {name: [name] for name in reals & fakes}
-        beside |= shared_reals(reals, fakes, {name: kind.beside for name, kind in kind_of.items()})
+        beside |= shared_reals(reals, fakes, pairs.beside)
         self.unpaired = {name: int((of_fake == code[name]).sum()) for name in sorted(fakes - beside.keys())}
         self.lowered: dict[str, float] = {}
         self._parts: dict[str, slice] = {}

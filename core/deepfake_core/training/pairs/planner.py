@@ -104,7 +104,7 @@ class Planner:
         if source.reconstructed is not None:
             known = np.intersect1d(self.real, source.reconstructed)
             self._known = _BySource(known, faces.sources[known])
-        self.labelled = Labelled(faces, self.real, rows[fake], pairs.kinds, source.agreement)
+        self.labelled = Labelled(faces, self.real, rows[fake], pairs, source.agreement)
         possible, shares = self.families(), pairs.pseudo.model_dump()
         self.shares: dict[Family, float] = {name: shares.get(name, 0.0) for name in possible if shares.get(name)}
         if not (total := sum(self.shares.values())):

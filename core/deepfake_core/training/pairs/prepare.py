@@ -208,9 +208,13 @@ def _validation(detector: Detector, source: PairSource, recipe: TrainRecipe, how
             family += [kind] * len(target)
             names += [f"{kind} {index}" for index in range(len(target))]
             groups += [f"{kind} {index // 2}" for index in range(len(target))]
-    beside = {name: kind.beside for kind in recipe.pairs.kinds for name in kind.sources}
     return ValidationSet(
-        np.concatenate(images), np.concatenate(fake), np.array(family), names, beside, groups=np.array(groups)
+        np.concatenate(images),
+        np.concatenate(fake),
+        np.array(family),
+        names,
+        recipe.pairs.beside,
+        groups=np.array(groups),
     )
 
 

@@ -32,7 +32,9 @@ def faces_of(sources=SOURCES):
 
 def labelled(*kinds, agreement=None):
     faces = faces_of()
-    return faces, Labelled(faces, np.flatnonzero(faces.fake == 0), np.flatnonzero(faces.fake), kinds, agreement)
+    return faces, Labelled(
+        faces, np.flatnonzero(faces.fake == 0), np.flatnonzero(faces.fake), Pairs(kinds=kinds), agreement
+    )
 
 
 def drawn(faces, found, n=6000):
