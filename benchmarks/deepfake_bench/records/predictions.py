@@ -9,6 +9,7 @@ from pathlib import Path
 from sys import intern
 from typing import TypeAlias, cast, get_args
 
+from deepfake_bench.records.report import SEEN
 from deepfake_core.datasets import Sample
 from deepfake_core.datasets.sources import shared_reals
 from deepfake_core.datasets.tables import rows
@@ -21,8 +22,21 @@ Prediction: TypeAlias = tuple[Sample, Result]
 Predictions: TypeAlias = dict[str, list[Prediction]]
 """Variant → its predictions; the variant of files as they are is empty."""
 
-COLUMNS = ("path", "source", "group", "variant", "fake", "p_fake", "logit", "verdict", "faces", "error", "frames")
-"""Columns of the CSV file."""
+COLUMNS = (
+    "path",
+    "source",
+    "group",
+    "variant",
+    "fake",
+    "p_fake",
+    "logit",
+    "verdict",
+    "faces",
+    "error",
+    "frames",
+    "seen",
+)
+"""Columns of the CSV file; ``seen`` is 1 for a group that trained the detector, as far as its package tells."""
 COLUMNS_READ = ("path", "source", "group", "variant", "fake", "p_fake", "verdict", "error")
 """Columns that :func:`read_predictions` needs."""
 LEVELS = {"pictures": "a picture or a frame", "videos": "a whole video"}
@@ -56,6 +70,11 @@ def by_source(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
     return dict(sorted(found.items()))
 
 
+def seen_files(predictions: Mapping[str, Sequence[Prediction]]) -> int:
+    """Return the number of files whose groups trained the detector."""
+    return len({sample.name for rows in predictions.values() for sample, result in rows if SEEN in result.warnings})
+
+
 def write_predictions(target: Path, predictions: Mapping[str, Sequence[Prediction]]) -> None:
     """Write every score as CSV, by variant; the logit is that of the deciding face, and empty for a video."""
     with (
@@ -70,7 +89,8 @@ def write_predictions(target: Path, predictions: Mapping[str, Sequence[Predictio
                 picture = result.faces and result.faces[0].time_s is None
                 logit = f"{result.faces[0].logit:.6f}" if picture else ""
                 labels = (sample.name, sample.source, sample.group, variant, int(sample.is_fake))
-                writer.writerow((*labels, score, logit, result.verdict, len(result.faces), result.error, result.frames))
+                counts = (result.verdict, len(result.faces), result.error, result.frames, int(SEEN in result.warnings))
+                writer.writerow((*labels, score, logit, *counts))
 
 
 def read_predictions(file: Path) -> Predictions:
@@ -108,4 +128,7 @@ def _prediction(cells: Mapping[str, str], where: str) -> Prediction:
     mode = ""
     if cells.get("faces", "0") != "0":  # what has faces, but no logit of its own, is a video
         mode = "picture" if cells.get("logit") else "video"
-    return sample, Result(cells["path"], cast("Verdict", verdict), p_fake, (), "", "", mode=mode, error=error)
+    seen = (SEEN,) if cells.get("seen") == "1" else ()
+    return sample, Result(
+        cells["path"], cast("Verdict", verdict), p_fake, (), "", "", mode=mode, error=error, warnings=seen
+    )

@@ -73,8 +73,8 @@ class SourceAccuracy(Record):
     no_face_rate: float = Field(description="share of all samples in which no face was found")
     error_rate: float = Field(description="share of all samples that could not be read")
     unsure_rate: float = Field(description="share of all samples within the abstention band; they are scored")
-    seen_groups: int | None = Field(
-        None, description="groups that the model was trained on, as far as its package tells; null where it does not"
+    seen_groups: int = Field(
+        0, description="groups that the model was trained on, as far as its package tells: see the conditions"
     )
     metrics: dict[str, Estimate] = Field(description="measures over the samples that have a score")
     curves: Curves | None = Field(None, description="where accuracy was measured on both classes")

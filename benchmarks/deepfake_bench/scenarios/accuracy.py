@@ -35,10 +35,12 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     dataset = read_dataset(job.dataset, job.limit)
     start = time.perf_counter()
-    predictions = list(evaluate(detector, dataset))
+    judged = {"": list(evaluate(detector, dataset))}
     taken_s = time.perf_counter() - start
+    judged, seen = mark_seen(judged, detector, dataset)
+    predictions = judged[""]
     if job.predictions:
-        write_predictions(Path(job.predictions), {"": predictions})
+        write_predictions(Path(job.predictions), judged)
     threshold = detector.manifest.calibration.threshold
     described = describe(job.dataset, dataset, len(predictions), job.limit)
     refused = refusal(detector, dataset, described)
@@ -51,10 +53,9 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
         ]
         for index, (level, rows) in enumerate(levels.items())
     }
-    sources, seen = mark_seen(chain.from_iterable(found.values()), detector, dataset)
     return ScenarioResult(
         metrics=level_means(found) | video_speed(predictions, taken_s),
-        sources=sources,
+        sources=list(chain.from_iterable(found.values())),
         dataset=described,
         conditions={
             **refused,

@@ -71,13 +71,13 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
     for levels in LEVELS:
         variants[f"pgd_{levels}"] = weaker = attacked(model, crops, fake, levels, weaker)
     again = {variant: rescored(detector, shown, changed) for variant, changed in variants.items()}
+    again, seen = mark_seen(again, detector, dataset)
     if job.predictions:
         write_predictions(Path(job.predictions), again)
     described = describe(job.dataset, dataset, len(shown), limit)
     refused = refusal(detector, dataset, described)
     threshold = detector.manifest.calibration.threshold
     rows = paired_rows(again, CLEAN, threshold, fitted_here=bool(refused))
-    rows, seen = mark_seen(rows, detector, dataset)
     found = {variant: means(row for row in rows if row.variant == variant) for variant in variants}
     return ScenarioResult(
         metrics={f"{name}_{variant}": value for variant, mean in found.items() for name, value in mean.items()},

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_bench.records.predictions import Prediction
-from deepfake_bench.records.report import Curves, Estimate, SourceAccuracy
+from deepfake_bench.records.report import SEEN, Curves, Estimate, SourceAccuracy
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.grouping import codes
 
@@ -77,6 +77,7 @@ def source_accuracy(
         no_face_rate=sum(result.verdict == "no_face" for _, result in predictions) / total,
         error_rate=sum(result.verdict == "error" for _, result in predictions) / total,
         unsure_rate=sum(result.verdict == "unsure" for _, result in predictions) / total,
+        seen_groups=len({sample.group for sample, result in predictions if SEEN in result.warnings}),
         metrics=found,
         curves=_curves(fake, p_fake) if only is None and len(np.unique(fake)) == 2 else None,
     )

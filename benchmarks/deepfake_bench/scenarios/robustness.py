@@ -45,14 +45,13 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
     assert job.dataset is not None, "the plan gives this scenario a dataset"
     dataset = read_dataset(job.dataset, job.limit, pictures=True)
     changes, left_out = variants(job.variants)
-    predictions = _predict(detector, dataset, changes)
+    predictions, seen = mark_seen(_predict(detector, dataset, changes), detector, dataset)
     if job.predictions:
         write_predictions(Path(job.predictions), predictions)
     threshold = detector.manifest.calibration.threshold
     described = describe(job.dataset, dataset, len(predictions[ORIGINAL]), job.limit)
     refused = refusal(detector, dataset, described)
     rows = paired_rows(predictions, ORIGINAL, threshold, fitted_here=bool(refused))
-    rows, seen = mark_seen(rows, detector, dataset)
     return ScenarioResult(
         metrics=summary(rows),
         sources=rows,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 
 from deepfake_bench.records.dataset import DatasetRef
-from deepfake_bench.records.report import OF_VIDEOS, SEEN, DatasetInfo, SourceAccuracy
+from deepfake_bench.records.predictions import Predictions
+from deepfake_bench.records.report import SEEN, DatasetInfo
 from deepfake_bench.scenarios.measures import CALIBRATED
 from deepfake_core.data.manifest import manifest_hash
-from deepfake_core.data.seen import seen_by_source
+from deepfake_core.data.seen import seen_by
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.labels import counted, labels_read
 from deepfake_core.errors import TrainingDataError
@@ -74,36 +75,33 @@ def refusal(detector: Predictor, dataset: Subset, described: DatasetInfo) -> dic
     }
 
 
-def mark_seen(
-    rows: Iterable[SourceAccuracy], detector: Predictor, dataset: Dataset
-) -> tuple[list[SourceAccuracy], dict[str, str]]:
-    """Note at each source how many of its groups the detector was trained on, and say it as a condition.
+def mark_seen(predictions: Predictions, detector: Predictor, dataset: Dataset) -> tuple[Predictions, dict[str, str]]:
+    """Mark the results of samples whose group trained the detector, and say as a condition how many there are.
 
     Args:
-        rows: Accuracy on each source.
-        detector: Detector that was measured.
-        dataset: Samples that it was measured on.
+        predictions: Predictions by variant.
+        detector: Detector that made them.
+        dataset: Samples that it judged.
+
+    Returns:
+        The predictions, of which :data:`SEEN` is among the warnings of those results; and the condition.
     """
     if detector.training_groups is None:
-        said = "not known: the package of the model does not say what it was trained on"
-        return list(rows), {SEEN: said}
-    found = seen_by_source(detector, dataset)
-    marked = [
-        row.model_copy(update={"seen_groups": seen.count})
-        if (seen := found.get(row.source.removesuffix(OF_VIDEOS))) is not None
-        else row
-        for row in rows
-    ]
-    parts = [
-        f"{seen.count:,} of the {seen.total:,} groups of {source}, such as {seen.names[0]}"
-        for source, seen in found.items()
-        if seen
-    ]
-    if parts:
-        return marked, {SEEN: f"{'; '.join(parts)}: the figures are better than on other files"}
-    complete = all(seen.complete for seen in found.values())
-    said = "none of the groups" if complete else "none that its package tells, which does not tell all"
-    return marked, {SEEN: said}
+        return predictions, {SEEN: "not known: the package of the model does not say what it was trained on"}
+    (seen,) = seen_by([detector], dataset)
+    if not seen:
+        said = "none of the groups" if seen.complete else "none that its package tells, which does not tell all"
+        return predictions, {SEEN: said}
+    names = frozenset(seen.names)
+    marked = {
+        variant: [
+            (sample, replace(result, warnings=(*result.warnings, SEEN)) if sample.group in names else result)
+            for sample, result in rows
+        ]
+        for variant, rows in predictions.items()
+    }
+    some = f"{seen.count:,} of the {seen.total:,} groups, such as {seen.names[0]}"
+    return marked, {SEEN: f"{some}; the figures are better than on other files"}
 
 
 def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.records.targets import check_targets
 from deepfake_bench.report.leaderboard import boards, markdown
+from deepfake_core.contract.specs import Target
 from deepfake_core.errors import DeepfakeError
 
 
@@ -30,6 +32,16 @@ def test_the_best_row_of_each_detector_and_backend_is_ranked(judged, report_of):
     ]  # fmt: skip
     assert [place.row.version for place in board.places if place.row.detector == "lite"] == ["2", "1"]
     assert board.places[2].created.startswith("2026-02-02")
+
+
+def test_what_a_detector_was_trained_on_is_not_ranked(judged, report_of):
+    seen = judged({"one": (0.99, 0.01)}, detector="radar")
+    seen = seen.model_copy(update={"sources": [one.model_copy(update={"seen_groups": 3}) for one in seen.sources]})
+    (board,) = boards([report_of(judged({"one": (0.8, 0.01)}), seen)])
+    assert ranks(board) == [(1, "lite", "the first"), (None, "radar", "not ranked: seen in training")]
+    target = Target(metric="auc", scenario="accuracy", comparison=">=", value=0.5, source="us")
+    (check,) = check_targets([target], seen)
+    assert (check.verdict, check.reason[:16]) == ("not measurable here", "seen in training")
 
 
 def test_the_mean_over_sources_has_an_interval(judged, report_of):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
 from deepfake_bench.records.predictions import COLUMNS_READ, read_predictions, write_predictions
+from deepfake_bench.records.report import SEEN
 from deepfake_bench.report import scores
 from deepfake_core.datasets import Sample
 from deepfake_core.errors import TrainingDataError
@@ -48,6 +50,17 @@ def test_what_run_wrote_is_read_back(tmp_path):
     assert list(found) == [""]
     assert [sample for sample, _ in found[""]] == [sample for sample, _ in rows]
     assert [result.p_fake for _, result in found[""]] == [result.p_fake for _, result in rows]
+
+
+def test_scores_of_what_trained_the_detector_are_warned_of(tmp_path):
+    rows = judged(20, 1.0)
+    marked = [(sample, replace(result, warnings=(SEEN,))) for sample, result in rows[:3]]
+    first, second = write(tmp_path / "a.csv", marked, rows[3:]), write(tmp_path / "b.csv", rows)
+    for command in (("versus", first, second), ("cross", first)):
+        said = dfbench(*command)
+        assert said.exit_code == 0
+        assert said.stderr.count("3 files are of groups that trained the detector (seen in training)") == 1
+        assert "b.csv" not in said.stderr
 
 
 def test_independent_files_are_compared_by_delong_and_frames_by_groups(tmp_path):

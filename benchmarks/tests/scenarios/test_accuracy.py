@@ -15,6 +15,7 @@ from media import grey_frames, video_bytes
 
 from deepfake_bench.records.dataset import PLUMBING, DatasetRef, parse_dataset
 from deepfake_bench.records.job import Job
+from deepfake_bench.records.predictions import read_predictions, seen_files
 from deepfake_bench.records.report import SEEN
 from deepfake_bench.scenarios import accuracy
 from deepfake_bench.scenarios.measures import CALIBRATED
@@ -229,12 +230,13 @@ def test_what_trained_the_detector_is_marked_at_its_source(tmp_path, monkeypatch
     answers = {f"{name}/{label}/{n}.jpg": 0.1 * n for name in "ab" for label in ("real", "fake") for n in range(3)}
     reference = write(tmp_path, answers)
     unknown = measure(reference)
-    assert [source.seen_groups for source in unknown.sources] == [None, None]
+    assert [source.seen_groups for source in unknown.sources] == [0, 0]
     assert unknown.conditions[SEEN].startswith("not known")
     monkeypatch.setattr(Scripted, "training_groups", TrainingGroups.of(["a/1", "a/2", "c/0"], ["b/0"]))
-    found = measure(reference)
+    found = measure(reference, str(tmp_path / "scores.csv"))
     assert [(source.title, source.seen_groups) for source in found.sources] == [("a (seen in training)", 2), ("b", 0)]
-    assert found.conditions[SEEN].startswith("2 of the 3 groups of a, such as a/1")
+    assert found.conditions[SEEN].startswith("2 of the 6 groups, such as a/1")
+    assert seen_files(read_predictions(tmp_path / "scores.csv")) == 4
     assert found.metrics == unknown.metrics
     monkeypatch.setattr(Scripted, "training_groups", TrainingGroups.of(["c/0"], []).after(None))
     assert measure(reference).conditions[SEEN] == "none that its package tells, which does not tell all"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from deepfake_core.data.crops.file_hashes import files_of
 from deepfake_core.data.inspect import Want, inspect_all
 from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
-from deepfake_core.discovery.training_groups import Seen, TrainingGroups, hash_of_file
+from deepfake_core.discovery.training_groups import Seen, hash_of_file
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.handle.predictor import Predictor
 
@@ -28,46 +28,20 @@ def seen_by(models: Iterable[Predictor], dataset: Dataset) -> list[Seen]:
         ArtifactCorrupt: The list in the package of a model is damaged.
     """
     known = [model.training_groups for model in models]
-    groups, files = _content(dataset, known)
-    names, contents = [group for _, group in groups], [(group, content) for _, group, content in files]
-    return [Seen(0, 0, known=False) if one is None else one.seen(names, contents) for one in known]
-
-
-def seen_by_source(model: Predictor, dataset: Dataset) -> dict[str, Seen]:
-    """Return for each source of a dataset what :func:`seen_by` returns for all; empty where the model does not say."""
-    known = model.training_groups
-    if known is None:
-        return {}
-    groups, files = _content(dataset, [known])
-    return {
-        source: known.seen(
-            (group for name, group in groups if name == source),
-            ((group, content) for name, group, content in files if name == source),
-        )
-        for source in dict.fromkeys(name for name, _ in groups)
-    }
-
-
-def _content(
-    dataset: Dataset, known: Sequence[TrainingGroups | None]
-) -> tuple[list[tuple[str, str]], list[tuple[str, str, int]]]:
-    """Return source and group of every sample, and source, group and hash of every file, as far as they are wanted."""
     there = [one for one in known if one is not None]
     wanted = any(len(one.trained_files) or len(one.validated_files) for one in there)
-    groups: list[tuple[str, str]] = []
-    files: list[tuple[str, str, int]] = []
+    groups: list[str] = []
+    files: list[tuple[str, int]] = []
     if wanted and not isinstance(dataset, StoredCrops):
         for sample, facts in inspect_all(dataset, Want(content=False), description="hashing"):
-            groups.append((sample.source, sample.group))
+            groups.append(sample.group)
             if facts is not None and facts.sha256:
-                files.append((sample.source, sample.group, hash_of_file(facts.sha256)))
-        return groups, files
-    groups = [(sample.source, sample.group) for sample in dataset] if there else []
+                files.append((sample.group, hash_of_file(facts.sha256)))
+    elif there:
+        groups = [sample.group for sample in dataset]
     if wanted and isinstance(dataset, StoredCrops):  # its files are crops, and the hashes are those of whole pictures
-        source_of = {group: source for source, group in groups}
-        stored = files_of(dataset.store, np.arange(len(dataset.store)))
-        files = [(source_of[group], group, content) for group, content in stored]
-    return groups, files
+        files = list(files_of(dataset.store, np.arange(len(dataset.store))))
+    return [Seen(0, 0, known=False) if one is None else one.seen(groups, files) for one in known]
 
 
 def refuse_seen(name: str, seen: Seen, where: str, use: str, remedy: str, *, allow_seen: bool = False) -> str:

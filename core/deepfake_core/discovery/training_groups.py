@@ -37,7 +37,7 @@ class Seen:
     Attributes:
         count: Number of groups that trained the model, by their name or by the bytes of a file.
         total: Number of all groups.
-        names: Names of the first groups that did.
+        names: Names of the groups that did, in the order of the data.
         validated: Number of the other groups that weights were selected or calibrated by.
         known: Whether the model says what it was trained on; otherwise ``count`` is 0.
         complete: Whether it says all of it; a model that was trained on from one that does not say it, knows only its
@@ -119,7 +119,7 @@ class TrainingGroups:
         trained = among(self.trained, self.trained_files)
         validated = among(self.validated, self.validated_files) - trained
         shown = tuple(name for name in names if name in trained)
-        return Seen(len(trained), len(names), shown[:5], len(validated), complete=self.complete)
+        return Seen(len(trained), len(names), shown, len(validated), complete=self.complete)
 
     def to_bytes(self) -> bytes:
         """Return the content of the file: a header, and the hashes of 6 bytes each."""

@@ -54,6 +54,8 @@ def versus(first: Predictions, second: Predictions, json_file: JsonFile = None) 
 
     echo = echo_beside(json_file)
     found = compare(first, second)
+    for file in (first, second):
+        _read(file)  # for its warning
     named = any(row.variant for row in found)
     figures = ("real/fake", "unscored", "AUC 1st", "AUC 2nd", "difference", "p", "method")
     table: list[tuple[str, ...]] = [("source", *(["variant"] if named else []), "level", *figures)]
@@ -109,13 +111,12 @@ def subgroups(
     """
     from dataclasses import asdict
 
-    from deepfake_bench.records.predictions import read_predictions
     from deepfake_bench.report.labels import interval
     from deepfake_bench.report.scores import SUBGROUP_MEASURES, chosen, gaps
     from deepfake_bench.report.scores import subgroups as divide
 
     echo = echo_beside(json_file)
-    judged = chosen(read_predictions(predictions), variant, predictions)
+    judged = chosen(_read(predictions), variant, predictions)
     found, left_out = divide(judged, metadata, column, root, threshold)
     for level, rows in found.items():
         table: list[tuple[str, ...]] = [(column, "real/fake", "groups", *SUBGROUP_MEASURES)]
@@ -150,13 +151,13 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
     Examples:
         dfbench scores cross lite.csv --json -
     """
-    from deepfake_bench.records.predictions import by_level, read_predictions
+    from deepfake_bench.records.predictions import by_level
     from deepfake_bench.report.labels import interval
     from deepfake_bench.report.scores import chosen, crossed
 
     echo = echo_beside(json_file)
     found: dict[str, list[dict[str, Any]]] = {}
-    for level, judged in by_level(chosen(read_predictions(predictions), variant, predictions)).items():
+    for level, judged in by_level(chosen(_read(predictions), variant, predictions)).items():
         cells = crossed(judged)
         fakes = sorted({fake for _, fake in cells})
         table = [
@@ -171,6 +172,21 @@ def cross(predictions: Predictions, variant: Variant = None, json_file: JsonFile
             {"real": real, "fake": fake, **estimate.model_dump(mode="json")} for (real, fake), estimate in cells.items()
         ]
     write_json(json_file, _defined(found))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read scores, and warn if some are of files that trained the detector."""
+    from deepfake_bench.records.predictions import read_predictions, seen_files
+    from deepfake_bench.records.report import SEEN
+
+    found = read_predictions(file)
+    if count := seen_files(found):
+        typer.echo(
+            f"warning: {file}: {count:,} files are of groups that trained the detector ({SEEN}); it ranks them better "
+            "than others",
+            err=True,
+        )
+    return found
 
 
 def _p_value(value: float) -> str:
