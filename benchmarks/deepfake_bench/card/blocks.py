@@ -40,7 +40,7 @@ def identity(findings: Findings) -> str:
     if report is None:
         return f"{about}. Not measured yet."
     digests = sorted({row.artefact_sha256 for row in report.measurements if row.artefact_sha256})
-    shown = " ".join(f"`{digest[:16]}`" for digest in digests)
+    shown = " ".join(f"`{digest}`" for digest in digests)
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(report.machine.libraries.items()))
     return (
         f"{about}, sha256 {shown}. Measured on {report.created[:10]} with deepfake-core {report.project_version}, "

@@ -47,11 +47,14 @@ def _content(name: str, page: Path, findings: Findings) -> str:
     if name == EVIDENCE:
         for item in findings.evidence:
             write_atomic(folder / item.file, item.png)
-        captions = {item.file: item.caption for item in findings.evidence}
-    elif name == PICTURES:
+        shown = (
+            f"**{item.title}.** {item.caption}\n\n![{item.caption}]({page.stem}/{item.file})"
+            for item in findings.evidence
+        )
+        return "\n\n".join(shown) or NO_PICTURES
+    if name == PICTURES:
         from deepfake_bench.card.plots import draw  # matplotlib is optional
 
         captions = draw(findings, folder)
-    else:
-        return BLOCKS[name](findings)
-    return "\n\n".join(f"![{caption}]({page.stem}/{file})" for file, caption in captions.items()) or NO_PICTURES
+        return "\n\n".join(f"![{caption}]({page.stem}/{file})" for file, caption in captions.items())
+    return BLOCKS[name](findings)

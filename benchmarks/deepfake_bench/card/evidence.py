@@ -28,11 +28,13 @@ class Evidence:
 
     Attributes:
         file: Name of the file.
-        caption: What is shown, in a sentence.
+        title: Source, label and verdict.
+        caption: What the heat map shows, in a sentence.
         png: Content of the file.
     """
 
     file: str
+    title: str
     caption: str
     png: bytes
 
@@ -48,7 +50,7 @@ def explained(
         terms: Terms of use of the sources.
     """
     found = (item for dataset in (PLUMBING, *datasets) for item in _explained(detector, dataset, terms))
-    return tuple(Evidence(f"evidence-{number:02d}.png", caption, png) for number, (caption, png) in enumerate(found, 1))
+    return tuple(Evidence(f"evidence-{number:02d}.png", *item) for number, item in enumerate(found, 1))
 
 
 def may_be_shown(sample: Sample, terms: Iterable[SourceTerms]) -> bool:
@@ -57,8 +59,10 @@ def may_be_shown(sample: Sample, terms: Iterable[SourceTerms]) -> bool:
     return found is not None and found.shown
 
 
-def _explained(detector: Predictor, dataset: DatasetRef, terms: Sequence[SourceTerms]) -> Iterator[tuple[str, bytes]]:
-    """Yield a caption and a PNG file for each picture of a dataset that may be shown and has a face."""
+def _explained(
+    detector: Predictor, dataset: DatasetRef, terms: Sequence[SourceTerms]
+) -> Iterator[tuple[str, str, bytes]]:
+    """Yield title, caption and PNG file of each picture of a dataset that may be shown and has a face."""
     chosen = read_dataset(dataset, EACH)
     public = dataset == PLUMBING
     shown = Subset(chosen, [sample for sample in chosen.samples if public or may_be_shown(sample, terms)])
@@ -67,4 +71,5 @@ def _explained(detector: Predictor, dataset: DatasetRef, terms: Sequence[SourceT
             data = io.BytesIO()
             explanation.image().save(data, format="PNG")
             truth = "fake" if sample.is_fake else "real"
-            yield f"{sample.source}, {truth}, verdict {result.verdict}: {explanation.sentence}", data.getvalue()
+            title = f"{sample.source}, {truth}, with the verdict {result.verdict}"
+            yield title, explanation.sentence, data.getvalue()

@@ -112,13 +112,18 @@ def shortcuts(findings: Findings) -> str:
     before, after = (found.get(key) or {} for key in ("data", "drawn"))
     names = list(dict.fromkeys([*before, *after]))
     rows = [
-        (name, *(cell for source in (before.get(name), after.get(name)) for cell in _audited(source))) for name in names
+        (
+            name,
+            *_audited(before.get(name), "auc", "together", "seen", "baseline"),
+            *_audited(after.get(name), "auc", "together", "baseline"),
+        )
+        for name in names
     ]
     header = (
-        "source", "strongest number, pictures as they are", "AUC", "all together", "random features",
-        "strongest number, as drawn for training", "AUC", "all together", "random features",
+        "source", "strongest number, pictures as they are", "AUC", "all together", "all in the pixels of the crop",
+        "random features", "strongest number, as drawn for training", "AUC", "all together", "random features",
     )  # fmt: skip
-    return table(header, rows, numbers=(2, 3, 4, 6, 7, 8))
+    return table(header, rows, numbers=(2, 3, 4, 5, 7, 8, 9))
 
 
 def calibration_row(findings: Findings) -> list[tuple[str, ...]]:
@@ -162,8 +167,9 @@ def _extent(found: Metrics) -> str:
     return f"Each source in turn was left out of a short run of {extent}, and then measured, `{found['detector']}`:"
 
 
-def _audited(source: Metrics | None) -> tuple[str, ...]:
+def _audited(source: Metrics | None, *aucs: str) -> tuple[str, ...]:
+    """Return the strongest number of a source, in words, and AUCs of its audit."""
     if source is None:
-        return "–", "–", "–", "–"
+        return ("–",) * (1 + len(aucs))
     called = meaning(source["worst"]).called if source["worst"] else "–"
-    return called, *(number(source[name], ".2f") for name in ("auc", "together", "baseline"))
+    return called, *(number(source.get(name), ".2f") for name in aucs)

@@ -12,6 +12,7 @@ from deepfake_bench.card import blocks, card, evidence, kept
 from deepfake_bench.card.findings import Findings
 from deepfake_bench.records.dataset import PLUMBING, DatasetRef
 from deepfake_core import load
+from deepfake_core.data.audit.remedies import meaning
 from deepfake_core.evaluation.calibration import fit_calibration
 from deepfake_core.evaluation.validated import validated
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, manifest_of
@@ -29,7 +30,7 @@ LEFT_OUT = {
     "skipped": [{"source": "tiny", "reason": "3 faces"}], "differs": ["phases.0.steps"],
 }  # fmt: skip
 SHORTCUTS = {
-    "data": {"swap": {"worst": "sharpness_1", "auc": 0.913, "together": 0.95, "baseline": 0.9}},
+    "data": {"swap": {"worst": "sharpness_1", "auc": 0.913, "together": 0.95, "seen": 0.93, "baseline": 0.9}},
     "drawn": {"swap": {"worst": "brightness", "auc": 0.552, "together": None, "baseline": None}},
 }
 
@@ -100,7 +101,7 @@ def test_a_bound_that_does_not_hold_and_too_few_faces_are_said(figures: dict) ->
 
 def test_shortcuts_before_and_after() -> None:
     row = cells(kept.shortcuts(findings(shortcuts=SHORTCUTS)), "swap")
-    assert row == ["sharpness, octave 1 (finest)", "0.91", "0.95", "0.90", "brightness", "0.55", "–", "–"]
+    assert row == [meaning("sharpness_1").called, "0.91", "0.95", "0.93", "0.90", "brightness", "0.55", "–", "–"]
     assert "brightness" in kept.shortcuts(findings(shortcuts={"data": None, "drawn": SHORTCUTS["drawn"]}))
 
 
@@ -134,7 +135,7 @@ def test_only_pictures_whose_terms_allow_it_are_shown(tiny: str, elsewhere: Data
         embedded = evidence.explained(detector, [], ())
     assert len(embedded) == 2 * evidence.EACH
     assert [item.png for item in found[: len(embedded)]] == [item.png for item in embedded]
-    assert [item.caption.split(",")[:2] for item in found[len(embedded) :]] == [["open", " real"]]
+    assert [item.title.split(", ")[:2] for item in found[len(embedded) :]] == [["open", "real"]]
 
     page = tmp_path / "CARD.md"
     page.write_text("<!-- card: evidence -->\n<!-- /card -->\n")
