@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ class TrainingGroups:
     validated: Hashes
     trained_files: Hashes
     validated_files: Hashes
-    complete: bool = True
+    complete: bool = field(default=True, kw_only=True)
 
     @classmethod
     def of(
@@ -187,9 +187,8 @@ def joined(parts: Iterable[TrainingGroups | None]) -> TrainingGroups | None:
 
 def _joined(one: TrainingGroups, other: TrainingGroups) -> TrainingGroups:
     trained, validated, files, held = map(np.union1d, one._hashes(), other._hashes())
-    return TrainingGroups(
-        trained, _without(validated, trained), files, _without(held, files), one.complete and other.complete
-    )
+    parts = (trained, _without(validated, trained), files, _without(held, files))
+    return TrainingGroups(*parts, complete=one.complete and other.complete)
 
 
 def _parsed(content: bytes) -> TrainingGroups:
