@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deepfake_core.contract.hookspecs import hookimpl
     from deepfake_core.contract.losses import bce as bce
     from deepfake_core.contract.losses import evidence_bce as evidence_bce
+    from deepfake_core.contract.losses import evidence_overlap as evidence_overlap
     from deepfake_core.contract.losses import weighted_mean as weighted_mean
     from deepfake_core.contract.recipe import Distil, Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
     from deepfake_core.contract.repository import Repository
@@ -142,7 +143,7 @@ __all__ = [
 _NAMES = {
     "deepfake_core.contract.detector": ("Detector", "DetectorConfig", "ExplainLayer", "split_parameters"),
     "deepfake_core.contract.hookspecs": ("hookimpl",),
-    "deepfake_core.contract.losses": ("bce", "evidence_bce", "weighted_mean"),
+    "deepfake_core.contract.losses": ("bce", "evidence_bce", "evidence_overlap", "weighted_mean"),
     "deepfake_core.contract.recipe": (
         "Distil",
         "Optimizer",

@@ -49,3 +49,23 @@ def evidence_bce(evidence: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     cells = F.binary_cross_entropy_with_logits(evidence, target, reduction="none")
     weights = known * weight[:, None, None]
     return (cells * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def evidence_overlap(evidence: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Return how little evidence maps and blend masks overlap, from 0 to 1: one minus Dice's coefficient, a scalar.
+
+    Most cells of a face are real, and a map that says so everywhere has a low :func:`evidence_bce`; it does not overlap
+    (Milletari et al. 2016, arXiv 1606.04797). Use both terms together.
+
+    Args:
+        evidence: Logits float32 [N, h, w], positive for manipulated.
+        mask: Masks float32 [N, h, w] in [0, 1]. Cells that are NaN are unknown and do not count, nor does a sample that
+            has no other ones.
+        weight: Weights of the samples, float32 [N] ≥ 0.
+    """
+    known = ~torch.isnan(mask)
+    target = torch.where(known, mask, torch.zeros_like(mask)).flatten(1)
+    found = (torch.sigmoid(evidence) * known).flatten(1)
+    # One cell more in each, so that an empty map of a real face is right.
+    overlap = (2 * (found * target).sum(1) + 1) / (found.sum(1) + target.sum(1) + 1)
+    return weighted_mean(1 - overlap, weight * known.flatten(1).any(1))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import deepfake_core
+from deepfake_core import bce, evidence_bce, evidence_overlap
 from deepfake_unet.detector import Unet, UnetConfig
 from deepfake_unet.network import UNet
 
@@ -72,6 +73,28 @@ def test_the_score_is_pooled_from_the_map():
         logit, evidence, _ = network(torch.randn(3, 3, 16, 16))
     assert evidence.unique().tolist() == [2.5]
     torch.testing.assert_close(logit, torch.full((3,), 2.5))
+
+
+def test_localise_trains_the_map_at_full_size_and_nothing_else():
+    detector = Unet(UnetConfig(**Unet.configs["localise"]))
+    side = Unet.recipes["localise"].pairs.small_size
+    network = detector.build()
+    fake, weight, mask = torch.tensor([0.0, 1.0]), torch.ones(2), torch.zeros(2, side // 4, side // 4)
+    mask[1, 8:16, 8:16] = 1
+    output = network(torch.randn(2, 3, side, side))
+    assert output[1].shape == mask.shape
+    batch = {"fake": fake, "weight": weight, "mask": mask}
+    parts = (
+        bce(output[0], fake, weight),
+        evidence_bce(output[1], mask, weight),
+        evidence_overlap(output[1], mask, weight),
+    )
+    detector.before_training(None, None, None, None)  # nothing to disturb
+    loss = detector.loss(output, batch)
+    torch.testing.assert_close(loss, parts[0] + parts[1] + 0.5 * parts[2])
+    loss.backward()
+    assert network.perturbation.weight.grad is None
+    assert network.mask.weight.grad.abs().sum() > 0
 
 
 def test_golden_numbers():

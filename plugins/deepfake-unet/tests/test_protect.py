@@ -237,6 +237,13 @@ def test_a_detector_that_is_no_protector_says_so(face):
         deepfake_core.load("lite", device="cpu").protect(face)
 
 
+def test_a_localiser_does_not_protect(face):
+    config = {"widths": [8, 16], "image_size": 64, "protect_weight": 0.0}
+    localiser = deepfake_core.load("unet", untrained=True, device="cpu", config=config)
+    with pytest.raises(DeepfakeError, match="trained to find blended regions only, and its perturbation is random"):
+        localiser.protect(face)
+
+
 @pytest.fixture(scope="module")
 def exported(detector, tmp_path_factory):
     return detector.export(out=tmp_path_factory.mktemp("model") / "unet.onnx")

@@ -21,10 +21,12 @@ from deepfake_core import (
     PreprocessSpec,
     PseudoFakes,
     Resize,
+    Schedule,
     TensorSpec,
     TrainingSet,
     TrainRecipe,
     evidence_bce,
+    evidence_overlap,
     split_parameters,
 )
 from deepfake_core.training.loop.step import working_precision
@@ -51,6 +53,26 @@ DEFAULT = TrainRecipe(
 """The recipe of the shipped weights: generators first, then both heads; it takes about half an hour on two cores."""
 
 
+LOCALISE = TrainRecipe(
+    phases=(Phase(steps=6000, lr=1e-3, schedule=Schedule(name="cosine", warmup=0.05)),),
+    samples="pairs",
+    batch_size=16,
+    ema=0.999,
+    eval_every=600,
+    save_every=100,
+    monitor="auc_mean",
+    workers=1,
+    pairs=Pairs(
+        pseudo=PseudoFakes(self_blend=0.4, composite=0.35, reconstruct=0.0, labelled=0.25),
+        validation=200,
+        autoencoder_steps=500,
+        small_until=0.6,
+        small_size=128,
+    ),
+)
+"""The map alone, at full size, in a smaller trunk; most of its fakes are blends, whose masks are known."""
+
+
 class UnetConfig(DetectorConfig):
     """Hyper-parameters of :class:`Unet`.
 
@@ -62,6 +84,7 @@ class UnetConfig(DetectorConfig):
         reduction: Factor by which the trunk sees the input smaller: 4 is fast, and enough for a smooth perturbation; a
             localiser of blended regions needs 1.
         evidence_weight: Weight of the evidence map's loss; that of the classification loss is 1.
+        overlap_weight: Weight of the overlap of evidence map and blend mask; with 0 only the cells count, one by one.
         protect_weight: Weight of the perturbation's loss; 0 trains the localiser alone.
         visibility: Weight of the perturbation's mean square, in units of the bound, within its loss.
     """
@@ -72,6 +95,7 @@ class UnetConfig(DetectorConfig):
     epsilon: float = Field(0.03, gt=0, le=1)
     reduction: Literal[1, 2, 4] = 4
     evidence_weight: float = Field(0.5, ge=0)
+    overlap_weight: float = Field(0.0, ge=0)
     protect_weight: float = Field(1.0, ge=0)
     visibility: float = Field(1.0, ge=0)
 
@@ -88,7 +112,16 @@ class Unet(Detector):
 
     Config = UnetConfig
     config: UnetConfig
-    recipes: ClassVar[Mapping[str, TrainRecipe]] = {"default": DEFAULT, "smoke": DEFAULT.smoke()}
+    recipes: ClassVar[Mapping[str, TrainRecipe]] = {"default": DEFAULT, "localise": LOCALISE, "smoke": DEFAULT.smoke()}
+    configs: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "localise": {
+            "reduction": 1,
+            "widths": (16, 32, 64, 128, 160),
+            "evidence_weight": 1.0,
+            "overlap_weight": 0.5,
+            "protect_weight": 0.0,
+        }
+    }
 
     def __init__(self, config: DetectorConfig | None = None) -> None:
         super().__init__(config)
@@ -119,8 +152,11 @@ class Unet(Detector):
         """Return the sum of the losses of logit, evidence map (where masks are known) and perturbation, a scalar."""
         logit, evidence, perturbation = output
         loss = super().loss(logit, batch)
-        if self.config.evidence_weight and (mask := batch.get("mask")) is not None:
-            loss = loss + self.config.evidence_weight * evidence_bce(evidence, mask, batch["weight"])
+        if (mask := batch.get("mask")) is not None:
+            if self.config.evidence_weight:
+                loss = loss + self.config.evidence_weight * evidence_bce(evidence, mask, batch["weight"])
+            if self.config.overlap_weight:
+                loss = loss + self.config.overlap_weight * evidence_overlap(evidence, mask, batch["weight"])
         if self.protection is not None:
             loss = loss + self.config.protect_weight * self.protection.loss(batch["images"], perturbation)
         return loss

@@ -21,6 +21,11 @@ class UnetProtector(Protector):
     """Protects images by the output of ``unet``; it needs a runtime, but not torch."""
 
     def perturbation(self, detector: LoadedDetector, crops: NDArray[np.uint8], epsilon: float) -> NDArray[np.float32]:
+        if not detector.manifest.config.get("protect_weight", 1):
+            raise DeepfakeError(
+                f"{detector.manifest.name} {detector.manifest.version} was trained to find blended regions only, and "
+                "its perturbation is random; protect with the shipped weights: load('unet')"
+            )
         found = detector.score(crops, batch_size=_BATCH).extra.get(PERTURBATION)
         if found is None:
             raise DeepfakeError(f"{detector.manifest.name!r} returns no perturbation; export it again from its weights")
