@@ -197,8 +197,8 @@ def of_recipe(store: CropStore, rows: Rows, recipe: TrainRecipe) -> Rows:
     files, most = np.unique(store.origins[rows]).astype(np.intp), recipe.max_images
     if most is not None and len(files) > most:
         rows = rows[np.isin(store.origins[rows], spread(files, most))]
-    left_out = np.isin(np.array(store.source_names, object), recipe.leave_out)
-    return rows[~left_out[store.sources[rows]]]
+    left_out = [code for code, name in enumerate(store.source_names) if name in recipe.leave_out]
+    return rows[~np.isin(store.sources[rows], left_out)]
 
 
 def spread(rows: Rows, most: int) -> Rows:

@@ -217,7 +217,9 @@ class Planner:
             for family, share in self.shares.items()
             for kind, part in (kinds.items() if family == "labelled" else [("", 1.0)])
         }
-        limits = {("labelled", kind): most / self.labelled.most(kind) for kind in kinds}
+        limits: dict[tuple[Family, str], float] = {
+            ("labelled", kind): most / self.labelled.most(kind) for kind in kinds
+        }
         found = limited(shares, limits)
         self.labelled.lowered = {key[1]: shares[key] for key in limits if shares[key] > limits[key]}
         self.labelled.weigh({kind: found["labelled", kind] for kind in kinds})
