@@ -19,6 +19,14 @@ from deepfake_core.evaluation.band import FEWEST
 Metrics = Mapping[str, Any]
 
 _LEAVE_ONE_OUT = "leave_one_out"
+_SHORTCUTS = (
+    "source",
+    "strongest number",
+    "its AUC",
+    "all together",
+    "all in the pixels of the crop",
+    "random features",
+)
 OLDER = "Not measured: these weights were made before training kept such figures in the package."
 
 
@@ -44,19 +52,18 @@ def leave_one_out(findings: Findings) -> str:
     rows = [
         (
             source["source"],
-            f"{source['real']:,}",
-            f"{source['fake']:,}",
+            f"{source['real']:,} + {source['fake']:,}",
             *(_estimate(source[name], form) for name, form in columns.items()),
             ", ".join(source["against"]),
         )
         for source in found["sources"]
     ]
-    rows.append(("**mean**", "", "", *(_mean(findings, name, form) for name, form in columns.items()), ""))
+    rows.append(("**mean**", "", *(_mean(findings, name, form) for name, form in columns.items()), ""))
     header = (
-        "source left out", "real", "fake", "AUC [95 %]", "fakes found", "fakes called `fake`",
+        "source left out", "real + fake", "AUC [95 %]", "fakes found", "fakes called `fake`",
         "real faces called `fake`", "beside the real faces of",
     )  # fmt: skip
-    parts = [_extent(found), table(header, rows, numbers=range(1, 7))]
+    parts = [_extent(found), table(header, rows, numbers=range(1, 6))]
     notes = [f"- {source['source']}: {said}" for source in found["sources"] for said in source["warnings"]]
     notes += [f"- {item['source']}: left out of this table, {item['reason']}" for item in found["skipped"]]
     if found["differs"]:
@@ -109,21 +116,14 @@ def shortcuts(findings: Findings) -> str:
     found: Metrics | None = findings.manifest.metrics.get("shortcuts")
     if not found:
         return OLDER
-    before, after = (found.get(key) or {} for key in ("data", "drawn"))
-    names = list(dict.fromkeys([*before, *after]))
-    rows = [
-        (
-            name,
-            *_audited(before.get(name), "auc", "together", "seen", "baseline"),
-            *_audited(after.get(name), "auc", "together", "baseline"),
-        )
-        for name in names
-    ]
-    header = (
-        "source", "strongest number, pictures as they are", "AUC", "all together", "all in the pixels of the crop",
-        "random features", "strongest number, as drawn for training", "AUC", "all together", "random features",
-    )  # fmt: skip
-    return table(header, rows, numbers=(2, 3, 4, 5, 7, 8, 9))
+    parts = []
+    for key, title in (("data", "In the pictures as they are:"), ("drawn", "In the pictures as training draws them:")):
+        rows = [
+            (name, *_audited(source, "auc", "together", "seen", "baseline"))
+            for name, source in (found.get(key) or {}).items()
+        ]
+        parts.append(f"{title}\n\n{table(_SHORTCUTS, rows, numbers=range(2, 6))}" if rows else f"{title} not measured.")
+    return "\n\n".join(parts)
 
 
 def calibration_row(findings: Findings) -> list[tuple[str, ...]]:
@@ -167,9 +167,7 @@ def _extent(found: Metrics) -> str:
     return f"Each source in turn was left out of a short run of {extent}, and then measured, `{found['detector']}`:"
 
 
-def _audited(source: Metrics | None, *aucs: str) -> tuple[str, ...]:
+def _audited(source: Metrics, *aucs: str) -> tuple[str, ...]:
     """Return the strongest number of a source, in words, and AUCs of its audit."""
-    if source is None:
-        return ("–",) * (1 + len(aucs))
     called = meaning(source["worst"]).called if source["worst"] else "–"
     return called, *(number(source.get(name), ".2f") for name in aucs)

@@ -75,7 +75,7 @@ def test_sources_that_were_left_out_have_every_measure_and_what_limits_it() -> N
     text = kept.leave_one_out(findings(leave_one_out=LEFT_OUT))
     assert "run of 900 steps" in text
     assert cells(text, "swap") == [
-        "80", "90", "0.620 [0.550, 0.690]", "40.0% [30.0%, 50.0%]", "20.0% [10.0%, 30.0%]", "8.0%", "swap",
+        "80 + 90", "0.620 [0.550, 0.690]", "40.0% [30.0%, 50.0%]", "20.0% [10.0%, 30.0%]", "8.0%", "swap",
     ]  # fmt: skip
     for said in ("- swap: 80 groups only", "- tiny: left out of this table, 3 faces", "differs: phases.0.steps"):
         assert said in text
@@ -100,9 +100,12 @@ def test_a_bound_that_does_not_hold_and_too_few_faces_are_said(figures: dict) ->
 
 
 def test_shortcuts_before_and_after() -> None:
-    row = cells(kept.shortcuts(findings(shortcuts=SHORTCUTS)), "swap")
-    assert row == [meaning("sharpness_1").called, "0.91", "0.95", "0.93", "0.90", "brightness", "0.55", "–", "–"]
-    assert "brightness" in kept.shortcuts(findings(shortcuts={"data": None, "drawn": SHORTCUTS["drawn"]}))
+    before, after = kept.shortcuts(findings(shortcuts=SHORTCUTS)).split("\n\nIn the pictures as training draws them")
+    assert cells(before, "swap") == [meaning("sharpness_1").called, "0.91", "0.95", "0.93", "0.90"]
+    assert cells(after, "swap") == ["brightness", "0.55", "–", "–", "–"]
+    drawn = kept.shortcuts(findings(shortcuts={"data": None, "drawn": SHORTCUTS["drawn"]}))
+    assert drawn.startswith("In the pictures as they are: not measured.")
+    assert "brightness" in drawn
 
 
 def test_calibration_is_that_of_the_package_where_no_scores_are_at_hand(figures: dict) -> None:
