@@ -22,8 +22,8 @@ from deepfake_core.training.data.degrade import (
     Blur,
     Colour,
     Degradation,
-    Detail,
     Floats,
+    OfPair,
     Resample,
     Sharpening,
     affine,
@@ -43,7 +43,7 @@ CHANGES: tuple[Change, ...] = get_args(Change)
 CHANGE_SHARES = (0.45, 0.15, 0.1, 0.2, 0.1)
 """Shares of what changes in a mismatch beside the colours, in the order of :data:`CHANGES`."""
 
-DETAIL_SHARES: dict[Family, float] = {"self_blend": 0.7, "composite": 0.7, "reconstruct": 0.9, "labelled": 0.5}
+DETAIL_SHARES: dict[Family, float] = {"self_blend": 0.8, "composite": 0.7, "reconstruct": 1.0, "labelled": 0.7}
 """Share of the pairs of each family whose pictures get the same amount of detail."""
 
 SWAPPED = (72.0, 200.0)
@@ -333,11 +333,12 @@ def draw_swapper(rng: np.random.Generator, n: int, face: float, *, reconstructed
     return Swapper(resample, sharpening)
 
 
-def draw_detail(rng: np.random.Generator, family: Family) -> Detail | None:
+def draw_detail(rng: np.random.Generator, family: Family) -> OfPair | None:
     """Draw which picture of the pairs of a family gets the other one's amount of detail, if any."""
     if rng.random() >= DETAIL_SHARES[family]:
         return None
-    return "real" if rng.random() < 0.5 else "fake"
+    # A reconstruction may have lost too much detail to get it back.
+    return "real" if rng.random() < (0.7 if family == "reconstruct" else 0.5) else "fake"
 
 
 def draw_change(rng: np.random.Generator) -> Change:

@@ -12,16 +12,22 @@ from drawn_faces import DrawnFaces, shape
 
 from deepfake_core.data.crops import face_mesh as mesh
 from deepfake_core.training.data.degrade import (
+    Blur,
     Degradation,
+    Resample,
+    Sharpening,
+    Size,
     degrade,
     degraded,
+    detail_of,
     draw_colour,
     draw_degradation,
+    draw_size,
     recode,
     recoloured,
     warped,
 )
-from deepfake_core.training.pairs.draws import FAMILIES, MASK_SIDE, STRENGTHS, draw_mask, draw_move
+from deepfake_core.training.pairs.draws import FAMILIES, MASK_SIDE, STRENGTHS, Blend, Swapper, draw_mask, draw_move
 from deepfake_core.training.pairs.host import blended, host_pairs, soft_mask, undegraded
 from deepfake_core.training.pairs.pairs import as_at_inference
 from deepfake_core.training.pairs.planner import EQUAL, PairSource, Planner
@@ -177,6 +183,95 @@ def test_pictures_of_any_size_are_degraded(width, height):
         assert one.shape == (64, 64, 3)
         levels.append(one.mean())
     assert np.ptp(levels) < 6, "the chain changes what the picture shows"
+
+
+def octaves(picture):
+    """Energy of the luma in each octave."""
+    how = detail_of(picture.shape[0])
+    luma = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    seen = np.abs(np.fft.rfft2((luma - luma.mean()) * how.window)) ** 2
+    return seen.ravel() @ how.octaves
+
+
+@pytest.mark.parametrize("of", ["real", "fake"])
+def test_a_soft_picture_and_a_sharp_one_get_the_same_detail(of):
+    face = np.clip(FACES.pixels(3) + rng(0).normal(0, 12, (128, 128, 1)), 0, 255).astype(np.uint8)
+    pair = [face, cv2.GaussianBlur(face, (0, 0), 0.7)]
+    before = np.log(octaves(pair[0]) / octaves(pair[1]))
+    chain = Degradation(detail=of)
+    made = degraded(pair, chain, 128)
+    after = np.log(octaves(made[0]) / octaves(made[1]))
+    assert before.max() > 2
+    assert np.abs(after).max() < 0.6
+    kept = ("real", "fake").index(of) ^ 1
+    np.testing.assert_array_equal(made[kept], pair[kept])
+    np.testing.assert_array_equal(degraded([face, face], chain, 128), [face, face])
+
+
+def test_sharpening_raises_the_fine_octaves_of_both_pictures():
+    sharpening = Sharpening(np.array([1.0], np.float32), Blur(np.array([1.0], np.float32)))
+    face = FACES.pixels(2)
+    one, other = degraded([face, face.copy()], Degradation(sharpening=sharpening), 128)
+    np.testing.assert_array_equal(one, other)
+    assert (octaves(one)[:2] > 1.5 * octaves(face)[:2]).all()
+    assert np.abs(one.mean() - face.mean()) < 2
+
+
+def test_a_drawn_size_leaves_no_finer_detail():
+    """A large and a small picture of a face are alike once both were brought to one side."""
+    large = np.clip(cv2.resize(FACES.pixels(2), (256, 256)) + rng(0).normal(0, 9, (256, 256, 3)), 0, 255).astype(
+        np.uint8
+    )
+    small = cv2.resize(large, (96, 96), interpolation=cv2.INTER_AREA)
+    chain = Degradation(size=Size(48, "area", "bicubic"))
+    one, other = degraded([large, small], chain, 64)
+    assert np.abs(one.astype(int) - other).mean() < 1
+    strong, standard = (
+        [draw_size(rng(seed), (100, 400), strength=strength).side for seed in range(200)]
+        for strength in ("strong", "standard")
+    )
+    assert min(strong) < 0.8 * min(standard)
+    assert max(strong) <= max(standard) <= 400
+    assert not any(side % 16 for side in strong + standard)
+
+
+def test_strong_chains_degrade_more():
+    face = np.clip(FACES.pixels(5) + rng(0).normal(0, 9, (128, 128, 3)), 0, 255).astype(np.uint8)
+    means = []
+    for strength in ("standard", "strong"):
+        chains = [draw_degradation(rng(seed), 1, 128, strength=strength) for seed in range(60)]
+        means.append(np.mean([np.abs(degraded([face], chain, 128)[0].astype(int) - face).mean() for chain in chains]))
+    assert means[1] > 1.1 * means[0]
+
+
+def test_the_face_of_a_swapper_is_softer_than_what_surrounds_it():
+    face = np.clip(FACES.pixels(4) + rng(0).normal(0, 12, (128, 128, 1)), 0, 255).astype(np.uint8)
+    chunk = next(c for c in (planner().draw(rng(seed), 1, "self_blend") for seed in range(99)) if c.blend.swapper)
+    one, identity = np.ones(1, np.float32), np.eye(2, 3, dtype=np.float32)[None]
+    swapper = Swapper(Resample(0.5, "area", "bicubic"), None)
+    mask = replace(chunk.blend.mask, strength=one)
+    blend = replace(chunk.blend, move=identity, mismatch=None, swapper=swapper, mask=mask)
+    target, fake, weight = blended(face, face, blend, 0)
+    np.testing.assert_array_equal(target, face)
+    fine = np.abs(fake - cv2.GaussianBlur(fake.astype(np.float32), (0, 0), 1)).mean(2)
+    inside = cv2.resize(weight, (128, 128)) > 0.95
+    outside = cv2.resize(weight, (128, 128)) == 0
+    assert fine[inside].mean() < 0.6 * fine[outside].mean()
+    sharper = Sharpening(2 * one, Blur(one))
+    _, restored, _ = blended(face, face, replace(blend, swapper=replace(swapper, sharpening=sharper)), 0)
+    assert np.abs(restored.astype(int) - fake)[inside].mean() > 1
+
+
+def test_a_hard_edge_is_narrower():
+    mask = draw_mask(rng(1), points(), parts=0.0, faded=False)
+    black, white = (np.full((128, 128, 3), level, np.uint8) for level in (0, 255))
+    identity = np.eye(2, 3, dtype=np.float32)[None]
+    widths = []
+    for hardness in (1, 4):
+        hard = replace(mask, second=np.full(1, 2, np.float32), hardness=np.full(1, hardness, np.float32))
+        _, fake, _ = blended(white, black, Blend(identity, np.zeros(1, bool), None, None, hard), 0)
+        widths.append(((fake > 10) & (fake < 245)).mean())
+    assert widths[1] < 0.5 * widths[0]
 
 
 def test_a_dark_picture_stays_visible():

@@ -155,6 +155,30 @@ def test_where_few_reconstructions_are_stored_only_those_are_asked_for():
                 assert np.isin(chunk.others, stored).all()
 
 
+def test_half_of_the_blends_come_from_a_swapper():
+    plan = planner(DrawnFaces(side=320))
+    for family in ("self_blend", "composite"):
+        blends = [plan.draw(rng(seed), 1, family).blend for seed in range(200)]
+        swappers = [blend.swapper for blend in blends if blend.swapper]
+        assert len(swappers) / 200 == pytest.approx(0.5, abs=0.1)
+        reduced = [swapper.resample.scale * 320 / 1.7 for swapper in swappers if swapper.resample]
+        assert 72 <= min(reduced) < 90
+        assert 150 < max(reduced) < 200
+        assert all(swapper.resample or swapper.sharpening for swapper in swappers)
+        sharpened = sum(swapper.sharpening is not None for swapper in swappers)
+        assert 0.35 < sharpened / len(swappers) < 0.75
+        assert sum(blend.mask.hardness[0] > 1 for blend in blends) / 200 == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_most_pairs_get_the_same_amount_of_detail_in_either_direction():
+    plan = planner()
+    for family in FAMILIES:
+        of = Counter(plan.draw(rng(seed), 1, family).degradation.detail for seed in range(60))
+        assert of["real"] > 5
+        assert of["fake"] > 5
+        assert (of[None] == 0) == (family == "reconstruct")
+
+
 def labelled(sources, groups, families, fake, names, rows=None):
     """The pairs of real faces and labelled fakes that are drawn."""
     faces = DrawnFaces(len(fake))

@@ -23,19 +23,19 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Kernel = Literal["nearest", "area", "bilinear", "bicubic"]
 Strength = Literal["standard", "strong"]
-Detail = Literal["real", "fake"]
+OfPair = Literal["real", "fake"]
 
 STEP = 16
 """The sides of :class:`Size` are multiples of this number of pixels, the unit of JPEG."""
 
-DETAIL = (0.55, 1.1, 2.2, 4.4)
-"""Sigmas in pixels of the blurs between which the bands of detail lie; the first band is above the first blur."""
+OCTAVES = 5
+"""Number of octaves of spatial frequency that are detail, from the finest one on."""
 
-DETAIL_FACTORS = (0.3, 3.0)
-"""Smallest and largest factor of a band of detail."""
+DETAIL_FACTORS = (0.1, 3.0)
+"""Smallest and largest factor of an octave of detail."""
 
 DETAIL_FLOOR = 0.3
-"""Standard deviation in grey levels that is added to that of a band: less is not detail."""
+"""Standard deviation in grey levels whose energy is added to that of each octave: less is not detail."""
 
 FEWEST = 80
 """Smallest side in pixels to which :class:`Resample` reduces images that :class:`Size` has reduced before."""
@@ -174,10 +174,9 @@ class Degradation:
     """One chain for each of n images, in the order of the attributes; ``None`` leaves out an operation.
 
     Attributes:
-        detail: Which image of a pair gets the other one's amount of detail: in each band between the blurs of
-            :data:`DETAIL`, its luma gets the other's standard deviation, weighted by :func:`detail_window`. The factor
-            is limited to :data:`DETAIL_FACTORS`. What is sharp within an image then tells the two apart, but not how
-            sharp an image is.
+        detail: Which image of a pair gets the other one's amount of detail: the energy of its luma in each of the
+            finest octaves (:class:`Detail`). What is sharp within an image then tells the two apart, but not how sharp
+            an image is.
         colour: Change of colour and light.
         size: Resizing to the side at which the operations up to ``sharpening`` work.
         first: JPEG.
@@ -190,7 +189,7 @@ class Degradation:
         last: JPEG at the size of the result.
     """
 
-    detail: Detail | None = None
+    detail: OfPair | None = None
     colour: Colour | None = None
     size: Size | None = None
     first: Jpeg | None = None
@@ -322,7 +321,7 @@ def draw_degradation(
     common: Size | None = None,
     colour: bool = False,
     crop: Crop | None = None,
-    detail: Detail | None = None,
+    detail: OfPair | None = None,
     strength: Strength = "standard",
 ) -> Degradation:
     """Draw the chains of n images.
@@ -367,14 +366,39 @@ def pick_up(rng: np.random.Generator) -> Kernel:
     return pick(rng, "bilinear", "bicubic")
 
 
-@cache
-def detail_window(side: int) -> Floats:
-    """Return the weights of the pixels in the amount of detail, ``float32 [side, side]`` with the sum 1.
+@dataclass(frozen=True)
+class Detail:
+    """How the detail of images of one side is measured and changed, in the real Fourier transform of their luma.
 
-    The face counts, and what is at the edge of a crop, which the network's input leaves out, does not.
+    The factor of an octave is the square root of the ratio of two energies, of which each is ``floor`` more than
+    measured, and limited to :data:`DETAIL_FACTORS`. Between the middles of two octaves, the logarithm of the factor is
+    interpolated.
+
+    Attributes:
+        window: Weights of the pixels that are measured, ``float32 [S, S]``: what is near the edge counts less.
+        octaves: Whether a frequency is in an octave, ``float32 [S·(S // 2 + 1), OCTAVES]``.
+        shares: Shares of the octaves' logarithms in that of a frequency, ``float32 [S·(S // 2 + 1), OCTAVES]``.
+        floor: Energy of noise with the standard deviation :data:`DETAIL_FLOOR`.
     """
-    line = np.hanning(side + 2)[1:-1] ** 2
-    return (np.outer(line, line) / line.sum() ** 2).astype(np.float32)
+
+    window: Floats
+    octaves: Floats
+    shares: Floats
+    floor: float
+
+
+@cache
+def detail_of(side: int) -> Detail:
+    """Return how detail is measured in images of a side in pixels."""
+    line = np.hanning(side + 2)[1:-1]
+    window = np.outer(line, line)
+    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)).reshape(-1, 1)
+    octave = -np.log2(np.maximum(radius, 1e-9)) - 1 - np.arange(OCTAVES)  # 0 to 1 within an octave
+    within = (octave >= 0) & (octave < 1)
+    shares = np.clip(1 - np.abs(octave - 0.5), 0, 1)
+    shares[:, :1] = np.where(octave[:, :1] < 0.5, 1, shares[:, :1])
+    floor = DETAIL_FLOOR**2 * side**2 * np.square(window).sum() / 2
+    return Detail(*(part.astype(np.float32) for part in (window, within, shares)), float(floor))
 
 
 @cache

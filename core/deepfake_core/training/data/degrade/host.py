@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from deepfake_core.training.data.colour import GREY
 from deepfake_core.training.data.degrade.draws import (
-    DETAIL,
     DETAIL_FACTORS,
-    DETAIL_FLOOR,
     Blur,
     Colour,
     Degradation,
@@ -23,7 +21,7 @@ from deepfake_core.training.data.degrade.draws import (
     Kernel,
     Resample,
     Sharpening,
-    detail_window,
+    detail_of,
     draw_degradation,
     draw_size,
     noise_field,
@@ -102,19 +100,15 @@ def degraded(images: Sequence[Image], chain: Degradation, size: int, place: int 
 
 def detailed(image: Image, like: Image) -> Image:
     """Give an image the amount of detail of another one of the same size (:class:`Degradation`)."""
-    weights = GREY.reshape(1, 3)
-    lumas = [cv2.transform(picture.astype(np.float32), weights) for picture in (image, like)]
-    change, window = np.zeros(image.shape[:2], np.float32), detail_window(image.shape[0])
-    before = 0.0
-    for sigma in DETAIL:
-        radius = int(np.ceil(3 * sigma))
-        step = float(np.sqrt(sigma**2 - before**2))
-        soft = [cv2.GaussianBlur(luma, (2 * radius + 1, 2 * radius + 1), step) for luma in lumas]
-        bands = [luma - low for luma, low in zip(lumas, soft, strict=True)]
-        spread, wanted = (float(np.sqrt(np.vdot(np.square(band), window))) + DETAIL_FLOOR for band in bands)
-        change += (np.clip(wanted / spread, *DETAIL_FACTORS) - 1) * bands[0]
-        lumas, before = soft, sigma
-    return cv2.add(image, cv2.merge([change] * 3), dtype=cv2.CV_8U).astype(np.uint8, copy=False)
+    side = image.shape[0]
+    how = detail_of(side)
+    lumas = np.stack([cv2.transform(picture.astype(np.float32), GREY[None]) for picture in (image, like)])
+    seen = np.fft.rfft2((lumas - lumas.mean((1, 2), keepdims=True)) * how.window)
+    energy = (seen.real**2 + seen.imag**2).reshape(2, -1) @ how.octaves + how.floor
+    factors = np.clip(np.log(energy[1] / energy[0]) / 2, *np.log(DETAIL_FACTORS))
+    spectrum = np.fft.rfft2(lumas[0])
+    change = np.fft.irfft2(spectrum * np.expm1(how.shares @ factors).reshape(spectrum.shape), (side, side))
+    return cv2.add(image, cv2.merge([change.astype(np.float32)] * 3), dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 def recoloured(images: Sequence[Image], colour: Colour, place: int) -> list[Image]:

