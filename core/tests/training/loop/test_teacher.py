@@ -7,15 +7,20 @@ import json
 import pytest
 import torch
 from crop_stores import write_faces
-from tiny_run import Bright, Unread
+from tiny_run import RECIPE, Bright, Pixels, Unread
 
 from deepfake_core import Ensemble, load
-from deepfake_core.contract.recipe import Distil, Phase, Schedule, TrainRecipe
+from deepfake_core.contract.detector import WithPreprocess
+from deepfake_core.contract.recipe import Distil, Optimizer, Phase, Schedule, TrainRecipe
 from deepfake_core.ensemble.runtime import bounded as bounded_array
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
+from deepfake_core.training.data.batches import Batches
 from deepfake_core.training.loop import teacher
+from deepfake_core.training.loop.accelerator import make_accelerator
+from deepfake_core.training.loop.step import Stepper
 from deepfake_core.training.loop.teacher import Teacher, bounded, load_teacher
 from deepfake_core.training.recipes.changes import changed
+from deepfake_core.training.recipes.stages import plan
 from deepfake_core.training.train import train_detector
 from deepfake_registry.manifest import Clip
 
@@ -95,11 +100,34 @@ def test_who_cannot_teach_is_refused_and_another_crop_is_said(tiny):
         teacher_of(trained(preprocess=clips), Bright.preprocess)
 
 
+@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"optimizer": Optimizer(sam=0.05), "precision": "bf16"}])
+def test_a_step_asks_the_teacher_once_for_each_batch_and_waits_for_nothing(tiny, settings):
+    recipe, accelerator = RECIPE.model_copy(update=settings), make_accelerator("cpu")
+    detector, taught, asked = Bright(), teacher_of(trained(), Bright.preprocess), []
+    network = detector.build()
+    model, scaler = WithPreprocess(network, detector.preprocess), torch.amp.GradScaler("cpu", enabled=False)
+
+    def targets(batch):
+        asked.append(taught.targets(batch))
+        return asked[-1]
+
+    seen = []
+    loss = detector.loss
+    detector.loss = lambda output, batch: seen.append(batch["fake"]) or loss(output, batch)
+    groups = detector.param_groups(network)
+    step = Stepper(detector, model, groups, plan(recipe, 4)[0], recipe, scaler, accelerator, targets)
+    (parts,) = Batches(Pixels(), recipe, accelerator).from_step(0, 1)
+    with Unread():
+        step(parts)
+    assert len(asked) == len(parts) == recipe.accumulate
+    assert all(any(one is answer or torch.equal(one, answer) for answer in asked) for one in seen)
+
+
 def test_a_setting_inside_of_what_is_left_out_can_be_set():
     recipe = changed(TrainRecipe(), ["distil.teacher=lite", "distil.weight=0.5"])
     assert recipe.distil == Distil(teacher="lite", weight=0.5)
     assert changed(recipe, ["distil=null"]).distil is None
-    with pytest.raises(DeepfakeError, match="distil: Field required"):
+    with pytest.raises(DeepfakeError, match=r"distil\.teacher: Field required"):
         changed(TrainRecipe(), ["distil.weight=0.5"])
 
 
