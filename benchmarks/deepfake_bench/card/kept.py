@@ -58,7 +58,9 @@ def leave_one_out(findings: Findings) -> str:
         )
         for source in found["sources"]
     ]
-    rows.append(("**mean**", "", *(_mean(findings, name, form) for name, form in columns.items()), ""))
+    for which in ("mean", "worst"):
+        means = (_mean(findings, name, form, which) for name, form in columns.items())
+        rows.append((f"**{which}**", "", *means, ""))
     header = (
         "source left out", "real + fake", "AUC [95 %]", "fakes found", "fakes called `fake`",
         "real faces called `fake`", "beside the real faces of",
@@ -67,7 +69,7 @@ def leave_one_out(findings: Findings) -> str:
     notes = [f"- {source['source']}: {said}" for source in found["sources"] for said in source["warnings"]]
     notes += [f"- {item['source']}: left out of this table, {item['reason']}" for item in found["skipped"]]
     if found["differs"]:
-        notes.append(f"- settings in which the recipe of these weights differs: {', '.join(found['differs'])}")
+        notes.append(f"- settings in which the recipe of these weights differs: {'; '.join(found['differs'])}")
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
@@ -156,15 +158,16 @@ def _left_out(findings: Findings, name: str) -> dict[str, str]:
     return {source["source"]: _estimate(source[name], form) for source in sources if source[name] is not None}
 
 
-def _mean(findings: Findings, name: str, form: str) -> str:
+def _mean(findings: Findings, name: str, form: str, which: str = "mean") -> str:
     means = findings.manifest.metrics.get(_LEAVE_ONE_OUT, {}).get("means", {})
-    return number(means[name]["mean"], form) if name in means else "–"
+    return number(means[name][which], form) if name in means else "–"
 
 
 def _extent(found: Metrics) -> str:
     """Return how long each of the runs was that left a source out."""
-    extent = f"{found['steps']:,} steps" if found.get("steps") else f"{found.get('minutes') or 0:g} minutes"
-    return f"Each source in turn was left out of a short run of {extent}, and then measured, `{found['detector']}`:"
+    steps, minutes = found.get("steps"), found.get("minutes")
+    extent = f" of {steps:,} steps" if steps else f" of {minutes:g} minutes" if minutes else ""
+    return f"Each source in turn was left out of a short run{extent}, and then measured:"
 
 
 def _audited(source: Metrics, *aucs: str) -> tuple[str, ...]:

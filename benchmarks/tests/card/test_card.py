@@ -273,6 +273,15 @@ def test_pictures_are_drawn_beside_the_page(findings, tmp_path):
     assert written[0] == written[1]
 
 
+def test_without_validation_scores_there_is_a_diagram_of_the_evaluation_alone(findings, tmp_path):
+    pytest.importorskip("matplotlib")
+    from deepfake_bench.card.plots import draw
+
+    without = dataclasses.replace(findings, validation=None)
+    assert "reliability.png" in draw(without, tmp_path / "some")
+    assert "reliability.png" not in draw(dataclasses.replace(without, evaluation=()), tmp_path / "none")
+
+
 def test_pictures_without_matplotlib_name_the_extra(findings, tmp_path, monkeypatch):
     load = builtins.__import__
 

@@ -12,9 +12,11 @@ from deepfake_bench.card import blocks, card, evidence, kept
 from deepfake_bench.card.findings import Findings
 from deepfake_bench.records.dataset import PLUMBING, DatasetRef
 from deepfake_core import load
+from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.data.audit.remedies import meaning
 from deepfake_core.evaluation.calibration import fit_calibration
 from deepfake_core.evaluation.validated import validated
+from deepfake_core.training.leave_out.results import LeaveOneOut, LeftOut, Measured, Skipped
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, manifest_of
 from deepfake_registry.provenance import SourceTerms, read_terms
 
@@ -79,6 +81,18 @@ def test_sources_that_were_left_out_have_every_measure_and_what_limits_it() -> N
     ]  # fmt: skip
     for said in ("- swap: 80 groups only", "- tiny: left out of this table, 3 faces", "differs: phases.0.steps"):
         assert said in text
+
+
+def test_what_the_command_writes_into_a_package_is_shown() -> None:
+    recipe = TrainRecipe(phases=(Phase(steps=700),))
+    row = LeftOut(source="a|b", run="a", real=9, fake=9, groups=9, total=9, auc=Measured(value=0.75), steps=700)
+    about = {"detector": "x", "recipe": recipe, "data": "faces", "content": "0" * 64, "faces": 9}
+    found = LeaveOneOut(**about).with_results([row], [Skipped(source="c", reason="it is alone")])
+    text = kept.leave_one_out(findings(leave_one_out={**found.short(), "differs": []}))
+    assert "short run of 700 steps" in text
+    assert cells(text, "a\\|b")[-5:] == ["0.750", "–", "–", "–", ""]
+    assert cells(text, "**worst**") == ["", "0.750", "–", "–", "–", ""]
+    assert "- c: left out of this table, it is alone" in text
 
 
 def test_false_alarms_stand_beside_those_on_sources_that_were_left_out(figures: dict) -> None:
