@@ -21,7 +21,9 @@ from deepfake_bench.scenarios.base import ScenarioResult
 from deepfake_bench.scenarios.measures import means, source_accuracy
 from deepfake_bench.scenarios.samples import describe, read_dataset
 from deepfake_core.errors import MissingExtra
+from deepfake_core.evaluation import probes
 from deepfake_core.evaluation.evaluate import evaluate
+from deepfake_core.evaluation.probes import FOLDS
 from deepfake_core.handle.loaded import single
 from deepfake_core.handle.predictor import Predictor
 from deepfake_core.handle.results import Verdict
@@ -29,8 +31,6 @@ from deepfake_core.runtimes.torch_side import import_torch
 
 Features: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-FOLDS = 5
-"""Number of folds of the cross-validation."""
 SEED = 0
 PENALTY = 0.001
 """Inverse strength of the probes' L2 penalty: features are as many as samples."""
@@ -52,16 +52,16 @@ def measure(detector: Predictor, job: Job) -> ScenarioResult:
     rows = list(evaluate(detector, dataset, keep_crops=True))
     predictions = by_source(rows)
     network = untrained_features(detector)
-    probes = {name: extract for name, extract in (("network", network), ("pixels", thumbnails)) if extract}
+    extracted = {name: extract for name, extract in (("network", network), ("pixels", thumbnails)) if extract}
     sources = [
         source_accuracy(name, _probed(rows, extract), 0.5, variant=probe, only=("auc",))
-        for probe, extract in probes.items()
+        for probe, extract in extracted.items()
         for name, rows in predictions.items()
     ]
     return ScenarioResult(
         metrics={
             f"auc_{probe}": mean["auc"]
-            for probe in probes
+            for probe in extracted
             if "auc" in (mean := means(row for row in sources if row.variant == probe))
         },
         sources=sources,
@@ -108,15 +108,12 @@ def out_of_fold(features: NDArray[Any], fake: NDArray[np.int64], groups: NDArray
     """
     try:
         from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ModuleNotFoundError as error:
         raise MissingExtra("the untrained probe", "deepfake-core[torch]") from error
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=2000))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED)
-    probabilities = cross_val_predict(probe, features, fake, groups=groups, cv=folds, method="predict_proba")
-    return np.asarray(probabilities[:, 1], dtype=np.float64)
+    return probes.out_of_fold(probe, features, fake, groups, method="predict_proba", seed=SEED)
 
 
 def thumbnails(crops: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -30,9 +30,33 @@ def out_of_fold(
         MissingExtra: scikit-learn is absent.
     """
     try:
-        from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+        from sklearn.model_selection import PredefinedSplit, cross_val_predict
+        from threadpoolctl import threadpool_limits
     except ModuleNotFoundError as error:
         raise MissingExtra("a cross-validated probe", "deepfake-core[data]") from error
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    scores = cross_val_predict(model, features, fake, groups=groups, cv=folds, method=method)
+    folds = PredefinedSplit(folds_of(fake, groups, seed))
+    with threadpool_limits(1):  # small fits wait for each other's threads longer than they compute
+        scores = cross_val_predict(model, features, fake, cv=folds, method=method)
     return np.asarray(scores[:, 1] if scores.ndim > 1 else scores, np.float64)
+
+
+def folds_of(fake: NDArray[Any], groups: NDArray[Any], seed: int = 0) -> NDArray[np.intp]:
+    """Return the fold of each sample, ``intp [N]`` in [0, :data:`FOLDS`): groups are dealt out and never divided.
+
+    Groups of fakes, of real samples and of both are dealt out one kind after the other, the largest groups first, so
+    that all folds have about as many samples of each class. It takes milliseconds, where scikit-learn's division by
+    groups takes a second for each thousand groups.
+
+    Args:
+        fake: Labels ``[N]`` in {0, 1}.
+        groups: Group of each sample ``[N]``.
+        seed: Seed of the order of groups of the same size.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    fakes = np.bincount(group, np.asarray(fake) > 0.5)
+    sizes = np.bincount(group)
+    kind = np.where(fakes == 0, 0, np.where(fakes == sizes, 1, 2))
+    order = np.lexsort((np.random.default_rng(seed).random(len(sizes)), -sizes, kind))
+    fold = np.empty(len(sizes), np.intp)
+    fold[order] = np.arange(len(sizes)) % FOLDS
+    return fold[group]

@@ -20,6 +20,7 @@ import deepfake_bench.cli
 from deepfake_bench.cli import app
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.records.dataset import PLUMBING
+from deepfake_core.data.audit.result import Auc, Finding, Shortcuts, SourceAudit
 from deepfake_core.discovery.artifacts import read_bare, write_package
 from deepfake_core.errors import DeepfakeError
 
@@ -213,6 +214,15 @@ def _(folder, **_given):
     assert invoke("data", "manifest", dataset, "--out", folder / "m.csv").exit_code == 0
     (dataset / "real" / "r.jpg").write_bytes(jpeg(9))
     return invoke("data", "manifest", dataset, "--verify", folder / "m.csv")
+
+
+@provokes("data shortcuts", 1)
+def _(folder, patch, **_given):
+    pytest.importorskip("sklearn")
+    finding = Finding("a", "sharpness_1", Auc(0.9, 0.8, 0.95, True))
+    found = Shortcuts((SourceAudit("a", 30, 30, findings=(finding,), together=Auc(0.9, 0.8, 0.95, True)),))
+    patch("deepfake_core.data.audit.run.audited", lambda *_arguments, **_options: found)
+    return invoke("data", "shortcuts", pictures(folder / "set", 2))
 
 
 @provokes("data prepare", 2)
