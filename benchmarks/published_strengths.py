@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from deepfake_bench.card.tables import has_both
 from deepfake_bench.records.dataset import PLUMBING
-from deepfake_bench.records.report import Measurement, Report
+from deepfake_bench.records.report import ORIGINAL, Measurement, Report
 from deepfake_bench.report.figures import meaningful
 from deepfake_bench.report.labels import variant_label
 from deepfake_bench.report.markdown import table
@@ -66,7 +66,9 @@ def _remarks(report: Report, detector: str, labels: Mapping[str, str]) -> tuple[
         elif value < most:
             bad.append(Remark(most - value, f"{name} ({text})"))
     for row in _rows(report, "robustness", detector):
-        lost = {name: row.metrics["auc_original"] - row.metrics[f"auc_{name}"] for name in MILD}
+        found = {name: row.metrics.get(f"auc_{name}") for name in (ORIGINAL, *MILD)}
+        known = {name: value for name, value in found.items() if value is not None}
+        lost = {name: known[ORIGINAL] - value for name, value in known.items() if ORIGINAL in known}
         bad += [
             Remark(loss, f"{variant_label(name)} (−{loss:.2f} AUC)") for name, loss in lost.items() if loss > MOST_LOST
         ]
@@ -80,7 +82,8 @@ Judged = tuple[str, float, float, float, str]
 def _evaluated(report: Report, detector: str) -> Iterator[Judged]:
     """Yield what was measured on sources of pictures that no training saw."""
     for row in _rows(report, "accuracy", detector):
-        alarms = 1 - row.metrics.get("reals_passed", 1.0)
+        passed = row.metrics.get("reals_passed")
+        alarms = 0.0 if passed is None else 1.0 - passed
         for source in row.sources:
             auc, found = source.metrics["auc"].value, source.metrics["fakes_found"].value
             if has_both(source) and auc is not None and source.groups > _FEW:
