@@ -120,8 +120,7 @@ def _beside(store: CropStore, held: Rows, source: str, recipe: TrainRecipe) -> d
     They are those of its collection; or those that the recipe puts beside it; or else all.
     """
     reals = [store.source_names[int(code)] for code in np.unique(store.sources[held[store.fake[held] == 0]])]
-    named = {name: kind.beside for kind in recipe.pairs.kinds for name in kind.sources}
-    return shared_reals(reals, [source], named) or {source: sorted(reals)}
+    return shared_reals(reals, [source], recipe.pairs.beside) or {source: sorted(reals)}
 
 
 def _judged(loaded: LoadedDetector, store: CropStore, rows: Rows, source: str, recipe: TrainRecipe) -> Scores:

@@ -93,8 +93,9 @@ def leave_one_out(
     if config != trained.config:
         loaded = single(load(loaded.manifest.architecture, untrained=True, config=config.model_dump(mode="json")))
         trained = loaded.detector
-    # Overlays of every run would only cost time.
-    settings = shortened(resolve_recipe(trained, recipe), steps, minutes).model_copy(update={"explain": 0})
+    # Overlays and an audit of every run would only cost time.
+    short = shortened(resolve_recipe(trained, recipe), steps, minutes)
+    settings = short.model_copy(update={"explain": 0, "shortcut_samples": 0})
     folder = Path(run_dir)
     cache = Path(cache_dir) if cache_dir is not None else folder / "cache"
     check_samples(trained, settings)
