@@ -21,6 +21,8 @@ from deepfake_core.training.recipes.settings import flat
 from deepfake_registry.manifest import Calibration
 from deepfake_registry.provenance import find_terms
 
+_OF_PICTURES = ("", "real", "fake")
+"""Roles of sources of pictures, of which a card lists those alone that the weights were trained on."""
 _PERCENTILE = re.compile(r"_p\d\d$")
 _SPEED = {
     "single_stream": {
@@ -72,7 +74,7 @@ def sources(findings: Findings) -> str:
         said = ("–", "–", source.terms) if known is None else (known.what, known.use, known.terms)
         rows.append((source.name, source.role, f"{source.count:,}", *said))
     named = {source.name for source in findings.manifest.provenance}
-    others = (item for item in findings.terms if item.name not in named)
+    others = (item for item in findings.terms if item.name not in named and item.role not in _OF_PICTURES)
     rows += [(item.name, item.role, "–", item.what, item.use, item.terms) for item in others]
     return table(("source", "role", "faces", "what it is", "used for", "terms"), rows, numbers=(2,))
 

@@ -207,6 +207,8 @@ def test_sources_take_their_terms_from_the_file_where_it_has_them(findings):
     assert cells(text, "faces")[1:] == ["real", "1,500", "press photographs", "training, validation", "research only"]
     assert cells(text, "more")[-1] == "CC0"
     assert cells(text, "weights")[1:3] == ["initial weights", "–"]
+    unused = (*findings.terms, SourceTerms(name="unused", what="pictures of no part in the training", terms="CC0"))
+    assert blocks.sources(dataclasses.replace(findings, terms=unused)) == text
 
 
 def test_score_recipe_speed_and_identity(findings):
