@@ -130,7 +130,7 @@ def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
     done = invoke(
         *("train", "stub", "--data", "a", "--valid", "b", "--test", "c", "--run-dir", tmp_path / "run"),
         *("--device", "cpu", "--cache-dir", tmp_path / "cache", "--track", "tensorboard", "--track", "wandb:faces"),
-        *("--sources", tmp_path / "sources.toml", "--overfit", 8, "--explain", 0, "--download"),
+        *("--sources", tmp_path / "sources.toml", "--overfit", 8, "--explain", 0, "--download", "--allow-seen"),
     )
     assert done.exit_code == 0, done.output
     recipe = stub.asked.pop("recipe")
@@ -147,6 +147,7 @@ def test_train_hands_on_everything_that_was_asked_for(stub, tmp_path):
         "track": ["tensorboard", "wandb:faces"],
         "resume": False,
         "start": None,
+        "allow_seen": True,
         "stop_at": None,
         "terms": (),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -111,15 +112,15 @@ def train(
             greatest one: a time of the day such as ``"20:30"``, or a date with a time. The schedules come to their ends
             by then. It belongs to this call: a run that is resumed needs it again.
         minutes: The same, in minutes from the beginning of this call.
-        allow_seen: Whether ``start`` may have been trained on groups that validate this run.
+        allow_seen: Whether ``start`` may have been trained on groups that validate or test this run.
 
     Returns:
         The package in ``run_dir/model``.
 
     Raises:
         MissingExtra: Packages are missing; one message names all of them. Nothing has been written.
-        TrainingDataError: The data are unusable, or ``start`` was trained on what is to validate this run; the message
-            says why.
+        TrainingDataError: The data are unusable, or ``start`` was trained on what is to validate or test this run; the
+            message says why.
         WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
         DeepfakeError: The folder holds another run, ``start`` is another network, the memory is exhausted, the loss is
             not finite, or there is no time left to train.
@@ -175,7 +176,7 @@ def train(
         run.record_images(training_data.first_names, training_data.rejected)
         training_data.check(recipe)
         if start is not None:
-            _check_start(start, training_data, recipe, allow_seen=allow_seen)
+            _check_start(start, training_data.validated, "validation", allow_seen=allow_seen or bool(recipe.overfit))
         tested = None
         if accelerator.is_main_process and test is not False:
             tested = test_samples(dataset, testing)
@@ -183,6 +184,8 @@ def train(
             SplitIdentity.of(tested[1]).check_disjoint(
                 training_data.identity, "the test samples and those of training or validation", recipe
             )
+            if start is not None:
+                _check_start(start, SplitIdentity.of(tested[1]), "test", allow_seen=allow_seen)
         held_out: tuple[str, ...] = ()
         if accelerator.is_main_process:  # all files may have to be read, so that it takes long: not at the end
             held_out = held_out_hashes(validating if validating is not None else dataset, training_data.hashes)
@@ -304,17 +307,18 @@ def _conclude(
         )
 
 
-def _check_start(start: LoadedDetector, training_data: TrainingData, recipe: TrainRecipe, *, allow_seen: bool) -> None:
-    """Refuse validation samples on which the weights were trained that the run starts from."""
-    known, held = start.training_groups, training_data.validated
+def _check_start(start: LoadedDetector, split: SplitIdentity, name: str, *, allow_seen: bool) -> None:
+    """Refuse validation or test samples on which the weights were trained that the run starts from."""
+    known = start.training_groups
+    seen = Seen(0, 0, known=False) if known is None else known.seen(split.groups(), split.files())
     said = refuse_seen(
         f"{start.manifest.name} {start.manifest.version}",
-        Seen(0, 0, known=False) if known is None else known.seen(held.groups(), held.files()),
-        "the validation data",
-        "selecting and calibrating weights",
-        "hold out what it has not seen (with the groups of its own training data and the same validation_share or a "
-        "smaller one; or other data by --valid)",
-        allow_seen=allow_seen or recipe.overfit is not None,
+        replace(seen, validated=0),  # going on by the same validation data is what a run does
+        f"the {name} data",
+        "what is selected, calibrated or measured",
+        "hold out what it has not seen (groups of the same names as in its own training data, and a validation_share "
+        "that is not larger), or name other data",
+        allow_seen=allow_seen,
     )
     if said:
         log.warning("%s", said)

@@ -90,6 +90,7 @@ def show(
     if output is Format.json:
         typer.echo(json.dumps({**entry.model_dump(mode="json"), "manifest": manifest}, indent=2))
         return
+    seen = entry.training_groups
     rows = [
         ("model", published.reference),
         ("aliases", ", ".join(aliases)),
@@ -98,6 +99,7 @@ def show(
         ("licence", entry.license),
         ("manifest", f"sha256 {entry.manifest_sha256}"),
         *((format, f"{size_text(file.size_bytes)}, sha256 {file.sha256}") for format, file in entry.files.items()),
+        ("training groups", f"{size_text(seen.size_bytes)}, sha256 {seen.sha256}" if seen else "not known"),
         ("signatures", str(entry.signatures)),
         *(("report", f"sha256 {sha256}") for sha256 in entry.reports),
     ]
