@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from deepfake_core.contract.detector import Detector
-from deepfake_core.contract.recipe import RENAMED_POLICIES, TrainRecipe
+from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.datasets.opening import open_dataset
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training.data.training_data import ROLES, TrainingData
 from deepfake_core.training.data.validation import ValidationSet
 from deepfake_core.training.gather import gather
+from deepfake_core.training.recipes.resolve import recipe_of
 from deepfake_core.training.runs.files import read_json
 from deepfake_core.training.runs.stored import read_run
-from deepfake_registry.manifest import ModelManifest
 
 if TYPE_CHECKING:
     from deepfake_core.handle.loaded import LoadedDetector
@@ -48,18 +48,6 @@ def validation_of_run(detector: Detector, run_dir: Path, cache_dir: Path | None 
             "labelled pictures by --data"
         )
     return training_data.validation
-
-
-def recipe_of(manifest: ModelManifest) -> TrainRecipe | None:
-    """Return the recipe that a model was trained by, or ``None`` where its manifest states none.
-
-    A model may be older than the code: settings that recipes no longer have are left out, and a policy that was
-    renamed since has its new name.
-    """
-    settings = {key: value for key, value in manifest.training.items() if key in TrainRecipe.model_fields}
-    if settings.get("augment") in RENAMED_POLICIES:
-        settings["augment"] = RENAMED_POLICIES[settings["augment"]]
-    return TrainRecipe.model_validate(settings) if settings else None
 
 
 def training_data_of(

@@ -8,7 +8,8 @@ from tiny_run import Bright
 from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.errors import TrainingDataError
 from deepfake_core.training import run as run_module
-from deepfake_core.training.held_out import recipe_of, validation_of_run
+from deepfake_core.training.held_out import validation_of_run
+from deepfake_core.training.recipes.resolve import recipe_of
 from deepfake_core.training.run import train
 
 pytestmark = pytest.mark.torch

@@ -120,7 +120,8 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE.yaml",
-        help="Training recipe, see dfbench recipes DETECTOR; by default the one named default.",
+        help="Training recipe, see dfbench recipes DETECTOR; by default the one named default. The folder of a run or "
+        "of a packaged model means the recipe and the hyper-parameters that it was trained by.",
     ),
 ]
 Changes = Annotated[

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from deepfake_core.contract.recipe import OF_MACHINE
 from deepfake_core.discovery.artifacts import Package, read_package, write_package
 from deepfake_core.errors import DeepfakeError
-from deepfake_core.training.held_out import recipe_of
 from deepfake_core.training.leave_out.results import LeaveOneOut
+from deepfake_core.training.recipes.resolve import recipe_of
 from deepfake_core.training.recipes.settings import differences
 from deepfake_registry.manifest import MANIFEST_KEY
 

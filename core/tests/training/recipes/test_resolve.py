@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from deepfake_core.training.recipes.resolve import config_of, recipes_of, resolv
 from deepfake_core.training.recipes.settings import differences
 from deepfake_core.training.recipes.yaml_files import parse_stored_yaml, parse_yaml, to_yaml
 from deepfake_core.training.runs.stored import read_run
-from deepfake_registry.manifest import Frozen
+from deepfake_registry.manifest import Frozen, Normalize, PreprocessSpec, Resize, manifest_of
 
 OWN = TrainRecipe(phases=(Phase(steps=9),), batch_size=6)
 DETECTOR: Any = SimpleNamespace(recipes={"default": OWN})
@@ -48,12 +49,39 @@ class Width(Frozen):
 
 def test_a_recipe_may_bring_hyper_parameters():  # 003-14
     def config(recipe, own=None):
-        made: Any = SimpleNamespace(Config=Width, config=own or Width(), configs={"fast": {"width": 32}})
+        made: Any = SimpleNamespace(Config=Width, config=own or Width(), configs={"fast": {"width": 32}}, recipes={})
         return config_of(made, recipe).width
 
     assert config("fast") == 32
     assert config("default") == config(OWN) == config(Path("fast")) == 64
     assert config("fast", Width(width=8)) == 8, "what the detector was made with stays"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The folder of a packaged model that was trained by a recipe of its own, with hyper-parameters of its own."""
+    spec = PreprocessSpec(resize=Resize(height=8, width=8), normalize=Normalize(mean=(0, 0, 0), std=(1, 1, 1)))
+    training = {**OWN.model_dump(mode="json"), "taken": {"steps": 9}}
+    manifest = manifest_of(
+        name="x", architecture="x", preprocess=spec, weights="trained", config={"width": 16}, training=training
+    )
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "manifest.json").write_text(manifest.model_dump_json())
+    return tmp_path / "model"
+
+
+def test_the_recipe_of_a_packaged_model_or_of_its_run_repeats_it(model):
+    made: Any = SimpleNamespace(Config=Width, config=Width(), configs={}, recipes={})
+    for folder in (model, str(model), model.parent):
+        assert resolve_recipe(made, folder) == OWN
+        assert config_of(made, folder) == Width(width=16)
+    assert resolve_recipe(made, model, ["batch_size=2"]).batch_size == 2
+    manifest = json.loads((model / "manifest.json").read_text())
+    (model / "manifest.json").write_text(json.dumps({**manifest, "training": {}, "config": {"depth": 3}}))
+    with pytest.raises(DeepfakeError, match=r"model: its manifest does not say how it was trained"):
+        resolve_recipe(made, model)
+    with pytest.raises(DeepfakeError, match=r"model: hyper-parameters"):
+        config_of(made, model)
 
 
 def test_the_smoke_size_comes_before_the_changes():  # 001-30

@@ -20,8 +20,9 @@ from deepfake_core import Box, DeepfakeError, LoadedDetector, TrainRecipe, Weigh
 from deepfake_core.protect.image_metrics import psnr, ssim
 from deepfake_core.protect.protectors import change_of, load_protector
 from deepfake_core.training.data.training_data import TrainingData
-from deepfake_core.training.held_out import recipe_of, training_data_of
+from deepfake_core.training.held_out import training_data_of
 from deepfake_core.training.loop.accelerator import seed_everything
+from deepfake_core.training.recipes.resolve import recipe_of
 from deepfake_registry.files import write_atomic
 from deepfake_unet.command import run
 from deepfake_unet.detector import DEFAULT
