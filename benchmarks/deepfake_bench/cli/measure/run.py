@@ -53,7 +53,8 @@ def run(
             autocompletion=completion.scenarios,
             callback=completion.one_scenario,
             help="Scenario to measure: cold_start, single_stream, offline, train_throughput, server, accuracy, "
-            "robustness, attack, explain or untrained_probe; by default those of speed, and accuracy; may be repeated.",
+            "robustness, attack, explain, untrained_probe or training_record; by default those of speed, and accuracy; "
+            "may be repeated.",
         ),
     ] = None,
     variants: Annotated[
