@@ -31,13 +31,18 @@ def finished(runs, name, value, detector="bright", fingerprint="f1", **fields):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(name)
     manifest = manifest_of(name=detector, architecture=detector, preprocess=SPEC, weights="trained", version=name[-8:])
-    write_package(runs / name / "model", manifest, {"safetensors": file})
+    groups = file.with_name("groups.bin")
+    groups.write_text(f"seen by {name}")
+    write_package(runs / name / "model", manifest, {"safetensors": file}, groups)
     return RunEntry(run=name, detector=detector, monitor="auc", value=value, fingerprint=fingerprint, **fields)
 
 
 def best_of(record, key="bright/f1-auc"):
     """Content of the promoted model, verified against its manifest."""
-    return read_package(record.best_folder(key)).artifact("safetensors").path.read_text()
+    package = read_package(record.best_folder(key))
+    content = package.artifact("safetensors").path.read_text()
+    assert package.groups_file().read_text() == f"seen by {content}"
+    return content
 
 
 # 001-15, 001-16
