@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -37,6 +38,9 @@ FIXED = (
 
 Trials that differ in one of them cannot be compared, so a search must not vary them.
 """
+
+FREE = re.compile(r"pairs\.kinds\.\d+\.share")
+"""Settings within those of :data:`FIXED` that a search may vary: they decide the training alone."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _parsed(text: str) -> Dimension:
         raise DeepfakeError(
             f"--space {text}: is not KEY=log:LOW..HIGH, KEY=float:LOW..HIGH, KEY=int:LOW..HIGH or KEY=choice:A,B"
         )
-    if any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
+    if not FREE.fullmatch(key) and any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
         raise DeepfakeError(f"--space {key}: decides how trials are compared, and must be the same for all of them")
     if kind == "choice":
         choices = parse_yaml(f"[{values}]", f"--space {text}")

@@ -115,11 +115,15 @@ def test_no_point_is_tried_twice_and_a_small_space_is_exhausted(tmp_path, caplog
 
 
 @pytest.mark.parametrize(
-    "key", ["seed", "validation_share", "monitor", "pairs.validation", "overfit", "leave_out", "pairs.kinds.0.share"]
+    "key", ["seed", "validation_share", "monitor", "pairs.validation", "overfit", "leave_out", "pairs.kinds.0.beside.0"]
 )
 def test_what_trials_are_judged_by_is_not_searched(key):  # 001-25: one fixed validation split
     with pytest.raises(DeepfakeError, match="the same for all"):
         parse_space([f"{key}=int:1..2"])
+
+
+def test_the_share_of_a_kind_is_searched():
+    assert [dimension.key for dimension in parse_space(["pairs.kinds.0.share=log:0.5..2"])] == ["pairs.kinds.0.share"]
 
 
 @pytest.mark.parametrize(
