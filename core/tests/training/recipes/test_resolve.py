@@ -251,12 +251,15 @@ def test_a_run_remembers_how_it_was_started(tmp_path):
 PAGE = (Path(__file__).parents[4] / "docs" / "training.md").read_text(encoding="utf-8")
 
 
-def test_the_recipe_in_the_documentation_is_one(tmp_path):
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(text)
-    recipe = resolve_recipe(DETECTOR, tmp_path / "mine.yaml")
-    assert recipe.batch_size == 16
-    assert [phase.name for phase in recipe.phases] == ["head", "fine-tune"]
+def test_the_recipes_in_the_documentation_are_some(tmp_path):
+    recipes = []
+    for text in re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        (tmp_path / "mine.yaml").write_text(text)
+        recipes.append(resolve_recipe(DETECTOR, tmp_path / "mine.yaml"))
+    kinds, own = recipes
+    assert [kind.name for kind in kinds.pairs.kinds] == ["GAN", "diffusion", "swap"]
+    assert own.batch_size == 16
+    assert [phase.name for phase in own.phases] == ["head", "fine-tune"]
 
 
 def test_the_changes_in_the_documentation_are_possible():
