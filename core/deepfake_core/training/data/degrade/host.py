@@ -105,7 +105,7 @@ def detailed(image: Image, like: Image) -> Image:
     lumas = np.stack([cv2.transform(picture.astype(np.float32), GREY[None]) for picture in (image, like)])
     seen = np.fft.rfft2((lumas - lumas.mean((1, 2), keepdims=True)) * how.window)
     energy = (seen.real**2 + seen.imag**2).reshape(2, -1) @ how.octaves + how.floor
-    factors = np.clip(np.log(energy[1] / energy[0]) / 2, *np.log(DETAIL_FACTORS))
+    factors = np.clip(np.log(energy[1] / energy[0]) / 2, *np.log(DETAIL_FACTORS, dtype=np.float32))
     spectrum = np.fft.rfft2(lumas[0])
     change = np.fft.irfft2(spectrum * np.expm1(how.shares @ factors).reshape(spectrum.shape), (side, side))
     return cv2.add(image, cv2.merge([change.astype(np.float32)] * 3), dtype=cv2.CV_8U).astype(np.uint8, copy=False)
