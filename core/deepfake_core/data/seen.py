@@ -12,6 +12,7 @@ from deepfake_core.datasets import Dataset
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
 from deepfake_core.discovery.training_groups import Seen, hash_of_file
 from deepfake_core.errors import TrainingDataError
+from deepfake_core.evaluation.samples import Subset
 from deepfake_core.handle.predictor import Predictor
 
 
@@ -32,15 +33,19 @@ def seen_by(models: Iterable[Predictor], dataset: Dataset) -> list[Seen]:
     wanted = any(len(one.trained_files) or len(one.validated_files) for one in there)
     groups: list[str] = []
     files: list[tuple[str, int]] = []
-    if wanted and not isinstance(dataset, StoredCrops):
+    inner = dataset
+    while isinstance(inner, Subset):
+        inner = inner.dataset
+    if wanted and not isinstance(inner, StoredCrops):
         for sample, facts in inspect_all(dataset, Want(content=False), description="hashing"):
             groups.append(sample.group)
             if facts is not None and facts.sha256:
                 files.append((sample.group, hash_of_file(facts.sha256)))
     elif there:
         groups = [sample.group for sample in dataset]
-    if wanted and isinstance(dataset, StoredCrops):  # its files are crops, and the hashes are those of whole pictures
-        files = list(files_of(dataset.store, np.arange(len(dataset.store))))
+    if wanted and isinstance(inner, StoredCrops):  # its files are crops, and the hashes are those of whole pictures
+        here = set(groups)
+        files = [pair for pair in files_of(inner.store, np.arange(len(inner.store))) if pair[0] in here]
     return [Seen(0, 0, known=False) if one is None else one.seen(groups, files) for one in known]
 
 

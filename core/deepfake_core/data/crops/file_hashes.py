@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.data.fact_cache import read_facts
-from deepfake_core.datasets.crop_store.store import HASHES, CropStore
+from deepfake_core.datasets.crop_store.store import HASHES, INDEX, CropStore
 from deepfake_core.discovery.training_groups import Hashes, hash_of_file
+
+PACKED = f"{INDEX}/files.npy"
+"""Member of a pack with the hashes, which in a store's folder are those of the cache of facts about its files."""
 
 _AT_ONCE = 4096
 
@@ -20,9 +23,15 @@ _AT_ONCE = 4096
 def file_hashes(store: CropStore) -> Hashes:
     """Return the hash of the file of each code in ``store.origins``, ``uint64 [F]``, and 0 where it is not known.
 
-    They are known of a store in a folder that ``dfbench data prepare`` or training made, not of a pack.
+    They are known of files that were read whole when their faces were cut, and for a pack if they were when it was
+    made.
     """
     names = store.origin_names
+    if store.members.exists(PACKED):
+        packed = store.members.array(PACKED)
+        return (
+            packed if packed.shape == (len(names),) and packed.dtype == np.uint64 else np.zeros(len(names), np.uint64)
+        )
     found = np.zeros(len(names), np.uint64)
     # Numbers in place of texts: a store may be made of millions of files.
     keys = np.fromiter((hash(names[code]) for code in range(len(names))), np.int64, len(names))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from deepfake_core.data.crops.coding import encode
+from deepfake_core.data.crops.file_hashes import PACKED, file_hashes
 from deepfake_core.datasets.crop_store.pack import ALIGNMENT, VERSION, Part, is_pack, part_at_end, part_path
 from deepfake_core.datasets.crop_store.store import (
     COLUMNS,
@@ -172,7 +173,10 @@ class _Writer:
         self._shards: list[dict[str, Any]] = []
         self._digest = hashlib.sha256(about.model_dump_json().encode())
         self._most = None if about.max_mb is None else int(about.max_mb * 1e6)
-        index = sum(store.members.size(name) for name in (*_names(store), RECORD))
+        buffer = io.BytesIO()
+        np.save(buffer, file_hashes(store))
+        self._files_read = buffer.getbuffer()
+        index = sum(store.members.size(name) for name in (*_names(store), RECORD)) + len(self._files_read)
         if self._most is not None and index + _ROOM > self._most:
             raise TrainingDataError(
                 f"{out}: the index of {len(store):,} faces must fit into the first file, and takes "
@@ -237,6 +241,9 @@ class _Writer:
                     member.write(content[start : start + _BLOCK])
                     self._digest.update(content[start : start + _BLOCK])
         fingerprint = self._digest.hexdigest()
+        # They say nothing about the crops, and are no part of the fingerprint.
+        with _member(self._archives[0], PACKED) as member:
+            member.write(self._files_read)
         with _member(self._archives[0], RECORD) as member:
             member.write(f"{json.dumps(self._record(fingerprint), indent=1)}\n".encode())
         self._archives[0].close()

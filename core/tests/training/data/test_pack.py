@@ -14,6 +14,7 @@ from crop_stores import Listed, draw_landmarks, face_store
 
 from deepfake_core.data.check import check
 from deepfake_core.data.crops import pack as pack_module
+from deepfake_core.data.crops.file_hashes import file_hashes
 from deepfake_core.data.crops.landmarks import find_landmarks
 from deepfake_core.data.crops.pack import pack
 from deepfake_core.data.crops.prepare import prepare
@@ -57,6 +58,8 @@ def test_a_pack_holds_what_its_store_says(store, packed):
     np.testing.assert_array_equal(packed.points, store.points)
     np.testing.assert_array_equal(packed.neighbours, store.neighbours)
     assert [packed.origin(row) for row in range(5)] == [store.origin(row) for row in range(5)]
+    assert file_hashes(packed).tolist() == file_hashes(store).tolist()
+    assert file_hashes(packed).all()
     assert (packed.dataset, packed.samples, packed.labels) == (store.dataset, store.samples, store.labels)
     assert (packed.packed.store, packed.packed.terms) == (store.fingerprint, (TERMS,))
     assert packed.fingerprint != store.fingerprint

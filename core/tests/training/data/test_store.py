@@ -1,11 +1,13 @@
 """The store of crops: what it keeps, how it is read, and what happens when it is damaged."""
 
+import hashlib
 import io
 import json
 import os
 import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -13,11 +15,15 @@ import pytest
 from crop_stores import Listed, face_store
 from PIL import Image
 
+from deepfake_core.data.crops.file_hashes import file_hashes, files_of
 from deepfake_core.data.crops.prepare import prepare
+from deepfake_core.data.seen import seen_by
 from deepfake_core.datasets.crop_store import members
 from deepfake_core.datasets.crop_store.dataset import StoredCrops
-from deepfake_core.datasets.crop_store.store import SPLITS, CropStore
+from deepfake_core.datasets.crop_store.store import HASHES, SPLITS, CropStore
+from deepfake_core.discovery.training_groups import TrainingGroups, hash_of_file
 from deepfake_core.errors import InputError, TrainingDataError
+from deepfake_core.evaluation.samples import Subset
 from deepfake_core.inputs.decode import decode
 
 pytestmark = pytest.mark.torch
@@ -54,6 +60,22 @@ def test_rows_say_where_they_come_from(listed, tmp_path):
     assert store.persons(np.array([1, 3, 4])) == {"anna", "ben", "carl"}, "each row of a group counts"
     assert [store.read(row)[0, 0, 0] for row in range(5)] == list(range(5))
     assert store.box(0) is None
+
+
+def test_the_files_that_a_store_was_made_of_are_known_by_their_hashes(listed, tmp_path):
+    store = whole(listed, tmp_path / "store")
+    expected = [
+        hash_of_file(hashlib.sha256((tmp_path / "data" / name).read_bytes()).hexdigest())
+        for name in ("0.png", "1.png", "2.png", "3.png", "ü/4.png")
+    ]
+    assert file_hashes(store)[store.origins].tolist() == expected
+    assert list(files_of(store, np.array([1, 4]))) == [("g1", expected[1]), ("g3", expected[4])]
+    model = SimpleNamespace(training_groups=TrainingGroups.of([], [], expected[:1]))
+    dataset = StoredCrops(tmp_path / "store")
+    (seen,) = seen_by([model], Subset(dataset, list(dataset)[:2]))
+    assert (seen.count, seen.total, seen.names) == (1, 2, ("g0",))
+    (tmp_path / "store" / HASHES).write_bytes(b"no database")
+    assert not file_hashes(CropStore(tmp_path / "store")).any()
 
 
 def test_groups_that_share_a_person_are_one_family(listed, tmp_path):
