@@ -67,7 +67,7 @@ def measure(
         recipe: Recipe of the run, which leaves the source out.
         source: Name of the source.
         run: Folder of the run.
-        faces: Largest number of faces that are judged of each source.
+        faces: Largest number of faces of the source that are judged, and of the others together.
     """
     every = rows_of(store, source)
     training, held = divided(store, recipe)
@@ -75,7 +75,8 @@ def measure(
     beside: dict[str, list[str]] = {}
     if (store.fake[own] == 1).any() and not (store.fake[own] == 0).any():
         beside = _beside(store, held, source, recipe)
-    rows = np.concatenate([own, *(_some(store, _reals(store, held, name), faces) for name in beside.get(source, ()))])
+    pools = [_reals(store, held, name) for name in beside.get(source, ())]
+    rows = np.concatenate([own, *(_some(store, pool, max(1, faces // len(pools))) for pool in pools)])
     bad = damaged(store, rows)
     scores = _judged(loaded, store, rows[~np.isin(rows, list(bad))], source, recipe)
     ours = scores[scores.left_out]

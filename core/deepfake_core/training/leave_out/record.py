@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from safetensors.torch import load_file, save_file
-
 from deepfake_core.contract.recipe import OF_MACHINE
 from deepfake_core.discovery.artifacts import Package, read_package, write_package
-from deepfake_core.errors import DeepfakeError
+from deepfake_core.errors import DeepfakeError, MissingExtra
 from deepfake_core.training.leave_out.results import LeaveOneOut
 from deepfake_core.training.recipes.resolve import recipe_of
 from deepfake_core.training.recipes.settings import differences
@@ -37,7 +35,12 @@ def into_package(found: LeaveOneOut, folder: str | Path) -> tuple[Package, tuple
         DeepfakeError: The package is of another detector; it holds other files than weights for torch, which have
             copies of the manifest, too; or there are no results.
         ArtifactCorrupt: The folder holds no package, or a file of it is damaged.
+        MissingExtra: torch is not installed.
     """
+    try:
+        from safetensors.torch import load_file, save_file
+    except ModuleNotFoundError as error:
+        raise MissingExtra("writing weights for torch", "deepfake-core[torch]") from error
     if not found.sources:
         raise DeepfakeError(f"{folder}: no source has been left out yet, so that there is nothing to write")
     package = read_package(folder)
