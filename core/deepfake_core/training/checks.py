@@ -88,6 +88,8 @@ def check_installed(
         Faces(datasets[0].store)  # refuses a store without landmarks
     elif pairs:
         checks += [model_file]
+    if pairs and recipe.pairs.match == "shortcuts" and find_spec("sklearn") is None:
+        checks += [partial(refuse_missing, [MissingExtra("pairs.match=shortcuts", "scikit-learn")])]
     checks += [partial(check_trackers, track)]
     wanted: tuple[bool, ...] = (False,) if pairs else (False, True)
     for dataset in datasets:

@@ -38,6 +38,8 @@ class Labelled:
         rows: Rows of the fakes that are drawn, source by source, ``intp [k]``.
         kinds: Kind → source → weight within the kind; each has the sum 1.
         shares: Share of each kind, with the sum 1.
+        variety: Share of the fakes of each source which, drawn equally often, would be as varied as those that are
+            drawn in agreement with real faces; empty without an agreement.
         unpaired: Number of the fakes that are left out, by source.
         lowered: Share of all pairs that a kind would have without the limit of its visits, where it has less.
     """
@@ -58,6 +60,7 @@ class Labelled:
         beside |= shared_reals(reals, fakes, pairs.beside)
         self.unpaired = {name: int((of_fake == code[name]).sum()) for name in sorted(fakes - beside.keys())}
         self.lowered: dict[str, float] = {}
+        self.variety: dict[str, float] = {}
         self._parts: dict[str, slice] = {}
         self.kinds: dict[str, dict[str, float]] = {}
         shares: dict[str, float] = {}
@@ -74,6 +77,7 @@ class Labelled:
             if agreement is not None:
                 matched = matching(*agreement(here, pool), first, last)
                 often, weights = matched.often, matched.weights
+                self.variety[name] = matched.effective
                 first, last, pool = matched.first, matched.last, pool[matched.partners]
                 if not often.any():
                     self.unpaired[name] = len(here)
@@ -138,6 +142,9 @@ class Labelled:
             named = "" if self.kinds.keys() == {OTHERS} else f" of {kind}"
             lowered = f", not {self.lowered[kind]:.1%} because of pairs.visits" if kind in self.lowered else ""
             yield f"labelled fakes{named}: {of_kind:.1%} of the pairs{lowered}: {', '.join(parts)}"
+        if self.variety:
+            found = ", ".join(f"{name} {share:.0%}" for name, share in self.variety.items())
+            yield f"labelled pairs are matched; the fakes that are drawn are as varied as this share of them: {found}"
         if self.unpaired:
             found = ", ".join(f"{name} ({count:,})" for name, count in self.unpaired.items())
             yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ def drawn_shortcuts(training: TrainingSet, recipe: TrainRecipe, *, plain: bool =
 
     Returns:
         The findings; ``None`` where the samples are too few, or the training set does not say what it draws.
+
+    Raises:
+        MissingExtra: scikit-learn is absent.
     """
     draws = list(training.draws(recipe.shortcut_samples, plain=plain))
     rows: list[NDArray[np.float32]] = []
@@ -74,6 +78,9 @@ def audit_run(training: TrainingSet, recipe: TrainRecipe, run: RunDir) -> None:
         run: Folder of the run.
     """
     if not recipe.shortcut_samples or recipe.overfit or (run.resumed and (run.folder / SHORTCUTS).exists()):
+        return
+    if find_spec("sklearn") is None:
+        log.warning("shortcuts are not measured: scikit-learn is not installed (pip install scikit-learn)")
         return
     drawn = drawn_shortcuts(training, recipe)
     if drawn is None:
