@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def list_detectors(output: Output = Format.table) -> None:
     """List installed detectors and other plugins.
 
-    Detectors are listed with their weights, then dataset layouts, explainers, protectors, exporters, and plugins that
-    could not be loaded.
+    Detectors are listed with their weights, then the ensemble that is called best, if there is one, dataset layouts,
+    explainers, protectors, exporters, and plugins that could not be loaded.
 
     Examples:
         dfbench list
@@ -53,7 +53,8 @@ def list_detectors(output: Output = Format.table) -> None:
         for failure in plugins.failures()
     ]
     if output is Format.json:
-        typer.echo(json.dumps({"detectors": detectors, **others, "failed": failed}, indent=2))
+        listed = {"detectors": detectors, "ensembles": _ensembles(), **others, "failed": failed}
+        typer.echo(json.dumps(listed, indent=2))
     else:
         _print(detectors, others, failed)
 
@@ -65,6 +66,18 @@ def _others() -> Iterator[tuple[str, Mapping[str, Registered[Any]]]]:
     yield "explainers", plugins.explainers()
     yield "protectors", plugins.protectors()
     yield "exporters", plugins.exporters()
+
+
+def _ensembles() -> list[dict[str, str]]:
+    """Return the ensemble ``best`` with its folder, if one ships or was placed."""
+    from deepfake_core.discovery.placed import BEST, place_of
+    from deepfake_core.errors import DeepfakeError
+
+    try:
+        place = place_of(BEST)
+    except DeepfakeError:
+        place = None
+    return [{"name": BEST, "path": str(place)}] if place is not None else []
 
 
 Items = list[dict[str, Any]]
@@ -80,6 +93,8 @@ def _print(detectors: Items, others: dict[str, Items], failed: Items) -> None:
         typer.echo(columns([head, *rows], elsewhere=ELSEWHERE))
     else:
         typer.echo("no detector is installed; run: pip install deepfake-lite", err=True)
+    for item in _ensembles():
+        typer.echo(f"\nensemble {item['name']}: {printable(item['path'])}")
     for kind, items in others.items():
         if not items:
             continue

@@ -12,16 +12,22 @@ if TYPE_CHECKING:
 def model_of(source: str) -> str:
     """Return what :func:`deepfake_core.load` takes for a model: a plain word that names a model's folder as a path.
 
-    The name of an installed detector is always a name: a folder that is called so must not hide it. Where the best
-    model of a run is not its last one, a line says so.
+    The name of an installed detector is always a name: a folder that is called so must not hide it. Any other word is
+    the folder of that name here; or else a model that was placed in the folder of ``DEEPFAKE_WEIGHTS``, or the ensemble
+    ``best``, whose path is returned. Where the best model of a run is not its last one, a line says so.
     """
     from deepfake_core.discovery import plugins
     from deepfake_core.discovery.artifacts import ENSEMBLE_FILE, is_path, package_folder
+    from deepfake_core.discovery.placed import place_of
+    from deepfake_core.discovery.registry_source import is_registered_name
     from deepfake_registry.manifest import MANIFEST_FILE
 
     folder = Path(source)
-    if source in plugins.detectors() or not folder.is_dir():
+    if source in plugins.detectors():
         return source
+    if not folder.is_dir():
+        place = None if is_path(source) or is_registered_name(source) else place_of(source)
+        return source if place is None else str(place.resolve())
     named = source if is_path(source) else f"./{source}"
     if (folder / ENSEMBLE_FILE).is_file():
         return named

@@ -13,6 +13,7 @@ from deepfake_bench.records.targets import check_targets
 from deepfake_bench.scenarios.catalogue import SCENARIOS
 from deepfake_core.discovery import plugins
 from deepfake_core.discovery.hub_cache import cached_weights
+from deepfake_core.discovery.placed import placed
 from deepfake_core.runtimes.threads import allowed_threads
 
 LEFT_OUT = "not part of this run"
@@ -90,7 +91,10 @@ def split_by_weights(detectors: Iterable[str]) -> tuple[list[str], list[str]]:
         known = plugins.detectors().get(name)
         spec = known.spec if known else None
         at_hand = (
-            spec is None or spec.weights is not None or (spec.hub is not None and cached_weights(spec.hub) is not None)
+            spec is None
+            or spec.weights is not None
+            or (spec.hub is not None and cached_weights(spec.hub) is not None)
+            or placed(name) is not None
         )
         parts[not at_hand].append(name)
     return parts

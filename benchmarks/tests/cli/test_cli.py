@@ -17,8 +17,10 @@ from nasty import write_nasty_folder
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_bench.cli.models import model_of
 from deepfake_bench.printable import printable
 from deepfake_bench.records.dataset import DATA
+from deepfake_bench.runner.plan import split_by_weights
 
 PORTRAIT = DATA / "portrait.jpg"
 HEAVY = ("torch", "transformers", "timm", "onnxruntime", "cv2", "numpy", "PIL", "av", "rich")
@@ -98,6 +100,13 @@ def test_list_says_where_weights_outside_of_packages_lie(invoke, site, tmp_path,
     size = place.stat().st_size
     assert row() == {"status": "trained", "version": "1", "bytes": size, "path": str(place)}
     assert f"trained 1, {size / 1e6:.1f} MB, {place}" in invoke("list").stdout
+    assert split_by_weights(["bare", "tiny", str(place)]) == (["bare", "tiny", str(place)], [])
+    assert json.loads(invoke("list", "--format", "json").stdout)["ensembles"] == []
+    (tmp_path / "best").mkdir()
+    assert json.loads(invoke("list", "--format", "json").stdout)["ensembles"][0]["path"] == str(tmp_path / "best")
+    assert f"ensemble best: {tmp_path / 'best'}" in invoke("list").stdout
+    assert model_of("best") == str(tmp_path / "best")
+    assert model_of("bare") == "bare"
     place.write_bytes(b"torn")
     assert row() == {"status": "damaged", "path": str(place)}
 

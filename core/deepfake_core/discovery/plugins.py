@@ -39,13 +39,10 @@ from deepfake_core.errors import (
     PluginLoadError,
     TrainingDataError,
     UnknownDetector,
-    WeightsUnavailable,
 )
 from deepfake_registry.paths import why_no_path
 
 GROUP = "deepfake"
-BEST = "best"
-"""Name of the ensemble that ships with a detector."""
 STRICT = "DEEPFAKE_STRICT_PLUGINS"
 
 Spec = TypeVar("Spec", DetectorSpec, DatasetSpec, ExplainerSpec, ProtectorSpec, ExporterSpec)
@@ -253,28 +250,6 @@ def packaged_folder(name: str, place: str) -> Path:
         return Path(str(files(package).joinpath(folder)))
     except ModuleNotFoundError as error:
         raise PluginLoadError(f"detector {name!r}: its weights {place!r} name no package") from error
-
-
-def best_ensemble() -> Path:
-    """Return the folder of the ensemble that ships as :data:`BEST` with an installed detector.
-
-    Raises:
-        WeightsUnavailable: None ships.
-        DuplicatePlugin: Several detectors bring one.
-    """
-    offers = [(name, entry.spec.best) for name, entry in detectors().items() if entry.spec.best is not None]
-    found = [(name, folder) for name, place in offers if (folder := packaged_folder(name, place)).is_dir()]
-    if len(found) > 1:
-        names = " and ".join(name for name, _ in found)
-        raise DuplicatePlugin(f"{BEST!r} is offered by {names}; uninstall one of them, or load one by its path")
-    if not found:
-        raise WeightsUnavailable(
-            f"{BEST!r} is an ensemble, and none ships with the installed detectors; load one of these: "
-            f"{', '.join(detectors()) or 'none is installed'}",
-            f"make one: dfbench ensemble lite runs/mine --out FOLDER/{BEST} --data valid-set, and set "
-            "DEEPFAKE_WEIGHTS=FOLDER",
-        )
-    return found[0][1]
 
 
 def dataset_spec(name: str) -> DatasetSpec:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake_core.discovery.artifacts import ENSEMBLE_FILE, Artifact, Package, is_path, read_bare, read_package
-from deepfake_core.discovery.placed import VARIABLE, placed
-from deepfake_core.discovery.plugins import BEST, best_ensemble, detector_spec, detectors, packaged_folder
+from deepfake_core.discovery.placed import VARIABLE, place_of
+from deepfake_core.discovery.plugins import detector_spec, detectors, packaged_folder
 from deepfake_core.discovery.registry_source import find_registered, is_registered_name
 from deepfake_core.errors import DeepfakeError, WeightsUnavailable
 from deepfake_core.handle.loaded import LoadedDetector
@@ -92,7 +92,7 @@ def load(
     spec: DetectorSpec | None = None
     if weights is None and not is_path(name_or_path) and not is_registered_name(name_or_path):
         name = str(name_or_path)
-        if (place := placed(name) or (best_ensemble() if name == BEST else None)) is not None:
+        if (place := place_of(name)) is not None:
             return _load_placed(name, place, partial(load, backend=backend, device=device, threads=threads))
     origin = str(Path(name_or_path).resolve()) if is_path(name_or_path) else str(name_or_path)
     source: Package | Artifact

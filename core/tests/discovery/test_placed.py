@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from deepfake_core import Ensemble, load
+from deepfake_core.discovery import placed as places
 from deepfake_core.discovery import plugins
 from deepfake_core.discovery.placed import placed
 from deepfake_core.errors import DeepfakeError, DuplicatePlugin, WeightsUnavailable
-from deepfake_core.loading import load as loading
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def offering(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     known = dict(plugins.detectors())
     for name in names:
         known[name] = replace(known[name], spec=replace(known[name].spec, best="deepfake_tiny:best"))
-    monkeypatch.setattr(plugins, "detectors", lambda: known)
+    monkeypatch.setattr(places, "detectors", lambda: known)
 
 
 def test_best_is_the_ensemble_that_ships_or_that_was_placed(
@@ -63,7 +63,7 @@ def test_best_is_the_ensemble_that_ships_or_that_was_placed(
         load("best")
     assert "dfbench ensemble lite runs/mine --out FOLDER/best" in str(caught.value)
     offering(monkeypatch, "tiny")
-    monkeypatch.setattr(plugins, "packaged_folder", lambda _name, _place: folder / "shipped")
+    monkeypatch.setattr(places, "packaged_folder", lambda _name, _place: folder / "shipped")
     with pytest.raises(WeightsUnavailable):
         load("best")  # its folder is missing
     opened: list[Path] = []
@@ -73,11 +73,10 @@ def test_best_is_the_ensemble_that_ships_or_that_was_placed(
         (folder / place / "ensemble.json").touch()
         load("best")
     assert opened == [folder / "shipped", folder / "best"]
-    assert loading.BEST == "best"
 
 
 def test_two_detectors_cannot_both_bring_the_best(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offering(monkeypatch, "tiny", "tiny-bare")
-    monkeypatch.setattr(plugins, "packaged_folder", lambda _name, _place: tiny)
+    monkeypatch.setattr(places, "packaged_folder", lambda _name, _place: tiny)
     with pytest.raises(DuplicatePlugin, match="'best' is offered by tiny and tiny-bare"):
         load("best")

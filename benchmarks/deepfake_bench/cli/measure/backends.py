@@ -45,11 +45,16 @@ def backends(
         dfbench backends lite --threads 2 --again
     """
     from deepfake_core.discovery import plugins
+    from deepfake_core.discovery.placed import placed
     from deepfake_core.runtimes.autotune import COMPARED, best, version
     from deepfake_core.runtimes.cpu_contention import busy_with_others
     from deepfake_core.runtimes.threads import allowed_threads
 
-    named = detectors or [name for name, entry in plugins.detectors().items() if entry.spec.weights is not None]
+    named = detectors or [
+        name
+        for name, entry in plugins.detectors().items()
+        if entry.spec.weights is not None or placed(name) is not None
+    ]
     count = threads or allowed_threads()
     rows: list[dict[str, Any]] = []
     for name in named:
