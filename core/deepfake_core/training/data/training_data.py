@@ -77,9 +77,8 @@ class TrainingData:
 
     def groups(self) -> TrainingGroups:
         """Return the hashes of what the run trains and validates on, which its package keeps."""
-        splits = (self.trained, self.validated)
-        files = ((content for _, content in split.files()) for split in splits)
-        return TrainingGroups.of(*(split.groups() for split in splits), *files)
+        trained, held = ((content for _, content in split.files()) for split in (self.trained, self.validated))
+        return TrainingGroups.of(self.trained.groups(), self.validated.groups(), trained, held)
 
     def summary(self, dataset: Dataset) -> dict[str, Any]:
         """Return what ``data.json`` of the run states about the samples of ``dataset``."""
