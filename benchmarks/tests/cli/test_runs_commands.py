@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deepfake_bench.cli import app
+from deepfake_core.data.audit.result import Auc, Finding, Shortcuts, SourceAudit
 from deepfake_core.discovery.artifacts import read_package, write_package
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.runs import listing, locks
@@ -21,6 +22,7 @@ from deepfake_core.training.runs.entries import entry_of
 from deepfake_core.training.runs.prune import prune, to_prune
 from deepfake_core.training.runs.record import RunRecord
 from deepfake_core.training.runs.rundir import RunDir
+from deepfake_registry.files import write_atomic
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, WholeImage, manifest_of
 
 ROOT = Path(__file__).parents[3]
@@ -115,6 +117,20 @@ def test_show(runs):
         assert part in done.output
     assert "resume state" in done.output
     assert "holds no run" in invoke("show", runs).stderr
+
+
+def test_show_says_what_tells_the_classes_of_the_samples_apart(runs):
+    assert "shortcuts" not in invoke("show", runs / "b").output.split("config.yaml")[0]
+    chance = Auc(0.5, 0.4, 0.6, is_certain=False)
+    sharp = Finding("dfdc", "sharpness_1", Auc(0.61, 0.6, 0.62, is_certain=True))
+    data = Shortcuts((SourceAudit("dfdc", 9, 9, findings=(sharp,), together=sharp.auc),))
+    drawn = Shortcuts((SourceAudit("dfdc", 9, 9, together=chance), SourceAudit("blend", 9, 9, problem="few")))
+    write_atomic(runs / "b" / "shortcuts.json", json.dumps({"data": data.to_dict(), "drawn": drawn.to_dict()}))
+    output = invoke("show", runs / "b").output
+    assert re.search(rf"dfdc +0.61 {sharp.called} +0.61 +– +0.50", output)
+    assert re.search(r"blend +– +– +– +–", output)
+    edit_json(runs / "b" / "shortcuts.json", data=None)
+    assert re.search(r"dfdc +– +– +– +0.50", invoke("show", runs / "b").output)
 
 
 def test_compare_names_what_differs(runs):

@@ -71,10 +71,12 @@ def show(run: Run) -> None:
     Examples:
         dfbench runs show runs/mine
     """
+    from deepfake_core.training.leave_out.results import read_source
     from deepfake_core.training.recipes.settings import flat
     from deepfake_core.training.runs.entries import advice_of
     from deepfake_core.training.runs.files import read_json
     from deepfake_core.training.runs.listing import FILES, describe
+    from deepfake_core.training.runs.rundir import SHORTCUTS
     from deepfake_core.training.runs.stored import read_config
 
     settings = flat(read_config(run))
@@ -85,11 +87,15 @@ def show(run: Run) -> None:
     written = read_json(run / "metrics.json")
     if taken := written.get("training"):
         typer.echo("training: " + _taken(taken))
+    if (left_out := read_source(run)) is not None:
+        typer.echo(printable(f"left out: {left_out.in_words}"))
     if test := written.get("test_metrics"):
         typer.echo("test: " + ", ".join(f"{key} {number_text(value)}" for key, value in test.items()))
     if described.entry is not None:
         for said in advice_of(run):
             typer.echo(printable(said))
+    if (run / SHORTCUTS).exists():
+        typer.echo("\n" + columns(_shortcuts(read_json(run / SHORTCUTS))))
     typer.echo("\n" + pairs([(key, str(value)) for key, value in settings.items()]))
     rows = [("file", "size", "purpose")]
     for name, purpose in FILES.items():
@@ -98,6 +104,25 @@ def show(run: Run) -> None:
             inner = path.rglob("*") if name.endswith("/") else [path]
             rows.append((name, size_text(sum(file.stat().st_size for file in inner if file.is_file())), purpose))
     typer.echo("\n" + columns(rows))
+
+
+def _shortcuts(content: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of a table: the strongest shortcut of each source, and all together, in the data and as drawn."""
+    from deepfake_core.data.audit.result import Shortcuts
+
+    data, drawn = (
+        {one.source: one for one in Shortcuts.from_dict(content[name]).sources} if content.get(name) else {}
+        for name in ("data", "drawn")
+    )
+    rows = [("shortcuts (AUC)", "of the data", "together", "as drawn", "together")]
+    for source in dict.fromkeys([*data, *drawn]):
+        cells = []
+        for one in (data.get(source), drawn.get(source)):
+            first = one.findings[0] if one and one.findings else None
+            cells += [f"{first.auc.value:.2f} {first.called}" if first else "–"]
+            cells += [f"{one.together.value:.2f}" if one and one.together else "–"]
+        rows.append((printable(source), *cells))
+    return rows
 
 
 def _record(runs: Path) -> Record:

@@ -14,12 +14,13 @@ from deepfake_core.training.runs.entries import advice_of, entry_of
 from deepfake_core.training.runs.files import read_json, status
 from deepfake_core.training.runs.listing import FILES
 from deepfake_core.training.runs.locks import LOCK
+from deepfake_core.training.runs.rundir import SHORTCUTS
 from deepfake_core.training.runs.stored import read_config
 from deepfake_registry.files import atomic_path, sha256_file
 
 ARCHIVED = (
-    "config.yaml", "data.json", "git.json", "requirements.txt", "system.json", "metrics_log.csv", "metrics.json",
-    "metrics_test.json",
+    "config.yaml", "data.json", "git.json", "requirements.txt", "system.json", SHORTCUTS, "metrics_log.csv",
+    "metrics.json", "metrics_test.json",
 )  # fmt: skip
 """Files of an archive beside the model; none of them names single pictures."""
 
