@@ -29,7 +29,7 @@ from deepfake_core.training.leave_out.results import (
     write,
 )
 from deepfake_core.training.recipes.resolve import config_of, resolve_recipe
-from deepfake_core.training.recipes.settings import differences
+from deepfake_core.training.recipes.settings import differences, validated
 from deepfake_core.training.runs.files import first_line, status
 from deepfake_core.training.train import train_detector
 
@@ -133,7 +133,8 @@ def shortened(recipe: TrainRecipe, steps: int | None = None, minutes: float | No
     """Return a recipe with another length, which its phases share in the proportion that they have.
 
     Raises:
-        DeepfakeError: Both lengths are given, or one is not above 0; or the phases have different units.
+        DeepfakeError: Both lengths are given, or one is not above 0; the phases have different units; or the recipe
+            has settings that need another length.
     """
     if steps is None and minutes is None:
         return recipe
@@ -153,8 +154,8 @@ def shortened(recipe: TrainRecipe, steps: int | None = None, minutes: float | No
     for phase in recipe.phases:
         part = length * getattr(phase, units[0]) / whole
         lengths = {**dict.fromkeys(LENGTHS), unit: max(1, round(part)) if unit == "steps" else part}
-        phases.append(phase.model_copy(update=lengths))
-    return recipe.model_copy(update={"phases": tuple(phases)})
+        phases.append({**phase.model_dump(mode="json"), **lengths})
+    return validated(TrainRecipe, {**recipe.model_dump(mode="json"), "phases": phases}, f"--{unit} {length:g}")
 
 
 def _sources(store: CropStore, recipe: TrainRecipe, wanted: Sequence[str] | None) -> list[str]:

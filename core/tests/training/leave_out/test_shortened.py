@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepfake_core.contract.recipe import Phase, TrainRecipe
+from deepfake_core.contract.recipe import Pairs, Phase, TrainRecipe
 from deepfake_core.errors import DeepfakeError
 from deepfake_core.training.leave_out.runs import shortened
 
@@ -24,6 +24,7 @@ def test_phases_share_the_length_as_they_did():
         (TWO, {"steps": 1, "minutes": 1.0}, "give one of them"),
         (TWO, {"minutes": 0.0}, "must be above 0"),
         (TrainRecipe(phases=(Phase(epochs=3), Phase(steps=1))), {"steps": 9}, r"epochs, steps.*--set phases\.0\.steps"),
+        (TWO.model_copy(update={"pairs": Pairs(visits=3)}), {"minutes": 1.0}, r"--minutes 1: pairs\.visits needs"),
     ],
 )
 def test_a_length_that_cannot_be_is_refused(recipe, options, said):
