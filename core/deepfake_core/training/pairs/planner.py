@@ -177,9 +177,9 @@ class Planner:
         # The target of a composite stays as it is in the dataset, and half of the composites have no mismatch at all.
         of: Literal["source", "target"] = "source" if composite or rng.random() < 0.5 else "target"
         change = None if composite and rng.random() < 0.5 else draw_change(rng)
-        # Half of the sources come from a swapper, which changes their resolution; others may get another mismatch.
+        # Half of the sources come from a swapper, which makes them soft enough.
         swapped, autoencoder = rng.random() < 0.5, None
-        if swapped and change in ("resample", "blur"):
+        if swapped and of == "source" and change in ("resample", "blur"):
             change = "none" if rng.random() < 0.5 else None
         if change == "autoencoder":
             # The target is a real face: what reconstructs it makes it a fake.

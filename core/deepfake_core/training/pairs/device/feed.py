@@ -34,7 +34,7 @@ LARGEST = 32
 FEWEST = 4
 """Fewest chunks of a batch, so that a small batch is varied, too."""
 
-PAIR_BYTES = 40 << 20
+PAIR_BYTES = 72 << 20
 """Memory that making one pair takes at most, in bytes."""
 
 SHARE_FOR_PAIRS = 0.125
