@@ -200,3 +200,14 @@ def test_the_fingerprint_is_of_the_content(listed, tmp_path):
     assert whole(listed, tmp_path / "two", shard_mb=0.001).fingerprint == first.fingerprint
     listed.samples[3] = ("3.png", {"group": "g3", "identities": ("dora",)})
     assert whole(listed, tmp_path / "three").fingerprint != first.fingerprint
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_file_is_closed_even_at_the_end_of_the_interpreter(tmp_path, monkeypatch):
+    (tmp_path / "faces.bin").write_bytes(b"1")
+    file = members._OpenFile(tmp_path / "faces.bin")
+    descriptor = file.descriptor
+    monkeypatch.setattr(members, "os", None)  # as the interpreter leaves it
+    del file
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
