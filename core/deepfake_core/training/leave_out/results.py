@@ -83,6 +83,17 @@ class LeftOut(Frozen):
     warnings: tuple[str, ...] = ()
 
     @property
+    def in_words(self) -> str:
+        """The figures in one line."""
+        figures = ((name, getattr(self, name)) for name in MEASURES)
+        parts = [
+            f"{'AUC' if name == 'auc' else name.replace('_', ' ')} {figure.value:{'.3f' if name == 'auc' else '.1%'}}"
+            for name, figure in figures
+            if figure is not None
+        ]
+        return f"{self.source}: {', '.join(parts)}"
+
+    @property
     def order(self) -> tuple[bool, float]:
         """Sort key: sources with fakes first, the lowest AUC at the top; then those with the most false alarms."""
         if self.auc is not None:

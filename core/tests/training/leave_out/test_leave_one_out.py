@@ -15,7 +15,7 @@ from deepfake_core.discovery.artifacts import read_bare, read_package
 from deepfake_core.errors import DeepfakeError, TrainingDataError
 from deepfake_core.evaluation.metrics import roc_auc
 from deepfake_core.testing import draw_face
-from deepfake_core.training.leave_out import runs
+from deepfake_core.training.leave_out import figures, runs
 from deepfake_core.training.leave_out.figures import Scores
 from deepfake_core.training.leave_out.record import into_package
 from deepfake_core.training.leave_out.results import read_results
@@ -44,6 +44,7 @@ def test_each_source_is_left_out_in_turn(tiny: Path, tmp_path: Path, monkeypatch
     data = write_sources(tmp_path / "data", {"a/real": 4, "a/fake": 4, "made/fake": 5, "taken/real": 5})
     folder = tmp_path / "runs"
     train, trained = runs.train_detector, []
+    monkeypatch.setattr(figures, "DRAWS", 50)
 
     def interrupted(loaded, data, recipe, run, **options):
         if len(trained) == 1:

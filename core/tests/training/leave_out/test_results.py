@@ -51,6 +51,7 @@ def test_results_are_ordered_and_averaged(tmp_path: Path):
     found = write_results(tmp_path, 1.0)
     assert found == read_results(tmp_path)
     assert [row.source for row in found.sources][-1] == "taken", "sources of real faces come last"
+    assert found.sources[-1].in_words == f"taken: false fake {found.sources[-1].false_fake.value:.1%}"
     values = [row.auc.value for row in found.sources[:2]]
     assert values == sorted(values), "the worst first"
     mean = found.means["auc"]

@@ -22,6 +22,7 @@ from deepfake_core.training.checks import check_installed
 from deepfake_core.training.data.validation import validation_metrics
 from deepfake_core.training.gather import gather
 from deepfake_core.training.pairs import pairs as pairs_module
+from deepfake_core.training.pairs import reconstruct
 from deepfake_core.training.pairs.faces import Faces
 from deepfake_core.training.pairs.prepare import _per_source
 
@@ -263,3 +264,23 @@ def test_the_content_is_that_of_the_store(tmp_path, gathered):
     assert first.content == again.content
     Image.fromarray(np.full((32, 32, 3), 99, np.uint8)).save(tmp_path / "data" / "00.png")
     assert gathered(dataset).content != first.content
+
+
+def test_runs_that_leave_out_a_source_share_the_autoencoders_and_what_they_made(tmp_path, same_face, monkeypatch):
+    monkeypatch.setattr(
+        reconstruct, "train_autoencoder", lambda spec, *_all, **_settings: reconstruct.Autoencoder(spec)
+    )
+    monkeypatch.setattr(reconstruct, "reconstruct", lambda _model, batch, _device: batch)
+    pseudo = PseudoFakes(self_blend=0.5, composite=0.0, reconstruct=0.5, labelled=0.0)
+    pairs = Pairs(pseudo=pseudo, validation=4, autoencoders=2, autoencoder_steps=1)
+    dataset = listed(tmp_path, 16, lambda number: {"is_fake": False, "source": "ab"[number % 2]})
+    cache = tmp_path / "cache"
+    made = []
+    for left_out in ((), ("a",)):
+        recipe = PAIRS.model_copy(update={"pairs": pairs, "leave_out": left_out, "validation_share": 0.5})
+        source = gather(OfFaces(), dataset, None, recipe, cache, CPU).training.planner.source
+        used = {source.faces.source_names[code] for code in source.faces.sources[source.rows]}
+        assert used == {"a", "b"} - set(left_out), "the planner takes none of them"
+        made.append(sorted(path.name for path in cache.glob("*") if path.suffix in (".safetensors", ".npy")))
+    assert len(made[0]) == 4, "two autoencoders; what the one made to train on, and the other to validate"
+    assert made[0] == made[1]
