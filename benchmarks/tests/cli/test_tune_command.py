@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -81,6 +82,19 @@ def test_a_search_ends_with_the_command_that_trains_its_best(asked, tmp_path):
     assert len(asked) == 5
     assert invoke(*command, *spaces, "--trials", 6, "--run-dir", tmp_path, "--set", "seed=7").exit_code == 0
     assert len(asked) == 6
+
+
+def test_a_search_starts_from_a_trained_model(asked, tmp_path, monkeypatch):
+    begun = SimpleNamespace(manifest=SimpleNamespace(name="stub", version="1"))
+    command_module = import_module("deepfake_bench.cli.train.tune")
+    monkeypatch.setattr(command_module, "trained_model", {"runs/mine": begun}.get)
+    command = ("tune", "stub", "--data", "a", "--space", "batch_size=choice:8,16", "--trials", 1, "--run-dir", tmp_path)
+    done = invoke(*command, "--start", "runs/mine", "--allow-seen")
+    assert done.exit_code == 0, done.output
+    assert [(run["start"], run["allow_seen"]) for run in asked] == [(begun, True)]
+    assert shlex.split(done.stdout.splitlines()[-1])[-3:] == ["--start", "runs/mine", "--allow-seen"]
+    other = invoke(*command)
+    assert other.exit_code == 2, "trials from other weights are no trials of this search"
 
 
 def test_the_study_may_be_anywhere_that_is_a_file(asked, tmp_path):

@@ -142,6 +142,10 @@ Track = Annotated[
     ),
 ]
 Smoke = Annotated[bool, typer.Option("--smoke-run", help="Train for a few steps only, to check that everything works.")]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
+]
 AllowSeen = Annotated[
     bool, typer.Option("--allow-seen", help="Allow data on which a model was trained, as far as its package tells.")
 ]

@@ -18,6 +18,7 @@ from deepfake_bench.cli.output.options import (
     Download,
     Recipe,
     Smoke,
+    Start,
     Track,
     TrainedDetector,
     ValidationData,
@@ -77,10 +78,7 @@ def train(
         typer.Option(metavar="N", min=0, help="Number of validation samples that get an overlay at the end."),
     ] = None,
     cache_dir: CacheDir = None,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="DETECTOR|RUN", help="Trained model to start from: a name, a model file, or a run."),
-    ] = None,
+    start: Start = None,
     allow_seen: AllowSeen = False,
     stop_at: Annotated[
         str | None,

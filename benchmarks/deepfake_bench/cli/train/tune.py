@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepfake_bench.cli.models import trained_model
 from deepfake_bench.cli.output.options import (
+    AllowSeen,
     CacheDir,
     Changes,
     Device,
     Download,
     Recipe,
     Smoke,
+    Start,
     Track,
     TrainedDetector,
     TrainingData,
@@ -84,6 +87,8 @@ def tune(
     smoke_run: Smoke = False,
     track: Track = None,
     cache_dir: CacheDir = None,
+    start: Start = None,
+    allow_seen: AllowSeen = False,
     download: Download = False,
     device: Device = "auto",
 ) -> None:
@@ -109,6 +114,7 @@ def tune(
     from deepfake_core.training.recipes.changes import CONFIG, changed, split_changes
     from deepfake_core.training.recipes.space import as_change, parse_space
 
+    begun = trained_model(start) if start else None
     folder = run_dir or Path("runs") / f"tune-{detector}-{Path(recipe or DEFAULT_RECIPE).stem}"
     dimensions = parse_space(space)
     config = loaded.detector.config
@@ -136,6 +142,8 @@ def tune(
             device=device,
             cache_dir=cache_dir or folder / "cache",
             resume=resume,
+            start=begun,
+            allow_seen=allow_seen,
             download=download,
             on_validation=on_validation,
             **({"track": track} if track else {}),
@@ -151,6 +159,7 @@ def tune(
                 "config": config.model_dump_json(),
                 "data": data,
                 "validation": valid or "a share of the training data",
+                **({"start": f"{begun.manifest.name} {begun.manifest.version}"} if begun else {}),
             },
             trials=trials,
             pruner=pruner.value,
@@ -165,7 +174,8 @@ def tune(
     if found and found[0].state == "complete":
         of_detector = [*split_changes(changes or [])[1], *split_changes(found[0].changes)[1]]
         command = ["dfbench", "train", detector, "--data", data, *(["--valid", valid] if valid else [])]
-        command += ["--recipe", str(folder / "best.yaml")]
+        command += ["--recipe", str(folder / "best.yaml"), *(["--start", start] if start else [])]
+        command += ["--allow-seen"] if start and allow_seen else []
         command += [word for change in of_detector for word in ("--set", f"{CONFIG}{change}")]
         typer.echo(f"\n{shlex.join(command)}")
 
