@@ -11,7 +11,7 @@ from deepfake_core.contract.recipe import LENGTHS, OF_MACHINE, TrainRecipe
 from deepfake_core.datasets.crop_store.store import CropStore
 from deepfake_core.datasets.labels import some
 from deepfake_core.datasets.opening import open_dataset
-from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError
+from deepfake_core.errors import DeepfakeError, MissingExtra, TrainingDataError, WeightsUnavailable
 from deepfake_core.handle.loaded import LoadedDetector, single
 from deepfake_core.loading.load import load
 from deepfake_core.training.checks import check_installed
@@ -84,6 +84,7 @@ def leave_one_out(
 
     Raises:
         MissingExtra: A package that training needs is not installed.
+        WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
         TrainingDataError: The data are missing or ambiguous, or have no such source.
         DeepfakeError: There is no such recipe, or the folder holds results of another recipe, detector or data.
     """
@@ -227,7 +228,7 @@ def _run(
             train_detector(loaded, result.data, recipe, run, resume=True, **options)
         model = single(load(run, backend="torch", device=options["device"]))
         row, scores = measure(model, store, recipe, source, run, result.faces)
-    except MissingExtra:
+    except (MissingExtra, WeightsUnavailable):  # which no other source would change
         raise
     except DeepfakeError as error:
         return first_line(error)
