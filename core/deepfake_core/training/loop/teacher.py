@@ -143,7 +143,7 @@ class _Member:
         clips, frames = images.shape[:-3], images.flatten(0, -4)
         frames = _resized(frames, (self.preprocess.resize.height, self.preprocess.resize.width))
         if self.preprocess.clip is not None:
-            frames = frames.unflatten(0, clips)
+            frames = frames.reshape(*clips, *frames.shape[1:])
         output: Any = self.model(frames)
         logit = (output[0] if isinstance(output, tuple) else output).float()
         logit = bounded(logit / self.calibration.temperature + self.calibration.bias)
