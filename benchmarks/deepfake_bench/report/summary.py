@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from deepfake_bench.records.report import Measurement, Report, TargetCheck
+from deepfake_bench.records.report import SEEN, Measurement, Report, TargetCheck
 from deepfake_bench.records.targets import clauses
 from deepfake_bench.records.times import disturbed
 from deepfake_bench.report.figures import averaged, mean_estimate
@@ -81,6 +81,7 @@ def _best_of(board: Board) -> str:
     row = first.row
     count = len(averaged(row, "auc"))
     sources = f", mean of {count} sources" if count > 1 else ""
+    sources += f", {SEEN}" if any(source.seen_groups for source in row.sources) else ""
     found, passed = (number(mean_estimate(row, name).value, ".0%") for name in ("fakes_found", "reals_passed"))
     said = f"{_name(first)} on {row.dataset.name if row.dataset else ''}: AUC {interval(first.figure)}{sources}, "
     said += f"fakes found {found}, reals passed {passed}"

@@ -89,10 +89,11 @@ def mark_seen(predictions: Predictions, detector: Predictor, dataset: Dataset) -
     if detector.training_groups is None:
         return predictions, {SEEN: "not known: the package of the model does not say what it was trained on"}
     (seen,) = seen_by([detector], dataset)
-    others = f"; it was selected and calibrated on {seen.validated:,} of them" if seen.validated else ""
     if not seen:
         said = "none of the groups" if seen.complete else "none that its package tells, which does not tell all"
-        return predictions, {SEEN: said + others}
+        chosen = f"; by {seen.validated:,} of them it was selected and calibrated" if seen.validated else ""
+        return predictions, {SEEN: said + chosen}
+    others = f", and {seen.validated:,} more by which it was selected and calibrated" if seen.validated else ""
     names = frozenset(seen.names)
     marked = {
         variant: [
@@ -102,7 +103,7 @@ def mark_seen(predictions: Predictions, detector: Predictor, dataset: Dataset) -
         for variant, rows in predictions.items()
     }
     some = f"{seen.count:,} of the {seen.total:,} groups, such as {seen.names[0]}"
-    return marked, {SEEN: f"{some}; the figures are better than on other files{others}"}
+    return marked, {SEEN: f"{some}{others}; the figures are better than on other files"}
 
 
 def describe(reference: DatasetRef, dataset: Dataset, samples: int, limit: int | None = None) -> DatasetInfo:

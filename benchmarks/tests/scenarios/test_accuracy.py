@@ -235,7 +235,7 @@ def test_what_trained_the_detector_is_marked_at_its_source(tmp_path, monkeypatch
     monkeypatch.setattr(Scripted, "training_groups", TrainingGroups.of(["a/1", "a/2", "c/0"], ["b/0"]))
     found = measure(reference, str(tmp_path / "scores.csv"))
     assert [(source.title, source.seen_groups) for source in found.sources] == [("a (seen in training)", 2), ("b", 0)]
-    assert found.conditions[SEEN].startswith("2 of the 6 groups, such as a/1")
+    assert found.conditions[SEEN].startswith("2 of the 6 groups, such as a/1, and 1 more by which it was selected")
     assert seen_files(read_predictions(tmp_path / "scores.csv")) == 4
     assert found.metrics == unknown.metrics
     monkeypatch.setattr(Scripted, "training_groups", TrainingGroups.of(["c/0"], []).after(None))
