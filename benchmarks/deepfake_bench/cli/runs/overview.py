@@ -114,7 +114,7 @@ def _shortcuts(content: dict[str, Any]) -> list[tuple[str, ...]]:
         {one.source: one for one in Shortcuts.from_dict(content[name]).sources} if content.get(name) else {}
         for name in ("data", "drawn")
     )
-    rows = [("shortcuts (AUC)", "of the data", "together", "as drawn", "together")]
+    rows: list[tuple[str, ...]] = [("shortcuts (AUC)", "of the data", "together", "as drawn", "together")]
     for source in dict.fromkeys([*data, *drawn]):
         cells = []
         for one in (data.get(source), drawn.get(source)):

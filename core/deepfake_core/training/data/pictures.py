@@ -164,15 +164,15 @@ class StoreSet(TrainingSet):
             source, fake = divmod(int(stratum), 2)
             for item in here[:: max(1, -(-len(here) // most))].tolist():
                 rows = self._rows(int(self._numbers[item]), np.random.default_rng([item, 0]))
-                rng = np.random.default_rng([item, 1])
                 yield Draw(
                     self.store.source_names[source],
                     (fake,),
                     (int(self.store.families[firsts[item]]),),
-                    partial(self._made, rows, rng, as_they_are=plain),
+                    partial(self._made, rows, item, as_they_are=plain),
                 )
 
-    def _made(self, rows: NDArray[np.intp], rng: np.random.Generator, *, as_they_are: bool) -> NDArray[np.uint8]:
+    def _made(self, rows: NDArray[np.intp], item: int, *, as_they_are: bool) -> NDArray[np.uint8]:
+        rng = np.random.default_rng([item, 1])
         return self._grouped(self._pictures(rows, rng, as_they_are=as_they_are))
 
     def name(self, item: int) -> str:

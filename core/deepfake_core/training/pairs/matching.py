@@ -172,4 +172,5 @@ class Weighted:
         last = len(self._until) - 1 if last is None else last
         low, high = self._until[first], self._until[last]
         place = np.searchsorted(self._until, low + chance * (high - low), side="right") - 1
-        return np.clip(place, first, np.asarray(last) - 1)
+        found: Rows = np.clip(place, first, np.asarray(last) - 1)
+        return found

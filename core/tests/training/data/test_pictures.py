@@ -352,3 +352,17 @@ class Batches(torch.utils.data.Sampler):
 
     def __iter__(self):
         return self.batches
+
+
+def test_items_of_each_source_and_class_are_drawn_as_for_training_and_as_they_are(tiny):
+    data = PictureSet(tiny, everything(tiny), WHOLE, TrainRecipe(augment="degrade"))
+    found = list(data.draws(4))
+    assert [(draw.source, draw.fake) for draw in found] == [("a", (0,))] * 4 + [("a", (1,))] * 4 + [("b", (1,))] * 2
+    assert len({(draw.source, draw.fake, draw.groups) for draw in found}) == 10
+    for draw, plain in zip(found, data.draws(4, plain=True), strict=True):
+        assert draw.make().shape == plain.make().shape == (1, 8, 8, 3)
+    np.testing.assert_array_equal(found[0].make(), found[0].make())
+    row = int(tiny.rows("")[0])
+    np.testing.assert_array_equal(
+        next(iter(data.draws(1, plain=True))).make()[0], prepare_crop(tiny.read(row), tiny.box(row), WHOLE)
+    )
