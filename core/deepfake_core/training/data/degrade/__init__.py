@@ -1,7 +1,7 @@
-"""Degradation of images: what is drawn (:mod:`.draws`), and its application on the host (:mod:`.host`)."""
+"""Degradation of images: what is drawn (:mod:`.draws`), and how the host applies it (:mod:`.host`)."""
 
+from deepfake_core.training.data.degrade.detail import DETAIL_FACTORS, detail_of
 from deepfake_core.training.data.degrade.draws import (
-    DETAIL_FACTORS,
     Blur,
     Colour,
     Crop,
@@ -17,7 +17,6 @@ from deepfake_core.training.data.degrade.draws import (
     Size,
     Strength,
     affine,
-    detail_of,
     draw_colour,
     draw_crop,
     draw_degradation,

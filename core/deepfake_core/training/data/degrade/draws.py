@@ -28,15 +28,6 @@ OfPair = Literal["real", "fake"]
 STEP = 16
 """The sides of :class:`Size` are multiples of this number of pixels, the unit of JPEG."""
 
-OCTAVES = 5
-"""Number of octaves of spatial frequency that are detail, from the finest one on."""
-
-DETAIL_FACTORS = (0.1, 3.0)
-"""Smallest and largest factor of an octave of detail."""
-
-DETAIL_FLOOR = 0.3
-"""Standard deviation in grey levels whose energy is added to that of each octave: less is not detail."""
-
 FEWEST = 80
 """Smallest side in pixels to which :class:`Resample` reduces images that :class:`Size` has reduced before."""
 
@@ -174,9 +165,8 @@ class Degradation:
     """One chain for each of n images, in the order of the attributes; ``None`` leaves out an operation.
 
     Attributes:
-        detail: Which image of a pair gets the other one's amount of detail: the energy of its luma in each of the
-            finest octaves (:class:`Detail`). What is sharp within an image then tells the two apart, but not how sharp
-            an image is.
+        detail: Which image of a pair gets the other one's energy in each octave of detail (:mod:`.detail`). What is
+            sharp within an image then tells the two apart, but not how sharp an image is.
         colour: Change of colour and light.
         size: Resizing to the side at which the operations up to ``sharpening`` work.
         first: JPEG.
@@ -364,41 +354,6 @@ def pick(rng: np.random.Generator, *kernels: Kernel) -> Kernel:
 def pick_up(rng: np.random.Generator) -> Kernel:
     """Draw a kernel for resizing to a larger side."""
     return pick(rng, "bilinear", "bicubic")
-
-
-@dataclass(frozen=True)
-class Detail:
-    """How the detail of images of one side is measured and changed, in the real Fourier transform of their luma.
-
-    The factor of an octave is the square root of the ratio of two energies, of which each is ``floor`` more than
-    measured, and limited to :data:`DETAIL_FACTORS`. Between the middles of two octaves, the logarithm of the factor is
-    interpolated.
-
-    Attributes:
-        window: Weights of the pixels that are measured, ``float32 [S, S]``: what is near the edge counts less.
-        octaves: Whether a frequency is in an octave, ``float32 [S·(S // 2 + 1), OCTAVES]``.
-        shares: Shares of the octaves' logarithms in that of a frequency, ``float32 [S·(S // 2 + 1), OCTAVES]``.
-        floor: Energy of noise with the standard deviation :data:`DETAIL_FLOOR`.
-    """
-
-    window: Floats
-    octaves: Floats
-    shares: Floats
-    floor: float
-
-
-@cache
-def detail_of(side: int) -> Detail:
-    """Return how detail is measured in images of a side in pixels."""
-    line = np.hanning(side + 2)[1:-1]
-    window = np.outer(line, line)
-    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)).reshape(-1, 1)
-    octave = -np.log2(np.maximum(radius, 1e-9)) - 1 - np.arange(OCTAVES)  # 0 to 1 within an octave
-    within = (octave >= 0) & (octave < 1)
-    shares = np.clip(1 - np.abs(octave - 0.5), 0, 1)
-    shares[:, :1] = np.where(octave[:, :1] < 0.5, 1, shares[:, :1])
-    floor = DETAIL_FLOOR**2 * side**2 * np.square(window).sum() / 2
-    return Detail(*(part.astype(np.float32) for part in (window, within, shares)), float(floor))
 
 
 @cache

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_core.training.data.colour import GREY
+from deepfake_core.training.data.degrade.detail import DETAIL_FACTORS, detail_of
 from deepfake_core.training.data.degrade.draws import (
-    DETAIL_FACTORS,
     Blur,
     Colour,
     Degradation,
@@ -21,7 +21,6 @@ from deepfake_core.training.data.degrade.draws import (
     Kernel,
     Resample,
     Sharpening,
-    detail_of,
     draw_degradation,
     draw_size,
     noise_field,
