@@ -17,6 +17,11 @@ from deepfake_registry.manifest import Calibration
 Floats = NDArray[np.float64]
 Texts = NDArray[np.str_]
 
+MAX_ERROR = 0.05
+"""Largest expected calibration error of a score that may be called a probability."""
+ENOUGH = 200
+"""Samples from which on an expected calibration error means something: with fewer, it is large by chance."""
+
 
 def validated(
     logit: Floats, fake: Floats, family: Texts, calibration: Calibration, group: Texts | None = None
@@ -62,16 +67,37 @@ def validated(
     return {"calibration": {**scores, "samples": len(logit), "band": band}, **shares}
 
 
+def concerns(measured: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a calibration by the figures of :func:`validated`, each in a sentence with a remedy."""
+    calibration, band = measured["calibration"], measured["calibration"]["band"]
+    said = []
+    if calibration["ece_after"] > MAX_ERROR and calibration["samples"] >= ENOUGH:
+        said.append(
+            f"P(fake) is off by {calibration['ece_after']:.3f} on average, more than {MAX_ERROR:g}: train longer, or "
+            "on more pictures of the sources with the lowest AUC"
+        )
+    if band["too_few"]:
+        said.append(
+            f"too few real faces to bound false alarms on {', '.join(band['too_few'])}: hold out more of them "
+            "(validation_share, pairs.validation), or add pictures"
+        )
+    elif not band["holds"]:
+        said.append(
+            f"more than {band['bound']:.0%} of the real faces of {band['decided_by']} may get the verdict fake "
+            f"({band['upper']:.1%} with 95 % confidence), even at the largest upper end of the band: train on more "
+            "real faces like them"
+        )
+    return said
+
+
 def summary(measured: dict[str, Any]) -> str:
     """Return the figures of :func:`validated` in a sentence, for a log."""
     calibration, band = measured["calibration"], measured["calibration"]["band"]
-    said = (
+    return (
         f"calibration error {calibration['ece_before']:.3f} before, {calibration['ece_after']:.3f} after; of the real "
         f"faces of {band['decided_by']}, which decide the band, {band['share']:.1%} are called fake, at most "
         f"{band['upper']:.1%} with 95 % confidence"
     )
-    few = band["too_few"]
-    return f"{said}; too few real faces for an interval: {', '.join(few)}" if few else said
 
 
 def _band(p_fake: Floats, family: Texts, group: Texts, calibration: Calibration) -> dict[str, Any]:

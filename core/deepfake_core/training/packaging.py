@@ -14,7 +14,7 @@ from deepfake_core.contract.detector import Detector, WithPreprocess
 from deepfake_core.contract.recipe import TrainRecipe
 from deepfake_core.discovery.artifacts import write_package
 from deepfake_core.evaluation.calibration import evidence_limit, fit_calibration
-from deepfake_core.evaluation.validated import summary, validated
+from deepfake_core.evaluation.validated import concerns, summary, validated
 from deepfake_core.explainers.evidence import LIMIT
 from deepfake_core.handle.loaded import LoadedDetector
 from deepfake_core.progress import stage
@@ -74,6 +74,8 @@ def package_model(
     calibration = fit_calibration(logit, fake, family, fitted_on, held_out, validation.groups)
     figures = validated(logit, fake, family, calibration, validation.groups)
     log.info("%s", summary(figures))
+    for said in concerns(figures):
+        log.warning("%s", said)
     measured = dict(best)
     if located:
         real = validation.fake < 0.5

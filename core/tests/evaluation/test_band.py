@@ -10,7 +10,8 @@ import pytest
 from deepfake_core.evaluation import metrics
 from deepfake_core.evaluation.band import FEWEST, allowed, independent, most, upper_end
 from deepfake_core.evaluation.calibration import balanced_weights, fit_calibration
-from deepfake_core.evaluation.validated import summary, validated
+from deepfake_core.evaluation.validated import concerns, summary, validated
+from deepfake_registry.manifest import Calibration
 
 
 def families(**sizes: int) -> np.ndarray:
@@ -113,18 +114,28 @@ def test_the_deciding_source_and_its_bound_are_stated(figures: tuple[dict, tuple
 
 
 def test_a_band_that_cannot_hold_says_so() -> None:
-    fake = np.repeat([0.0, 1.0], 100)
-    logit = np.concatenate([np.tile([-9.0, 9.0], 50), np.full(100, 9.0)])
-    family = np.full(200, "a")
-    calibration = fit_calibration(logit, fake, family, "made")
-    found = validated(logit, fake, family, calibration)["calibration"]["band"]
-    assert calibration.unsure_high <= 0.99
-    assert found["holds"] == (found["share"] <= 0.01)
+    fake, family = np.repeat([0.0, 1.0], 2000), np.repeat(["calm", "loud", "x"], [1900, 100, 2000])
+    logit = np.concatenate([np.full(1900, -9.0), np.tile([-9.0, 9.0], 50), np.full(2000, 9.0)])
+    steep = Calibration(temperature=0.5, unsure_high=0.99)
+    band = validated(logit, fake, family, steep)["calibration"]["band"]
+    assert (band["decided_by"], band["share"], band["holds"]) == ("loud", 0.5, False)
 
 
-def test_too_few_faces_are_named_in_the_log() -> None:
+def test_what_is_wrong_with_a_calibration_is_said_with_a_remedy(figures: tuple[dict, tuple]) -> None:
+    found, _ = figures
+    band = found["calibration"]["band"]
+    sound = {**found, "calibration": {**found["calibration"], "ece_after": 0.02, "band": {**band, "holds": True}}}
+    assert concerns(sound) == []
+    off = {**found, "calibration": {**sound["calibration"], "ece_after": 0.2}}
+    assert "off by 0.200" in concerns(off)[0]
+    loud = {**found, "calibration": {**sound["calibration"], "band": {**band, "holds": False, "upper": 0.3}}}
+    assert "30.0% with 95 % confidence" in concerns(loud)[0]
+
+
+def test_too_few_faces_are_named() -> None:
     logit, fake, family = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([0.0, 0, 1, 1]), np.full(4, "tiny")
     found = validated(logit, fake, family, fit_calibration(logit, fake, family, "made"))
     assert found["calibration"]["band"]["too_few"] == ["tiny"]
     assert not found["calibration"]["band"]["holds"]
-    assert summary(found).endswith("too few real faces for an interval: tiny")
+    (said,) = concerns(found)
+    assert "too few real faces to bound false alarms on tiny" in said
