@@ -83,7 +83,7 @@ def shortcuts(
     json_file: JsonFile = None,
     threads: Threads = None,
 ) -> None:
-    """Show how well the classes are told apart by what has nothing to do with forgery.
+    """Show what tells the classes apart besides forgery.
 
     Faces are cut as training would cut them. Size, sharpness, light, border, coding and framing are tried alone and
     together, within each source, beside random features of the pixels; each finding says what to do about it. Exit

@@ -178,7 +178,7 @@ class _Samples:
     def _boosted(self, columns: list[int], scope: _Scope, seed: int, level: float) -> Auc | None:
         if not columns:
             return None
-        features = self.table[np.ix_(scope.rows, columns)]
+        features = self.table[scope.rows][:, columns]
         return self._probed(features, scope, boosted(seed), "predict_proba", seed, level)
 
     def _probed(

@@ -144,7 +144,7 @@ def _grid(luma: NDArray[np.float32]) -> float:
 
 
 def _background_detail(luma: NDArray[np.float32]) -> float:
-    detail = cv2.absdiff(cv2.Laplacian(luma, cv2.CV_32F), 0.0)
+    detail = np.abs(cv2.Laplacian(luma, cv2.CV_32F))
     side, ring, quarter = len(luma), max(1, len(luma) // 8), len(luma) // 4
     inner = detail[ring : side - ring, ring : side - ring]
     middle = detail[quarter : side - quarter, quarter : side - quarter]
