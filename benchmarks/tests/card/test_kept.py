@@ -16,7 +16,6 @@ from deepfake_core.contract.recipe import Phase, TrainRecipe
 from deepfake_core.data.audit.remedies import meaning
 from deepfake_core.evaluation.calibration import fit_calibration
 from deepfake_core.evaluation.validated import validated
-from deepfake_core.training.leave_out.results import LeaveOneOut, LeftOut, Measured, Skipped
 from deepfake_registry.manifest import Normalize, PreprocessSpec, Resize, manifest_of
 from deepfake_registry.provenance import SourceTerms, read_terms
 
@@ -84,6 +83,8 @@ def test_sources_that_were_left_out_have_every_measure_and_what_limits_it() -> N
 
 
 def test_what_the_command_writes_into_a_package_is_shown() -> None:
+    from deepfake_core.training.leave_out.results import LeaveOneOut, LeftOut, Measured, Skipped
+
     recipe = TrainRecipe(phases=(Phase(steps=700),))
     row = LeftOut(source="a|b", run="a", real=9, fake=9, groups=9, total=9, auc=Measured(value=0.75), steps=700)
     about = {"detector": "x", "recipe": recipe, "data": "faces", "content": "0" * 64, "faces": 9}
