@@ -16,14 +16,14 @@ class Meaning(NamedTuple):
 
 
 _SHARPNESS = (
-    "draw real faces and fakes that agree in it (pairs.match=sharpness), bring both classes to the same face size "
-    "before coding, and blur and sharpen both (augment=degrade)"
+    "draw real faces and fakes that agree in it (pairs.match=sharpness or shortcuts), bring both classes to the same "
+    "face size before coding, and blur and sharpen both (augment=degrade)"
 )
 _CODING = (
     "code the originals of both classes anew in the same way before they are cut, and train with codecs in both "
     "classes (augment=degrade)"
 )
-_LIGHT = "change colour and light in both classes (augment=standard), or choose samples that agree in it"
+_LIGHT = "change colour and light in both classes (augment=standard), or draw pairs that agree (pairs.match=shortcuts)"
 _EDGE = "crop tighter (a smaller margin), or cut the border off both classes"
 _SIZE = "bring the faces of both classes to the same sizes before they are cut, or take sources of like resolution"
 _FRAMING = "frame both classes alike, or crop tighter (a smaller margin) so that the surroundings do not show"
@@ -40,7 +40,9 @@ MEANINGS: dict[str, Meaning] = {
     "sharpness_3": Meaning("sharpness, octave 3", _SHARPNESS),
     "sharpness_4": Meaning("sharpness, octave 4", _SHARPNESS),
     "colour_detail": Meaning("detail in colour", _CODING),
-    "noise": Meaning("noise", "add noise to both classes (augment=degrade), or draw samples that agree in sharpness"),
+    "noise": Meaning(
+        "noise", "add noise to both classes (augment=degrade), or draw pairs that agree (pairs.match=shortcuts)"
+    ),
     "jpeg_grid": Meaning("grid of JPEG blocks", _CODING),
     "background_detail": Meaning("detail near the edge", _FRAMING),
     "border_flat": Meaning("flat border", _EDGE),
@@ -60,7 +62,10 @@ MEANINGS: dict[str, Meaning] = {
     "jpeg_quality": Meaning("JPEG quality", _CODING),
     "chroma_subsampling": Meaning("chroma subsampling", _CODING),
     "bytes_per_pixel": Meaning("bytes per pixel", _CODING),
-    TOGETHER: Meaning(TOGETHER, "remove the single shortcuts first; what stays above is left out, or weighed low"),
+    TOGETHER: Meaning(
+        TOGETHER,
+        "remove the single shortcuts first, or draw pairs that agree (pairs.match=shortcuts); leave out what stays above",
+    ),
 }
 """Name of a number → its meaning."""
 
