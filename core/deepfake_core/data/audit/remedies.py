@@ -64,7 +64,7 @@ MEANINGS: dict[str, Meaning] = {
     "bytes_per_pixel": Meaning("bytes per pixel", _CODING),
     TOGETHER: Meaning(
         TOGETHER,
-        "remove the single shortcuts first, or draw pairs that agree (pairs.match=shortcuts); leave out what stays above",
+        "remove the single shortcuts first, or draw pairs that agree (pairs.match=shortcuts); leave out what stays",
     ),
 }
 """Name of a number → its meaning."""
