@@ -93,7 +93,7 @@ def audit_run(training: TrainingSet, recipe: TrainRecipe, run: RunDir) -> None:
     if len(above) > SHOWN:
         log.warning("%d more shortcuts are in %s", len(above) - SHOWN, run.folder / SHORTCUTS)
     if not above and drawn.worst:
-        log.info("no single number tells the classes of the samples apart above AUC %.2f; %s", BOUND, drawn.worst[0])
+        log.info("nothing certainly tells the classes apart above AUC %.2f; strongest: %s", BOUND, drawn.worst[0])
 
 
 def shortcuts_of(run: RunDir) -> dict[str, Any]:
