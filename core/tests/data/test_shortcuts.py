@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -316,7 +317,7 @@ def test_sizes_and_detectors_that_do_not_fit_are_refused(tmp_path, monkeypatch):
         df.data.shortcuts(tmp_path, margin=9)
     with pytest.raises(DeepfakeError, match="name one of them"):
         df.data.shortcuts(tmp_path, detector=SimpleNamespace())
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingExtra, match=r"deepfake-core\[data\]"):
         df.data.shortcuts(tmp_path)
 

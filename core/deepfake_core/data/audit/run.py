@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -41,16 +41,17 @@ def audited(
     seed: int = 0,
 ) -> Shortcuts:
     """Cut, measure and compare; the arguments are those of :func:`deepfake_core.data.shortcuts`."""
-    _check_installed()
+    threadpool_limits = _limits()
     spec = _spec(detector, side, margin)
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
-    faces = measured(
-        dataset,
-        spec,
-        max_images=MOST if max_images is None else max_images,
-        files=None if files is None else Path(files),
-        threads=threads,
-    )
+    with threadpool_limits(1):  # faces are measured by several threads, whose matrix products wait for each other
+        faces = measured(
+            dataset,
+            spec,
+            max_images=MOST if max_images is None else max_images,
+            files=None if files is None else Path(files),
+            threads=threads,
+        )
     found = audit(
         faces.table,
         ALL_NAMES,
@@ -76,12 +77,18 @@ def audited(
     )
 
 
-def _check_installed() -> None:
-    """Refuse before the faces are measured what could not be compared after it."""
-    from importlib.util import find_spec
+def _limits() -> Any:
+    """Return what limits the threads of BLAS and OpenMP; refuse at once where nothing could be compared in the end.
 
-    if find_spec("sklearn") is None:
-        raise MissingExtra("the audit of shortcuts", "deepfake-core[data]")
+    Raises:
+        MissingExtra: scikit-learn is absent, which brings it.
+    """
+    try:
+        import sklearn  # noqa: F401 - imported before the faces are measured
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError as error:
+        raise MissingExtra("the audit of shortcuts", "deepfake-core[data]") from error
+    return threadpool_limits
 
 
 def _spec(detector: str | LoadedDetector | None, side: int | None, margin: float | None) -> PreprocessSpec:
