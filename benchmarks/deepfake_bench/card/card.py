@@ -7,7 +7,9 @@ Given the same findings, a page is the same to the last byte.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from deepfake_bench.card import marks
 from deepfake_bench.card.blocks import BLOCKS
@@ -20,6 +22,35 @@ EVIDENCE = "evidence"
 
 
 NO_PICTURES = "No pictures: no face was found in those that may be shown."
+
+
+SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "": ("identity",),
+        "How to read the score": ("score",),
+        "Training data": ("sources", "shortcuts"),
+        "How to reproduce it": ("recipe",),
+        "Accuracy": ("accuracy",),
+        "Seen in training, and left out of it": ("validation", "leave_one_out"),
+        "Calibration": ("calibration", "false_alarms"),
+        "Robustness": ("robustness",),
+        "Does it read the face or the file?": ("codec",),
+        "Speed": ("speed",),
+        "Figures": (PICTURES,),
+        "Where it looked": (EVIDENCE,),
+    }
+)
+"""Heading of a section → its blocks, in a card that is begun."""
+
+
+def begin(page: Path, name: str) -> None:
+    """Write the page of a new card, with a section for each block, in which people then write."""
+    parts = [f"# {name}", "What it is for, and what it is not for: write it here."]
+    for heading, blocks in SECTIONS.items():
+        parts += [f"## {heading}"] if heading else []
+        parts += [f"<!-- {KIND}: {block} -->\n<!-- /{KIND} -->" for block in blocks]
+    parts += ["## Limits and ethics", "Whom and what it fails on, and who has to decide: write it here."]
+    write_atomic(page, "\n\n".join(parts) + "\n")
 
 
 def blocks_of(page: Path) -> list[str]:

@@ -227,6 +227,15 @@ def test_what_was_not_measured_says_why(findings):
     assert blocks.speed(bare) == blocks.codec(bare) == "Not measured: not asked for."
 
 
+def test_a_new_card_has_every_block_once(tmp_path):
+    file = tmp_path / "CARD.md"
+    card.begin(file, "mine")
+    assert sorted(card.blocks_of(file)) == sorted([*blocks.BLOCKS, card.PICTURES, card.EVIDENCE])
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("# mine\n\nWhat it is for")
+    assert text.index("## Training data") < text.index("<!-- card: shortcuts -->") < text.index("## How to reproduce")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -338,8 +347,8 @@ def test_the_command_finds_mistakes_before_it_measures(command, tmp_path, monkey
     done = CliRunner().invoke(app, [*command, "--reuse"])
     assert done.exit_code == 2
     assert "no report to reuse" in done.output
-    for options in (["--sources", "gone.toml"], ["--dataset", "gone"], ["--page", "gone.md"], ["--validation", "gone"],
-                    ["--trained-on", "faces"]):  # fmt: skip
+    for options in (["--sources", "gone.toml"], ["--dataset", "gone"], ["--page", str(tmp_path)],
+                    ["--validation", "gone"], ["--trained-on", "faces"]):  # fmt: skip
         assert CliRunner().invoke(app, [*command, *options]).exit_code == 2
     without = command[: command.index("--validation")]
     for options in ([], ["--trained-on", "faces"]):

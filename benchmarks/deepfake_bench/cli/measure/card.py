@@ -31,7 +31,11 @@ def card(
     ],
     page: Annotated[
         list[Path],
-        typer.Option(metavar="FILE.md", help="Markdown file whose marked blocks are filled; may be repeated."),
+        typer.Option(
+            metavar="FILE.md",
+            help="Markdown file whose marked blocks are filled; one that does not exist is begun, with all of them; "
+            "may be repeated.",
+        ),
     ],
     dataset: Annotated[
         list[str],
@@ -93,7 +97,7 @@ def card(
         dfbench card lite --page CARD.md --dataset my-pictures/ --validation runs/mine
         dfbench card lite --page CARD.md --dataset my-pictures/ --out card/
     """
-    from deepfake_bench.card.card import EVIDENCE, blocks_of, fill
+    from deepfake_bench.card.card import EVIDENCE, begin, blocks_of, fill
     from deepfake_bench.card.evidence import explained
     from deepfake_bench.card.findings import Findings, read_logits, read_validation, score_validation
     from deepfake_bench.records.dataset import parse_dataset
@@ -112,10 +116,14 @@ def card(
             "name the training run with --validation, or a folder with --out, and with it, if they are at hand, the "
             "training data with --trained-on"
         )
-    blocks = [name for item in page for name in blocks_of(item)]
+    begun = [item for item in page if not item.exists()]
+    blocks = [name for item in page if item not in begun for name in blocks_of(item)]
     terms = read_terms(sources) if sources is not None else ()
     loaded = load(detector, device=device)
     datasets = [parse_dataset(text) for text in dataset]
+    for item in begun:
+        begin(item, loaded.manifest.name)
+        blocks += blocks_of(item)
     jobs = plan(
         [detector],
         None,
