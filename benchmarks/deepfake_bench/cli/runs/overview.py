@@ -108,14 +108,14 @@ def show(run: Run) -> None:
 
 def _shortcuts(content: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows of a table: the strongest shortcut of each source, and all together, in the data and as drawn."""
-    from deepfake_core.data.audit.result import Shortcuts
+    from deepfake_core.data.audit.result import ALL, Shortcuts
 
     data, drawn = (
         {one.source: one for one in Shortcuts.from_dict(content[name]).sources} if content.get(name) else {}
         for name in ("data", "drawn")
     )
     rows: list[tuple[str, ...]] = [("shortcuts (AUC)", "of the data", "together", "as drawn", "together")]
-    for source in dict.fromkeys([*data, *drawn]):
+    for source in sorted({**data, **drawn}, key=lambda name: (name == ALL, name)):
         cells = []
         for one in (data.get(source), drawn.get(source)):
             first = one.findings[0] if one and one.findings else None

@@ -97,11 +97,14 @@ class PairDataset(TrainingSet):
     def draws(self, most: int, *, plain: bool = False) -> Iterator[Draw]:
         """Yield pairs of each source of labelled fakes and of each other family.
 
-        They are the same for every seed of the recipe.
+        They are the same for every seed of the recipe. Where a device makes the pictures of the run, pairs with
+        reconstructions are left out.
         """
         planner = self.planner.plain() if plain else self.planner
         source = planner.source
-        for number, family in enumerate(family for family in planner.shares if family == "labelled" or not plain):
+        for number, family in enumerate(planner.shares):
+            if family != "labelled" and (plain or (family == "reconstruct" and source.reconstruct is None)):
+                continue
             sources = planner.labelled.sources if family == "labelled" else (family,)
             left = dict.fromkeys(sources, most)
             for index in range(most * MOST_DRAWS):
