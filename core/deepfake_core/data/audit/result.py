@@ -225,11 +225,13 @@ class Shortcuts:
             path: PNG file to write.
 
         Raises:
+            DeepfakeError: The result was read from JSON, which has no values.
             MissingExtra: matplotlib is not installed.
         """
         from deepfake_core.data.audit.picture import draw
 
-        draw(self, path)
+        aucs = {(finding.source, finding.feature): str(finding.auc) for finding in self.worst}
+        draw(self.values, aucs, path)
 
 
 def _auc(content: Mapping[str, Any] | None) -> Any:
