@@ -14,6 +14,7 @@ from deepfake_bench.records.dataset import parse_dataset
 from deepfake_core.datasets.opening import resolved
 from deepfake_core.discovery import plugins
 from published_cards import PAGE, TERMS, carded, folder_of
+from published_shortcuts import BESIDE, PICTURE
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = ROOT / "benchmarks" / "suite"
@@ -28,6 +29,7 @@ PACKAGES = {
     "matplotlib": "deepfake-core[report]",
     "openvino": "deepfake-core[openvino-int8]",
     "pytest_benchmark": "hypothesis pytest pytest-benchmark",
+    "sklearn": "deepfake-core[data]",
 }
 """Module that only some steps need → arguments of pip that install it."""
 
@@ -179,6 +181,15 @@ def record(_: Inputs, out: Path) -> Commands:
     ]
 
 
+def shortcuts(given: Inputs, out: Path) -> Commands:
+    """Audit the training data of the shipped detectors; what is above a bound is shown and is no failure."""
+    beside = [word for text in BESIDE for word in ("--beside", text)]
+    files = ("--json", str(out / "shortcuts.json"), "--picture", str(ROOT / "docs" / "assets" / PICTURE))
+    return [
+        (*DFBENCH, "data", "shortcuts", str(given.trained_on), "--detector", "lite", "--bound", "1", *beside, *files)
+    ]
+
+
 def protection(given: Inputs, out: Path) -> Commands:
     """Measure what ``unet`` does to networks that it was and was not trained against."""
     extent = ("--features", "lite", "--count", "48", "--pgd-steps", "10")
@@ -230,6 +241,13 @@ STEPS = {
         *map(card_of, carded(ROOT)),
         Step("record", record, result=_beside("record")),
         Step("evaluation", evaluation, needs=("evaluation",), result=_beside("evaluation")),
+        Step(
+            "shortcuts",
+            shortcuts,
+            needs=("trained_on",),
+            imports=("matplotlib", "sklearn"),
+            result=_beside("shortcuts"),
+        ),
         Step(
             "protection",
             protection,

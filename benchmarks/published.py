@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import published_gpu
+import published_shortcuts
 import published_strengths
 from deepfake_bench.card import marks
 from deepfake_bench.card.tables import accuracy_on, robustness_on
@@ -290,6 +291,7 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
             "protection": (protection,),
             "verdicts": (verdicts,),
             published_gpu.RESULT: (published_gpu.gpu,),
+            published_shortcuts.RESULT: (published_shortcuts.shortcuts,),
         }.items()
         for block in blocks
     }
