@@ -216,7 +216,6 @@ def test_the_documentation_shows_what_the_commands_print(tmp_path, monkeypatch):
         "manifest",
         "split",
         "stats",
-        "shortcuts",
         "prepare",
         "pack",
     ]
