@@ -14,6 +14,7 @@ from mini_sets import jpeg, pictures
 from typer.testing import CliRunner, Result
 
 from deepfake_bench.cli import app
+from deepfake_core.data.audit.result import Auc, Finding, Shortcuts, SourceAudit
 from deepfake_core.datasets.opening import open_dataset
 
 PAGE = Path(__file__).parents[3] / "docs" / "data-tools.md"
@@ -190,6 +191,45 @@ def test_a_store_is_packed_into_one_file_that_other_commands_read(tmp_path):
     other = invoke("pack", "sample:faces", "--out", packed)
     assert other.exit_code == 2
     assert "is no store of faces; make one with dfbench data prepare sample:faces --out FOLDER" in other.stderr
+
+
+def test_shortcuts_are_shown_with_their_remedies(tmp_path, monkeypatch):
+    weak, strong = (Auc(value, value - 0.05, value + 0.05, True) for value in (0.55, 0.9))
+    findings = (Finding("a", "sharpness_1", strong, "real", -6, -7.5), Finding("a", "noise", weak, "fake", 0.1, 0.2))
+    sources = (
+        SourceAudit("a", 30, 40, findings=findings, together=strong, seen=weak, baseline=weak),
+        SourceAudit("b", 7, 0, problem="real faces only"),
+    )
+    asked = []
+    result = Shortcuts(sources, {"face_x": "a store does not keep it"}, unreadable=2, faceless=1)
+    monkeypatch.setattr(
+        "deepfake_core.data.audit.run.audited", lambda _data, **options: asked.append(options) or result
+    )
+    data = pictures(tmp_path / "set", 1)
+    done = invoke("shortcuts", data, "--beside", "a=b,c", "--beside", "b=*", "--json", tmp_path / "s.json")
+    assert done.exit_code == 1
+    assert asked[0]["beside"] == {"a": ["b", "c"], "b": ["*"]}
+    assert done.stdout.splitlines()[1].split() == [
+        "a", "30", "40", "sharpness,", "finest", "octave", "0.90", "[0.85,", "0.95]", "0.90", "0.55", "0.55",
+    ]  # fmt: skip
+    assert "2 above AUC 0.60 (all together 0.65), with the medians:" in done.stdout
+    assert "- sharpness, finest octave: draw real faces and fakes that agree in it" in done.stdout
+    assert "warning: 2 files cannot be read" in done.stderr
+    assert "warning: 1 files show no face" in done.stderr
+    assert "not measured: face_x: a store does not keep it" in done.stderr
+    content = json.loads((tmp_path / "s.json").read_text())
+    assert content.keys() == {"settings", "unreadable", "faceless", "left_out", "sources", "bound", "above"}
+    assert content["sources"][1]["together"] is None
+    assert [(one["source"], one["feature"]) for one in content["above"]] == [
+        ("a", "sharpness_1"),
+        ("a", "all together"),
+    ]
+    quiet = invoke("shortcuts", data, "--bound", 0.95)
+    assert quiet.exit_code == 0
+    assert quiet.stdout.endswith("no shortcut above AUC 0.95 (all together 1.00)\n")
+    wrong = invoke("shortcuts", data, "--beside", "a")
+    assert wrong.exit_code == 2
+    assert "'a' is not SOURCE=OTHER,OTHER" in wrong.stderr
 
 
 def test_wilddeepfake_is_limited_unless_told_otherwise(tmp_path, monkeypatch):  # 004-7

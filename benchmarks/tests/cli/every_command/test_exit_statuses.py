@@ -218,7 +218,6 @@ def _(folder, **_given):
 
 @provokes("data shortcuts", 1)
 def _(folder, patch, **_given):
-    pytest.importorskip("sklearn")
     finding = Finding("a", "sharpness_1", Auc(0.9, 0.8, 0.95, True))
     found = Shortcuts((SourceAudit("a", 30, 30, findings=(finding,), together=Auc(0.9, 0.8, 0.95, True)),))
     patch("deepfake_core.data.audit.run.audited", lambda *_arguments, **_options: found)
