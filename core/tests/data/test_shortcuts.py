@@ -172,8 +172,12 @@ def test_parts_of_a_collection_share_its_real_samples():
     [
         (np.zeros(60), np.arange(60), "a has real faces only"),
         (np.ones(60), np.arange(60), "a has fakes only"),
-        (np.arange(60) < 19, np.arange(60), "a has too few samples .of both classes at least 20."),
-        (np.arange(60) < 30, np.arange(60) % 4, "a has too few groups .of both classes at least 5."),
+        (np.arange(60) < 19, np.arange(60), "a has too few samples; it takes 20 samples of both"),
+        (
+            np.arange(60) < 30,
+            np.arange(60) % 4,
+            "a has too few groups; it takes 20 samples of both classes from 5 groups",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_an_error_with_its_reason(label, group, said):

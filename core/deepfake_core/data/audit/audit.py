@@ -139,9 +139,9 @@ class _Samples:
         if not count.all():
             return "fakes only" if count[1] else "real faces only"
         if count.min() < FEWEST:
-            return f"too few samples (of both classes at least {FEWEST})"
+            return "too few samples"
         if min(len(np.unique(self.groups[rows[fake == label]])) for label in (0, 1)) < FOLDS:
-            return f"too few groups (of both classes at least {FOLDS})"
+            return "too few groups"
         return ""
 
     def audited(self, scope: _Scope, seed: int, level: float) -> SourceAudit:
