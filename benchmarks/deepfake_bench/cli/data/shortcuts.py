@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from deepfake_core.data.audit.result import Finding, Shortcuts
 
+MOST_SHOWN = 20
+"""Findings above the bound that the table shows."""
+
 
 def shortcuts(
     data: Data,
@@ -148,11 +151,13 @@ def _show(found: Shortcuts, above: tuple[Finding, ...], bound: float, echo: Call
         echo(f"no shortcut above AUC {bound:.2f} (all together {min(1.0, bound + ALLOWANCE):.2f})")
         return
     rows: list[tuple[str, ...]] = [("source", "number", "AUC", "real", "fake")]
-    for one in above:
+    for one in above[:MOST_SHOWN]:
         medians = (f"{value:.3g}" if value == value else "–" for value in (one.real, one.fake))
         rows.append((one.source, one.called, str(one.auc), *medians))
     echo(f"\n{len(above)} above AUC {bound:.2f} (all together {min(1.0, bound + ALLOWANCE):.2f}), with the medians:")
     echo(columns(rows, elsewhere="--json FILE"))
+    if len(above) > MOST_SHOWN:
+        echo(f"and {len(above) - MOST_SHOWN} more, which --json FILE writes")
     echo("\nremedies:")
     for remedy in dict.fromkeys(one.remedy for one in above):
         called = ", ".join(dict.fromkeys(one.called for one in above if one.remedy == remedy))

@@ -114,7 +114,7 @@ def _scopes(sources: NDArray[np.str_], fake: NDArray[np.int64], beside: Mapping[
         lent = {other: own[other][np.isin(fake[own[other]], missing)] for other in lenders}
         rows = np.concatenate([here, *lent.values()])
         scopes.append(_Scope(name, rows, tuple(other for other, places in lent.items() if len(places))))
-    if len(own) > 1:
+    if all(len(scope.rows) < len(fake) for scope in scopes):
         scopes.append(_Scope(ALL, np.arange(len(fake))))
     return scopes
 
