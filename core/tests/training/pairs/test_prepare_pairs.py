@@ -284,3 +284,13 @@ def test_runs_that_leave_out_a_source_share_the_autoencoders_and_what_they_made(
         made.append(sorted(path.name for path in cache.glob("*") if path.suffix in (".safetensors", ".npy")))
     assert len(made[0]) == 4, "two autoencoders; what the one made to train on, and the other to validate"
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("match", ["none", "shortcuts"])
+def test_faces_are_measured_where_pairs_are_to_agree(gathered, tmp_path, match):
+    pairs = PAIRS.pairs.model_copy(update={"match": match})
+    data = gathered(listed(tmp_path, 12), pairs=pairs, validation_share=0.3)
+    source = data.training.planner.source
+    assert (source.agreement is not None) == (match != "none")
+    assert bool(list((tmp_path / "cache").glob("numbers-*.npy"))) == (match != "none")
+    assert data.training.planner.plain().source.agreement is None
