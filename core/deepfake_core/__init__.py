@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from deepfake_core.contract.losses import evidence_bce as evidence_bce
     from deepfake_core.contract.losses import evidence_overlap as evidence_overlap
     from deepfake_core.contract.losses import weighted_mean as weighted_mean
-    from deepfake_core.contract.recipe import Distil, Optimizer, Pairs, Phase, PseudoFakes, Schedule, TrainRecipe
+    from deepfake_core.contract.recipe import (
+        Distil,
+        LabelledKind,
+        Optimizer,
+        Pairs,
+        Phase,
+        PseudoFakes,
+        Schedule,
+        TrainRecipe,
+    )
     from deepfake_core.contract.repository import Repository
     from deepfake_core.contract.specs import (
         DatasetSpec,
@@ -101,6 +110,7 @@ __all__ = [
     "InputError",
     "Interpolation",
     "LabelMap",
+    "LabelledKind",
     "LoadedDetector",
     "MissingExtra",
     "Normalize",
@@ -146,6 +156,7 @@ _NAMES = {
     "deepfake_core.contract.losses": ("bce", "evidence_bce", "evidence_overlap", "weighted_mean"),
     "deepfake_core.contract.recipe": (
         "Distil",
+        "LabelledKind",
         "Optimizer",
         "Pairs",
         "Phase",

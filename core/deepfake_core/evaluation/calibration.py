@@ -147,7 +147,8 @@ def _platt(logit: Floats, fake: Floats, weight: Floats) -> tuple[float, float, b
     if not informative or scale > most:
         scale = most if informative else _LEAST_SCALE
         (bias,) = _newton(np.ones((len(unit), 1)), scale * unit, target, weight)
-    temperature = float(f"{np.clip(spread * peak / scale, 1e-300, 1e300):.5g}")
+    with np.errstate(over="ignore"):  # the quotient is clipped
+        temperature = float(f"{np.clip(spread * peak / np.float64(scale), 1e-300, 1e300):.5g}")
     return temperature, round(float(bias - centre * peak / temperature), 4), informative
 
 

@@ -13,7 +13,7 @@ from deepfake_core.discovery.plugins import import_object
 
 TORCH_SIDE = {
     "Detector", "DetectorConfig", "ExplainLayer", "TrainingSet", "bce", "ensure_torchvision", "evidence_bce",
-    "split_parameters", "weighted_mean",
+    "evidence_overlap", "leave_one_out", "split_parameters", "weighted_mean",
 }  # fmt: skip
 WITHOUT_TORCH = "import sys\nsys.modules['torch'] = None\n"
 

@@ -80,7 +80,7 @@ def audit_run(training: TrainingSet, recipe: TrainRecipe, run: RunDir) -> None:
     if not recipe.shortcut_samples or recipe.overfit or (run.resumed and (run.folder / SHORTCUTS).exists()):
         return
     if find_spec("sklearn") is None:
-        log.warning("shortcuts are not measured: scikit-learn is not installed (pip install scikit-learn)")
+        log.warning("shortcuts are not measured: scikit-learn is not installed (pip install 'deepfake-core[data]')")
         return
     drawn = drawn_shortcuts(training, recipe)
     if drawn is None:
