@@ -190,7 +190,7 @@ def _(folder, patch, measured, report_of, **_given):
     patch("deepfake_bench.card.card.fill", lambda _page, _findings: None)
     patch("deepfake_bench.card.findings.read_validation", lambda _run: None)
     patch("deepfake_bench.cli.measure.card._measured", all_failed)
-    return invoke("card", "tiny", "--page", "CARD.md", "--dataset", PLUMBING.path, "--validation", folder)
+    return invoke("card", "tiny", "--page", folder / "CARD.md", "--dataset", PLUMBING.path, "--validation", folder)
 
 
 @provokes("promote", 2)
