@@ -94,7 +94,7 @@ def shortcuts(
 
     Examples:
         dfbench data shortcuts my-pictures/ --bound 1
-        dfbench data shortcuts crops:crops/ --detector lite --beside diffusion=portraits,snapshots
+        dfbench data shortcuts crops:crops/ --beside diffusion=portraits
     """
     from deepfake_core.data import shortcuts as audit
 
