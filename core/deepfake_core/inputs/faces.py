@@ -24,6 +24,9 @@ _NMS_OVERLAP = 0.3
 # smaller images are enlarged to it.
 _SECOND_LOOK_SIDE = 192
 _SECOND_LOOK_BORDER = 48
+# On an image of at most 32 px in width or height, OpenCV 4.14 reads memory that nothing was written to, and may return
+# any boxes with any confidence.
+_LEAST_SEARCHED = 64
 # Below this side in pixels a face holds no evidence, and most detections are not faces.
 _MIN_FACE_SIDE = 16
 # Side in pixels of the searched image below which some faces are missed; below about 9, none is found. So many faces
@@ -116,6 +119,9 @@ class FaceFinder:
         scale_x, scale_y = pixels.shape[1] / width, pixels.shape[0] / height
         if border:
             pixels = np.pad(pixels, ((border, border), (border, border), (0, 0)))
+        below, right = (max(0, _LEAST_SEARCHED - side) for side in pixels.shape[:2])
+        if below or right:
+            pixels = np.pad(pixels, ((0, below), (0, right), (0, 0)))
         detector = self._detector()
         detector.setInputSize((pixels.shape[1], pixels.shape[0]))
         rows = detector.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]

@@ -82,6 +82,28 @@ def test_pictures_without_a_face(size):
     assert FaceFinder().find(blocks(640, 480)) == []
 
 
+@pytest.mark.parametrize("size", [(2000, 90), (24, 400), (200, 20)])
+def test_no_strip_is_searched_of_which_opencv_reads_what_was_never_written(size, monkeypatch):
+    finder, searched = FaceFinder(), []
+    monkeypatch.setattr(finder, "_detector", lambda: Detector(searched))
+    assert finder.find(np.full((*size, 3), 90, np.uint8)) == []
+    assert searched
+    assert min(map(min, searched)) >= 64
+
+
+class Detector:
+    """Detector that keeps the sizes it is given, and finds nothing."""
+
+    def __init__(self, searched):
+        self.searched = searched
+
+    def setInputSize(self, size):
+        self.searched.append(size)
+
+    def detect(self, _pixels):
+        return 0, None
+
+
 def test_uncertain_bystanders_are_dropped():
     def a_face(side, confidence):
         return Face(Box(0, 0, side, side), confidence)
