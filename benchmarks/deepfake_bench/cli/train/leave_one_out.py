@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepfake_bench.cli import completion
+from deepfake_bench.cli.models import trained_model
 from deepfake_bench.cli.output.exit_status import ExitStatus
 from deepfake_bench.cli.output.json_file import JsonFile, echo_beside, write_json
-from deepfake_bench.cli.output.options import CacheDir, Changes, Device, Download, Recipe, Track
+from deepfake_bench.cli.output.options import CacheDir, Changes, Device, Download, Recipe, Start, Track
 from deepfake_bench.cli.output.text import Styles, columns
 from deepfake_bench.printable import printable
 
@@ -86,6 +87,7 @@ def leave_one_out(
     json_file: JsonFile = None,
     track: Track = None,
     cache_dir: CacheDir = None,
+    start: Start = None,
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Optimiser steps of each run; by default as the recipe says.")
     ] = None,
@@ -122,10 +124,10 @@ def leave_one_out(
         }
         options |= {"faces": faces} if faces else {}
         options |= {"sources": [name.strip() for name in sources.split(",")]} if sources else {}
-        found = _trained(detector, data, folder, recipe, changes or [], {**options, "track": track})
+        found = _trained(detector, data, folder, recipe, changes or [], start, {**options, "track": track})
     elif folder is None:
         raise DeepfakeError("leave-one-out: name a DETECTOR to train, or the folder of results by --run-dir")
-    elif data or recipe or changes or sources or steps or minutes or faces:
+    elif data or recipe or changes or sources or steps or minutes or faces or start:
         raise DeepfakeError(
             f"{folder}: to train, name the detector: dfbench leave-one-out DETECTOR --run-dir {folder} …"
         )
@@ -151,7 +153,13 @@ def leave_one_out(
 
 
 def _trained(
-    detector: str, data: str | None, folder: Path, recipe: str | None, changes: list[str], options: dict[str, Any]
+    detector: str,
+    data: str | None,
+    folder: Path,
+    recipe: str | None,
+    changes: list[str],
+    start: str | None,
+    options: dict[str, Any],
 ) -> LeaveOneOut:
     from deepfake_bench.cli.train.settings import announce, configured, to_train
     from deepfake_core.errors import DeepfakeError
@@ -166,7 +174,8 @@ def _trained(
     def begin(shortened: TrainRecipe) -> None:
         announce(loaded, shortened, folder)
 
-    return leave_out(loaded, data, folder, settings, on_start=begin, **options)
+    model = trained_model(start) if start else None
+    return leave_out(loaded, data, folder, settings, on_start=begin, start=model, **options)
 
 
 def _compared(before: Path, after: Path) -> Versus:

@@ -22,6 +22,7 @@ from deepfake_core.training.data.validation import validation_logits
 from deepfake_core.training.data.views import StoreClips, StoreCrops
 from deepfake_core.training.leave_out.figures import Scores, auc, share
 from deepfake_core.training.leave_out.results import LeftOut
+from deepfake_core.training.leave_out.start import Start
 from deepfake_core.training.runs.files import read_json
 
 log = logging.getLogger("deepfake.training")
@@ -55,7 +56,13 @@ def obstacle(store: CropStore, recipe: TrainRecipe) -> str:
 
 @stage("judging the source that was left out")
 def measure(
-    loaded: LoadedDetector, store: CropStore, recipe: TrainRecipe, source: str, run: Path, faces: int
+    loaded: LoadedDetector,
+    store: CropStore,
+    recipe: TrainRecipe,
+    source: str,
+    run: Path,
+    faces: int,
+    start: Start | None = None,
 ) -> tuple[LeftOut, Scores]:
     """Judge the faces of a source, and the held-out real faces of others where it has none.
 
@@ -68,14 +75,18 @@ def measure(
         source: Name of the source.
         run: Folder of the run.
         faces: Largest number of faces of the source that are judged, and of the others together.
+        start: Model whose weights the run started from; what it was trained on is not judged.
     """
     every = rows_of(store, source)
     training, held = divided(store, recipe)
-    own = _some(store, every, faces)
+    unseen = start.unseen(store, every) if start else every
+    own = _some(store, unseen, faces)
     beside: dict[str, list[str]] = {}
     if (store.fake[own] == 1).any() and not (store.fake[own] == 0).any():
         beside = _beside(store, held, source, recipe)
     pools = [_reals(store, held, name) for name in beside.get(source, ())]
+    if start:
+        pools = [start.unseen(store, pool) for pool in pools]
     rows = np.concatenate([own, *(_some(store, pool, max(1, faces // len(pools))) for pool in pools)])
     bad = damaged(store, rows)
     scores = _judged(loaded, store, rows[~np.isin(rows, list(bad))], source, recipe)
@@ -97,7 +108,7 @@ def measure(
         validation_auc=loaded.manifest.metrics.get("validation", {}).get("auc"),
         steps=metrics.get("steps"),
         seconds=metrics.get("seconds"),
-        warnings=tuple(_limits(store, own, training, loaded, beside.get(source))),
+        warnings=tuple(_limits(store, own, training, loaded, beside.get(source), len(every) - len(unseen))),
     )
     return row, scores
 
@@ -145,9 +156,16 @@ def _judged(loaded: LoadedDetector, store: CropStore, rows: Rows, source: str, r
     )
 
 
-def _limits(store: CropStore, own: Rows, training: Rows, loaded: LoadedDetector, beside: list[str] | None) -> list[str]:
-    """Say what limits the figures of a source."""
+def _limits(
+    store: CropStore, own: Rows, training: Rows, loaded: LoadedDetector, beside: list[str] | None, trained: int
+) -> list[str]:
+    """Say what limits the figures of a source, of which ``trained`` faces are not judged."""
     said = []
+    if trained:
+        said.append(
+            "the weights that the runs start from have learnt from other faces of it, though from none of its fakes; "
+            "those are not judged"
+        )
     if shared := int(np.isin(store.families[own], np.unique(store.families[training])).sum()):
         said.append(
             f"{shared} of its {len(own)} faces show a person or a video that the run has trained on in other sources"

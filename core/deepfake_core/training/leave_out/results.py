@@ -127,6 +127,7 @@ class LeaveOneOut(Frozen):
         data: Training data as the user named them.
         content: Hexadecimal SHA-256 over the prepared data.
         faces: Largest number of faces of a source that are judged.
+        start: Name and version of the model whose weights every run started from; ``None`` for the initial weights.
         sources: Results, the worst first: by the AUC of the fakes, then by the false alarms on sources of real faces.
         skipped: Sources that could not be left out.
         missing: Sources whose runs are not complete.
@@ -140,6 +141,7 @@ class LeaveOneOut(Frozen):
     data: str
     content: str
     faces: int = Field(gt=0)
+    start: str | None = None
     sources: tuple[LeftOut, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     missing: tuple[str, ...] = ()
@@ -192,7 +194,7 @@ class LeaveOneOut(Frozen):
 
     def short(self) -> dict[str, Any]:
         """Return what a package keeps in its ``metrics``: the figures, and the ``minutes`` or ``steps`` of the runs."""
-        kept = {"detector", "data", "faces", "means", "sources", "skipped"}
+        kept = {"detector", "data", "faces", "means", "sources", "skipped", "start"}
         minutes = sum(phase.minutes or 0.0 for phase in self.recipe.phases)
         steps = [row.steps for row in self.sources if row.steps is not None]
         length = {"minutes": minutes} if minutes else {"steps": int(median(steps))} if steps else {}

@@ -28,6 +28,7 @@ from deepfake_core.training.leave_out.results import (
     read_source,
     write,
 )
+from deepfake_core.training.leave_out.start import Start
 from deepfake_core.training.recipes.resolve import config_of, resolve_recipe
 from deepfake_core.training.recipes.settings import differences, validated
 from deepfake_core.training.runs.files import first_line, status
@@ -53,6 +54,7 @@ def leave_one_out(
     cache_dir: str | Path | None = None,
     download: bool = False,
     track: Sequence[str] | None = None,
+    start: LoadedDetector | None = None,
     on_start: Callable[[TrainRecipe], object] | None = None,
 ) -> LeaveOneOut:
     """Train without each source of a dataset in turn, and measure each model on the source that it has not seen.
@@ -75,6 +77,9 @@ def leave_one_out(
         cache_dir: Folder for prepared faces, which all runs share; by default inside ``run_dir``.
         download: Whether to download the backbone's public weights where they are not on this machine.
         track: Trackers of each run, as ``train`` takes them.
+        start: Model whose weights every run starts from, such as one that was trained by fakes of the recipe's own
+            making alone. What it was trained on is not judged, and no source is left out that it knows fakes of, or
+            nothing but real faces.
         on_start: Function that is called with the recipe of the runs once everything was checked that can be checked
             before the data are read.
 
@@ -86,7 +91,8 @@ def leave_one_out(
         MissingExtra: A package that training needs is not installed.
         WeightsUnavailable: The backbone's public weights are not on this machine, or cannot be downloaded.
         TrainingDataError: The data are missing or ambiguous, or have no such source.
-        DeepfakeError: There is no such recipe, or the folder holds results of another recipe, detector or data.
+        DeepfakeError: There is no such recipe, ``start`` is another network or does not say what it was trained on, or
+            the folder holds results of another recipe, detector, start or data.
     """
     loaded = single(load(detector, untrained=True)) if isinstance(detector, str) else detector
     trained = loaded.detector
@@ -100,6 +106,7 @@ def leave_one_out(
     folder = Path(run_dir)
     cache = Path(cache_dir) if cache_dir is not None else folder / "cache"
     check_samples(trained, settings)
+    begun = Start.of(start) if start is not None else None
     dataset = open_dataset(data)
     check_installed(trained, settings, track or (), (dataset,))
     if on_start is not None:
@@ -115,6 +122,7 @@ def leave_one_out(
             data=str(data),
             content=store.fingerprint,
             faces=faces,
+            start=begun.name if begun else None,
         ),
     )
     options: dict[str, Any] = {"device": device, "cache_dir": cache, "download": download, "test": False}
@@ -123,7 +131,7 @@ def leave_one_out(
     result = collect(result, folder, wanted)
     log.info("%d runs, each without one source: %s", len(wanted), some(wanted, 50))
     for number, source in enumerate(wanted, start=1):
-        if reason := _run(result, loaded, store, source, folder, options, f"{number} of {len(wanted)}"):
+        if reason := _run(result, loaded, store, source, folder, options, begun, f"{number} of {len(wanted)}"):
             log.warning("%s cannot be left out: %s", source, reason)
             skipped.append(Skipped(source=source, reason=reason))
         result = collect(result, folder, wanted, skipped)
@@ -190,7 +198,7 @@ def _begun(folder: Path, result: LeaveOneOut) -> LeaveOneOut:
     other = differences(before.recipe.model_copy(update=of_machine), result.recipe)
     other += [
         f"{name}: {getattr(before, name)} → {getattr(result, name)}"
-        for name in ("detector", "config", "content", "faces")
+        for name in ("detector", "config", "content", "faces", "start")
         if getattr(before, name) != getattr(result, name)
     ]
     if other:
@@ -208,6 +216,7 @@ def _run(
     source: str,
     folder: Path,
     options: dict[str, Any],
+    begun: Start | None,
     place: str,
 ) -> str:
     """Train without a source and judge it, unless that is done; return why it cannot be done."""
@@ -216,7 +225,7 @@ def _run(
     if read_source(run) is not None:
         log.info("%s was left out before (%s)", source, place)
         return ""
-    if reason := obstacle(store, recipe):
+    if reason := obstacle(store, recipe) or (begun.obstacle(store, source) if begun else ""):
         return reason
     state = status(run) if run.is_dir() else "absent"
     if state == "running":
@@ -225,9 +234,9 @@ def _run(
     log.info("leaving out %s (%s)", source, place)
     try:
         if state != "finished" or not (run / "model").is_dir():
-            train_detector(loaded, result.data, recipe, run, resume=True, **options)
+            train_detector(loaded, result.data, recipe, run, resume=True, start=begun and begun.model, **options)
         model = single(load(run, backend="torch", device=options["device"]))
-        row, scores = measure(model, store, recipe, source, run, result.faces)
+        row, scores = measure(model, store, recipe, source, run, result.faces, begun)
     except (MissingExtra, WeightsUnavailable):  # which no other source would change
         raise
     except DeepfakeError as error:

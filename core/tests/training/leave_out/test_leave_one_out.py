@@ -16,6 +16,7 @@ from deepfake_core.errors import DeepfakeError, TrainingDataError
 from deepfake_core.evaluation.metrics import roc_auc
 from deepfake_core.testing import draw_face
 from deepfake_core.training.leave_out import figures, runs
+from deepfake_core.training.leave_out import start as start_module
 from deepfake_core.training.leave_out.figures import Scores
 from deepfake_core.training.leave_out.record import into_package
 from deepfake_core.training.leave_out.results import read_results
@@ -111,3 +112,52 @@ def test_a_source_that_cannot_be_left_out_is_named(tiny: Path, tmp_path: Path) -
     assert not found.sources
     assert [(one.source, one.reason) for one in found.skipped] == [("a", "no fakes are left to train on")]
     assert not found.complete
+
+
+def test_runs_start_from_weights_that_do_not_know_the_source(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_sources(tmp_path / "data", {"a/real": 8, "a/fake": 8, "b/real": 8, "b/fake": 8, "taken/real": 8})
+    options = {"cache_dir": tmp_path / "cache", "device": "cpu", "track": ()}
+    without = RECIPE.model_copy(update={"leave_out": ("a",)})
+    begun = df.load("tiny", untrained=True).train(data, without, tmp_path / "begun", **options)
+    found = df.leave_one_out("tiny", data, tmp_path / "runs", RECIPE, start=begun, **options)
+    assert [row.source for row in found.sources] == ["a"]
+    assert (found.sources[0].real, found.sources[0].fake) == (8, 8)
+    assert {one.source: one.reason.partition("has learnt ")[2] for one in found.skipped} == {
+        "b": "from its fakes, too; start from weights that have not",
+        "taken": "from its real faces; start from weights that have not",
+    }
+    assert found.start == f"tiny {begun.manifest.version}"
+    assert read_package(tmp_path / "runs" / "a").manifest.training["start"]["leave_out"] == ["a"]
+    with pytest.raises(DeepfakeError, match=r"holds the results of other runs \(start: tiny "):
+        df.leave_one_out("tiny", data, tmp_path / "runs", RECIPE, **options)
+    monkeypatch.setattr(begun, "training_groups", None)
+    with pytest.raises(DeepfakeError, match="does not say all that it was trained on"):
+        df.leave_one_out("tiny", data, tmp_path / "other", RECIPE, start=begun, **options)
+
+
+def test_faces_that_the_start_has_learnt_from_are_not_judged(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that know the real faces of a source, but none of its fakes, do for its other faces."""
+    data = write_sources(tmp_path / "data", {"a/real": 8, "a/fake": 8, "b/real": 8, "b/fake": 8})
+    options = {"cache_dir": tmp_path / "cache", "device": "cpu", "track": ()}
+    begun = df.load("tiny", untrained=True).train(data, RECIPE, tmp_path / "begun", **options)
+    monkeypatch.setattr(start_module, "labelled", lambda training: False)
+    found = df.leave_one_out("tiny", data, tmp_path / "runs", RECIPE, sources=["a"], start=begun, **options)
+    row, scores = found.sources[0], Scores.read(tmp_path / "runs" / "a")
+    assert 0 < len(scores) == row.real + row.fake < row.total == 16
+    assert set(scores.fake.tolist()) == {0, 1}
+    assert not begun.training_groups.seen(scores.group.tolist())
+    assert any("learnt from other faces of it" in said for said in row.warnings)
+
+
+def test_a_recipe_of_pairs_says_whether_it_learns_from_fakes_of_the_data() -> None:
+    own = {"samples": "pairs", "pairs": {"pseudo": {"labelled": 0.0}}, "start": None}
+    taught = {"samples": "pairs", "pairs": {"pseudo": {"labelled": 0.2}}, "start": None}
+    assert not start_module.labelled(own)
+    assert not start_module.labelled({**own, "start": own})
+    assert start_module.labelled(taught)
+    assert start_module.labelled({**own, "start": taught})
+    assert start_module.labelled({"samples": "pictures", "start": None})
