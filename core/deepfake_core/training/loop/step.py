@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepfake_core.contract.detector import Detector
 from deepfake_core.contract.recipe import TrainRecipe
@@ -35,6 +36,8 @@ class Stepper:
 
     Attributes:
         optimizer: Optimiser of the phase.
+        apart: Whether the samples of an item go through the network in passes of their own, because it normalises over
+            the samples of a pass.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Stepper:
         freeze(model, groups, stage.phase)
         self.detector, self.recipe, self.scaler, self.accelerator = detector, recipe, scaler, accelerator
         self.targets = targets
+        self.apart = any(isinstance(module, _BatchNorm) for module in model.modules())
         self.precision = working_precision(recipe.precision, accelerator.device)
         self.optimizer = build_optimizer(groups, stage.phase, recipe.optimizer)
         self.learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -61,27 +65,32 @@ class Stepper:
         """Take one optimiser step.
 
         Args:
-            parts: One batch for each forward pass; their gradients are averaged.
+            parts: One batch each; the gradients of all forward passes are averaged.
 
         Returns:
             The mean loss and the norm of the gradient before clipping, both ``float32 []`` on the device.
         """
-        with self.forward.step(parts[0].tensors["images"].flatten(0, 1).shape):
-            return self._step(parts)
+        images = parts[0].tensors["images"]
+        passes = images.shape[1] if self.apart else 1
+        shape = (images.shape[0] * images.shape[1] // passes, *images.shape[2:])
+        with self.forward.step(torch.Size(shape)):
+            return self._step(parts, passes)
 
-    def _step(self, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    def _step(self, parts: Sequence[Part], passes: int) -> tuple[Tensor, Tensor]:
         device = self.accelerator.device
         total = torch.zeros((), device=device)
         for number, part in enumerate(parts, 1):
-            batch = part.on(device)
+            whole = part.on(device)
             if self.targets is not None:
-                batch["fake"] = self.targets(batch)
-            last = number == len(parts)
-            # The processes exchange their gradients once per step, in the backward pass of the last part.
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                loss = self._loss(batch) / len(parts)
-                self.accelerator.backward(self.scaler.scale(loss))
-            total += loss.detach()
+                whole["fake"] = self.targets(whole)
+            for turn in range(passes):
+                batch = one_of_each(whole, passes, turn) if passes > 1 else whole
+                last = number == len(parts) and turn == passes - 1
+                # The processes exchange their gradients once per step, in the backward pass of the last part.
+                with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                    loss = self._loss(batch) / (len(parts) * passes)
+                    self.accelerator.backward(self.scaler.scale(loss))
+                total += loss.detach()
         if self.recipe.optimizer.sam:
             changes = ascend(self.learning, self.recipe.optimizer.sam)
             self.optimizer.zero_grad(set_to_none=False)
@@ -102,6 +111,24 @@ class Stepper:
             output = self.wrapped(batch["images"])
         smoothed = batch["fake"] * (1 - smoothing) + smoothing / 2
         return self.detector.loss(_float(output), {**batch, "fake": smoothed})
+
+
+def one_of_each(batch: Mapping[str, Tensor], group: int, turn: int) -> dict[str, Tensor]:
+    """Return one sample of each item, so that every turn has as many first samples as second ones, as far as it goes.
+
+    A real face and the fake that was made of it must not be in one forward pass of a network that normalises over the
+    samples of a pass: in training it would learn to compare the two through the statistics that they share, and fail on
+    single pictures.
+
+    Args:
+        batch: Tensors ``[items · group, …]`` by name.
+        group: Number of samples of an item.
+        turn: Number of the pass, from 0 to ``group - 1``; all passes together have every sample once.
+    """
+    images = batch["images"]
+    items = torch.arange(images.shape[0] // group, device=images.device)
+    places = items * group + (items + turn) % group
+    return {name: value[places] for name, value in batch.items()}
 
 
 def working_precision(asked: str, device: torch.device) -> str:
