@@ -5,17 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_run import RECIPE, Bright, Pixels, Unread, run
+from tiny_run import RECIPE, Bright, Pixels, Steady, Unread, run
 
 from deepfake_core.contract.detector import WithPreprocess
 from deepfake_core.contract.recipe import Optimizer, Phase
 from deepfake_core.training.data.augment import DeviceAugment
-from deepfake_core.training.data.batches import Batches
+from deepfake_core.training.data.batches import Batches, Part
 from deepfake_core.training.loop.accelerator import fastest_convolutions, make_accelerator
 from deepfake_core.training.loop.compiled import TIMED, WARM_UP, Forward
 from deepfake_core.training.loop.feed import Ready
 from deepfake_core.training.loop.optim import MovingAverage
-from deepfake_core.training.loop.step import Stepper
+from deepfake_core.training.loop.step import Stepper, one_of_each
 from deepfake_core.training.recipes.stages import plan
 
 pytestmark = pytest.mark.torch
@@ -51,6 +51,32 @@ def test_a_step_waits_for_no_value(settings):
             average.update(number)
     assert loss > 0
     assert norm > 0
+
+
+def test_a_pass_has_one_sample_of_each_item():
+    batch = {"images": torch.arange(10), "fake": torch.tensor([0.0, 1.0] * 5)}
+    turns = [one_of_each(batch, 2, turn) for turn in (0, 1)]
+    assert [turn["images"].tolist() for turn in turns] == [[0, 3, 4, 7, 8], [1, 2, 5, 6, 9]]
+    assert [turn["fake"].tolist() for turn in turns] == [[0, 1, 0, 1, 0], [1, 0, 1, 0, 1]]
+
+
+@pytest.mark.parametrize(("detector", "passes"), [(Bright(), 2), (Steady(), 1)])
+def test_a_network_cannot_compare_the_samples_of_an_item_through_their_statistics(detector, passes):
+    """Images of an item are alike: a pass that held both would show which of the two is the brighter one."""
+    network, accelerator = detector.build(), make_accelerator("cpu")
+    model, seen = WithPreprocess(network, detector.preprocess), []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0, 0, 0].tolist()))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    step = Stepper(detector, model, detector.param_groups(network), plan(RECIPE, 4)[0], RECIPE, scaler, accelerator)
+    images = torch.arange(8, dtype=torch.uint8).view(4, 2, 1, 1, 1).expand(4, 2, 8, 8, 3)
+    part = Part([(0, item) for item in range(4)], {"images": images, "fake": torch.tensor([[0.0, 1.0]] * 4)})
+    part.tensors["weight"] = torch.ones(4, 2)
+    loss, _ = step([part])
+    assert 0 < float(loss) < 2
+    assert len(seen) == passes
+    assert sorted(value for one in seen for value in one) == list(range(8)), "each sample goes through the network once"
+    if passes == 2:
+        assert all(len({int(value) // 2 for value in one}) == 4 for one in seen)
 
 
 def trial(monkeypatch, plain_s, compiled_s, phase=None, compiler=None):
