@@ -75,8 +75,8 @@ def test_the_json_is_a_contract(tmp_path: Path):
     content = plain(found)
     assert LeaveOneOut.model_validate(content) == found
     assert list(content) == [
-        "schema_version", "detector", "config", "recipe", "data", "content", "faces", "sources", "skipped", "missing",
-        "means",
+        "schema_version", "detector", "config", "recipe", "data", "content", "faces", "start", "sources", "skipped",
+        "missing", "means",
     ]  # fmt: skip
     assert list(content["sources"][0]) == [
         "source", "run", "real", "fake", "groups", "total", "against", "auc", "found", "called_fake", "false_fake",
@@ -84,7 +84,7 @@ def test_the_json_is_a_contract(tmp_path: Path):
     ]  # fmt: skip
     assert list(content["means"]) == ["auc", "found", "called_fake", "false_fake"]
     short = found.short()
-    assert list(short) == ["detector", "data", "faces", "sources", "skipped", "means", "steps"]
+    assert list(short) == ["detector", "data", "faces", "start", "sources", "skipped", "means", "steps"]
     assert short["steps"] == 7
     write_results(tmp_path / "b", 2.0)
     compared = plain(versus(tmp_path / "a", tmp_path / "b"))
