@@ -225,7 +225,7 @@ def _run(
     if read_source(run) is not None:
         log.info("%s was left out before (%s)", source, place)
         return ""
-    if reason := obstacle(store, recipe) or (begun.obstacle(store, source) if begun else ""):
+    if reason := obstacle(store, recipe) or (begun.obstacle(store, rows_of(store, source)) if begun else ""):
         return reason
     state = status(run) if run.is_dir() else "absent"
     if state == "running":

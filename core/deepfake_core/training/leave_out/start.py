@@ -53,12 +53,11 @@ class Start:
         """Return the rows without those of the groups that the model was trained on, by their names or their files."""
         identity = identity_of(store, rows)
         trained = set(self.groups.seen(identity.groups(), identity.files()).names)
-        codes = [code for code, name in enumerate(store.group_names) if name in trained]
+        codes = [code for code in np.unique(store.groups[rows]).tolist() if store.group_names[code] in trained]
         return rows[~np.isin(store.groups[rows], codes)]
 
-    def obstacle(self, store: CropStore, source: str) -> str:
-        """Return why a source cannot be left out, because the model knows it; empty where it can."""
-        rows = np.flatnonzero(store.sources == store.source_names[:].index(source))
+    def obstacle(self, store: CropStore, rows: Rows) -> str:
+        """Return why a source with these rows cannot be left out, because the model knows it; empty where it can."""
         unseen = self.unseen(store, rows)
         if len(unseen) == len(rows):
             return ""

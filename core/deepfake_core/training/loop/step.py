@@ -70,31 +70,23 @@ class Stepper:
         Returns:
             The mean loss and the norm of the gradient before clipping, both ``float32 []`` on the device.
         """
-        images = parts[0].tensors["images"]
-        passes = images.shape[1] if self.apart else 1
-        shape = (images.shape[0] * images.shape[1] // passes, *images.shape[2:])
-        with self.forward.step(torch.Size(shape)):
-            return self._step(parts, passes)
+        batches = [batch for part in parts for batch in self._passes(part)]
+        with self.forward.step(batches[0]["images"].shape):
+            return self._step(batches)
 
-    def _step(self, parts: Sequence[Part], passes: int) -> tuple[Tensor, Tensor]:
-        device = self.accelerator.device
-        total = torch.zeros((), device=device)
-        for number, part in enumerate(parts, 1):
-            whole = part.on(device)
-            if self.targets is not None:
-                whole["fake"] = self.targets(whole)
-            for turn in range(passes):
-                batch = one_of_each(whole, passes, turn) if passes > 1 else whole
-                last = number == len(parts) and turn == passes - 1
-                # The processes exchange their gradients once per step, in the backward pass of the last part.
-                with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                    loss = self._loss(batch) / (len(parts) * passes)
-                    self.accelerator.backward(self.scaler.scale(loss))
-                total += loss.detach()
+    def _passes(self, part: Part) -> list[dict[str, Tensor]]:
+        """Return the batch of each forward pass of a part, with its targets."""
+        batch, group = part.on(self.accelerator.device), part.tensors["images"].shape[1]
+        if self.targets is not None:
+            batch["fake"] = self.targets(batch)
+        return [one_of_each(batch, group, turn) for turn in range(group)] if self.apart and group > 1 else [batch]
+
+    def _step(self, batches: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        total = self._add_gradients(batches)
         if self.recipe.optimizer.sam:
             changes = ascend(self.learning, self.recipe.optimizer.sam)
             self.optimizer.zero_grad(set_to_none=False)
-            self.accelerator.backward(self._loss(batch))
+            self._add_gradients(batches)
             restore(self.learning, changes)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self.learning if p.grad is not None])
@@ -104,6 +96,17 @@ class Stepper:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return total, norm
+
+    def _add_gradients(self, batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Add the gradients of the mean loss of all batches, and return it."""
+        total = torch.zeros((), device=self.accelerator.device)
+        for number, batch in enumerate(batches, 1):
+            # The processes exchange their gradients once, in the backward pass of the last batch.
+            with contextlib.nullcontext() if number == len(batches) else self.accelerator.no_sync(self.wrapped):
+                loss = self._loss(batch) / len(batches)
+                self.accelerator.backward(self.scaler.scale(loss))
+            total += loss.detach()
+        return total
 
     def _loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         smoothing = self.recipe.label_smoothing
